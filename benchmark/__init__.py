@@ -1,0 +1,1 @@
+"""Stage 3: size, latency and verification accuracy of the files that ship, and the report."""

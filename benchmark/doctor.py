@@ -1,0 +1,101 @@
+"""What runs on this machine, what is missing, and the line that installs it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from .latency import device_name
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One part of the toolchain."""
+
+    part: str
+    state: str  # "ok 2.13.0", "missing", "broken: ..."
+    remedy: str = ""  # the exact line, empty if nothing is wrong
+
+
+# part, distribution, module to import, what installs it
+PARTS: tuple[tuple[str, str, str, str], ...] = (
+    ("PyTorch", "torch", "torch", "pip install pocketface"),
+    ("Torch-Pruning", "torch-pruning", "torch_pruning", "pip install pocketface"),
+    ("ONNX", "onnx", "onnx", "pip install pocketface"),
+    ("ONNX exporter", "onnxscript", "onnxscript", "pip install pocketface"),
+    ("onnxsim", "onnxsim", "onnxsim", "pip install pocketface"),
+    ("ONNX Runtime", "onnxruntime", "onnxruntime", "pip install pocketface"),
+    ("LiteRT", "ai-edge-litert", "ai_edge_litert.interpreter", "pip install pocketface"),
+    ("LiteRT quantizer", "ai-edge-quantizer", "ai_edge_quantizer.quantizer", "pip install pocketface"),
+    ("Core ML converter", "coremltools", "coremltools", "pip install pocketface  # no wheel for Windows"),
+    ("TensorFlow Lite (second opinion)", "tensorflow", "tensorflow", "pip install 'pocketface[tensorflow]'"),
+    ("ExecuTorch", "executorch", "executorch", "pip install 'pocketface[executorch]'"),
+    ("OpenCV (align)", "opencv-python-headless", "cv2", "pip install 'pocketface[align]'"),
+)
+
+
+def examine() -> list[Finding]:
+    """Looks at everything that a stage may need; nothing is installed or changed."""
+    with ThreadPoolExecutor() as pool:
+        packages = list(pool.map(lambda part: package(*part), PARTS))
+    return [machine(), *packages, torchvision(), core_ml(), *(tool(*row) for row in TOOLS)]
+
+
+def machine() -> Finding:
+    """Names the interpreter and the processor."""
+    return Finding("machine", f"{device_name()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}")
+
+
+def package(part: str, distribution: str, module: str, remedy: str) -> Finding:
+    """Imports a package, as a stage would."""
+    try:
+        version = importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        if distribution == "tensorflow":
+            return package(part, "tensorflow-cpu", module, remedy)
+        return Finding(part, "missing", remedy)
+    return _imported(part, version, f"import {module}", f"pip install --force-reinstall {distribution}")
+
+
+def torchvision() -> Finding:
+    """Imports torchvision the way the zoo does, also beside a CPU-only torch."""
+    version = importlib.metadata.version("torchvision")
+    code = "from pocketface.models.torchvision_shim import import_torchvision as f; f()"
+    return _imported("torchvision", version, code, "pip install pocketface")
+
+
+def core_ml() -> Finding:
+    """Tells whether Core ML files can be run or only evaluated."""
+    if platform.system() == "Darwin":
+        return Finding("Core ML runtime", "ok: this is a Mac")
+    return Finding(
+        "Core ML runtime",
+        "absent: Core ML files are evaluated for numerics, their latency is not measured",
+        "measure them on a Mac",
+    )
+
+
+TOOLS: tuple[tuple[str, str, str], ...] = (
+    ("Chromium (browser tests)", "chromium", "apt-get install chromium chromium-driver"),
+    ("adb (phones)", "adb", "apt-get install adb"),
+)
+
+
+def tool(part: str, command: str, remedy: str) -> Finding:
+    """Looks for a program on the path."""
+    return Finding(part, "ok") if shutil.which(command) else Finding(part, "missing", remedy)
+
+
+def _imported(part: str, version: str, code: str, remedy: str) -> Finding:
+    # in a process of its own: a broken library may crash it, and some greet at length
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if process.returncode:
+        last = (process.stderr.strip().splitlines() or [f"exit {process.returncode}"])[-1]
+        return Finding(part, f"broken {version}: {last}", remedy)
+    return Finding(part, f"ok {version}")

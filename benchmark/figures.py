@@ -1,0 +1,62 @@
+"""Numbers as a report writes them: with their unit, and no more digits than they are worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from .measurement import Measurement
+
+
+def _figures(value: float) -> str:
+    return f"{value:.{0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 0.1 else 3}f}"
+
+
+def _count(value: float) -> str:
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= size:
+            return f"{_figures(value / (1e3 if letter == 'k' else size))} {letter}"
+    return f"{value:g}"
+
+
+def _percent(value: float, half_width: float | None) -> str:
+    points = 0.5 if half_width is None else 100 * half_width
+    return f"{100 * value:.{0 if points >= 5 else 1 if points >= 0.1 else 2}f} %"
+
+
+KINDS: dict[str, Callable[[float, float | None], str]] = {
+    "bytes": lambda v, _: f"{_figures(v / 1e6)} MB" if v >= 1e5 else f"{_figures(v / 1e3)} kB",
+    "count": lambda v, _: _count(v),
+    "ms": lambda v, _: f"{_figures(v)} ms",
+    "share": _percent,
+    "cosine": lambda v, _: f"{v:.4f}" if v < 0.9995 else f"{v:.6f}",
+    "tiny": lambda v, _: f"{v:.1e}",
+    "plain": lambda v, half: f"{v:.{2 if half and half > 0.005 else 3}f}",
+    "any": lambda v, _: f"{v:.4g}",
+    "times": lambda v, _: f"{v:.{0 if v >= 10 else 1}f}×",
+}
+
+
+def interval(row: Measurement) -> tuple[float, float] | tuple[None, None]:
+    """Gives the ends of the row's interval, None twice where it has not two finite ones."""
+    if row.low is None or row.high is None or not math.isfinite(row.low + row.high):
+        return None, None
+    return row.low, row.high
+
+
+def written(row: Measurement, kind: str) -> tuple[str, str]:
+    """Gives a valid row's number as it is written, and its interval as "[low, high]" or "".
+
+    >>> row = Measurement("m", "", "onnx", "fp32", "", "", "eer", 0.98712, "1", 0.9834, 0.9902)
+    >>> written(row, "share")
+    ('98.7 %', '[98.3, 99.0]')
+    """
+    assert row.value is not None
+    low, high = interval(row)
+    if low is None or high is None:
+        return KINDS[kind](row.value, None), ""
+    half = (high - low) / 2
+    text = KINDS[kind](row.value, half)
+    unit = text[text.find(" ") :] if " " in text else ""
+    ends = ", ".join(KINDS[kind](end, half).removesuffix(unit) for end in (low, high))
+    return text, f"[{ends}]"

@@ -1,0 +1,150 @@
+"""Similarities and labels in, error rates out: the exact step functions that every threshold lies on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .intervals import Booleans, Estimate, Floats, Integers
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """The thresholds that matter, falling; a pair at or above one counts as the same person.
+
+    They lie midway between neighbouring similarities, so that a rounding of the last digit on another device
+    changes no verdict; the first accepts no pair, the last is the least similarity and accepts all.
+    """
+
+    thresholds: Floats  # (T,)
+    order: Integers  # (P,) the pairs, most similar first
+    accepted: Integers  # (T,) how many of them
+
+    def count(self, weights: NDArray[Any]) -> Floats:
+        """Sums the weights (..., P) of the pairs that each threshold accepts, (..., T)."""
+        sums = np.cumsum(weights[..., self.order], axis=-1, dtype=np.float64)
+        padded = np.concatenate([np.zeros_like(sums[..., :1]), sums], axis=-1)
+        return np.asarray(padded[..., self.accepted])
+
+
+def steps(similarity: Floats) -> Steps:
+    """Finds every threshold that accepts another set of pairs; equal similarities go together."""
+    order = np.argsort(-similarity, kind="stable")
+    falling = similarity[order].astype(np.float64)
+    last_of_equals = np.flatnonzero(np.append(falling[:-1] > falling[1:], True))
+    values = falling[last_of_equals]
+    midway = (values[:-1] + values[1:]) / 2
+    midway = np.where(midway > values[1:], midway, values[:-1])  # neighbours that have no number between them
+    thresholds = np.concatenate([[np.nextafter(values[0], np.inf)], midway, values[-1:]])
+    return Steps(thresholds, order, np.concatenate([[0], last_of_equals + 1]))
+
+
+def best_threshold(similarity: Floats, same: Booleans) -> float:
+    """Gives the threshold that decides most pairs right; of equally good ones the highest."""
+    candidates = steps(similarity)
+    return float(candidates.thresholds[np.argmax(candidates.count(np.where(same, 1, -1)))])
+
+
+def roc(similarity: Floats, same: Booleans) -> tuple[Floats, Floats, Floats]:
+    """Gives FAR (T,) and TAR (T,), both rising from 0 to 1, and the falling thresholds (T,) that give them.
+
+    Raises:
+        ValueError: Similarities and labels do not fit, are not finite, or all of one kind; so for all below.
+    """
+    check(similarity, same)
+    at = steps(similarity)
+    return at.count(~same) / np.sum(~same), at.count(same) / np.sum(same), at.thresholds
+
+
+def eer(similarity: Floats, same: Booleans) -> float:
+    """Gives the rate at which as many impostor pairs are accepted as genuine pairs rejected.
+
+    Where no threshold makes the two equal, the steps before and after are joined by a straight line.
+    """
+    far, tar, _ = roc(similarity, same)
+    return float(equal_error(far, tar))
+
+
+def auc(similarity: Floats, same: Booleans) -> float:
+    """Gives the chance that a genuine pair is more similar than an impostor pair, a draw counting half."""
+    far, tar, _ = roc(similarity, same)
+    return float(area(far, tar))
+
+
+@dataclass(frozen=True)
+class TarAtFar:
+    """The share of genuine pairs that a false accept rate allows, and the threshold that gives it."""
+
+    far: float  # asked for
+    tar: Estimate
+    threshold: Estimate
+    measured_far: float | None = None  # at that threshold; at most `far`
+
+
+def tar_at_far(similarity: Floats, same: Booleans, far: float) -> TarAtFar:
+    """Gives the lowest threshold whose FAR is at most `far`, and the TAR there; no intervals.
+
+    Both are refused (no value but a reason) where the impostor pairs are too few for even one false accept at
+    that rate: the threshold would be that of the single most similar impostor, whatever FAR is asked for.
+
+    Raises:
+        ValueError: `far` is no rate, or see `roc`.
+    """
+    if not 0 < far < 1:
+        raise ValueError(f"FAR {far} is no rate of false accepts; it lies between 0 and 1")
+    false, true, thresholds = roc(similarity, same)
+    impostors = int(np.sum(~same))
+    if impostors * far < 1 - 1e-9:
+        wanted = int(np.ceil(1 / far - 1e-9))
+        reason = f"FAR {power(far)} wants at least {wanted:,} impostor pairs; there are {impostors:,}"
+        return TarAtFar(far, Estimate(None, reason=reason), Estimate(None, reason=reason))
+    at = int(last_within(false, far))
+    return TarAtFar(far, Estimate(float(true[at])), Estimate(float(thresholds[at])), float(false[at]))
+
+
+def equal_error(far: Floats, tar: Floats) -> Floats:
+    """(..., T) each -> (...,); see `eer`."""
+    gap = far + tar - 1  # FAR - FRR: rises from -1 to 1
+    after = np.argmax(gap >= 0, axis=-1)[..., None]
+    before = after - 1
+    gap_before, gap_after, far_before = (
+        np.take_along_axis(*of, axis=-1) for of in ((gap, before), (gap, after), (far, before))
+    )
+    way = gap_before / (gap_before - gap_after)
+    return np.asarray((far_before + way * (np.take_along_axis(far, after, axis=-1) - far_before))[..., 0])
+
+
+def area(far: Floats, tar: Floats) -> Floats:
+    """(..., T) each -> (...,); see `auc`."""
+    return np.asarray(np.trapezoid(tar, far, axis=-1))
+
+
+def last_within(far: Floats, most: float) -> Integers:
+    """Finds the last of (..., T) rising rates that is at most `most`, but for a rounding: (...,)."""
+    return np.asarray(np.sum(far <= most * (1 + 1e-9), axis=-1) - 1)
+
+
+def power(far: float) -> str:
+    """Writes a rate as the metrics name it.
+
+    >>> power(0.001)
+    '1e-3'
+    """
+    mantissa, exponent = f"{far:.6e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+def check(similarity: Floats, same: Booleans, *others: NDArray[Any]) -> None:
+    """Refuses arrays that no error rate can be computed from."""
+    shapes = {array.shape for array in (similarity, same, *others)}
+    if len(shapes) != 1 or similarity.ndim != 1:
+        raise ValueError(f"similarities and labels want one value per pair each; they have {sorted(shapes)}")
+    if same.dtype != np.bool_:
+        raise ValueError(f"labels want bool (True: same person), not {same.dtype}")
+    if not np.isfinite(similarity).all():
+        raise ValueError(f"{int((~np.isfinite(similarity)).sum())} similarities are not finite numbers")
+    if same.all() or not same.any():
+        raise ValueError(f"verification wants genuine and impostor pairs; all {len(same)} are of one kind")

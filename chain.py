@@ -1,0 +1,283 @@
+"""Every stage in a row: an embedder and faces in, files for phones and a report out."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.metadata
+import json
+import sys
+import time
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from .benchmark.recipe import BenchmarkRecipe
+from .benchmark.report import write_report
+from .benchmark.runner import Subject, benchmark
+from .export.exporter import Exported, export
+from .export.recipe import ExportRecipe
+from .faces.contract import Faces, InputContract
+from .faces.folders import LabelledFaces, read_folder
+from .faces.pairs import Pairs, read_pairs, synthetic_pairs
+from .faces.synthetic import synthetic_faces
+from .models.checkpoint import EMBEDDED_DEFAULT, load_checkpoint, open_embedder, save_checkpoint
+from .models.embedder import Embedder
+from .models.files import written_whole
+from .prune.pruner import prune
+from .prune.recipe import PruneRecipe
+
+SYNTHETIC = "synthetic"
+TRAIN_IDENTITIES, TRAIN_SHOTS = 400, 4
+TEST_IDENTITIES, TEST_SHOTS = 200, 4
+FIRST_TEST_IDENTITY = 1_000_000  # no identity of training is ever tested
+
+
+class RunRecipe(BaseModel):
+    """What a run does; a stage that has no table is left out (prune) or done as usual (export, benchmark)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    embedder: str = EMBEDDED_DEFAULT  # checkpoint folder, zoo name, or file.py:factory
+    weights: Path | None = None
+    name: str | None = None
+    licence: str = "unknown"  # of the weights
+    options: dict[str, Any] = {}  # of the constructor
+    contract: dict[str, Any] | None = None  # what the embedder must be fed; see InputContract
+    train: str = SYNTHETIC  # a folder of faces for recovery and calibration, a folder per identity
+    pairs: str = SYNTHETIC  # pairs.txt, .csv or .bin, for verification only
+    images: Path | None = None  # the folder that the pairs name images of
+    prune: PruneRecipe | None = None
+    export: ExportRecipe = ExportRecipe()
+    compare: tuple[str, ...] = ("onnx", "tflite-fp32")  # targets made of the unpruned embedder too
+    benchmark: BenchmarkRecipe = BenchmarkRecipe()
+
+    @field_validator("contract")
+    @classmethod
+    def _readable(cls, contract: dict[str, Any] | None) -> dict[str, Any] | None:
+        return None if contract is None else InputContract.from_dict(contract).to_dict()
+
+    @field_validator("compare")
+    @classmethod
+    def _known(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
+        return ExportRecipe(targets=targets).targets
+
+
+def default_recipe() -> RunRecipe:
+    """Gives the recipe of a run without one: the embedded default, a third of its parameters removed."""
+    return RunRecipe(prune=PruneRecipe(remove=0.3, steps=2, epochs=2, epochs_between=0.25))
+
+
+@dataclass(frozen=True)
+class Roots:
+    """Where the relative paths of a recipe start."""
+
+    recipe: Path = Path()
+    faces: Path | None = None  # None: where the recipe lies
+    weights: Path | None = None
+
+    def resolve(self, recipe: RunRecipe) -> RunRecipe:
+        """Gives `recipe` with every path made absolute."""
+        faces, weights = self.faces or self.recipe, self.weights or self.recipe
+        place, colon, factory = recipe.embedder.rpartition(":")
+        embedder = recipe.embedder
+        if place.endswith(".py"):
+            embedder = str((self.recipe / place).absolute()) + colon + factory
+        return recipe.model_copy(
+            update={
+                "embedder": embedder,
+                "weights": recipe.weights and (weights / recipe.weights).absolute(),
+                "train": recipe.train if recipe.train == SYNTHETIC else str((faces / recipe.train).absolute()),
+                "pairs": recipe.pairs if recipe.pairs == SYNTHETIC else str((faces / recipe.pairs).absolute()),
+                "images": recipe.images and (faces / recipe.images).absolute(),
+            }
+        )
+
+
+def read_recipe(path: Path) -> RunRecipe:
+    """Reads a run's recipe from TOML or YAML.
+
+    Raises:
+        ValueError: It cannot be read, or has a key or a value that no recipe has; the nearest known key is named.
+    """
+    if not path.is_file():
+        raise ValueError(f"no recipe at {path}")
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = yaml.safe_load(text) if path.suffix in (".yaml", ".yml") else tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no TOML or YAML: {' '.join(str(error).split())}") from error
+    try:
+        return RunRecipe.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(f"{path}: {explain(error)}") from error
+
+
+def explain(error: ValidationError) -> str:
+    """Says in one sentence what is wrong with a recipe, and for an unknown key which known one is nearest."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"{where} = {first['input']!r}: {first['msg'].removeprefix('Value error, ')}"
+    *tables, key = (str(part) for part in first["loc"])
+    recipes: dict[str, type[BaseModel]] = {
+        "prune": PruneRecipe,
+        "export": ExportRecipe,
+        "benchmark": BenchmarkRecipe,
+    }
+    known = set((recipes[tables[0]] if tables else RunRecipe).model_fields)
+    near = difflib.get_close_matches(key, known, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
+    return f"there is no {where!r}; {hint}"
+
+
+def run(recipe: RunRecipe, out: Path, progress: Callable[[str], None] = print) -> Path:
+    """Does every stage and gives the report's path; what `out` holds already from the same recipe is kept.
+
+    Raises:
+        ValueError: An input is missing or wrong, or `out` holds a run of another recipe.
+    """
+    started = time.time()
+    claim(out, recipe)
+    source = open_source(recipe)
+    progress(f"embedder {source.name}: {source.embedding_size} numbers per face")
+    train = read_train(recipe.train, source.contract)
+    pairs = read_test(recipe.pairs, recipe.images, source.contract)
+    progress(f"faces: {len(train.faces):,} to recover and calibrate on, {len(pairs):,} pairs to verify on")
+    factory = source.architecture if ":" in source.architecture else None
+    embedders = [source]
+    if recipe.prune is not None:
+        embedders.append(pruned(source, train, recipe.prune, out, factory, progress))
+    subjects: list[Subject] = []
+    for embedder in embedders:
+        folder = save_once(embedder, out / "checkpoints" / embedder.name, factory)
+        targets = recipe.export.targets if embedder is embedders[-1] else recipe.compare
+        made = export_targets(embedder, train.faces, recipe.export, targets, out, progress)
+        subjects.append(Subject(embedder, folder, made))
+    benchmark(subjects, pairs, recipe.benchmark, out, progress)
+    write_manifest(out, recipe, train, pairs, source, started)
+    report, _ = write_report([out], out)
+    return report
+
+
+def claim(out: Path, recipe: RunRecipe) -> None:
+    """Makes the run folder, or checks that the one that is there is of the same recipe."""
+    text = tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
+    path = out / "recipe.toml"
+    try:
+        if path.is_file() and path.read_text(encoding="utf-8") != text:
+            raise ValueError(f"{out} holds a run of another recipe; name another folder with --out")
+        with written_whole(path) as beside:
+            beside.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"cannot write to {out}: {error.strerror}; name another folder with --out") from error
+
+
+def open_source(recipe: RunRecipe) -> Embedder:
+    """Opens the embedder that the recipe names."""
+    if recipe.embedder == EMBEDDED_DEFAULT:
+        return open_embedder(recipe.embedder)
+    contract = None if recipe.contract is None else InputContract.from_dict(recipe.contract)
+    return open_embedder(
+        recipe.embedder,
+        recipe.weights,
+        contract=contract,
+        name=recipe.name,
+        licence=recipe.licence,
+        options=recipe.options,
+    )
+
+
+def read_train(train: str, contract: InputContract) -> LabelledFaces:
+    """Reads the faces to recover and calibrate on, or renders them."""
+    if train != SYNTHETIC:
+        return read_folder(Path(train), contract.height, contract.width)
+    return rendered(TRAIN_IDENTITIES, TRAIN_SHOTS, contract)
+
+
+def rendered(identities: int, shots: int, contract: InputContract) -> LabelledFaces:
+    """Renders labelled synthetic faces of the contract's size."""
+    faces, labels = synthetic_faces(identities, shots, size=square(contract))
+    return LabelledFaces(faces, labels, tuple(f"synthetic/{label}" for label in range(identities)), "synthetic")
+
+
+def read_test(pairs: str, images: Path | None, contract: InputContract) -> Pairs:
+    """Reads the pairs to verify on, or renders them from identities that are never trained on."""
+    if pairs != SYNTHETIC:
+        return read_pairs(Path(pairs), images, contract.height, contract.width)
+    return synthetic_pairs(TEST_IDENTITIES, TEST_SHOTS, 0, square(contract), FIRST_TEST_IDENTITY)
+
+
+def square(contract: InputContract) -> int:
+    """Gives the side of a square contract; synthetic faces are rendered as squares."""
+    if contract.height != contract.width:
+        raise ValueError(f"synthetic faces are square; the embedder wants {contract.height}x{contract.width}")
+    return contract.height
+
+
+def pruned(
+    source: Embedder,
+    train: LabelledFaces,
+    recipe: PruneRecipe,
+    out: Path,
+    factory: str | None,
+    progress: Callable[[str], None],
+) -> Embedder:
+    """Gives the pruned embedder: the finished one of an earlier try, or prunes, going on where that was killed."""
+    finished = out / "checkpoints" / "pruned.json"
+    if finished.is_file():
+        return load_checkpoint(out / "checkpoints" / json.loads(finished.read_text())["folder"], factory)
+    smaller = prune(source, train, recipe, progress, out / "checkpoints" / "unfinished")
+    save_checkpoint(smaller, out / "checkpoints" / smaller.name)
+    with written_whole(finished) as beside:
+        beside.write_text(json.dumps({"folder": smaller.name}))
+    return smaller
+
+
+def save_once(embedder: Embedder, folder: Path, factory: str | None) -> Path:
+    """Writes the checkpoint unless it is there."""
+    return folder if (folder / "embedder.json").is_file() else save_checkpoint(embedder, folder)
+
+
+def export_targets(
+    embedder: Embedder,
+    faces: Faces,
+    recipe: ExportRecipe,
+    targets: tuple[str, ...],
+    out: Path,
+    progress: Callable[[str], None],
+) -> list[Exported]:
+    """Exports one embedder of the run."""
+    chosen = recipe.model_copy(update={"targets": targets})
+    return export(embedder, faces, chosen, out / "artifacts" / embedder.name, progress)
+
+
+def write_manifest(
+    out: Path, recipe: RunRecipe, train: LabelledFaces, pairs: Pairs, source: Embedder, started: float
+) -> None:
+    """Writes what went in: hashes, versions, the command."""
+    packages = ("numpy", "torch", "onnx", "onnxruntime", "ai-edge-litert", "ai-edge-quantizer", "coremltools")
+    manifest = {
+        "command": " ".join(["pocketface", *sys.argv[1:]]),
+        "inputs": {
+            "embedder": {"name": source.name, "sha256": source.sha256, "licence": source.licence},
+            "train": {"name": Path(recipe.train).name, "faces": len(train.faces), "sha256": train.sha256},
+            "pairs": {"name": Path(recipe.pairs).name, "pairs": len(pairs), "sha256": pairs.sha256},
+        },
+        "versions": {
+            "pocketface": importlib.metadata.version("pocketface"),
+            "python": sys.version.split()[0],
+            **{package: importlib.metadata.version(package) for package in packages},
+        },
+        "seconds": round(time.time() - started, 1),
+    }
+    with written_whole(out / "manifest.json") as beside:
+        beside.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+__all__ = ["RunRecipe", "default_recipe", "read_recipe", "run"]

@@ -1,0 +1,225 @@
+"""Evaluates a saved .mlpackage on any operating system: the program and the weights that an app would ship.
+
+It is a reference interpreter of the file, not Apple's runtime: it tells whether the file computes what it should,
+and what rounding to half precision costs. It cannot tell errors of a GPU's or Neural Engine's kernels, nor latency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .artifact import METADATA_KEY, Card
+from .coreml_package import Package, read_package, read_value
+from .mil_operators import OPERATORS, SELECTING, Inputs, Operator
+from .mil_weights import CONSTANTS
+
+Mode = Literal["exact", "fp16"]
+
+FACES_AT_ONCE = 8  # their activations stay in a CPU's cache: twice as quick as 32
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operator of the program, ready to run."""
+
+    name: str
+    operator: Operator
+    constants: Inputs
+    variables: dict[str, str | list[str]]  # input -> the values, or list of values, that it takes
+    result: str
+    shape: tuple[int, ...]  # of the result, for one face
+    rounded: bool  # to half precision
+    last_used: tuple[str, ...]  # what nobody needs after this step
+
+
+class CoreMLEvaluator:
+    """A Core ML program that maps one preprocessed face to one embedding, run on any number of faces.
+
+    Modes: "fp16" rounds each result that the program types as half precision (sums inside an operator are kept in
+    float32); "exact" keeps them all in float32, so that only the stored weights are rounded. A program of float32
+    gives the same in both.
+    """
+
+    runtime = "coreml-evaluator"
+
+    def __init__(self, path: Path, mode: Mode = "fp16") -> None:
+        """Opens the package at `path`.
+
+        Raises:
+            ValueError: It is missing or damaged, takes something else than one (1, 3, H, W) array, or has operators
+                that the evaluator does not know.
+        """
+        if mode not in ("exact", "fp16"):
+            raise ValueError(f"no mode {mode!r}; known: exact, fp16")
+        package = read_package(Path(path))
+        ports = package.model.description.input
+        self._name = package.name
+        if len(ports) != 1 or ports[0].type.WhichOneof("Type") != "multiArrayType":
+            raise ValueError(f"{self._name} does not take one array, as the evaluator gives it")
+        if len(package.program.outputs) != 1:
+            raise ValueError(f"{self._name} has {len(package.program.outputs)} outputs; an embedder has one")
+        self._input, self._output = str(ports[0].name), str(package.program.outputs[0])
+        self._shape = tuple(int(size) for size in ports[0].type.multiArrayType.shape)
+        if len(self._shape) != 4 or self._shape[:2] != (1, 3):
+            raise ValueError(f"{self._name} takes {self._shape}; an embedder takes (1, 3, H, W)")
+        self.weights = dict(_weights(package))
+        """The program's constants, decompressed: float tensors, and plain numbers, lists and strings."""
+        self._steps = _steps(package, self.weights, mode, self._output)
+        ranks = {self._input: 4} | {step.result: len(step.shape) for step in self._steps}
+        self._apart = all(_keeps_faces_apart(step, ranks) for step in self._steps)
+
+    @torch.inference_mode()
+    def run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Maps (N, 3, H, W) preprocessed faces to (N, D), of whatever length the program gives.
+
+        Raises:
+            ValueError: The inputs have another shape.
+        """
+        if inputs.ndim != 4 or inputs.shape[1:] != self._shape[1:]:
+            raise ValueError(f"{self._name} takes (N, {', '.join(map(str, self._shape[1:]))}), not {inputs.shape}")
+        faces = torch.from_numpy(np.ascontiguousarray(inputs, np.float32))
+        if not len(faces):
+            return np.zeros((0, *self._steps[-1].shape[1:]), np.float32)
+        rows = [self._embed(some) for some in torch.split(faces, FACES_AT_ONCE if self._apart else 1)]
+        return torch.cat(rows).numpy()
+
+    def _embed(self, faces: Tensor) -> Tensor:
+        values: dict[str, Tensor] = {self._input: faces.contiguous(memory_format=torch.channels_last)}
+        for step in self._steps:
+            given: Inputs = dict(step.constants)
+            for name, taken in step.variables.items():
+                given[name] = values[taken] if isinstance(taken, str) else [values[one] for one in taken]
+            if step.name == "reshape":  # the program speaks of one face
+                given["shape"] = (len(faces), *step.shape[1:]) if self._apart else step.shape
+            try:
+                result = step.operator(given)
+            except (RuntimeError, IndexError, KeyError, TypeError) as error:
+                reason = str(error).splitlines()[0]
+                raise ValueError(f"{self._name}: {step.name} {step.result!r} cannot be computed: {reason}") from error
+            values[step.result] = result.copy_(result.half()) if step.rounded else result
+            for name in step.last_used:
+                del values[name]
+        return values[self._output]
+
+
+def read_card(path: Path) -> Card | None:
+    """Gives the card in a package's metadata, or None.
+
+    Raises:
+        ValueError: The package is damaged, or the card is none.
+    """
+    metadata = read_package(Path(path)).model.description.metadata.userDefined
+    return Card.from_json(metadata[METADATA_KEY]) if METADATA_KEY in metadata else None
+
+
+def _weights(package: Package) -> Iterator[tuple[str, Any]]:
+    """Gives each constant of the program, decompressed and rounded to the type that the program says."""
+    arrays: dict[str, NDArray[Any] | str] = {}
+    for operation in package.program.operations:
+        if operation.type not in CONSTANTS:
+            continue
+        name = operation.outputs[0].name
+        given = {key: read_value(package, value) for key, value in operation.attributes.items() if key != "name"}
+        for key, argument in operation.inputs.items():
+            binding = argument.arguments[0]
+            given[key] = arrays[binding.name] if binding.name else read_value(package, binding.value)
+        try:
+            value: Any = CONSTANTS[operation.type](given)
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise ValueError(f"{package.name} is damaged: {operation.type} {name!r} does not fit ({error})") from None
+        if _is_half(operation.outputs[0]) and isinstance(value, np.ndarray):
+            value = value.astype(np.float16)
+        arrays[name] = value
+    return ((name, _operand(value)) for name, value in arrays.items())
+
+
+def _operand(value: NDArray[Any] | str) -> Any:
+    """Gives a constant as the operators take it."""
+    if isinstance(value, str):
+        return value
+    if value.dtype.kind != "f":
+        return value.tolist()
+    tensor = torch.from_numpy(np.array(value, np.float32))
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+
+
+def _steps(package: Package, weights: dict[str, Any], mode: Mode, output: str) -> list[Step]:
+    """Gives the operators in order, with their constants in place."""
+    steps: list[Step] = []
+    needed = {output}
+    for operation in reversed([one for one in package.program.operations if one.type not in CONSTANTS]):
+        result = operation.outputs[0]
+        if operation.type not in OPERATORS or len(operation.outputs) != 1 or operation.blocks:
+            raise ValueError(f"{package.name}: the evaluator has no operator {operation.type} ({result.name!r})")
+        constants: Inputs = {}
+        variables: dict[str, str | list[str]] = {}
+        for key, argument in operation.inputs.items():
+            names = [binding.name for binding in argument.arguments]
+            if not names[0]:
+                constants[key] = _operand(read_value(package, argument.arguments[0].value))
+            elif len(names) == 1 and key != "values":
+                if names[0] in weights:
+                    constants[key] = weights[names[0]]
+                else:
+                    variables[key] = names[0]
+            elif any(name in weights for name in names):
+                raise ValueError(f"{package.name}: the evaluator does not join {result.name!r} to constants")
+            else:
+                variables[key] = names
+        used = {name for taken in variables.values() for name in ([taken] if isinstance(taken, str) else taken)}
+        shape = tuple(int(dimension.constant.size) for dimension in result.type.tensorType.dimensions)
+        rounded = mode == "fp16" and _is_half(result) and operation.type not in SELECTING
+        operator = OPERATORS[operation.type]
+        last_used = tuple(used - needed)
+        steps.append(Step(operation.type, operator, constants, variables, result.name, shape, rounded, last_used))
+        needed |= used
+    return steps[::-1]
+
+
+def _is_half(value: Any) -> bool:
+    from coremltools import proto
+
+    return bool(value.type.tensorType.dataType == proto.MIL_pb2.FLOAT16)
+
+
+def _keeps_faces_apart(step: Step, ranks: dict[str, int]) -> bool:
+    """Tells whether the step treats its first axis as faces, so that it can take many where the program says one.
+
+    Args:
+        step: Of a program for one face.
+        ranks: How many axes each value before it has.
+    """
+    before = [ranks.get(taken, 0) for taken in step.variables.values() if isinstance(taken, str)]
+    rank = max(before, default=len(step.shape))
+    if step.shape[:1] != (1,):
+        return False
+    given = step.constants
+    match step.name:
+        case "matmul":
+            return rank > 2 or "y" in given
+        case "transpose":
+            return bool(given["perm"][0] % rank == 0)
+        case "concat" | "softmax":
+            return bool(given.get("axis", -1) % len(step.shape) != 0)
+        case "expand_dims":
+            return all(axis % len(step.shape) != 0 for axis in given["axes"])
+        case "tile":
+            return bool(given["reps"][0] == 1)
+        case "slice_by_index":
+            return bool(given.get("begin_mask", [False])[0] and given.get("end_mask", [False])[0])
+        case "l2_norm":
+            return rank > 3
+        case name if name.startswith("reduce_") or name in ("squeeze", "layer_norm"):
+            return "axes" in given and all(axis % rank != 0 for axis in given["axes"])
+        case "reshape":
+            return True
+        case _:  # elementwise, or of images: broadcasting aligns the last axes, so both sides want the first one
+            return all(axes == rank for axes in before)

@@ -1,0 +1,238 @@
+"""What lies in an .mlpackage: a manifest, a protobuf that holds the program (MIL), and a file of weights."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import struct
+import sys
+import uuid
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..models.files import sha256_of, written_whole
+
+LARGEST_PACKAGE = 1 << 31  # bytes; protobuf reads no more
+DATA, AUTHOR = "Data", "com.apple.CoreML"
+WEIGHTS = "weights/weight.bin"  # beside the model, as the program's "@model_path" says
+
+# MIL's data types: NumPy's name, bits. Sub-byte numbers are packed, lowest bit first. Source: MIL.proto.
+DATA_TYPES: dict[str, tuple[str, int]] = {
+    "BOOL": ("bool", 8),
+    "FLOAT16": ("float16", 16),
+    "FLOAT32": ("float32", 32),
+    "FLOAT64": ("float64", 64),
+    "INT8": ("int8", 8),
+    "INT16": ("int16", 16),
+    "INT32": ("int32", 32),
+    "INT64": ("int64", 64),
+    "INT4": ("int8", 4),
+    "UINT8": ("uint8", 8),
+    "UINT16": ("uint16", 16),
+    "UINT32": ("uint32", 32),
+    "UINT64": ("uint64", 64),
+    "UINT6": ("uint8", 6),
+    "UINT4": ("uint8", 4),
+    "UINT3": ("uint8", 3),
+    "UINT2": ("uint8", 2),
+    "UINT1": ("uint8", 1),
+}
+
+
+def import_coremltools() -> Any:
+    """Gives the module `coremltools`, without what it prints about the versions of other libraries.
+
+    Raises:
+        ValueError: It is not installed; there is none for Windows.
+    """
+    # It would load all of TensorFlow, seconds and 500 MB, for a front end that nobody here uses.
+    without_tensorflow = "tensorflow" not in sys.modules
+    if without_tensorflow:
+        sys.modules["tensorflow"] = None  # type: ignore[assignment]
+    try:
+        with quietly():
+            import coremltools
+    except ModuleNotFoundError as error:
+        if error.name != "coremltools":
+            raise
+        raise ValueError(
+            "Core ML wants coremltools, which is not installed (there is none for Windows): pip install coremltools"
+        ) from None
+    finally:
+        if without_tensorflow:
+            del sys.modules["tensorflow"]
+    return coremltools
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Keeps coremltools' warnings and progress bars off the terminal; what it raises still rises."""
+    logger = logging.getLogger("coremltools")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@dataclass(frozen=True)
+class Package:
+    """An opened .mlpackage."""
+
+    name: str
+    model: Any  # the protobuf message Model
+    weights: bytes
+
+    @property
+    def program(self) -> Any:
+        """The block of the main function: its operations in order, and the names of its outputs.
+
+        Raises:
+            ValueError: The package holds no ML program, but one of Core ML's older kinds.
+        """
+        if self.model.WhichOneof("Type") != "mlProgram" or "main" not in self.model.mlProgram.functions:
+            raise ValueError(
+                f"{self.name} holds no ML program with a function main; convert it anew for iOS 15 or later"
+            )
+        function = self.model.mlProgram.functions["main"]
+        if function.opset not in function.block_specializations:
+            raise ValueError(f"{self.name} is damaged: it has no program for its own opset {function.opset!r}")
+        return function.block_specializations[function.opset]
+
+
+def read_package(path: Path) -> Package:
+    """Opens a saved package.
+
+    Raises:
+        ValueError: It is missing, incomplete, damaged or too large.
+    """
+    import_coremltools()
+    from coremltools import proto
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    if not path.is_dir():
+        raise ValueError(f"no Core ML package at {path}: an .mlpackage is a folder")
+    model_path = path / DATA / _root(path)
+    files = (model_path, model_path.parent / WEIGHTS)
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    if size > LARGEST_PACKAGE:
+        raise ValueError(f"{path.name} has {size} bytes; at most {LARGEST_PACKAGE} are read")
+    model = proto.Model_pb2.Model()
+    try:
+        model.ParseFromString(model_path.read_bytes())
+    except (DecodeError, OSError) as error:
+        raise ValueError(f"{path.name} is damaged: {model_path.name} cannot be read ({error})") from None
+    return Package(path.name, model, files[1].read_bytes() if files[1].is_file() else b"")
+
+
+def _root(path: Path) -> str:
+    """Gives the model's path inside Data, as the manifest tells it."""
+    try:
+        manifest = json.loads((path / "Manifest.json").read_bytes())
+        root = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
+        parts = Path(root).parts
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path.name} is damaged: Manifest.json names no model ({error!r})") from None
+    if ".." in parts or Path(root).is_absolute():
+        raise ValueError(f"{path.name} is damaged: its manifest points outside the package, to {root!r}")
+    return str(root)
+
+
+def write_package(path: Path, model: Any, weights: bytes) -> None:
+    """Writes a package that is a function of its content: the same model and weights give the same bytes.
+
+    (coremltools names the manifest's entries at random, and makes the model readable to its owner only.)
+    """
+    with written_whole(path) as beside:
+        folder = beside / DATA / AUTHOR
+        (folder / WEIGHTS).parent.mkdir(parents=True)
+        (folder / "model.mlmodel").write_bytes(model.SerializeToString(deterministic=True))
+        (folder / WEIGHTS).write_bytes(weights)
+        content = uuid.uuid5(uuid.NAMESPACE_OID, sha256_of(folder))
+        root, beside_root = (str(uuid.uuid5(content, part)) for part in ("model", "weights"))
+        manifest = {
+            "fileFormatVersion": "1.0.0",
+            "itemInfoEntries": {
+                root: {
+                    "author": AUTHOR,
+                    "description": "CoreML Model Specification",
+                    "name": "model.mlmodel",
+                    "path": f"{AUTHOR}/model.mlmodel",
+                },
+                beside_root: {
+                    "author": AUTHOR,
+                    "description": "CoreML Model Weights",
+                    "name": "weights",
+                    "path": f"{AUTHOR}/weights",
+                },
+            },
+            "rootModelIdentifier": root,
+        }
+        (beside / "Manifest.json").write_text(json.dumps(manifest, indent=4) + "\n", encoding="utf-8")
+
+
+def read_value(package: Package, value: Any) -> NDArray[Any] | str:
+    """Gives a constant of the program: a string, or an array of its shape (packed numbers unpacked).
+
+    Raises:
+        ValueError: The weights are cut off, or the type is none that is known.
+    """
+    from coremltools import proto
+
+    tensor = value.type.tensorType
+    kind = proto.MIL_pb2.DataType.Name(tensor.dataType)
+    shape = tuple(int(dimension.constant.size) for dimension in tensor.dimensions)
+    if value.WhichOneof("value") == "blobFileValue":
+        return _unpacked(package.name, _blob(package, value.blobFileValue), kind, shape)
+    immediate = value.immediateValue.tensor
+    field = immediate.WhichOneof("value")
+    if field is None:  # an empty list
+        return np.zeros(shape, DATA_TYPES[kind][0])
+    content = getattr(immediate, field).values
+    if field == "strings":
+        return str(content[0]) if len(content) else ""
+    if field == "bytes":
+        return _unpacked(package.name, content, kind, shape)
+    return np.array(content, DATA_TYPES[kind][0]).reshape(shape)
+
+
+def _blob(package: Package, place: Any) -> bytes:
+    """Gives the bytes that a header at `place` announces. Source: coremltools' MILBlob, storage format 2."""
+    sentinel, header = 0xDEADBEEF, struct.Struct("<IIQQ")  # sentinel, kind, size, where the data starts
+    if place.fileName.rsplit("/", 1)[-1] != Path(WEIGHTS).name:
+        raise ValueError(f"{package.name} keeps weights in {place.fileName!r}; a package keeps them in {WEIGHTS}")
+    if place.offset + header.size > len(package.weights):
+        raise ValueError(f"{package.name} is damaged: {WEIGHTS} is missing or cut off at {len(package.weights)} bytes")
+    found, _, size, start = header.unpack_from(package.weights, place.offset)
+    if found != sentinel:
+        raise ValueError(f"{package.name} is damaged: {WEIGHTS} has no weights at byte {place.offset}")
+    if start + size > len(package.weights):
+        raise ValueError(f"{package.name} is damaged: {WEIGHTS} is cut off at {len(package.weights)} bytes")
+    return package.weights[start : start + size]
+
+
+def _unpacked(name: str, data: bytes, kind: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    if kind not in DATA_TYPES:
+        raise ValueError(f"{name} has constants of type {kind}, which the evaluator does not know")
+    dtype, bits = DATA_TYPES[kind]
+    count = int(np.prod(shape))
+    if len(data) < -(-count * bits // 8):
+        raise ValueError(f"{name} is damaged: a constant of {count} {kind} has {len(data)} bytes")
+    if bits >= 8:
+        return np.frombuffer(data, np.dtype(dtype).newbyteorder("<"), count).reshape(shape)
+    ones = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")[: count * bits].reshape(count, bits)
+    numbers = ones @ (1 << np.arange(bits))
+    if dtype == "int8":  # two's complement in `bits` bits
+        numbers = np.where(numbers >= 1 << (bits - 1), numbers - (1 << bits), numbers)
+    return numbers.astype(dtype).reshape(shape)

@@ -1,0 +1,279 @@
+"""Stage 2: an embedder in, files for phones out, each checked against it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..faces.contract import Faces, InputContract
+from ..models.embedder import Embedder, Embeddings
+from ..models.files import sha256_of, written_whole
+from .artifact import Artifact, Card, ConversionError, Precision
+from .parity import Parity, check, compare
+from .quantise_tflite import quantise_tflite
+from .recipe import ExportRecipe
+from .session import embed, open_session, read_artifact
+from .to_coreml import to_coreml
+from .to_onnx import adopt_onnx, to_onnx
+from .to_tflite import to_tflite
+
+TOOLS = ("torch", "onnx", "onnxscript", "onnxsim", "ai-edge-litert", "ai-edge-quantizer", "coremltools")
+RECORD = "exported.json"
+
+
+@dataclass(frozen=True)
+class ForeignOnnx:
+    """An ONNX file that somebody else made, and what it must be fed."""
+
+    path: Path
+    name: str
+    contract: InputContract
+    licence: str = "unknown"
+
+
+Source = Embedder | ForeignOnnx
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One target: the file and how near it is to its source, or why there is none."""
+
+    target: str
+    artifact: Artifact | None
+    parity: Parity | None
+    seconds: float
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every maker may need."""
+
+    source: Source
+    card: Card
+    calibration: NDArray[np.float32]  # (N, 3, H, W), preprocessed
+
+
+@dataclass(frozen=True)
+class Target:
+    """One kind of file: its ending, the target it is made from, and what makes it."""
+
+    suffix: str
+    base: str | None
+    make: Callable[[Job, Artifact | None, Path], Artifact]
+
+
+def _onnx(job: Job, base: Artifact | None, path: Path) -> Artifact:
+    if isinstance(job.source, ForeignOnnx):
+        return adopt_onnx(job.source.path, job.card, path)
+    return to_onnx(job.source, job.card, path)
+
+
+def _dynamic_onnx(job: Job, base: Artifact | None, path: Path) -> Artifact:
+    if isinstance(job.source, ForeignOnnx):
+        raise ConversionError(
+            f"{job.source.path.name} is given as ONNX; a dynamic batch wants the PyTorch network"
+        )
+    return to_onnx(job.source, job.card, path, dynamic=True)
+
+
+def _tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
+    assert base is not None
+    return to_tflite(base.path, job.card, path)
+
+
+def _quantised(precision: Precision) -> Callable[[Job, Artifact | None, Path], Artifact]:
+    def make(job: Job, base: Artifact | None, path: Path) -> Artifact:
+        assert base is not None
+        return quantise_tflite(base, precision, path, job.calibration)
+
+    return make
+
+
+def _coreml(precision: Precision) -> Callable[[Job, Artifact | None, Path], Artifact]:
+    def make(job: Job, base: Artifact | None, path: Path) -> Artifact:
+        assert base is not None
+        return to_coreml(base.path, job.card, path, precision)
+
+    return make
+
+
+TARGETS: dict[str, Target] = {
+    "onnx": Target(".onnx", None, _onnx),
+    "onnx-dynamic": Target(".dynamic.onnx", None, _dynamic_onnx),
+    "tflite-fp32": Target(".tflite", "onnx", _tflite),
+    "tflite-fp16": Target(".fp16.tflite", "tflite-fp32", _quantised("fp16")),
+    "tflite-w8": Target(".w8.tflite", "tflite-fp32", _quantised("w8")),
+    "tflite-w8a8": Target(".w8a8.tflite", "tflite-fp32", _quantised("w8a8")),
+    "coreml-fp32": Target(".mlpackage", "onnx", _coreml("fp32")),
+    "coreml-fp16": Target(".fp16.mlpackage", "onnx", _coreml("fp16")),
+    "coreml-w8": Target(".w8.mlpackage", "onnx", _coreml("w8")),
+}
+
+
+def export(
+    source: Source,
+    faces: Faces,
+    recipe: ExportRecipe,
+    folder: Path,
+    progress: Callable[[str], None] = lambda line: None,
+) -> list[Exported]:
+    """Writes `source` in every format that `recipe` names, each checked against it.
+
+    A target that fails is reported, not raised: the other files are still made. What is there already from
+    the same source, faces, recipe and tools is kept.
+
+    Args:
+        source: The embedder, or a foreign ONNX file.
+        faces: (N, H, W, 3) uint8 RGB aligned crops, for parity and int8 ranges; never the verification pairs.
+        recipe: What to make.
+        folder: Where to.
+        progress: Told one line per target.
+
+    Returns:
+        One entry per target, in the recipe's order, bases first.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    contract = source.contract
+    sample = choose(faces, recipe.calibration_faces, recipe.seed)
+    probe = sample[: recipe.parity_faces]
+    reference = reference_embeddings(source, probe)
+    card = Card(
+        source.name,
+        contract,
+        reference.shape[1],
+        licence=source.licence,
+        source_sha256=source.sha256 if isinstance(source, Embedder) else sha256_of(source.path),
+        tools=tuple(f"{tool} {importlib.metadata.version(tool)}" for tool in TOOLS),
+    )
+    job = Job(source, card, contract.preprocess(sample))
+    key = _key(card, recipe, sample)
+    done = {} if not (record := _read(folder)) or record["key"] != key else record["targets"]
+    results: dict[str, Exported] = {}
+    for target in with_bases(recipe.targets):
+        kept = _kept(done.get(target), target, folder)
+        results[target] = kept or _make(target, job, results, recipe, probe, reference, folder)
+        progress(_line(results[target], kept is not None))
+        _write(folder, key, results)
+    return list(results.values())
+
+
+def choose(faces: Faces, count: int, seed: int) -> Faces:
+    """Draws `count` faces without repetition (all, if there are fewer), in an order that `seed` decides."""
+    order = np.random.default_rng(seed).permutation(len(faces))[:count]
+    return np.ascontiguousarray(faces[order])
+
+
+def with_bases(targets: tuple[str, ...]) -> list[str]:
+    """Gives `targets` and what they are made from, bases first.
+
+    >>> with_bases(("tflite-w8",))
+    ['onnx', 'tflite-fp32', 'tflite-w8']
+    """
+    ordered: list[str] = []
+    for target in targets:
+        chain: list[str] = []
+        step: str | None = target
+        while step is not None:
+            chain.insert(0, step)
+            step = TARGETS[step].base
+        ordered += [name for name in chain if name not in ordered]
+    return ordered
+
+
+def reference_embeddings(source: Source, faces: Faces) -> Embeddings:
+    """Gives what the source itself makes of `faces`: PyTorch's word, or for a foreign file onnxruntime's."""
+    if isinstance(source, Embedder):
+        return source.embed(faces)
+    with tempfile.TemporaryDirectory() as folder:
+        adopted = adopt_onnx(
+            source.path, Card(source.name, source.contract, 0), Path(folder) / "adopted.onnx"
+        )
+        return embed(open_session(adopted.path), source.contract, faces)
+
+
+def _make(
+    target: str,
+    job: Job,
+    results: Mapping[str, Exported],
+    recipe: ExportRecipe,
+    probe: Faces,
+    reference: Embeddings,
+    folder: Path,
+) -> Exported:
+    started = time.perf_counter()
+    made_from = TARGETS[target].base
+    base = results[made_from].artifact if made_from else None
+    path = folder / (job.card.model + TARGETS[target].suffix)
+    try:
+        if made_from and base is None:
+            raise ConversionError(
+                f"{target} is made from {made_from}, which failed: {results[made_from].reason}"
+            )
+        artifact = TARGETS[target].make(job, base, path)
+        parity = compare(embed(open_session(artifact.path), job.card.contract, probe), reference)
+        check(artifact, parity, recipe)
+    except ConversionError as error:
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        return Exported(target, None, None, time.perf_counter() - started, str(error))
+    return Exported(target, artifact, parity, time.perf_counter() - started)
+
+
+def _key(card: Card, recipe: ExportRecipe, sample: Faces) -> str:
+    settings = recipe.model_dump_json(exclude={"targets"})
+    return hashlib.sha256(card.to_json().encode() + settings.encode() + sample.tobytes()).hexdigest()
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    path = folder / RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return record if isinstance(record, dict) and {"key", "targets"} <= set(record) else None
+    except (OSError, json.JSONDecodeError):
+        return None  # nothing made yet, or nothing that can be trusted: make it again
+
+
+def _write(folder: Path, key: str, results: Mapping[str, Exported]) -> None:
+    targets = {
+        name: {
+            "file": result.artifact.path.name if result.artifact else None,
+            "sha256": sha256_of(result.artifact.path) if result.artifact else None,
+            "parity": dataclasses.asdict(result.parity) if result.parity else None,
+            "seconds": round(result.seconds, 3),
+            "reason": result.reason,
+        }
+        for name, result in results.items()
+    }
+    with written_whole(folder / RECORD) as beside:
+        beside.write_text(json.dumps({"key": key, "targets": targets}, indent=1) + "\n", encoding="utf-8")
+
+
+def _kept(entry: Mapping[str, Any] | None, target: str, folder: Path) -> Exported | None:
+    if not entry or not entry["file"]:
+        return None
+    path = folder / entry["file"]
+    if not path.exists() or sha256_of(path) != entry["sha256"]:
+        return None
+    return Exported(target, read_artifact(path), Parity(**entry["parity"]), entry["seconds"])
+
+
+def _line(result: Exported, kept: bool) -> str:
+    if result.artifact is None or result.parity is None:
+        return f"{result.target}: {result.reason}"
+    how = "kept" if kept else f"{result.seconds:.1f} s"
+    return (
+        f"{result.artifact.path.name}: cosine to the source {result.parity.cosine_mean:.5f}, "
+        f"largest difference {result.parity.largest_difference:.1e} ({how})"
+    )

@@ -1,0 +1,397 @@
+"""How each ONNX operator is said in Core ML's language (MIL): the converter's table.
+
+A lowering takes coremltools' builder, the ONNX node and its inputs, and gives the value that the node makes. An
+input is a NumPy array where the graph holds a constant, and None where it is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .artifact import ConversionError
+
+Array = NDArray[Any]
+Lowering = Callable[..., Any]
+
+# The least number that half precision holds in full; hardware may take what is smaller for zero. It stands in for
+# the tiny divisors (1e-12) that keep a network from dividing by zero.
+LEAST = np.float32(6.2e-5)
+BOUND = 3e38  # exporters write an open end of Clip as the largest float32
+
+
+@dataclass(frozen=True)
+class Node:
+    """An ONNX node: its kind, its name in messages, its attributes as Python values."""
+
+    kind: str
+    name: str
+    attributes: dict[str, Any]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Gives an attribute."""
+        return self.attributes.get(name, default)
+
+    def refuse(self, reason: str) -> ConversionError:
+        """Gives the error that says why this node has no Core ML form."""
+        return ConversionError(f"Core ML cannot express {self.kind} {self.name!r}: {reason}")
+
+
+# ---- convolution, pooling, dense
+
+
+def conv(mb: Any, node: Node, x: Any, weight: Array, bias: Array | None = None) -> Any:
+    """Given pads [top, left, bottom, right]; result pads [top, bottom, left, right]."""
+    if not isinstance(weight, np.ndarray):
+        raise node.refuse("its weights are computed by the network itself")
+    axes = weight.ndim - 2
+    window = _window(node, axes)
+    more = {} if bias is None else {"bias": bias}
+    dilations = [int(n) for n in node.get("dilations", [1] * axes)]
+    return mb.conv(x=x, weight=weight, dilations=dilations, groups=int(node.get("group", 1)), **window, **more)
+
+
+def max_pool(mb: Any, node: Node, x: Any) -> Any:
+    """Where ONNX lets a window hang over the edge (ceil_mode) MIL gets padding, which is never the largest."""
+    window, _ = _pooling(node, x)
+    return mb.max_pool(x=x, **window)
+
+
+def average_pool(mb: Any, node: Node, x: Any) -> Any:
+    """As `max_pool`; padding is left out of the mean, or counts as zeros."""
+    window, hangs_over = _pooling(node, x)
+    counts = bool(node.get("count_include_pad", 0))
+    if counts and hangs_over:
+        raise node.refuse("its last window hangs over padding that counts; set ceil_mode=False")
+    return mb.avg_pool(x=x, exclude_padding_from_average=not counts, **window)
+
+
+def _window(node: Node, axes: int) -> dict[str, Any]:
+    strides = [int(n) for n in node.get("strides", [1] * axes)]
+    automatic = node.get("auto_pad", "NOTSET")
+    if automatic in ("SAME_UPPER", "SAME_LOWER"):
+        return {"strides": strides, "pad_type": "same" if automatic == "SAME_UPPER" else "same_lower"}
+    pads = [int(n) for n in node.get("pads", [0] * 2 * axes)]
+    if not any(pads):
+        return {"strides": strides, "pad_type": "valid"}
+    return {
+        "strides": strides,
+        "pad_type": "custom",
+        "pad": [pads[i + end] for i in range(axes) for end in (0, axes)],
+    }
+
+
+def _pooling(node: Node, x: Any) -> tuple[dict[str, Any], bool]:
+    """Gives kernel, strides and padding, and whether ceil_mode made the padding larger."""
+    kernel = [int(n) for n in node.get("kernel_shape")]
+    if set(node.get("dilations", [1])) != {1}:
+        raise node.refuse("its window has holes (dilations)")
+    window = {"kernel_sizes": kernel, **_window(node, len(kernel))}
+    if not node.get("ceil_mode", 0) or window["pad_type"].startswith("same"):
+        return window, False
+    pad = list(window.get("pad", [0] * 2 * len(kernel)))
+    before = list(pad)
+    for i, (width, stride) in enumerate(zip(kernel, window["strides"], strict=True)):
+        inside = x.shape[2 + i] + pad[2 * i]
+        last = -(-(inside + pad[2 * i + 1] - width) // stride)
+        if last * stride >= inside:  # a window must start on the image or on the padding before it
+            last -= 1
+        pad[2 * i + 1] = max(pad[2 * i + 1], last * stride + width - inside)
+    return window | ({"pad_type": "custom", "pad": pad} if any(pad) else {}), pad != before
+
+
+def global_average_pool(mb: Any, node: Node, x: Any) -> Any:
+    """The mean over all spatial axes, which stay as ones."""
+    return mb.reduce_mean(x=x, axes=list(range(2, len(x.shape))), keep_dims=True)
+
+
+def gemm(mb: Any, node: Node, x: Any, weight: Array, bias: Array | None = None) -> Any:
+    """Given alpha x W + beta b; result linear(x) with alpha and beta inside the weights."""
+    if not isinstance(weight, np.ndarray) or not (bias is None or isinstance(bias, np.ndarray)):
+        raise node.refuse("its weights are computed by the network itself")
+    weight = (weight if node.get("transB", 0) else weight.T) * np.float32(node.get("alpha", 1.0))
+    if node.get("transA", 0):
+        x = mb.transpose(x=x, perm=[1, 0])
+    added = np.zeros(1, np.float32) if bias is None else bias * np.float32(node.get("beta", 1.0))
+    return _linear(mb, x, weight, np.broadcast_to(added.reshape(-1), (len(weight),)))
+
+
+def matmul(mb: Any, node: Node, x: Any, y: Any) -> Any:
+    """A product with a constant matrix is a linear layer."""
+    if isinstance(y, np.ndarray) and y.ndim == 2 and not isinstance(x, np.ndarray):
+        return _linear(mb, x, y.T, np.zeros(y.shape[1], np.float32))
+    return mb.matmul(x=x, y=y)
+
+
+def _linear(mb: Any, x: Any, weight: Array, bias: Array) -> Any:
+    return mb.linear(x=x, weight=np.ascontiguousarray(weight), bias=np.ascontiguousarray(bias))
+
+
+def batch_normalization(mb: Any, node: Node, x: Any, gamma: Array, beta: Array, mean: Array, variance: Array) -> Any:
+    """Given a variance, which half precision may not hold; result 1, and gamma divided by its root.
+
+    MIL normalises images; of rows (N, C) it is a product and a sum.
+    """
+    scale = gamma / np.sqrt(variance + np.float32(node.get("epsilon", 1e-5)))
+    if len(x.shape) < 3:
+        return mb.add(x=mb.mul(x=x, y=scale), y=beta - mean * scale)
+    one = np.ones_like(variance)
+    return mb.batch_norm(x=x, mean=mean, variance=one, gamma=scale, beta=beta, epsilon=np.float32(0))
+
+
+# ---- activations
+
+
+def prelu(mb: Any, node: Node, x: Any, slope: Array) -> Any:
+    """One slope a channel of an image is MIL's prelu, kept whole; one slope in all is leaky_relu."""
+    if not isinstance(slope, np.ndarray):
+        raise node.refuse("its slopes are computed by the network itself")
+    if slope.size == 1:
+        return mb.leaky_relu(x=x, alpha=np.float32(slope.reshape(())))
+    aligned = slope.reshape((1,) * (len(x.shape) - slope.ndim) + slope.shape)
+    if len(x.shape) == 4 and aligned.shape == (1, x.shape[1], 1, 1):
+        return mb.prelu(x=x, alpha=slope.reshape(-1))
+    return mb.add(x=mb.relu(x=x), y=mb.mul(x=mb.minimum(x=x, y=np.float32(0)), y=slope))
+
+
+def clip(mb: Any, node: Node, x: Any, low: Array | None = None, high: Array | None = None) -> Any:
+    """0 to 6 is relu6; with an open end it is maximum or minimum; a tiny low end, to divide by, is `LEAST`."""
+    least = float(node.get("min", -np.inf) if low is None else low)
+    most = float(node.get("max", np.inf) if high is None else high)
+    if 0 < least < LEAST:
+        least = float(LEAST)
+    if (least, most) == (0, 6):
+        return mb.relu6(x=x)
+    if most >= BOUND and least <= -BOUND:
+        return mb.identity(x=x)
+    if most >= BOUND:
+        return mb.relu(x=x) if least == 0 else mb.maximum(x=x, y=np.float32(least))
+    if least <= -BOUND:
+        return mb.minimum(x=x, y=np.float32(most))
+    return mb.clip(x=x, alpha=np.float32(least), beta=np.float32(most))
+
+
+def leaky_relu(mb: Any, node: Node, x: Any) -> Any:
+    """Negative numbers by alpha."""
+    return mb.leaky_relu(x=x, alpha=np.float32(node.get("alpha", 0.01)))
+
+
+def hard_sigmoid(mb: Any, node: Node, x: Any) -> Any:
+    """Within 0 and 1: alpha x + beta."""
+    alpha, beta = np.float32(node.get("alpha", 0.2)), np.float32(node.get("beta", 0.5))
+    return mb.sigmoid_hard(x=x, alpha=alpha, beta=beta)
+
+
+def hard_swish(mb: Any, node: Node, x: Any) -> Any:
+    """Given x; result x times its hard sigmoid."""
+    return mb.mul(x=x, y=mb.sigmoid_hard(x=x, alpha=np.float32(1 / 6), beta=np.float32(0.5)))
+
+
+def softmax(mb: Any, node: Node, x: Any) -> Any:
+    """Along one axis, as since opset 13."""
+    return mb.softmax(x=x, axis=int(node.get("axis", -1)))
+
+
+# ---- lengths: half precision ends at 65504, so squares of an embedding must not be summed as they are
+
+
+def reduce_l2(mb: Any, node: Node, x: Any, axes: Array | None = None) -> Any:
+    """Given the length of x; result m times the length of x / m, with m the largest |x|."""
+    return _length(mb, x, _axes(node, axes, x), bool(node.get("keepdims", 1)))
+
+
+def sqrt(mb: Any, node: Node, x: Any) -> Any:
+    """The root of a sum of squares (and of that plus a tiny number) is a length; other roots are roots."""
+    squares = _without_tiny_addend(x)
+    if squares.op is not None and squares.op.op_type in ("reduce_sum_square", "reduce_sum"):
+        inside = _squared(squares.op.x) if squares.op.op_type == "reduce_sum" else squares.op.x
+        if inside is not None:
+            keep = bool(squares.op.keep_dims.val)
+            axes = [int(axis) for axis in squares.op.axes.val]
+            return mb.maximum(x=_length(mb, inside, axes, keep), y=LEAST)
+    return mb.sqrt(x=x)
+
+
+def lp_normalization(mb: Any, node: Node, x: Any) -> Any:
+    """Given x divided by its length; result the same without squares that overflow."""
+    if int(node.get("p", 2)) != 2:
+        raise node.refuse(f"it divides by the {node.get('p')}-norm; only the length (p=2) is known")
+    length = _length(mb, x, [int(node.get("axis", -1))], keep=True)
+    return mb.real_div(x=x, y=mb.maximum(x=length, y=LEAST))
+
+
+def _length(mb: Any, x: Any, axes: list[int], keep: bool) -> Any:
+    largest = mb.maximum(x=mb.reduce_max(x=mb.abs(x=x), axes=axes, keep_dims=True), y=LEAST)
+    scaled = mb.reduce_l2_norm(x=mb.real_div(x=x, y=largest), axes=axes, keep_dims=True)
+    length = mb.mul(x=scaled, y=largest)
+    return length if keep else mb.squeeze(x=length, axes=axes)
+
+
+def _without_tiny_addend(x: Any) -> Any:
+    if x.op is None or x.op.op_type != "add":
+        return x
+    for one, other in ((x.op.x, x.op.y), (x.op.y, x.op.x)):
+        if other.val is not None and np.size(other.val) == 1 and 0 <= float(np.max(other.val)) < 1e-4:
+            return one
+    return x
+
+
+def _squared(x: Any) -> Any | None:
+    """Gives what x is the square of."""
+    if x.op is not None and x.op.op_type == "mul" and x.op.x is x.op.y:
+        return x.op.x
+    if x.op is not None and x.op.op_type == "pow" and x.op.y.val is not None and np.all(x.op.y.val == 2):
+        return x.op.x
+    return None
+
+
+# ---- shape
+
+
+def reshape(mb: Any, node: Node, x: Any, shape: Array) -> Any:
+    """A zero keeps the axis."""
+    keeps = not node.get("allowzero", 0)
+    sizes = [x.shape[axis] if size == 0 and keeps else int(size) for axis, size in enumerate(shape)]
+    return mb.reshape(x=x, shape=sizes)
+
+
+def flatten(mb: Any, node: Node, x: Any) -> Any:
+    """Two axes: what is before `axis`, and the rest."""
+    axis = int(node.get("axis", 1)) % (len(x.shape) + 1)
+    return mb.reshape(x=x, shape=[int(np.prod(x.shape[:axis])), int(np.prod(x.shape[axis:]))])
+
+
+def pad(
+    mb: Any,
+    node: Node,
+    x: Any,
+    pads: Array | None = None,
+    value: Array | None = None,
+    axes: Array | None = None,
+) -> Any:
+    """Given starts then ends; result start and end of each axis."""
+    ends = [int(n) for n in (node.get("pads") if pads is None else pads)]
+    which = _axes(node, axes, x)
+    widths = np.zeros((len(x.shape), 2), np.int32)
+    for i, axis in enumerate(which):
+        widths[axis] = ends[i], ends[i + len(which)]
+    mode = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}.get(node.get("mode", "constant"))
+    if mode is None or widths.min() < 0:
+        raise node.refuse(f"it pads by {ends} in mode {node.get('mode')!r}")
+    filling = np.float32(0 if value is None else value)
+    if mode == "constant":
+        return mb.pad(x=x, pad=widths.ravel(), mode=mode, constant_val=filling)
+    return mb.pad(x=x, pad=widths[-2:].ravel(), mode=mode)  # MIL reflects images, not channels
+
+
+def squeeze(mb: Any, node: Node, x: Any, axes: Array | None = None) -> Any:
+    """Without axes: every axis of size one."""
+    given = _axes(node, axes, x)
+    return mb.squeeze(x=x, axes=[axis for axis in given if x.shape[axis] == 1])
+
+
+def unsqueeze(mb: Any, node: Node, x: Any, axes: Array | None = None) -> Any:
+    """Adds axes of size one."""
+    return mb.expand_dims(x=x, axes=[int(n) for n in (node.get("axes") if axes is None else axes)])
+
+
+def transpose(mb: Any, node: Node, x: Any) -> Any:
+    """Without an order: the axes backwards."""
+    return mb.transpose(x=x, perm=[int(n) for n in node.get("perm", range(len(x.shape))[::-1])])
+
+
+def expand(mb: Any, node: Node, x: Any, shape: Array) -> Any:
+    """Repeats axes of size one; MIL's arithmetic repeats by itself, so most often this is nothing."""
+    target = np.broadcast_shapes(tuple(x.shape), tuple(int(n) for n in shape))
+    if tuple(x.shape) == target:
+        return mb.identity(x=x)
+    if len(target) > len(x.shape):
+        x = mb.expand_dims(x=x, axes=list(range(len(target) - len(x.shape))))
+    return mb.tile(x=x, reps=[want // have for want, have in zip(target, x.shape, strict=True)])
+
+
+def concat(mb: Any, node: Node, *values: Any) -> Any:
+    """Joins along one axis."""
+    return mb.concat(values=list(values), axis=int(node.get("axis")))
+
+
+def _axes(node: Node, given: Array | None, x: Any) -> list[int]:
+    """Gives axes counted from the front; they are an attribute, in later opsets an input; without: all."""
+    axes = node.get("axes") if given is None else given
+    rank = len(x.shape)
+    return list(range(rank)) if axes is None or len(axes) == 0 else [int(axis) % rank for axis in axes]
+
+
+# ---- the many that are said alike
+
+
+def _unary(name: str) -> Lowering:
+    return lambda mb, node, x, *_: getattr(mb, name)(x=x)
+
+
+def _binary(name: str) -> Lowering:
+    def lower(mb: Any, node: Node, first: Any, *others: Any) -> Any:
+        for other in others:
+            first = getattr(mb, name)(x=first, y=other)
+        return first
+
+    return lower
+
+
+def _reduction(name: str) -> Lowering:
+    def lower(mb: Any, node: Node, x: Any, axes: Array | None = None) -> Any:
+        return getattr(mb, name)(x=x, axes=_axes(node, axes, x), keep_dims=bool(node.get("keepdims", 1)))
+
+    return lower
+
+
+OPERATORS: dict[str, Lowering] = {
+    "Conv": conv,
+    "Gemm": gemm,
+    "MatMul": matmul,
+    "BatchNormalization": batch_normalization,
+    "MaxPool": max_pool,
+    "AveragePool": average_pool,
+    "GlobalAveragePool": global_average_pool,
+    "PRelu": prelu,
+    "LeakyRelu": leaky_relu,
+    "Relu": _unary("relu"),
+    "Clip": clip,
+    "Sigmoid": _unary("sigmoid"),
+    "HardSigmoid": hard_sigmoid,
+    "HardSwish": hard_swish,
+    "Tanh": _unary("tanh"),
+    "Softmax": softmax,
+    "Add": _binary("add"),
+    "Sub": _binary("sub"),
+    "Mul": _binary("mul"),
+    "Div": _binary("real_div"),
+    "Pow": _binary("pow"),
+    "Max": _binary("maximum"),
+    "Min": _binary("minimum"),
+    "Abs": _unary("abs"),
+    "Exp": _unary("exp"),
+    "Neg": lambda mb, node, x: mb.mul(x=x, y=np.float32(-1)),
+    "Reciprocal": lambda mb, node, x: mb.real_div(x=np.float32(1), y=x),
+    "Sqrt": sqrt,
+    "ReduceL2": reduce_l2,
+    "LpNormalization": lp_normalization,
+    "ReduceMean": _reduction("reduce_mean"),
+    "ReduceSum": _reduction("reduce_sum"),
+    "ReduceMax": _reduction("reduce_max"),
+    "ReduceSumSquare": _reduction("reduce_sum_square"),
+    "Reshape": reshape,
+    "Flatten": flatten,
+    "Squeeze": squeeze,
+    "Unsqueeze": unsqueeze,
+    "Transpose": transpose,
+    "Expand": expand,
+    "Concat": concat,
+    "Pad": pad,
+    "Identity": _unary("identity"),
+    "Dropout": _unary("identity"),
+}

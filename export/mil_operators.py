@@ -1,0 +1,266 @@
+"""What each operator of a Core ML program computes, in PyTorch: the evaluator's table.
+
+Each function takes the operator's inputs by the names of Apple's MIL reference: tensors of float32, and plain
+numbers, lists and strings where the program holds constants. Nothing of coremltools' own arithmetic is used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Inputs = dict[str, Any]
+Operator = Callable[[Inputs], Tensor]
+
+
+# ---- convolution, pooling, dense
+
+
+def conv(i: Inputs) -> Tensor:
+    """Convolves (N, C, H, W), or with one or three spatial axes; `pad` is start and end of each axis."""
+    x, weight = i["x"], i["weight"]
+    axes = weight.ndim - 2
+    strides, dilations = i.get("strides", [1] * axes), i.get("dilations", [1] * axes)
+    pad = _padding(i, x.shape[2:], weight.shape[2:], strides, dilations)
+    if pad[::2] == pad[1::2]:
+        here = pad[::2]
+    else:
+        x, here = _padded(x, pad, 0.0), [0] * axes
+    convolve: Callable[..., Tensor] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}[axes]
+    return convolve(x, weight, i.get("bias"), strides, here, dilations, i.get("groups", 1))
+
+
+def max_pool(i: Inputs) -> Tensor:
+    """Takes the largest of each window of (N, C, H, W); padding is lower than every number."""
+    kernel, strides, pad = _window(i)
+    return F.max_pool2d(_padded(i["x"], pad, -math.inf), kernel, strides, ceil_mode=i.get("ceil_mode", False))
+
+
+def avg_pool(i: Inputs) -> Tensor:
+    """Takes the mean of each window of (N, C, H, W); padding counts as zeros, or not at all."""
+    kernel, strides, pad = _window(i)
+    ceil = i.get("ceil_mode", False)
+    mean = F.avg_pool2d(_padded(i["x"], pad, 0.0), kernel, strides, ceil_mode=ceil)
+    if not i.get("exclude_padding_from_average", False):
+        return mean
+    inside = _padded(torch.ones_like(i["x"][:1, :1]), pad, 0.0)
+    return mean / F.avg_pool2d(inside, kernel, strides, ceil_mode=ceil)
+
+
+def _window(i: Inputs) -> tuple[list[int], list[int], list[int]]:
+    kernel = i["kernel_sizes"]
+    if len(kernel) != 2:
+        raise ValueError(f"the evaluator pools images, not {len(kernel)} axes")
+    strides = i.get("strides", [1, 1])
+    return kernel, strides, _padding(i, i["x"].shape[2:], kernel, strides, [1, 1])
+
+
+def _padding(i: Inputs, sizes: torch.Size, kernel: list[int], strides: list[int], dilations: list[int]) -> list[int]:
+    """Gives start and end of each spatial axis: [top, bottom, left, right]."""
+    kind = i["pad_type"]
+    if kind == "custom":
+        return list(i["pad"])
+    pad: list[int] = []
+    for size, width, stride, dilation in zip(sizes, kernel, strides, dilations, strict=True):
+        reach = (width - 1) * dilation + 1
+        total = 0 if kind == "valid" else max((-(-size // stride) - 1) * stride + reach - size, 0)
+        less, more = total // 2, total - total // 2
+        pad += [less, more] if kind == "same" else [more, less]
+    return pad
+
+
+def _padded(x: Tensor, pad: list[int], value: float, mode: str = "constant") -> Tensor:
+    if not any(pad):
+        return x
+    last_axis_first = [pad[axis + end] for axis in range(len(pad) - 2, -1, -2) for end in (0, 1)]
+    return F.pad(x, last_axis_first, mode, value) if mode == "constant" else F.pad(x, last_axis_first, mode)
+
+
+def matmul(i: Inputs) -> Tensor:
+    """Multiplies matrices, each transposed first where asked."""
+    x, y = i["x"], i["y"]
+    product = (x.mT if i.get("transpose_x", False) else x) @ (y.mT if i.get("transpose_y", False) else y)
+    return product  # type: ignore[no-any-return]
+
+
+def batch_norm(i: Inputs) -> Tensor:
+    """Normalises each channel by stored mean and variance."""
+    return F.batch_norm(
+        i["x"], i["mean"], i["variance"], i.get("gamma"), i.get("beta"), eps=float(i.get("epsilon", 1e-5))
+    )
+
+
+# ---- elementwise
+
+
+def prelu(i: Inputs) -> Tensor:
+    """Multiplies what is negative by its channel's slope."""
+    return F.prelu(i["x"], i["alpha"])
+
+
+def clip(i: Inputs) -> Tensor:
+    """Keeps numbers within alpha and beta."""
+    return i["x"].clamp(float(i.get("alpha", 0)), float(i.get("beta", 1)))  # type: ignore[no-any-return]
+
+
+def sigmoid_hard(i: Inputs) -> Tensor:
+    """Gives alpha x + beta, within 0 and 1."""
+    x = i["x"] * float(i.get("alpha", 0.2)) + float(i.get("beta", 0.5))
+    return x.clamp(0, 1)  # type: ignore[no-any-return]
+
+
+def gelu(i: Inputs) -> Tensor:
+    """Gives x times the normal distribution function at x, or one of its two approximations."""
+    x, mode = i["x"], i.get("mode", "EXACT")
+    if mode == "SIGMOID_APPROXIMATION":
+        return x * torch.sigmoid(1.702 * x)  # type: ignore[no-any-return]
+    return F.gelu(x, approximate="none" if mode == "EXACT" else "tanh")
+
+
+def _of_two(function: Callable[[Tensor, Tensor], Tensor]) -> Operator:
+    return lambda i: function(_tensor(i["x"]), _tensor(i["y"]))
+
+
+def _of_one(function: Callable[[Tensor], Tensor]) -> Operator:
+    return lambda i: function(i["x"])
+
+
+def _tensor(value: Any) -> Tensor:
+    return value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float32)
+
+
+# ---- over axes
+
+
+def _reduced(function: Callable[[Tensor, list[int], bool], Tensor]) -> Operator:
+    return lambda i: function(i["x"], i.get("axes", list(range(i["x"].ndim))), i.get("keep_dims", False))
+
+
+def l2_norm(i: Inputs) -> Tensor:
+    """Divides by the length over the last three axes."""
+    squares = (i["x"] * i["x"]).sum((-3, -2, -1), True)
+    return i["x"] / torch.sqrt(squares + float(i.get("epsilon", 1e-6)))  # type: ignore[no-any-return]
+
+
+def layer_norm(i: Inputs) -> Tensor:
+    """Normalises over the last axes, then scales and shifts."""
+    sizes = [i["x"].shape[axis] for axis in i["axes"]]
+    return F.layer_norm(i["x"], sizes, i.get("gamma"), i.get("beta"), float(i.get("epsilon", 1e-5)))
+
+
+def instance_norm(i: Inputs) -> Tensor:
+    """Normalises each channel of each face by its own mean and variance, then scales and shifts."""
+    epsilon = float(i.get("epsilon", 1e-5))
+    return F.instance_norm(i["x"], weight=i.get("gamma"), bias=i.get("beta"), eps=epsilon)
+
+
+# ---- shape
+
+
+def reshape(i: Inputs) -> Tensor:
+    """Gives the same numbers in another shape."""
+    return i["x"].reshape(i["shape"])  # type: ignore[no-any-return]
+
+
+def squeeze(i: Inputs) -> Tensor:
+    """Drops axes of size one."""
+    return i["x"].squeeze(i["axes"]) if "axes" in i else i["x"].squeeze()  # type: ignore[no-any-return]
+
+
+def expand_dims(i: Inputs) -> Tensor:
+    """Adds axes of size one; they are counted in the result."""
+    x: Tensor = i["x"]
+    rank = x.ndim + len(i["axes"])
+    for axis in sorted(axis % rank for axis in i["axes"]):
+        x = x.unsqueeze(axis)
+    return x
+
+
+def pad(i: Inputs) -> Tensor:
+    """Widens the last axes by `pad`, start and end of each."""
+    mode = i.get("mode", "constant")
+    ends = list(i["pad"])
+    if mode != "constant":  # torch knows the other modes for spatial axes only
+        ends = ends[-2 * (i["x"].ndim - 2) :]
+    return _padded(i["x"], ends, float(i.get("constant_val", 0)), mode)
+
+
+def slice_by_index(i: Inputs) -> Tensor:
+    """Cuts out begin to end of each axis, by a positive stride."""
+    x: Tensor = i["x"]
+    none = [False] * x.ndim
+    from_start, to_end, one = (i.get(mask, none) for mask in ("begin_mask", "end_mask", "squeeze_mask"))
+    strides = i.get("stride", [1] * x.ndim)
+    if min(strides) < 1:
+        raise ValueError("the evaluator does not slice backwards")
+    cuts: list[int | slice] = []
+    for axis in range(x.ndim):
+        begin = None if from_start[axis] else i["begin"][axis]
+        end = None if to_end[axis] else i["end"][axis]
+        cuts.append(i["begin"][axis] if one[axis] else slice(begin, end, strides[axis]))
+    return x[tuple(cuts)]
+
+
+OPERATORS: dict[str, Operator] = {
+    "conv": conv,
+    "linear": lambda i: F.linear(i["x"], i["weight"], i.get("bias")),
+    "matmul": matmul,
+    "batch_norm": batch_norm,
+    "max_pool": max_pool,
+    "avg_pool": avg_pool,
+    "prelu": prelu,
+    "leaky_relu": lambda i: F.leaky_relu(i["x"], float(i["alpha"])),
+    "relu": _of_one(F.relu),
+    "relu6": _of_one(F.relu6),
+    "elu": lambda i: F.elu(i["x"], float(i["alpha"])),
+    "gelu": gelu,
+    "silu": _of_one(F.silu),
+    "softplus": _of_one(F.softplus),
+    "sigmoid": _of_one(torch.sigmoid),
+    "sigmoid_hard": sigmoid_hard,
+    "tanh": _of_one(torch.tanh),
+    "clip": clip,
+    "softmax": lambda i: torch.softmax(i["x"], i.get("axis", -1)),
+    "add": _of_two(torch.add),
+    "sub": _of_two(torch.sub),
+    "mul": _of_two(torch.mul),
+    "real_div": _of_two(torch.div),
+    "maximum": _of_two(torch.maximum),
+    "minimum": _of_two(torch.minimum),
+    "pow": _of_two(torch.pow),
+    "abs": _of_one(torch.abs),
+    "exp": _of_one(torch.exp),
+    "sqrt": _of_one(torch.sqrt),
+    "square": _of_one(torch.square),
+    "rsqrt": lambda i: torch.rsqrt(i["x"] + float(i.get("epsilon", 0))),
+    "inverse": lambda i: 1 / (i["x"] + float(i.get("epsilon", 0))),
+    "cast": lambda i: i["x"].clone(),  # the evaluator rounds where the result's type says so
+    "identity": lambda i: i["x"],
+    "reduce_mean": _reduced(lambda x, axes, keep: x.mean(axes, keep)),
+    "reduce_sum": _reduced(lambda x, axes, keep: x.sum(axes, keep)),
+    "reduce_max": _reduced(lambda x, axes, keep: x.amax(axes, keep)),
+    "reduce_sum_square": _reduced(lambda x, axes, keep: (x * x).sum(axes, keep)),
+    "reduce_l2_norm": _reduced(lambda x, axes, keep: torch.linalg.vector_norm(x, 2, axes, keep)),
+    "l2_norm": l2_norm,
+    "layer_norm": layer_norm,
+    "instance_norm": instance_norm,
+    "reshape": reshape,
+    "transpose": lambda i: i["x"].permute(i["perm"]),
+    "squeeze": squeeze,
+    "expand_dims": expand_dims,
+    "concat": lambda i: torch.cat(i["values"], i["axis"]),
+    "tile": lambda i: i["x"].repeat(i["reps"]),
+    "pad": pad,
+    "slice_by_index": slice_by_index,
+}
+
+# These give only numbers that they were given: nothing to round.
+SELECTING = {
+    "relu", "relu6", "clip", "maximum", "minimum", "abs", "max_pool", "reduce_max", "identity", "reshape", "transpose",
+    "squeeze", "expand_dims", "concat", "tile", "slice_by_index",
+}  # fmt: skip

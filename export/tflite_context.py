@@ -1,0 +1,251 @@
+"""What the emitters share: the ONNX graph, channels first, and the TFLite graph, channels last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .artifact import ConversionError
+from .flatbuffer import Writer
+
+TO_LAST = (0, 2, 3, 1)  # NCHW -> NHWC
+AXIS_TO_LAST = (0, 3, 1, 2)  # where each axis of NCHW goes
+
+FUSED = {(0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1", (0.0, np.inf): "RELU"}
+"""Bounds that TFLite's operators can clip their own result to."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A computed tensor: channels last where ONNX means NCHW, as it is otherwise."""
+
+    tensor: int
+    shape: tuple[int, ...]  # in TFLite's order
+    flattened: tuple[int, int, int] | None = None  # (C, H, W): a row in HWC order where ONNX means CHW
+    non_negative: bool = False
+
+
+class Context:
+    """Both graphs, and what is known of each ONNX name."""
+
+    def __init__(self, graph: Any, file: str) -> None:
+        """Takes an onnx.GraphProto with all shapes known, and the file's name for the error sentences."""
+        import onnx
+
+        self.file = file
+        self.writer = Writer()
+        self.values: dict[str, Value] = {}
+        self.fused: set[int] = set()  # id of nodes that went into another operator
+        self.constants: dict[str, NDArray[Any]] = {
+            tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer
+        }
+        self._shapes = {
+            value.name: tuple(side.dim_value for side in value.type.tensor_type.shape.dim)
+            for value in (*graph.input, *graph.value_info, *graph.output)
+        }
+        self._outputs = {output.name for output in graph.output}
+        self._consumers: dict[str, list[Any]] = {}
+        for node in graph.node:
+            if node.op_type == "Constant":
+                self.constants[node.output[0]] = _constant(node)
+            for name in node.input:
+                self._consumers.setdefault(name, []).append(node)
+
+    def refuse(self, node: Any, why: str) -> ConversionError:
+        """Gives the error that names operator, node and file."""
+        return ConversionError(f"{self.file}: {node.op_type} {node.name or node.output[0]!r} {why}")
+
+    def attribute(self, node: Any, name: str, default: Any = None) -> Any:
+        """Gives a node's attribute as a Python value."""
+        import onnx
+
+        for attribute in node.attribute:
+            if attribute.name == name:
+                return onnx.helper.get_attribute_value(attribute)
+        return default
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Gives the shape that ONNX knows for `name`: NCHW, or rows."""
+        shape = self._shapes.get(name, (0,))
+        if not all(shape):
+            raise ConversionError(
+                f"{self.file}: the shape of {name!r} is not known; export with a fixed input size"
+            )
+        return shape
+
+    def value(self, node: Any, place: int = 0) -> Value:
+        """Gives the computed tensor that is input `place` of `node`."""
+        name = node.input[place]
+        if name not in self.values:
+            raise self.refuse(
+                node, f"reads {name!r}, which is no computed tensor; only computed ones are supported there"
+            )
+        return self.values[name]
+
+    def constant(self, node: Any, place: int) -> NDArray[Any] | None:
+        """Gives input `place` of `node`, or None where it is left out.
+
+        Raises:
+            ConversionError: It is there and is computed.
+        """
+        if place >= len(node.input) or not node.input[place]:
+            return None
+        if node.input[place] not in self.constants:
+            raise self.refuse(
+                node, f"computes its input {node.input[place]!r}; only a constant is supported there"
+            )
+        return np.asarray(self.constants[node.input[place]])
+
+    def weights(self, node: Any, place: int) -> NDArray[np.float64]:
+        """Gives a constant that must be there, in double, to fold others into it."""
+        constant = self.constant(node, place)
+        if constant is None:
+            raise self.refuse(node, f"lacks its input {place}")
+        return constant.astype(np.float64)
+
+    def operand(self, node: Any, place: int, rank: int) -> int:
+        """Gives the TFLite tensor for one side of an elementwise operator on tensors of `rank`."""
+        name = node.input[place]
+        if name not in self.constants:
+            return self.value(node, place).tensor
+        values = self.constants[name]
+        if rank == 4:  # (C, 1, 1) broadcasts from the right in NCHW, so its ones matter
+            values = values.reshape((1,) * (4 - values.ndim) + values.shape).transpose(TO_LAST)
+        elif (flattened := self._flattened(node)) and values.size > 1:
+            values = reordered(values, flattened)
+        while values.ndim > 1 and values.shape[0] == 1:
+            values = values[0]
+        return self.writer.constant(f"{node.output[0]}/{place}", values)
+
+    def emit(
+        self,
+        output: str,
+        code: str,
+        inputs: Sequence[int],
+        shape: Sequence[int] | None = None,
+        *,
+        like: Value | None = None,
+        flattened: tuple[int, int, int] | None = None,
+        non_negative: bool = False,
+        version: int = 1,
+        **options: Any,
+    ) -> Value:
+        """Appends an operator whose result is `output`.
+
+        Its shape is what ONNX says of that name. A step that ONNX has no name for gives TFLite's `shape`;
+        what maps each value by itself is `like` what it maps.
+        """
+        if like is not None:
+            shape, flattened = like.shape, like.flattened
+        if shape is None:
+            shape = self.shape(output)
+            shape = [shape[axis] for axis in TO_LAST] if len(shape) == 4 else shape
+        name = output
+        if output in self._outputs:
+            name = "embedding" if len(shape) == 2 else f"{output}/unflattened"
+        tensor = self.writer.tensor(name, shape)
+        self.writer.operator(code, inputs, [tensor], version, **options)
+        self.values[output] = Value(tensor, tuple(shape), flattened, non_negative)
+        return self.values[output]
+
+    def sole_consumer(self, name: str) -> Any | None:
+        """Gives the one node that reads `name`, unless the graph hands `name` out."""
+        consumers = self._consumers.get(name, [])
+        return consumers[0] if len(consumers) == 1 and name not in self._outputs else None
+
+    def fuse_affine(self, name: str, channels: int) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
+        """Takes in the batch norms and constant sums and products that follow `name` one by one.
+
+        Returns:
+            (channels,) scale and (channels,) shift, and the name of the last node's result.
+        """
+        scale, shift = np.ones(channels), np.zeros(channels)
+        while (node := self.sole_consumer(name)) is not None:
+            affine = affine_of(self, node, name, channels)
+            if affine is None:
+                break
+            scale, shift = scale * affine[0], shift * affine[0] + affine[1]
+            self.fused.add(id(node))
+            name = node.output[0]
+        return scale, shift, name
+
+    def fuse_activation(self, name: str) -> tuple[str, str]:
+        """Takes in the clip that follows `name`; gives the activation and the name of its result."""
+        node = self.sole_consumer(name)
+        activation = (
+            FUSED.get(bounds_of(self, node))
+            if node is not None and node.op_type in ("Relu", "Clip")
+            else None
+        )
+        if node is None or activation is None:
+            return "NONE", name
+        self.fused.add(id(node))
+        return activation, node.output[0]
+
+    def _flattened(self, node: Any) -> tuple[int, int, int] | None:
+        return next((self.values[name].flattened for name in node.input if name in self.values), None)
+
+
+def bounds_of(context: Context, node: Any) -> tuple[float, float]:
+    """Gives what a Relu or Clip clips to; a bound that is left out is infinite."""
+    if node.op_type == "Relu":
+        return 0.0, np.inf
+    low, high = context.constant(node, 1), context.constant(node, 2)
+    return (
+        float(
+            context.attribute(node, "min", -np.inf) if low is None else low
+        ),  # an attribute before opset 11
+        float(context.attribute(node, "max", np.inf) if high is None else high),
+    )
+
+
+def affine_of(
+    context: Context, node: Any, name: str, channels: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Gives scale and shift, (channels,) each, if `node` does nothing but that to each channel of `name`."""
+    if node.op_type == "BatchNormalization":
+        gamma, beta, mean, variance = (context.weights(node, place) for place in (1, 2, 3, 4))
+        scale = gamma / np.sqrt(variance + context.attribute(node, "epsilon", 1e-5))
+        return scale, beta - mean * scale
+    if node.op_type not in ("Add", "Sub", "Mul", "Div") or node.input[0] == node.input[1]:
+        return None
+    first = node.input[0] == name
+    other = context.constants.get(node.input[1 if first else 0])
+    rank = len(context.shape(name))
+    if other is None or other.ndim > rank:
+        return None
+    shape = (1,) * (rank - other.ndim) + other.shape
+    if shape not in {(1, channels, *(1,) * (rank - 2)), (1,) * rank}:
+        return None
+    constant = np.broadcast_to(other.reshape(-1).astype(np.float64), channels)
+    if node.op_type == "Add":
+        return np.ones(channels), constant
+    if node.op_type == "Mul":
+        return constant, np.zeros(channels)
+    if node.op_type == "Sub":
+        return (np.ones(channels), -constant) if first else (-np.ones(channels), constant)
+    return (1 / constant, np.zeros(channels)) if first and constant.all() else None
+
+
+def _constant(node: Any) -> NDArray[Any]:
+    """Gives the value of a Constant node, whichever of its attributes holds it."""
+    import onnx
+
+    value = onnx.helper.get_attribute_value(node.attribute[0])
+    return np.asarray(onnx.numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value)
+
+
+def reordered(rows: NDArray[Any], flattened: tuple[int, int, int]) -> NDArray[Any]:
+    """Gives (..., C*H*W) values in HWC order.
+
+    >>> reordered(np.arange(4), (2, 1, 2)).tolist()
+    [0, 2, 1, 3]
+    """
+    channels, height, width = flattened
+    leading = rows.shape[:-1]
+    moved = np.moveaxis(rows.reshape(*leading, channels, height, width), -3, -1)
+    return moved.reshape(*leading, channels * height * width)

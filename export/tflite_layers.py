@@ -1,0 +1,94 @@
+"""TFLite operators with weights: convolutions, matrix products, and batch norms that fold into neither."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .flatbuffer import ACTIVATIONS, VALID
+from .tflite_context import Context, Value, affine_of, reordered
+from .tflite_windows import image_of, pad, windows_of
+
+
+def conv(context: Context, node: Any) -> None:
+    """Plain, grouped and depthwise convolution; what follows is folded in."""
+    weights, image = context.weights(node, 1), image_of(context, node)  # weights: (O, I / groups, kh, kw)
+    slide = windows_of(context, node, image, weights.shape[2:])
+    scale, shift, name = context.fuse_affine(node.output[0], len(weights))
+    weights = weights * scale[:, None, None, None]
+    bias = context.constant(node, 2)
+    bias = shift if bias is None else bias * scale + shift
+    if not (slide.is_valid or slide.is_same):
+        image = pad(context, f"{name}/padded", image, slide)
+    options = slide.options | {"dilationHFactor": slide.dilation[0], "dilationWFactor": slide.dilation[1]}
+    groups = context.attribute(node, "group", 1)
+    if weights.shape[1] == 1 and groups == image.shape[3] > 1:
+        options["depthMultiplier"] = len(weights) // groups
+        options["version"] = 1 if slide.dilation == (1, 1) else 2
+        weighted(context, name, "DEPTHWISE_CONV_2D", image, weights.transpose(1, 2, 3, 0), bias, **options)
+    else:
+        weighted(context, name, "CONV_2D", image, weights.transpose(0, 2, 3, 1), bias, **options)
+
+
+def matrix_product(context: Context, node: Any) -> None:
+    """Gemm or MatMul of a row with constant weights; what follows is folded in."""
+    row, weights = context.value(node), context.weights(node, 1)
+    if len(row.shape) != 2 or weights.ndim != 2 or context.attribute(node, "transA", 0):
+        raise context.refuse(
+            node, f"multiplies {row.shape} by {weights.shape}; only a row by a matrix is supported"
+        )
+    if not context.attribute(node, "transB", 0):
+        weights = weights.T
+    weights = weights * context.attribute(node, "alpha", 1.0)
+    bias = context.constant(node, 2)
+    bias = np.zeros(1) if bias is None else bias.reshape(-1) * context.attribute(node, "beta", 1.0)
+    scale, shift, name = context.fuse_affine(node.output[0], len(weights))
+    if row.flattened:
+        weights = reordered(weights, row.flattened)
+    weighted(context, name, "FULLY_CONNECTED", row, weights * scale[:, None], bias * scale + shift)
+
+
+def batch_norm(context: Context, node: Any) -> None:
+    """A batch norm that follows no convolution (a pre-activation block): a depthwise 1x1 convolution.
+
+    One operator where MUL and ADD are two, and quantised per channel, with 32 bits for the shift.
+    """
+    value = context.value(node)
+    channels = context.shape(node.input[0])[1]
+    own = affine_of(context, node, node.input[0], channels)
+    if own is None or context.attribute(node, "training_mode", 0):
+        raise context.refuse(node, "normalises by its batch; export the network in eval mode")
+    scale, shift, name = context.fuse_affine(node.output[0], channels)
+    scale, shift = own[0] * scale, own[1] * scale + shift
+    if len(value.shape) == 4:
+        options = {"padding": VALID, "strideH": 1, "strideW": 1, "depthMultiplier": 1}
+        weighted(context, name, "DEPTHWISE_CONV_2D", value, scale[None, None, None], shift, **options)
+        return
+    if value.flattened:
+        scale, shift = reordered(scale, value.flattened), reordered(shift, value.flattened)
+    factors = context.writer.constant(f"{name}/scale", scale)
+    scaled = context.emit(f"{name}/scaled", "MUL", [value.tensor, factors], value.shape)
+    offsets = context.writer.constant(f"{name}/shift", shift)
+    context.emit(name, "ADD", [scaled.tensor, offsets], flattened=value.flattened)
+
+
+def weighted(
+    context: Context,
+    name: str,
+    code: str,
+    image: Value,
+    kernel: NDArray[np.float64],
+    bias: NDArray[np.float64],
+    **options: Any,
+) -> None:
+    """Emits an operator with kernel and bias, and the clip that follows in it."""
+    tensors = [
+        image.tensor,
+        context.writer.constant(f"{name}/weights", kernel),
+        context.writer.constant(f"{name}/bias", bias),
+    ]
+    activation, output = context.fuse_activation(name)
+    options["fusedActivationFunction"] = ACTIVATIONS[activation]
+    context.emit(output, code, tensors, non_negative=activation in ("RELU", "RELU6"), **options)

@@ -1,0 +1,265 @@
+"""One emitter for each ONNX operator of face embedders; what is not in `OPERATORS` cannot be converted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .flatbuffer import ACTIVATIONS
+from .tflite_context import AXIS_TO_LAST, FUSED, TO_LAST, Context, bounds_of, reordered
+from .tflite_layers import batch_norm, conv, matrix_product
+from .tflite_windows import average_pool, global_average, max_pool, pad_node
+
+Emitter = Callable[[Context, Any], None]
+
+
+def unary(code: str, non_negative: bool = False) -> Emitter:
+    """Gives the emitter of an operator that maps each value by itself."""
+
+    def emit(context: Context, node: Any) -> None:
+        value = context.value(node)
+        context.emit(node.output[0], code, [value.tensor], like=value, non_negative=non_negative)
+
+    return emit
+
+
+def binary(code: str) -> Emitter:
+    """Gives the emitter of an elementwise operator on two tensors, or on one and a constant."""
+
+    def emit(context: Context, node: Any) -> None:
+        computed = [context.values[name] for name in node.input if name in context.values]
+        rank = len(context.shape(node.output[0]))
+        layouts = {value.flattened for value in computed}
+        if len(layouts) != 1 or any(len(value.shape) != rank for value in computed):
+            raise context.refuse(
+                node, "combines tensors of different rank or layout; reshape them alike before it"
+            )
+        tensors = [context.operand(node, place, rank) for place in (0, 1)]
+        activation, output = context.fuse_activation(node.output[0])
+        non_negative = activation in ("RELU", "RELU6") or (
+            code in ("ADD", "MUL") and len(computed) == 2 and all(value.non_negative for value in computed)
+        )
+        context.emit(
+            output,
+            code,
+            tensors,
+            flattened=layouts.pop(),
+            non_negative=non_negative,
+            fusedActivationFunction=ACTIVATIONS[activation],
+        )
+
+    return emit
+
+
+def clip(context: Context, node: Any) -> None:
+    """Relu or Clip that nothing before it could take in."""
+    value, (low, high), name = context.value(node), bounds_of(context, node), node.output[0]
+    if (low, high) in FUSED:
+        context.emit(name, FUSED[low, high], [value.tensor], like=value, non_negative=low >= 0)
+        return
+    bounds = [(code, bound) for code, bound in (("MAXIMUM", low), ("MINIMUM", high)) if np.isfinite(bound)]
+    for code, bound in bounds:
+        step = name if code == bounds[-1][0] else f"{name}/step"
+        limit = context.writer.constant(f"{name}/{code.lower()}", np.array([bound]))
+        value = context.emit(step, code, [value.tensor, limit], like=value, non_negative=low >= 0)
+    context.values[name] = value
+
+
+def prelu(context: Context, node: Any) -> None:
+    """A slope per channel; one slope for all channels is a leaky ReLU, which has an int8 kernel."""
+    value, slope = context.value(node), context.weights(node, 1)
+    if slope.size == 1:
+        alpha = float(slope.reshape(()))
+        context.emit(node.output[0], "LEAKY_RELU", [value.tensor], like=value, alpha=alpha)
+        return
+    if len(value.shape) == 4:
+        if slope.shape == (value.shape[3],) and value.shape[2] != value.shape[3]:
+            slope = slope.reshape(
+                -1, 1, 1
+            )  # (C,) as older exporters write it; broadcasting would put it on W
+        slope = slope.reshape((1,) * (4 - slope.ndim) + slope.shape).transpose(TO_LAST)[0]
+    else:
+        slope = slope.reshape(-1)
+        slope = reordered(slope, value.flattened) if value.flattened else slope
+    slopes = context.writer.constant(f"{node.output[0]}/slopes", slope)
+    context.emit(node.output[0], "PRELU", [value.tensor, slopes], like=value)
+
+
+def leaky_relu(context: Context, node: Any) -> None:
+    """One slope for all."""
+    value, alpha = context.value(node), context.attribute(node, "alpha", 0.01)
+    context.emit(node.output[0], "LEAKY_RELU", [value.tensor], like=value, alpha=alpha)
+
+
+def hard_sigmoid(context: Context, node: Any) -> None:
+    """Clips alpha x + beta to 0..1, as relu6(6 alpha x + 6 beta) / 6: TFLite clips to 6 for nothing."""
+    value, name = context.value(node), node.output[0]
+    slope, offset = 6 * context.attribute(node, "alpha", 0.2), 6 * context.attribute(node, "beta", 0.5)
+    steps: list[tuple[str, float, str]] = [("ADD", offset, "RELU6"), ("MUL", 1 / 6, "NONE")]
+    if not np.isclose(slope, 1, rtol=1e-6):  # PyTorch's own slope of 1/6 needs no product
+        steps.insert(0, ("MUL", slope, "NONE"))
+    for number, (code, by, activation) in enumerate(steps, 1):
+        step = name if number == len(steps) else f"{name}/step{number}"
+        factor = context.writer.constant(f"{step}/by", np.array([by]))
+        options: dict[str, Any] = {"fusedActivationFunction": ACTIVATIONS[activation]}
+        value = context.emit(step, code, [value.tensor, factor], like=value, non_negative=True, **options)
+
+
+def concat(context: Context, node: Any) -> None:
+    """Joins tensors along an axis."""
+    values = [context.value(node, place) for place in range(len(node.input))]
+    rank = len(values[0].shape)
+    if any(value.flattened for value in values):
+        raise context.refuse(node, "joins flattened images; join them before they are flattened")
+    axis = context.attribute(node, "axis") % rank
+    context.emit(
+        node.output[0],
+        "CONCATENATION",
+        [value.tensor for value in values],
+        non_negative=all(value.non_negative for value in values),
+        axis=AXIS_TO_LAST[axis] if rank == 4 else axis,
+    )
+
+
+def reshape(context: Context, node: Any) -> None:
+    """An image to a row or a row to an image of one pixel, by Reshape, Flatten, Squeeze or Unsqueeze."""
+    value, target = context.value(node), context.shape(node.output[0])
+    source = context.shape(node.input[0])
+    flattened = value.flattened
+    if source == target:
+        context.values[node.output[0]] = value
+        return
+    if len(source) == 4 and len(target) == 2 and target[0] == 1:
+        channels, height, width = source[1:]
+        flattened = (channels, height, width) if channels > 1 and height * width > 1 else None
+    elif len(source) == 2 and target in ((*source, 1, 1), (1, *(flattened or ()))):
+        flattened = None
+    else:
+        raise context.refuse(
+            node, f"turns {source} into {target}; only an image into a row, and back, is supported"
+        )
+    _reshape(context, node.output[0], value.tensor, flattened, value.non_negative)
+
+
+def transpose(context: Context, node: Any) -> None:
+    """Nothing: what moves channels last for a flatten is how the image lies here anyway."""
+    value, rank = context.value(node), len(context.shape(node.input[0]))
+    order = tuple(context.attribute(node, "perm", range(rank)[::-1]))
+    following = context.sole_consumer(node.output[0])
+    if order == tuple(range(rank)):
+        context.values[node.output[0]] = value
+    elif order == TO_LAST and following is not None and OPERATORS.get(following.op_type) is reshape:
+        if len(context.shape(following.output[0])) != 2:
+            raise context.refuse(
+                node, "is followed by a reshape to no row; only a flatten is supported there"
+            )
+        context.fused.add(id(following))
+        _reshape(context, following.output[0], value.tensor, None, value.non_negative)
+    else:
+        raise context.refuse(
+            node, f"reorders axes by {order}; only channels last before a flatten is supported"
+        )
+
+
+def l2_norm(context: Context, node: Any) -> None:
+    """LpNormalization along the channels."""
+    value = context.value(node)
+    rank = len(value.shape)
+    axis = context.attribute(node, "axis", -1) % rank
+    if context.attribute(node, "p", 2) != 2 or axis != 1 or rank not in (2, 4):
+        raise context.refuse(
+            node, "has another order than 2 or another axis than the channels; only those are supported"
+        )
+    context.emit(node.output[0], "L2_NORMALIZATION", [value.tensor], like=value)
+
+
+def reduce_l2(context: Context, node: Any) -> None:
+    """The start of what `F.normalize` becomes: ReduceL2, Clip or Max, Expand, Div."""
+    value, name = context.value(node), node.output[0]
+    axes = context.attribute(node, "axes", None)  # an attribute before opset 18
+    axes = context.constant(node, 1) if axes is None else axes
+    along_channels = axes is not None and [int(axis) % len(value.shape) for axis in axes] == [1]
+    while (following := context.sole_consumer(name)) is not None and following.op_type in (
+        "Clip",
+        "Max",
+        "Expand",
+    ):
+        context.fused.add(id(following))
+        name = following.output[0]
+    if following is None or following.op_type != "Div" or list(following.input) != [node.input[0], name]:
+        raise context.refuse(node, "is no part of x / |x|; only that use of it is supported")
+    if not along_channels:
+        raise context.refuse(
+            node, "takes lengths along another axis than the channels; only that is supported"
+        )
+    context.fused.add(id(following))
+    context.emit(following.output[0], "L2_NORMALIZATION", [value.tensor], like=value)
+
+
+def nothing(context: Context, node: Any) -> None:
+    """What does nothing at inference."""
+    context.values[node.output[0]] = context.value(node)
+
+
+def cast(context: Context, node: Any) -> None:
+    """Nothing between kinds of floats: all are float32 here."""
+    import onnx
+
+    kinds = (
+        onnx.TensorProto.FLOAT,
+        onnx.TensorProto.FLOAT16,
+        onnx.TensorProto.DOUBLE,
+        onnx.TensorProto.BFLOAT16,
+    )
+    if context.attribute(node, "to") not in kinds:
+        raise context.refuse(node, "casts to no float; only floats are supported")
+    nothing(context, node)
+
+
+def _reshape(
+    context: Context, name: str, tensor: int, flattened: tuple[int, int, int] | None, non_negative: bool
+) -> None:
+    target = context.shape(name)
+    target = tuple(target[axis] for axis in TO_LAST) if len(target) == 4 else target
+    inputs = [tensor, context.writer.constant(f"{name}/shape", np.array(target))]
+    context.emit(
+        name, "RESHAPE", inputs, flattened=flattened, non_negative=non_negative, newShape=list(target)
+    )
+
+
+OPERATORS: dict[str, Emitter] = {
+    "Add": binary("ADD"),
+    "AveragePool": average_pool,
+    "BatchNormalization": batch_norm,
+    "Cast": cast,
+    "Clip": clip,
+    "Concat": concat,
+    "Conv": conv,
+    "Div": binary("DIV"),
+    "Dropout": nothing,
+    "Flatten": reshape,
+    "Gemm": matrix_product,
+    "GlobalAveragePool": global_average,
+    "HardSigmoid": hard_sigmoid,
+    "HardSwish": unary("HARD_SWISH"),
+    "Identity": nothing,
+    "LeakyRelu": leaky_relu,
+    "LpNormalization": l2_norm,
+    "MatMul": matrix_product,
+    "MaxPool": max_pool,
+    "Mul": binary("MUL"),
+    "PRelu": prelu,
+    "Pad": pad_node,
+    "ReduceL2": reduce_l2,
+    "ReduceMean": global_average,
+    "Relu": clip,
+    "Reshape": reshape,
+    "Sigmoid": unary("LOGISTIC", non_negative=True),
+    "Squeeze": reshape,
+    "Sub": binary("SUB"),
+    "Tanh": unary("TANH"),
+    "Transpose": transpose,
+    "Unsqueeze": reshape,
+}

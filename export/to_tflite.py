@@ -1,0 +1,123 @@
+"""ONNX to fp32 .tflite, operator by operator: no TensorFlow, no TRANSPOSE, PReLU and L2 norm kept whole."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..models.files import sha256_of, written_whole
+from .artifact import METADATA_KEY, Artifact, Card, ConversionError
+from .flatbuffer import pack, set_metadata
+from .tflite_context import Context, Value
+from .tflite_operators import OPERATORS
+from .to_onnx import read_onnx, simplified
+
+
+def to_tflite(onnx_path: Path, card: Card, path: Path) -> Artifact:
+    """Writes the network of an ONNX file as a float32 .tflite file that carries `card`.
+
+    Batch norms are folded into what they follow, clips are fused, and a graph in NCHW becomes one in NHWC
+    without a TRANSPOSE. The same ONNX file and card give the same bytes.
+
+    Args:
+        onnx_path: One input (N, 3, H, W), N = 1 or free; one output (N, D) or (N, D, 1, 1).
+        card: What the file says about itself; precision, tools and a missing source hash are filled in.
+        path: Where the file goes.
+
+    Returns:
+        The file: input `input` (1, H, W, 3) and output `embedding` (1, D), both float32, in the signature
+        `serving_default`.
+
+    Raises:
+        ConversionError: An operator that cannot be expressed, or a graph that is not what the card says.
+    """
+    graph = _graph(onnx_path, card)
+    context = Context(graph, onnx_path.name)
+    shape = (1, card.contract.height, card.contract.width, 3)
+    faces = context.writer.tensor("input", shape)
+    context.values[_inputs(graph)[0].name] = Value(faces, shape)
+    for node in graph.node:
+        if id(node) in context.fused or node.op_type == "Constant":
+            continue
+        if node.op_type not in OPERATORS or node.domain not in ("", "ai.onnx"):
+            raise context.refuse(node, f"has no counterpart here; known: {', '.join(OPERATORS)}")
+        OPERATORS[node.op_type](context, node)
+    embedding = _embedding(context, graph.output[0].name, card)
+    card = card.but(
+        precision="fp32",
+        source_sha256=card.source_sha256 or sha256_of(onnx_path),
+        tools=with_tools(card, "onnx", "ai-edge-litert"),
+    )
+    return write_tflite(context.writer.finish({"input": faces}, {"embedding": embedding}), card, path)
+
+
+def write_tflite(model: Any, card: Card, path: Path) -> Artifact:
+    """Writes the schema's `model` with `card` in its metadata, whole or not at all."""
+    model.description = f"{card.model} {card.precision}, by pocketface"
+    set_metadata(model, METADATA_KEY, card.to_json().encode())
+    with written_whole(path) as beside:
+        beside.write_bytes(pack(model))
+    return Artifact(path, "tflite", card)
+
+
+def with_tools(card: Card, *packages: str) -> tuple[str, ...]:
+    """Gives the card's tools and the installed versions of `packages`, each once."""
+    return tuple(dict.fromkeys((*card.tools, *(f"{package} {version(package)}" for package in packages))))
+
+
+def _graph(path: Path, card: Card) -> Any:
+    """Reads the graph with batch 1, the card's size and every shape known."""
+    import onnx
+
+    model = read_onnx(path)
+    graph = model.graph
+    inputs = _inputs(graph)
+    if len(inputs) != 1 or len(graph.output) != 1:
+        raise ConversionError(
+            f"{path.name} has {len(inputs)} inputs and {len(graph.output)} outputs; an embedder has one of each"
+        )
+    sides = inputs[0].type.tensor_type.shape.dim
+    wanted = (1, 3, card.contract.height, card.contract.width)
+    if len(sides) != 4 or not all(
+        side.dim_value in (0, want) for side, want in zip(sides, wanted, strict=True)
+    ):
+        shown = "x".join(str(side.dim_value or side.dim_param or "?") for side in sides)
+        raise ConversionError(f"{path.name} takes {shown}; the card's input is {'x'.join(map(str, wanted))}")
+    free = not all(side.dim_value for side in sides)
+    for side, want in zip(sides, wanted, strict=True):
+        side.dim_value = want
+    if free:
+        del graph.value_info[:]
+        graph.output[0].type.tensor_type.ClearField("shape")
+    if free or {node.op_type for node in graph.node} - set(OPERATORS) - {"Constant"}:
+        model = simplified(model, path.name)  # what computes shapes becomes constant
+    try:
+        model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        reason = " ".join(str(error).split())
+        raise ConversionError(f"{path.name}: its shapes contradict each other: {reason}") from error
+    return model.graph
+
+
+def _inputs(graph: Any) -> list[Any]:
+    known = {tensor.name for tensor in graph.initializer}
+    return [value for value in graph.input if value.name not in known]
+
+
+def _embedding(context: Context, name: str, card: Card) -> int:
+    """Gives the tensor (1, D) that is handed out."""
+    value = context.values.get(name)
+    if value is None:
+        raise ConversionError(f"{context.file}: nothing computes its output {name!r}")
+    shape = (1, card.embedding_size)
+    if value.flattened or value.shape not in (shape, (1, 1, *shape)):
+        raise ConversionError(f"{context.file} gives {context.shape(name)}; the card's embedding is {shape}")
+    if len(value.shape) == 2:
+        return value.tensor
+    tensor = context.writer.tensor("embedding", shape)
+    target = context.writer.constant("embedding/shape", np.array(shape))
+    context.writer.operator("RESHAPE", [value.tensor, target], [tensor], newShape=list(shape))
+    return tensor

@@ -1,0 +1,218 @@
+"""Photo to crop: finds a face, and lays its five landmarks onto the template that the embedder knows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image, ImageOps
+
+from .contract import TEMPLATES, InputContract
+from .folders import EXTENSIONS, image_paths, rgb
+
+TEMPLATE_SIZE = 112  # pixels a side, which the templates' coordinates are for
+LONGEST_SIDE = (
+    640  # pixels; the detector finds faces of 10 to 300 pixels, photos are shrunk to this before it looks
+)
+LEAST_SCORE = 0.6  # of the detector, 0 to 1
+LARGEST_PHOTO = 120_000_000  # pixels; more is refused before it is decoded
+QUALITY = 95  # of the JPEG files
+
+Detector = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
+"""(H, W, 3) RGB photo to (F, 15): box x, y, width, height, landmarks x, y in the template's order, score."""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """What became of a folder of photos; names are paths relative to it."""
+
+    written: tuple[str, ...]
+    without_face: tuple[str, ...]
+    unreadable: tuple[str, ...]
+
+
+def align_folder(photos: Path, out: Path, detector: Path, contract: InputContract) -> Alignment:
+    """Writes a crop of every photo below `photos` that shows a face.
+
+    Of several faces the one with the largest `area - 2 * distance**2` is taken, the distance being from
+    its box's centre to the photo's: the large one in the middle. A photo is turned upright as its EXIF says.
+
+    Args:
+        photos: Folder of photos, in any folders below it.
+        out: Gets the same folders and names, as JPEG files of quality 95; what has the same name is replaced.
+        detector: The YuNet file, `face_detection_yunet_*.onnx` of OpenCV's zoo.
+        contract: Gives the crop's size and template.
+
+    Raises:
+        ValueError: No photos, no detector, no OpenCV, or `out` lies in `photos`.
+
+    Source of the choice among faces: align_dataset_mtcnn.py of David Sandberg's facenet.
+    """
+    if out.resolve().is_relative_to(photos.resolve()):
+        raise ValueError(
+            f"crops in {out} would be taken for photos of {photos} the next time: name a folder outside"
+        )
+    paths = image_paths(photos)
+    if not paths:
+        raise ValueError(f"{photos} holds no photos; files that end in {', '.join(EXTENSIONS)} count")
+    targets: dict[Path, Path] = {}
+    for path in paths:
+        target = out / path.relative_to(photos).with_suffix(".jpg")
+        if target in targets:
+            raise ValueError(f"{targets[target]} and {path} would both become {target}: rename one")
+        targets[target] = path
+    detect = yunet(detector)
+    template = np.array(TEMPLATES[contract.template]) * (
+        np.array([contract.width, contract.height]) / TEMPLATE_SIZE
+    )
+    written, without_face, unreadable = [], [], []
+    for target, path in targets.items():
+        name = path.relative_to(photos).as_posix()
+        try:
+            photo = read_photo(path)
+        except ValueError:
+            unreadable.append(name)
+            continue
+        faces = detect(photo)
+        if not len(faces):
+            without_face.append(name)
+            continue
+        points = faces[central_face(faces, photo.shape[0], photo.shape[1]), 4:14].reshape(5, 2)
+        crop = warp(photo, similarity_transform(points, template), contract.height, contract.width)
+        _write(crop, target)
+        written.append(name)
+    return Alignment(tuple(written), tuple(without_face), tuple(unreadable))
+
+
+def similarity_transform(points: ArrayLike, template: ArrayLike) -> NDArray[np.float64]:
+    """Gives the rotation, scale and shift that bring `points` nearest to `template`, by least squares.
+
+    Args:
+        points: (5, 2) x, y in the photo.
+        template: (5, 2) x, y in the crop, in the same order.
+
+    Returns:
+        (2, 3): crop = M[:, :2] @ photo + M[:, 2]. Never a mirror image.
+
+    Raises:
+        ValueError: Other shapes, or points that coincide.
+
+    >>> similarity_transform([[0, 0], [1, 0], [0, 1]], [[5, 5], [7, 5], [5, 7]]).round(9).tolist()
+    [[2.0, 0.0, 5.0], [0.0, 2.0, 5.0]]
+    Source: Umeyama, Least-squares estimation of transformation parameters, PAMI 1991, eq. 38 to 43.
+    """
+    source, goal = np.asarray(points, dtype=np.float64), np.asarray(template, dtype=np.float64)
+    if source.shape != goal.shape or source.ndim != 2 or source.shape[1] != 2:
+        raise ValueError(
+            f"landmarks want (n, 2) x and y like the template's {goal.shape}, not {source.shape}"
+        )
+    centre, goal_centre = source.mean(axis=0), goal.mean(axis=0)
+    variance = ((source - centre) ** 2).sum() / len(source)
+    if not np.isfinite(variance) or variance == 0:
+        raise ValueError("the landmarks coincide or are no numbers: no face to align")
+    u, stretch, v = np.linalg.svd((goal - goal_centre).T @ (source - centre) / len(source))
+    upright = np.array([1.0, np.sign(np.linalg.det(u) * np.linalg.det(v))])
+    rotation = (u * upright) @ v
+    linear = (stretch @ upright) / variance * rotation
+    return np.column_stack([linear, goal_centre - linear @ centre])
+
+
+def warp(photo: NDArray[np.uint8], transform: ArrayLike, height: int, width: int) -> NDArray[np.uint8]:
+    """Cuts a crop by `transform`, bilinearly; beyond the photo's edge it is black.
+
+    Coordinates are those of landmarks, OpenCV's: whole numbers are the centres of pixels. A photo that has
+    two pixels or more for one of the crop is first averaged down; OpenCV's warpAffine leaves that out.
+
+    Args:
+        photo: (H, W, 3) uint8.
+        transform: (2, 3), as `similarity_transform` gives it.
+        height: Of the crop, in pixels.
+        width: Likewise.
+
+    Returns:
+        (height, width, 3) uint8.
+    """
+    forward = np.asarray(transform, dtype=np.float64)
+    back = np.linalg.inv(forward[:, :2])
+    # Pillow counts from a pixel's corner: x + 0.5 there is x here.
+    shift = 0.5 - back @ (forward[:, 2] + 0.5)
+    image = Image.fromarray(photo)
+    step = int(np.sqrt(abs(np.linalg.det(back))) + 1e-6)  # pixels of the photo in one of the crop
+    if step >= 2:
+        image, back, shift = image.reduce(step), back / step, shift / step
+    rows = (*back[0], shift[0], *back[1], shift[1])
+    return np.asarray(
+        image.transform((width, height), Image.Transform.AFFINE, rows, Image.Resampling.BILINEAR)
+    )
+
+
+def read_photo(path: Path) -> NDArray[np.uint8]:
+    """Reads a photo of any size, upright: (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: Unreadable, or more than 120 megapixels.
+    """
+    try:
+        with Image.open(path, formats=tuple(EXTENSIONS.values())) as image:
+            pixels = image.height * image.width
+            if pixels <= LARGEST_PHOTO:
+                return rgb(ImageOps.exif_transpose(image))
+    except (
+        Exception
+    ) as error:  # Pillow's decoders raise SyntaxError, struct.error, zlib.error and others for bad bytes
+        raise ValueError(f"{path} cannot be read as an image: {error or type(error).__name__}") from error
+    raise ValueError(f"{path} has {pixels} pixels; {LARGEST_PHOTO} are the most that are read")
+
+
+def central_face(faces: NDArray[np.float64], height: int, width: int) -> int:
+    """Gives the row of `faces` (F, 15) with the largest `area - 2 * distance**2` in a photo of that size.
+
+    >>> central_face(np.array([[0, 0, 10, 10], [40, 40, 10, 10]]), 90, 90)
+    1
+    """
+    x, y, wide, high = faces[:, :4].T
+    distance = (x + wide / 2 - width / 2) ** 2 + (y + high / 2 - height / 2) ** 2
+    return int(np.argmax(wide * high - 2 * distance))
+
+
+def yunet(path: Path) -> Detector:
+    """Opens a YuNet file with OpenCV. Source: Wu et al., YuNet: A tiny millisecond-level face detector, 2023.
+
+    Raises:
+        ValueError: No such file, no face detector, or OpenCV is not installed.
+    """
+    if not path.is_file():
+        raise ValueError(f"no detector {path}; face_detection_yunet_2023mar.onnx of OpenCV's zoo is one")
+    try:
+        import cv2
+    except ImportError:
+        raise ValueError("alignment wants OpenCV: pip install 'pocketface[align]'") from None
+    try:
+        network = cv2.FaceDetectorYN.create(str(path), "", (320, 320), LEAST_SCORE)
+    except cv2.error as error:
+        raise ValueError(f"{path} is no YuNet detector: {str(error).strip()[:200]}") from None
+
+    def detect(photo: NDArray[np.uint8]) -> NDArray[np.float64]:
+        shrink = min(1.0, LONGEST_SIDE / max(photo.shape[:2]))
+        size = max(1, round(photo.shape[1] * shrink)), max(1, round(photo.shape[0] * shrink))
+        small = cv2.resize(photo, size, interpolation=cv2.INTER_AREA) if shrink < 1 else photo
+        network.setInputSize(size)
+        _, found = network.detect(np.ascontiguousarray(small[..., ::-1]))  # it wants BGR
+        if found is None:
+            return np.zeros((0, 15))
+        faces = np.asarray(found, dtype=np.float64)
+        faces[:, :14] /= np.tile([size[0] / photo.shape[1], size[1] / photo.shape[0]], 7)
+        return faces
+
+    return detect
+
+
+def _write(crop: NDArray[np.uint8], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    Image.fromarray(crop).save(beside, format="JPEG", quality=QUALITY)
+    os.replace(beside, path)

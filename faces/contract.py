@@ -1,0 +1,101 @@
+"""The input contract: what an embedder must be fed. The one place that knows sizes, channel order, mean and scale."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Faces = NDArray[np.uint8]
+"""(N, H, W, 3) aligned crops, RGB, as photos are stored."""
+
+# Five points (left eye, right eye, nose tip, left and right mouth corner, as seen by the viewer), x and y in pixels
+# of a 112x112 crop. Source: the similarity template of ArcFace (Deng et al., CVPR 2019), as every released crop uses it.
+TEMPLATES: dict[str, tuple[tuple[float, float], ...]] = {
+    "arcface": (
+        (38.2946, 51.6963),
+        (73.5318, 51.5014),
+        (56.0252, 71.7366),
+        (41.5493, 92.3655),
+        (70.7299, 92.2041),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class InputContract:
+    """What a crop must look like before it enters the network: `(pixel - mean) * scale`, channels first.
+
+    `mean` and `scale` are in pixel units (0..255) and follow `channel_order`.
+    """
+
+    height: int = 112
+    width: int = 112
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    mean: tuple[float, float, float] = (127.5, 127.5, 127.5)
+    scale: tuple[float, float, float] = (1 / 127.5, 1 / 127.5, 1 / 127.5)
+    template: str = "arcface"
+
+    def __post_init__(self) -> None:
+        """Refuses what no network could mean."""
+        if self.height < 8 or self.width < 8 or self.height > 4096 or self.width > 4096:
+            raise ValueError(f"input {self.height}x{self.width} is no size of a face crop; 8 to 4096 pixels a side are")
+        if self.channel_order not in ("rgb", "bgr"):
+            raise ValueError(f"no channel order {self.channel_order!r}; known: bgr, rgb")
+        if len(self.mean) != 3 or len(self.scale) != 3 or not np.isfinite((*self.mean, *self.scale)).all():
+            raise ValueError("mean and scale want three finite numbers each, one per channel")
+        if 0 in self.scale:
+            raise ValueError(f"scale {self.scale} would blank a channel")
+        if self.template not in TEMPLATES:
+            raise ValueError(f"no landmark template {self.template!r}; known: {', '.join(sorted(TEMPLATES))}")
+
+    def preprocess(self, faces: Faces) -> NDArray[np.float32]:
+        """Gives the network's input for `faces`.
+
+        Args:
+            faces: (N, H, W, 3) uint8 RGB of this contract's size.
+
+        Returns:
+            (N, 3, H, W) float32.
+
+        Raises:
+            ValueError: The faces have another size or type.
+
+        >>> InputContract(8, 8).preprocess(np.full((1, 8, 8, 3), 255, np.uint8))[0, :, 0, 0].tolist()
+        [1.0, 1.0, 1.0]
+        """
+        if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[3] != 3:
+            raise ValueError(f"faces want uint8 (N, H, W, 3), not {faces.dtype} {faces.shape}")
+        if faces.shape[1:3] != (self.height, self.width):
+            raise ValueError(
+                f"faces are {faces.shape[1]}x{faces.shape[2]}, the embedder wants {self.height}x{self.width}"
+            )
+        ordered = faces[..., ::-1] if self.channel_order == "bgr" else faces
+        scaled = (ordered.astype(np.float32) - np.float32(self.mean)) * np.float32(self.scale)
+        return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Gives plain values, as they are written into files."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> InputContract:
+        """Reads what `to_dict` gave; a key that is not known is a ValueError."""
+        known = set(cls.__dataclass_fields__)
+        unknown = set(values) - known
+        if unknown:
+            raise ValueError(f"input contract has no {sorted(unknown)[0]!r}; known: {', '.join(sorted(known))}")
+        values = dict(values)
+        for name in ("mean", "scale"):
+            if name in values:
+                values[name] = tuple(float(number) for number in values[name])
+        return cls(**values)
+
+
+ARCFACE = InputContract()
+IMAGENET = InputContract(
+    mean=(123.675, 116.28, 103.53),
+    scale=(1 / 58.395, 1 / 57.12, 1 / 57.375),
+)

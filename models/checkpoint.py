@@ -1,0 +1,135 @@
+"""A pruned embedder on disk and back: weights.safetensors and embedder.json in one folder, never a pickle.
+
+folder/weights.safetensors   every parameter and buffer
+folder/embedder.json         name, architecture, options, widths, input contract, licence, ancestry, hash
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from ..faces.contract import InputContract
+from .embedder import Embedder
+from .files import sha256_of, written_whole
+from .foreign import build_foreign, fill, load_embedder, read_weights
+from .widths import resize, widths_of
+from .zoo import create
+
+WEIGHTS, DESCRIPTION = "weights.safetensors", "embedder.json"
+LARGEST_DESCRIPTION = 8 << 20  # bytes
+
+EMBEDDED_DEFAULT = "embedded-default"
+"""The name of the small embedder that comes with pocketface, trained on the faces that it renders itself."""
+
+
+def save_checkpoint(embedder: Embedder, folder: Path) -> Path:
+    """Writes `embedder` into `folder`, whole or not at all, and gives `folder`."""
+    with written_whole(folder) as beside:
+        beside.mkdir(parents=True)
+        state = {
+            name: tensor.detach().cpu().contiguous()
+            for name, tensor in embedder.backbone.state_dict().items()
+        }
+        save_file(state, beside / WEIGHTS)
+        description = {
+            "pocketface": 1,
+            "name": embedder.name,
+            "architecture": embedder.architecture,
+            "options": dict(embedder.options),
+            "widths": widths_of(embedder.backbone),
+            "contract": embedder.contract.to_dict(),
+            "embedding_size": embedder.embedding_size,
+            "licence": embedder.licence,
+            "ancestry": list(embedder.ancestry),
+            "sha256": sha256_of(beside / WEIGHTS),
+        }
+        (beside / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+    return folder
+
+
+def load_checkpoint(folder: Path, factory: str | None = None) -> Embedder:
+    """Reads what `save_checkpoint` wrote; the embeddings are bit-identical.
+
+    Args:
+        folder: The checkpoint.
+        factory: `file.py:factory` for a network that is not of the zoo. The file's own word is not taken:
+            a checkpoint must not choose which code runs.
+
+    Raises:
+        ValueError: Something is missing, damaged, or of another network.
+    """
+    description = _describe(folder)
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise ValueError(f"{folder} is no checkpoint: {WEIGHTS} is missing")
+    if sha256_of(weights) != description["sha256"]:
+        raise ValueError(f"{weights} is damaged: its SHA-256 is not the one that {DESCRIPTION} names")
+    architecture, options = str(description["architecture"]), dict(description["options"])
+    if ":" not in architecture:
+        backbone = create(architecture, **options).backbone
+    elif factory is not None:
+        architecture, backbone = factory, build_foreign(factory, options)
+    else:
+        raise ValueError(
+            f"{folder} was built by {architecture!r}; name that code yourself, as --embedder {architecture}"
+        )
+    try:
+        resize(backbone, description["widths"])
+        contract = InputContract.from_dict(description["contract"])
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"{folder / DESCRIPTION} is damaged: {error}") from error
+    fill(backbone, read_weights(weights), weights)
+    return Embedder(
+        str(description["name"]),
+        backbone.eval(),
+        contract,
+        architecture,
+        options,
+        str(description["licence"]),
+        tuple(description["ancestry"]),
+    )
+
+
+def open_embedder(what: str, weights: Path | None = None, **keywords: Any) -> Embedder:
+    """Opens whatever names an embedder: a checkpoint folder, `embedded-default`, a zoo name, `file.py:factory`.
+
+    Args:
+        what: The name.
+        weights: For a zoo name or a factory; a checkpoint folder here means: rebuild it with the factory `what`.
+        keywords: See `load_embedder`; only for a zoo name or a factory.
+    """
+    if what == EMBEDDED_DEFAULT:
+        return load_checkpoint(Path(__file__).parent / EMBEDDED_DEFAULT)
+    if (Path(what) / DESCRIPTION).is_file():
+        return load_checkpoint(Path(what))
+    if weights is not None and weights.is_dir():
+        return load_checkpoint(weights, what)
+    return load_embedder(what, weights, **keywords)
+
+
+def _describe(folder: Path) -> dict[str, Any]:
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise ValueError(f"{folder} is no checkpoint: {DESCRIPTION} is missing")
+    if path.stat().st_size > LARGEST_DESCRIPTION:
+        raise ValueError(f"{path} has {path.stat().st_size} bytes; no checkpoint needs so many")
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    wanted = {"name", "architecture", "options", "widths", "contract", "licence", "ancestry", "sha256"}
+    if not isinstance(description, dict) or wanted - set(description):
+        missing = sorted(wanted - set(description)) if isinstance(description, dict) else ["an object"]
+        raise ValueError(f"{path} is damaged: {missing[0]} is missing")
+    return description
+
+
+def same_bits(left: Embedder, right: Embedder) -> bool:
+    """Tells whether two embedders hold the same tensors, bit for bit."""
+    a, b = left.backbone.state_dict(), right.backbone.state_dict()
+    return list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)

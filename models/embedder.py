@@ -1,0 +1,93 @@
+"""What an embedder is: aligned RGB crops in, D floats of unit length out."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..faces.contract import Faces, InputContract
+
+Embeddings = NDArray[np.float32]
+"""(N, D) float32, each row of unit length."""
+
+
+def unit(embeddings: NDArray[np.float32]) -> Embeddings:
+    """Scales each row of (N, D) to unit length; a row of zeros stays zero.
+
+    >>> unit(np.float32([[3, 4]])).tolist()
+    [[0.6000000238418579, 0.800000011920929]]
+    """
+    norm = np.linalg.norm(embeddings.astype(np.float64), axis=1, keepdims=True)
+    return np.asarray(embeddings / np.maximum(norm, 1e-12), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """A backbone, what it must be fed, and where it comes from.
+
+    The backbone maps (N, 3, H, W) float32, preprocessed by `contract`, to (N, D) float32 of any length;
+    `embed` makes the unit vectors that are compared by cosine.
+    """
+
+    name: str
+    backbone: nn.Module
+    contract: InputContract
+    architecture: str  # a zoo name, or `file.py:factory`: what builds an unpruned backbone
+    options: Mapping[str, Any] = field(default_factory=dict)  # keyword arguments of the constructor
+    licence: str = "unknown"
+    ancestry: tuple[Mapping[str, Any], ...] = ()  # what was done to it, oldest first, with hashes
+
+    @property
+    def embedding_size(self) -> int:
+        """D."""
+        with torch.inference_mode():
+            self.backbone.eval()
+            return int(self.backbone(self.example()).shape[1])
+
+    @property
+    def sha256(self) -> str:
+        """Of every tensor, its name, and the input contract: what decides the embeddings."""
+        digest = hashlib.sha256(json.dumps(self.contract.to_dict(), sort_keys=True).encode())
+        for name, tensor in self.backbone.state_dict().items():
+            digest.update(f"{name} {list(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def example(self, batch: int = 1) -> Tensor:
+        """Gives (batch, 3, H, W) zeros on the backbone's device, for tracing."""
+        device = next(self.backbone.parameters()).device
+        return torch.zeros(batch, 3, self.contract.height, self.contract.width, device=device)
+
+    @torch.inference_mode()
+    def embed(self, faces: Faces, batch: int = 64) -> Embeddings:
+        """Embeds (N, H, W, 3) uint8 RGB crops in batches.
+
+        Returns:
+            (N, D) float32 of unit length.
+
+        Raises:
+            ValueError: The faces are not as the contract says.
+        """
+        self.backbone.eval()
+        device = next(self.backbone.parameters()).device
+        rows = [
+            self.backbone(torch.from_numpy(self.contract.preprocess(faces[i : i + batch])).to(device))
+            .cpu()
+            .numpy()
+            for i in range(0, len(faces), batch)
+        ]
+        return unit(np.concatenate(rows)) if rows else np.zeros((0, self.embedding_size), np.float32)
+
+    def clone(self) -> Embedder:
+        """Gives an embedder whose backbone shares nothing with this one."""
+        return dataclasses.replace(self, backbone=copy.deepcopy(self.backbone))

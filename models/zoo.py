@@ -1,0 +1,83 @@
+"""The zoo: every embedder that can be made by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..faces.contract import ARCFACE, IMAGENET, InputContract
+from .embedder import Embedder
+from .mobilefacenet import mobilefacenet
+from .mobilenetv2 import mobilenetv2
+from .resnet50 import resnet50
+from .resnet50v2 import resnet50v2
+from .squeezefacenet import squeezefacenet
+from .vgg16 import vgg16
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network that can be built, and what it must be fed."""
+
+    name: str
+    build: Callable[..., nn.Module]  # its keyword arguments, all with defaults, are the options
+    contract: InputContract
+    paper: str
+
+
+IMAGENET_113 = InputContract(113, 113, mean=IMAGENET.mean, scale=IMAGENET.scale)
+
+# Means that the authors' own script subtracts, without scaling. Source: SqueezeFacePoseNet, usage.m.
+VGGFACE2_113 = InputContract(113, 113, mean=(131.0912, 103.8827, 91.4953), scale=(1.0, 1.0, 1.0))
+
+ZOO: dict[str, Architecture] = {
+    "mobilefacenet": Architecture("mobilefacenet", mobilefacenet, ARCFACE, "arXiv 1804.07573"),
+    "squeezefacenet": Architecture("squeezefacenet", squeezefacenet, VGGFACE2_113, "arXiv 2307.10697"),
+    "mobilenetv2": Architecture("mobilenetv2", mobilenetv2, IMAGENET_113, "arXiv 1801.04381, 2405.18302"),
+    "resnet50": Architecture("resnet50", resnet50, IMAGENET_113, "arXiv 1512.03385, 2405.18302"),
+    "resnet50v2": Architecture(
+        "resnet50v2", resnet50v2, ARCFACE, "arXiv 1603.05027, IASC 2023 38(3) 315-332"
+    ),
+    "vgg16": Architecture("vgg16", vgg16, IMAGENET, "arXiv 1409.1556, IASC 2023 38(3) 315-332"),
+}
+
+
+def create(name: str, seed: int = 0, **options: Any) -> Embedder:
+    """Builds a fresh, untrained embedder: same name, seed and options, same weights.
+
+    Its batch norms have seen nothing yet; `reestimate_batch_norms` gives them what they would see.
+
+    Args:
+        name: A key of `ZOO`.
+        seed: Of the weights; torch's own generator is left as it was.
+        options: Keyword arguments of the architecture's `build`.
+
+    Raises:
+        ValueError: No such name, no such option, or a value that the option cannot have.
+    """
+    if name not in ZOO:
+        raise ValueError(f"no embedder {name!r}; known: {', '.join(sorted(ZOO))}")
+    architecture = ZOO[name]
+    _check_options(architecture, options)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = architecture.build(**options)
+    return Embedder(name, backbone, architecture.contract, architecture=name, options=options)
+
+
+def _check_options(architecture: Architecture, options: dict[str, Any]) -> None:
+    # Options come from recipes and command lines, so that a text may stand where a number should.
+    parameters = inspect.signature(architecture.build).parameters.values()
+    known = {parameter.name: parameter.default for parameter in parameters}
+    for option, value in options.items():
+        if option not in known:
+            names = f"known: {', '.join(sorted(known))}" if known else "it has none"
+            raise ValueError(f"{architecture.name} has no option {option!r}; {names}")
+        usual = known[option]
+        if type(value) is not type(usual) and not (type(usual) is float and type(value) is int):
+            raise ValueError(f"{architecture.name}'s {option} wants a value such as {usual!r}, not {value!r}")

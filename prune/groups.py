@@ -1,0 +1,287 @@
+"""Which channels must go together, for any network: Torch-Pruning's DependencyGraph behind one small face."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..models.widths import resize, widths_of
+
+Side = Literal["out", "in", "through"]
+CUTTABLE = (nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.PReLU)
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part that one layer has in a group.
+
+    `out`: the layer's filters make the channels. `in`: it reads them. `through`: it does both, channel by channel
+    (depthwise convolution, batch norm, PReLU).
+    """
+
+    layer: str
+    side: Side
+    index: Tensor  # (width, k) int64: the k channels of the layer that belong to each channel of the group
+
+
+@dataclass(frozen=True)
+class Group:
+    """Channels that go together: cut one, and every share loses its part of it."""
+
+    name: str  # the first layer that makes them
+    width: int
+    shares: tuple[Share, ...]  # in the order of the network's modules
+
+    @property
+    def readers(self) -> tuple[Share, ...]:
+        """The layers in which the channels end; without their columns the channels are worth nothing."""
+        return tuple(share for share in self.shares if share.side == "in")
+
+    def makers(self, backbone: nn.Module) -> tuple[Share, ...]:
+        """The convolutions and linear layers whose filters make the channels, depthwise ones included."""
+        return tuple(
+            share
+            for share in self.shares
+            if share.side != "in" and isinstance(backbone.get_submodule(share.layer), nn.Conv2d | nn.Linear)
+        )
+
+
+def find_groups(backbone: nn.Module, example: Tensor) -> tuple[Group, ...]:
+    """Finds every group of channels that can be cut from `backbone`, whatever its architecture.
+
+    Offered is only what is proven: with half of its channels cut, the network must compute what it computes when the
+    readers ignore them. So groups that Torch-Pruning traces wrongly (shuffled channels, split attention heads) are
+    left alone, as are those that reach the embedding, a layer norm, a grouped convolution or a bare parameter.
+
+    Args:
+        backbone: Any network that autograd can trace; it is left as it is.
+        example: (N, 3, H, W) of the size it wants; the values do not matter.
+
+    Returns:
+        The groups in the order of the network's modules, disjoint.
+
+    Raises:
+        ValueError: No group can be cut.
+    """
+    traced = copy.deepcopy(backbone).eval().requires_grad_(True)
+    candidates = _groups(traced, example)
+    # Any input shows a wrong cut as long as no two pixels are alike.
+    noise = torch.randn(2, *example.shape[1:], generator=torch.Generator().manual_seed(0)).to(example.device)
+    # Together first: proving one by one costs a copy of the network each.
+    groups = candidates if _is_exact(traced, candidates, noise) else [
+        group for group in candidates if _is_exact(traced, [group], noise)
+    ]
+    if not groups:
+        raise ValueError(
+            f"nothing in {type(backbone).__name__} can be pruned: no channels between two convolutions or linear "
+            "layers could be cut without changing what the others compute"
+        )
+    return tuple(groups)
+
+
+def cut(backbone: nn.Module, groups: Sequence[Group], gone: Mapping[str, Tensor]) -> None:
+    """Cuts channels from `backbone` in place; the weights that stay keep their values.
+
+    Given:
+        conv1(3 -> 16) -> bn1(16) -> conv2(16 -> 8), group "conv1" of width 16
+    Result of `gone={"conv1": tensor([0, 5])}`:
+        conv1(3 -> 14) -> bn1(14) -> conv2(14 -> 8)
+
+    Args:
+        backbone: The network that `groups` were found in.
+        groups: The groups; those that `gone` does not name stay whole.
+        gone: By group name, which of its channels go.
+    """
+    widths, state = widths_of(backbone), backbone.state_dict()
+    for name, (kept_in, kept_out) in _kept(backbone, groups, gone).items():
+        layer = backbone.get_submodule(name)
+        for key in ("weight", "bias", "running_mean", "running_var"):
+            tensor = state.get(f"{name}.{key}")
+            if tensor is not None:
+                tensor = tensor[kept_out.to(tensor.device)]
+                if key == "weight" and tensor.ndim > 1 and not _is_through(layer):
+                    tensor = tensor[:, kept_in.to(tensor.device)]
+                state[f"{name}.{key}"] = tensor
+        inputs, outputs = int(kept_in.sum()), int(kept_out.sum())
+        match layer:
+            case nn.Conv2d():
+                widths[name] = [inputs, outputs, outputs if _is_through(layer) else 1]
+            case nn.Linear():
+                widths[name] = [inputs, outputs]
+            case _:
+                widths[name] = [outputs]
+    resize(backbone, widths)
+    backbone.load_state_dict(state)
+
+
+def _kept(
+    backbone: nn.Module, groups: Sequence[Group], gone: Mapping[str, Tensor]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Gives, for every layer that loses channels, masks of the inputs and of the outputs that stay."""
+    masks: dict[str, tuple[Tensor, Tensor]] = {}
+    for group in groups:
+        for share in group.shares if len(gone.get(group.name, ())) else ():
+            width = widths_of(backbone.get_submodule(share.layer))[""]
+            if share.layer not in masks:
+                outputs = width[0 if len(width) == 1 else 1]
+                masks[share.layer] = torch.ones(width[0], dtype=torch.bool), torch.ones(outputs, dtype=torch.bool)
+            lost = share.index[gone[group.name]].flatten()
+            if share.side != "out":
+                masks[share.layer][0][lost] = False
+            if share.side != "in":
+                masks[share.layer][1][lost] = False
+    return masks
+
+
+def _is_through(layer: nn.Module) -> bool:
+    if isinstance(layer, nn.Conv2d):
+        return layer.groups > 1
+    return not isinstance(layer, nn.Linear)
+
+
+def _is_exact(backbone: nn.Module, groups: Sequence[Group], example: Tensor) -> bool:
+    """Says whether cutting every other channel equals ignoring it."""
+    gone = {group.name: torch.arange(0, group.width, 2) for group in groups if group.width > 1}
+    smaller, ignoring = copy.deepcopy(backbone), copy.deepcopy(backbone)
+    with torch.no_grad():
+        for group in groups:
+            for share in group.readers if group.name in gone else ():
+                weight = ignoring.get_submodule(share.layer).weight
+                assert isinstance(weight, Tensor)
+                weight[:, share.index[gone[group.name]].flatten()] = 0
+        try:
+            cut(smaller, groups, gone)
+            found, expected = smaller(example), ignoring(example)
+        except (RuntimeError, ValueError, IndexError, TypeError):  # what reshapes and heads say to other widths
+            return False
+    close = torch.isclose(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max())) if (
+        found.shape == expected.shape
+    ) else torch.tensor(False)
+    return bool(close.all())
+
+
+# ---- from Torch-Pruning's edges to groups ----
+
+Place = tuple[Any, Callable[..., Any], int]
+"""A node of the dependency graph, the side of it (Torch-Pruning's function that would cut it), and a channel."""
+
+
+def _groups(backbone: nn.Module, example: Tensor) -> list[Group]:
+    """Collects coupled channels with the same shares into groups."""
+    order = {name: place for place, (name, _) in enumerate(backbone.named_modules())}
+    alike: dict[tuple[Any, ...], list[dict[tuple[str, Side], list[int]]]] = defaultdict(list)
+    for places in _coupled(backbone, example):
+        parts = _shares(backbone, places)
+        if parts and any(side == "in" for _, side in parts) and any(side == "out" for _, side in parts):
+            signature = sorted(((order[layer], layer, side, len(index)) for (layer, side), index in parts.items()))
+            alike[tuple(signature)].append(parts)
+    groups = []
+    for signature, channels in sorted(alike.items()):
+        keys = [(layer, side) for _, layer, side, _ in signature]
+        first = next(key for key in keys if key[1] == "out")
+        channels.sort(key=lambda parts: parts[first])
+        shares = tuple(Share(*key, torch.tensor([parts[key] for parts in channels])) for key in keys)
+        groups.append(Group(first[0], len(channels), shares))
+    return _with_own_names(groups)
+
+
+def _with_own_names(groups: Sequence[Group]) -> list[Group]:
+    """Numbers the groups that begin in the same layer: a layer may feed two ways with different channels."""
+    seen: dict[str, int] = defaultdict(int)
+    named = []
+    for group in groups:
+        seen[group.name] += 1
+        number = seen[group.name]
+        named.append(Group(group.name if number == 1 else f"{group.name}#{number}", group.width, group.shares))
+    return named
+
+
+def _shares(backbone: nn.Module, places: Sequence[Place]) -> dict[tuple[str, Side], list[int]] | None:
+    """Gives each layer's channels among coupled `places`; None where something among them cannot be cut."""
+    from torch_pruning import ops
+
+    names = {layer: name for name, layer in backbone.named_modules()}
+    parts: dict[tuple[str, Side], list[int]] = defaultdict(list)
+    for node, function, channel in places:
+        layer = node.module
+        if node.type == ops.OPTYPE.OUTPUT or isinstance(layer, nn.Parameter):
+            return None
+        if layer not in names:  # an operation without parameters
+            continue
+        if not isinstance(layer, CUTTABLE):
+            if any(True for _ in layer.parameters()):
+                return None
+            continue
+        if isinstance(layer, nn.PReLU) and layer.num_parameters == 1:
+            continue
+        if isinstance(layer, nn.Conv2d) and not (
+            layer.groups == 1 or layer.groups == layer.in_channels == layer.out_channels
+        ):
+            return None
+        side: Side = "through" if _is_through(layer) else "in" if "in_channels" in function.__name__ else "out"
+        parts[names[layer], side].append(channel)
+    return {key: sorted(index) for key, index in parts.items()}
+
+
+def _coupled(backbone: nn.Module, example: Tensor) -> Iterator[list[Place]]:
+    """Follows every filter through the dependency graph; what meets is coupled.
+
+    Torch-Pruning's own `get_pruning_group` forgets on a merge that two channels of its root are the same one (a
+    depthwise "ghost" of a channel, concatenated to it, does that), so only its edges and index mappings are used.
+    """
+    import torch_pruning
+
+    with warnings.catch_warnings(), torch.enable_grad():
+        warnings.simplefilter("ignore")  # it warns of bare parameters, which are refused above
+        try:
+            graph = torch_pruning.DependencyGraph().build_dependency(backbone, (example,), verbose=False)
+        except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
+            raise ValueError(
+                f"Torch-Pruning cannot follow the channels of {type(backbone).__name__} ({error}); "
+                "networks that shuffle channels are beyond it"
+            ) from error
+    hybrid = torch_pruning._helpers._HybridIndex
+    # Through the reshapes of an attention its indices grow without end; beyond the widest layer none can be meant.
+    widest = max(max(width) for width in widths_of(backbone).values())
+    parent: dict[Place, Place] = {}
+
+    def root(place: Place) -> Place:
+        while parent[place] != place:
+            parent[place] = parent[parent[place]]
+            place = parent[place]
+        return place
+
+    waiting: list[tuple[Any, Callable[..., Any], list[int]]] = []
+
+    def meet(node: Any, function: Callable[..., Any], channels: Sequence[int]) -> None:
+        new = [channel for channel in channels if (node, function, channel) not in parent]
+        parent.update({(node, function, channel): (node, function, channel) for channel in new})
+        if new:
+            waiting.append((node, function, new))
+
+    for layer, node in graph.module2node.items():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            meet(node, graph.get_pruner_of_module(layer).prune_out_channels, range(graph.get_out_channels(layer)))
+    while waiting:
+        node, function, channels = waiting.pop()
+        for edge in node.dependencies:
+            if not edge.is_triggered_by(function):
+                continue
+            pairs = [hybrid(idx=channel, root_idx=channel) for channel in channels]
+            for mapping in edge.index_mapping:
+                pairs = [pair for pair in mapping(pairs) if pair.idx < widest] if mapping is not None else pairs
+            meet(edge.target, edge.handler, sorted({pair.idx for pair in pairs}))
+            for pair in pairs:
+                here, there = root((node, function, pair.root_idx)), root((edge.target, edge.handler, pair.idx))
+                parent[there] = here
+    coupled: dict[Place, list[Place]] = defaultdict(list)
+    for place in parent:
+        coupled[root(place)].append(place)
+    yield from coupled.values()

@@ -1,0 +1,130 @@
+"""A prune that was killed goes on where it stood: one file with all of it, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..models.embedder import Embedder, Embeddings
+from ..models.widths import resize, widths_of
+from .importance import Labelled
+from .recipe import PruneRecipe
+from .recovery import Progress, start
+
+STATE, TEACHER = "state.safetensors", "teacher.safetensors"
+
+
+@dataclass
+class Store:
+    """The folder in which a prune can be resumed; without a folder nothing is kept.
+
+    state.safetensors     weights, and the optimiser's moments while a recovery runs; in its metadata as JSON the widths,
+                          how far it is, and a fingerprint of what it was started with
+    teacher.safetensors   what the teacher says of each crop; the crops follow from the seed
+    """
+
+    folder: Path | None
+    fingerprint: str
+    _read: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, student: Embedder, step: int, history: list[dict[str, Any]], progress: Progress | None) -> None:
+        """Keeps `student` after the cut of `step` (with `progress`: within its recovery; without: all done)."""
+        if self.folder is None:
+            return
+        tensors = {f"weights.{name}": tensor for name, tensor in student.backbone.state_dict().items()}
+        values: dict[str, Any] = {"step": step, "history": history, "widths": widths_of(student.backbone)}
+        if progress is not None:
+            values |= {"batch": progress.batch, "losses": progress.losses}
+            for number, moments in progress.optimiser.state_dict()["state"].items():
+                tensors |= {f"optimiser.{number}.{name}": tensor for name, tensor in moments.items()}
+        self._write(STATE, tensors, values)
+
+    def load(self, student: Embedder, recipe: PruneRecipe) -> tuple[int, list[dict[str, Any]], Progress | None]:
+        """Brings a fresh `student` to where the stored one stood; at the beginning where nothing is stored.
+
+        Returns:
+            The step, the history, and the progress of that step's recovery (None: go on with the next step).
+
+        Raises:
+            ValueError: The folder's state is damaged, or of another embedder, recipe or set of faces.
+        """
+        stored = self._open(STATE)
+        if stored is None:
+            return -1, [], None
+        tensors, values = stored
+        resize(student.backbone, values["widths"])
+        # The layout decides in which order sums are taken: the same as in the run that was killed.
+        student.backbone.to(memory_format=torch.channels_last)
+        student.backbone.load_state_dict(_part(tensors, "weights."))
+        if "batch" not in values:
+            return values["step"], values["history"], None
+        progress = start(student, recipe)
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _part(tensors, "optimiser.").items():
+            number, moment = name.split(".", 1)
+            moments.setdefault(int(number), {})[moment] = tensor
+        progress.optimiser.load_state_dict({**progress.optimiser.state_dict(), "state": moments})
+        progress.batch, progress.losses = values["batch"], values["losses"]
+        return values["step"], values["history"], progress
+
+    def save_teacher(self, embeddings: Embeddings) -> None:
+        """Keeps what the teacher said."""
+        if self.folder is not None:
+            self._write(TEACHER, {"embeddings": torch.from_numpy(embeddings)}, {})
+
+    def load_teacher(self) -> Embeddings | None:
+        """Gives what the teacher said, if it was asked already."""
+        stored = self._open(TEACHER)
+        return None if stored is None else np.asarray(stored[0]["embeddings"].numpy(), np.float32)
+
+    def _write(self, name: str, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        assert self.folder is not None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        beside = self.folder / (name + ".part")
+        whole = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+        save_file(whole, beside, {"pocketface": json.dumps({"fingerprint": self.fingerprint, **values})})
+        os.replace(beside, self.folder / name)
+
+    def _open(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        if self.folder is None or not (self.folder / name).is_file():
+            return None
+        path = self.folder / name
+        try:
+            with safe_open(path, "pt") as file:
+                values = json.loads((file.metadata() or {})["pocketface"])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except (SafetensorError, KeyError, ValueError, OSError) as error:
+            raise ValueError(f"{path} is no state of a prune ({error}); remove it to start anew") from error
+        if values.get("fingerprint") != self.fingerprint:
+            raise ValueError(
+                f"{path} belongs to a prune of another embedder, with another recipe or other faces; "
+                "give another folder, or remove it to start anew"
+            )
+        return tensors, values
+
+
+def fingerprint_of(embedder: Embedder, labelled: Labelled, recipe: PruneRecipe) -> str:
+    """Gives the SHA-256 of all that decides how a prune goes: weights, faces, labels, recipe."""
+    digest = hashlib.sha256(recipe.model_dump_json().encode())
+    digest.update(json.dumps(embedder.contract.to_dict(), sort_keys=True).encode())
+    for name, tensor in sorted(embedder.backbone.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).data)
+    digest.update(np.ascontiguousarray(labelled.faces).data)
+    digest.update(np.ascontiguousarray(labelled.labels).data)
+    return digest.hexdigest()
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

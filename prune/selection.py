@@ -1,0 +1,105 @@
+"""Scores and a target in, the channels that go out: greedy, what costs much and is worth little first."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .groups import Group
+from .sizes import Size, Sizes
+
+COSTS: dict[str, tuple[float, float, float]] = {  # weights of the shares of filters, parameters and MACs
+    "balanced": (0.0, 0.5, 0.5),
+    "parameters": (0.0, 1.0, 0.0),
+    "macs": (0.0, 0.0, 1.0),
+    "filters": (1.0, 0.0, 0.0),
+}
+
+
+def select(
+    groups: Sequence[Group],
+    scores: Mapping[str, Tensor],
+    sizes: Sizes,
+    *,
+    by: Literal["filters", "parameters", "macs"],
+    target: float,
+    floors: Mapping[str, int],
+    cost: str = "balanced",
+    round_to: int = 8,
+) -> dict[str, Tensor]:
+    """Chooses the channels to cut so that the network measures `target` or a little less.
+
+    Channels go in bunches that leave a multiple of `round_to`, each group's least important first. Of all bunches
+    the one with the lowest score per saving goes next, the saving being counted anew each time: a channel is cheaper
+    once its neighbours are narrower. What a bunch saves beyond the target counts for nothing, so the last one is a
+    small one.
+
+    Args:
+        groups: Where channels can be cut.
+        scores: By group name, (width,) what each channel is worth.
+        sizes: Of the network in which `groups` were found.
+        by: What `target` counts.
+        target: Filters, parameters or MACs to be left.
+        floors: By group name, the width that must stay.
+        cost: A key of `COSTS`: what a score is divided by.
+        round_to: Widths become multiples of this; a group that is narrower stays as it is.
+
+    Returns:
+        By group name, the channels that go, ascending; groups that stay whole are not named.
+
+    Raises:
+        ValueError: So much cannot go.
+
+    Source: Molchanov et al., CVPR 2019, rank all filters globally; here divided by what they cost.
+    """
+    left, gone = sizes.before, dict[str, int]()
+    order = {group.name: torch.argsort(scores[group.name], stable=True) for group in groups}
+    while getattr(left, by) > target:
+        best: tuple[float, str, int, Size] | None = None
+        for group in groups:
+            width = group.width - gone.get(group.name, 0)
+            bunch = width % round_to or round_to
+            if width - bunch < max(floors[group.name], 1):
+                continue
+            saved = sizes.saved(group.name, bunch, gone)
+            useful = min(1.0, (getattr(left, by) - target) / max(getattr(saved, by), 1))
+            done = gone.get(group.name, 0)
+            worth = float(scores[group.name][order[group.name][done : done + bunch]].double().sum())
+            rank = worth / max(_share(saved, sizes.before, COSTS[cost]) * useful, 1e-30)
+            if getattr(saved, by) > 0 and (best is None or rank < best[0]):
+                best = rank, group.name, bunch, saved
+        if best is None:
+            most = getattr(sizes.before, by) - getattr(left, by)
+            raise ValueError(
+                f"{target:,.0f} {by} were asked for and {getattr(left, by):,} is the least that can be reached from "
+                f"{getattr(sizes.before, by):,}: at most {most / getattr(sizes.before, by):.3f} of them can go with "
+                "these floors; ask for less, or lower least_kept or round_to"
+            )
+        _, name, bunch, saved = best
+        gone[name] = gone.get(name, 0) + bunch
+        left = left - saved
+    return {name: order[name][:count].sort().values for name, count in gone.items()}
+
+
+def floors_of(groups: Sequence[Group], least_kept: float, round_to: int) -> dict[str, int]:
+    """Gives the width that each group keeps at least: a share of its own, and one bunch.
+
+    >>> floors_of([Group("stem", 64, ())], least_kept=0.25, round_to=8)
+    {'stem': 16}
+    """
+    return {
+        group.name: min(group.width, max(round_to, -int(-group.width * least_kept // 1))) for group in groups
+    }
+
+
+def _share(saved: Size, before: Size, weights: tuple[float, float, float]) -> float:
+    return sum(
+        weight * part / max(whole, 1)
+        for weight, part, whole in zip(
+            weights, dataclasses.astuple(saved), dataclasses.astuple(before), strict=True
+        )
+    )

@@ -1,0 +1,341 @@
+"""The pivot, the front, the verdict and both files of a report, on a few literal rows."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from pocketface.benchmark.conditions import how
+from pocketface.benchmark.figures import written
+from pocketface.benchmark.measurement import Measurement, write_measurements
+from pocketface.benchmark.report import write_report
+from pocketface.benchmark.summary import Line, columns_of, pareto_front, summarise
+from pocketface.benchmark.verdict import best_files, verdict
+
+DEVICE = "a CPU"
+NO_MAC = "latency is not measured off a Mac"
+
+
+def row(file, metric, value, unit="1", runtime="litert", low=None, high=None, n=None, reason="", **conditions):
+    model, artifact, format, precision = file
+    return Measurement(
+        *(model, artifact, format, precision, runtime, DEVICE, metric, value, unit, low, high, n),
+        valid=not reason,
+        reason=reason,
+        conditions=conditions,
+    )
+
+
+WHOLE = ("net", "artifacts/net.tflite", "tflite", "fp32")
+SMALL = ("net-pruned", "artifacts/net-pruned.w8a8.tflite", "tflite", "w8a8")
+APPLE = ("net-pruned", "artifacts/net-pruned.mlpackage", "coreml", "fp16")
+ROWS = [
+    row(WHOLE, "size_bytes", 4_000_000, "bytes", ""),
+    row(WHOLE, "parameters", 1_000_000, runtime=""),
+    row(WHOLE, "latency_ms_p50", 2.0, "ms", threads=1, batch=1, runtime_version="2.3"),
+    row(WHOLE, "latency_ms_p50", 1.2, "ms", threads=2, batch=1, runtime_version="2.3"),
+    row(WHOLE, "verification_accuracy", 0.992, low=0.989, high=0.994, n=6000, runtime_version="2.3"),
+    row(SMALL, "size_bytes", 330_000, "bytes", ""),
+    row(SMALL, "parameters", 300_000, runtime=""),
+    row(SMALL, "latency_ms_p50", 0.9, "ms", threads=1, batch=1, runtime_version="2.3"),
+    row(SMALL, "verification_accuracy", 0.987, low=0.983, high=0.990, n=6000, runtime_version="2.3"),
+    row(SMALL, "threshold_at_far_1e-3", 0.25, low=0.2, high=0.3, n=6000),
+    row(APPLE, "size_bytes", 610_000, "bytes", ""),
+    row(APPLE, "latency_ms_p50", None, "ms", "coreml-evaluator", reason=NO_MAC, threads=1),
+    row(APPLE, "verification_accuracy", 0.988, runtime="coreml-evaluator", low=0.984, high=0.991, n=6000),
+    row(("net-pruned", "", "tflite", "w4"), "export", None, runtime="", reason="no kernel takes w4"),
+]
+
+
+def written_run(folder: Path, rows=ROWS) -> Path:
+    folder.mkdir(parents=True)
+    write_measurements(rows, folder / "measurements.json")
+    return folder
+
+
+def report(folder: Path, *runs: Path) -> tuple[str, str]:
+    page, markdown = write_report(runs, folder / "out")
+    return page.read_text(encoding="utf-8"), markdown.read_text(encoding="utf-8")
+
+
+def lines_of(*points: tuple[float | None, float | None]) -> list[Line]:
+    """A line per (cost, gain)."""
+    return [
+        Line("", f"m{i}", "", "onnx", "fp32", "", "", {
+            key: row((f"m{i}", "", "onnx", "fp32"), key, value)
+            for key, value in (("cost", cost), ("gain", gain))
+            if value is not None
+        })
+        for i, (cost, gain) in enumerate(points)
+    ]  # fmt: skip
+
+
+# ---- one line per file and runtime ----
+
+
+def test_rows_of_one_file_and_runtime_become_one_line():
+    small = summarise(ROWS)[1]
+    assert (small.name, small.format, small.precision, small.runtime, small.device) == (
+        "net-pruned.w8a8.tflite", "tflite", "w8a8", "litert", DEVICE,
+    )  # fmt: skip
+    assert {key: small.value(key) for key in ("size_bytes", "parameters", "latency_ms_p50@1")} == {
+        "size_bytes": 330_000, "parameters": 300_000, "latency_ms_p50@1": 0.9,
+    }  # fmt: skip
+
+
+def test_latency_has_a_cell_per_number_of_threads():
+    whole = summarise(ROWS)[0]
+    assert (whole.value("latency_ms_p50@1"), whole.value("latency_ms_p50@2")) == (2.0, 1.2)
+
+
+def test_size_belongs_to_every_runtime_of_the_file():
+    rows = [*ROWS[:1], row(WHOLE, "eer", 0.01, runtime="litert"), row(WHOLE, "eer", 0.02, runtime="tf.lite")]
+    assert [(line.runtime, line.value("size_bytes"), line.value("eer")) for line in summarise(rows)] == [
+        ("litert", 4_000_000, 0.01),
+        ("tf.lite", 4_000_000, 0.02),
+    ]
+
+
+def test_two_devices_are_two_lines():
+    phone = dataclasses.replace(ROWS[2], device="a phone", value=5.0)
+    lines = summarise([ROWS[0], ROWS[2], phone])
+    assert [(line.device, line.value("latency_ms_p50@1")) for line in lines] == [(DEVICE, 2.0), ("a phone", 5.0)]
+
+
+def test_parameters_of_the_model_reach_its_other_files():
+    assert summarise(ROWS)[2].value("parameters") == 300_000
+
+
+def test_same_metric_under_other_conditions_is_kept():
+    again = dataclasses.replace(ROWS[4], value=0.5, conditions={"flip": True})
+    cells = summarise([ROWS[4], again])[0].cells
+    assert {key: cell.value for key, cell in cells.items()} == {
+        "verification_accuracy": 0.992,
+        "verification_accuracy (measurement 2)": 0.5,
+    }
+
+
+def test_speed_is_told_against_the_unpruned_fp32_of_the_same_runtime():
+    cell = summarise(ROWS)[1].cells["latency_ratio"]
+    assert cell.value == pytest.approx(2.0 / 0.9)
+    assert cell.conditions == {"against": "net.tflite"}
+
+
+def test_speed_is_told_against_the_first_line_where_no_unpruned_fp32_ran():
+    first = [row(SMALL, "latency_ms_p50", 0.9, "ms", threads=1)]
+    second = [row((*SMALL[:1], "b.tflite", "tflite", "w8"), "latency_ms_p50", 1.8, "ms", threads=1)]
+    assert summarise(first + second)[1].value("latency_ratio") == 0.5
+
+
+def test_size_is_told_against_the_unpruned_fp32_of_another_runtime_where_its_own_has_none():
+    cell = summarise(ROWS)[2].cells["size_ratio"]
+    assert (round(cell.value, 2), cell.conditions["against"]) == (6.56, "net.tflite")
+
+
+def test_metric_that_no_column_names_gets_its_own():
+    lines = summarise([row(WHOLE, "energy_per_face", 3.5, "mJ")])
+    assert [(column.key, column.title) for column in columns_of(lines)] == [("energy_per_face", "energy per face, mJ")]
+
+
+# ---- the front ----
+
+
+def test_front_holds_what_nothing_beats():
+    #                  front  front  dearer and worse than 1  front
+    lines = lines_of((1, 10), (2, 20), (3, 15), (4, 30))
+    assert pareto_front(lines, ["cost"], ["gain"]) == [0, 1, 3]
+
+
+def test_equals_stay_on_the_front_together():
+    assert pareto_front(lines_of((1, 10), (1, 10)), ["cost"], ["gain"]) == [0, 1]
+
+
+def test_as_good_but_dearer_is_beaten():
+    assert pareto_front(lines_of((1, 10), (2, 10), (1, 9)), ["cost"], ["gain"]) == [0]
+
+
+def test_lines_without_a_number_take_no_part_in_the_front():
+    assert pareto_front(lines_of((None, 99), (5, 10), (1, None)), ["cost"], ["gain"]) == [1]
+
+
+def test_front_of_two_costs_takes_less_of_both():
+    assert pareto_front(lines_of((1, 5), (5, 1), (5, 5)), ["cost", "gain"], []) == [0, 1]
+
+
+def test_front_of_nothing_is_empty():
+    assert pareto_front([], ["cost"], ["gain"]) == []
+
+
+# ---- numbers and words ----
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "low", "high", "text"),
+    [
+        ("share", 0.98712, 0.9834, 0.9902, "98.7 % [98.3, 99.0]"),
+        ("share", 0.71, 0.52, 0.85, "71 % [52, 85]"),
+        ("share", 0.99912, 0.9989, 0.9993, "99.91 % [99.89, 99.93]"),
+        ("share", 0.98712, float("nan"), 0.99, "98.7 %"),
+        ("bytes", 330_000, None, None, "0.33 MB"),
+        ("bytes", 45_100, None, None, "45.1 kB"),
+        ("ms", 0.9, 0.88, 0.95, "0.90 ms [0.88, 0.95]"),
+        ("ms", 0.0123, None, None, "0.012 ms"),
+        ("ms", 143.2, None, None, "143 ms"),
+        ("count", 993_000, None, None, "993 k"),
+        ("count", 1_200_000_000, None, None, "1.20 G"),
+        ("cosine", 0.96812, None, None, "0.9681"),
+        ("cosine", 0.999998, None, None, "0.999998"),
+        ("tiny", 3.14e-6, None, None, "3.1e-06"),
+    ],
+)
+def test_numbers_have_the_digits_they_are_worth(kind, value, low, high, text):
+    assert " ".join(written(row(WHOLE, "m", value, low=low, high=high), kind)).strip() == text
+
+
+def test_pick_is_the_smallest_file_whose_accuracy_interval_overlaps_the_references():
+    assert [(pick.format, pick.line.name, pick.keeps) for pick in best_files(summarise(ROWS))] == [
+        ("TFLite", "net-pruned.w8a8.tflite", True),
+        ("Core ML", "net-pruned.mlpackage", True),
+    ]
+
+
+def test_pick_is_the_most_accurate_file_where_none_keeps_the_accuracy():
+    worse = dataclasses.replace(ROWS[8], value=0.9, low=0.89, high=0.91)
+    rows = [row(("net", "net.onnx", "onnx", "fp32"), "verification_accuracy", 0.992, low=0.989, high=0.994)]
+    (pick,) = best_files(summarise([*rows, *ROWS[5:8], worse]))
+    assert (pick.line.name, pick.keeps) == ("net-pruned.w8a8.tflite", False)
+    assert pick.why.startswith("most accurate")
+
+
+def test_pick_is_not_a_file_that_is_slower_than_the_reference():
+    slow = dataclasses.replace(ROWS[7], value=9.0)
+    (pick, _) = best_files(summarise([*ROWS[:7], slow, *ROWS[8:]]))
+    assert pick.line.name == "net.tflite"
+
+
+def test_verdict_says_what_was_done_and_what_came_of_it():
+    assert verdict(summarise(ROWS)) == (
+        "net (1.00 M parameters) was pruned to net-pruned (300 k parameters). "
+        "2 TFLite and 1 Core ML files were measured; 1 could not be made. "
+        "Best TFLite file: net-pruned.w8a8.tflite, size 0.33 MB (12× smaller), "
+        "latency on 1 thread 0.90 ms (2.2× faster), "
+        "accuracy 98.7 % [98.3, 99.0] (against 99.2 % [98.9, 99.4] on 6000 pairs), "
+        "compared with net.tflite, measured in litert on a CPU."
+    )
+
+
+def test_conditions_that_are_alike_are_told_once_with_the_runtimes_versions():
+    rows = [
+        row(WHOLE, "eer", 0.01, n=6000, flip=False, runtime_version="2.3", samples=[1, 2]),
+        row(WHOLE, "eer", 0.01, n=6000, flip=False, runtime="torch", runtime_version="2.9"),
+    ]
+    assert how(rows) == [("Verification", "litert 2.3, torch 2.9", DEVICE, "flip: False; n: 6000")]
+
+
+# ---- the files ----
+
+
+def test_markdown_table_is_literal(tmp_path):
+    _, markdown = report(tmp_path, written_run(tmp_path / "run"))
+    table = markdown.split("## All files\n\n")[1].split("\n\n")[0]
+    assert table == "\n".join((
+        "| File | Nr | Format | Precision | Runtime | Size | Parameters | Latency on 1 thread | Faster | Accuracy |",
+        "| --- | ---: | --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| net.tflite ◆ | 1 | tflite | fp32 | litert | 4.00 MB | 1.00 M | 2.00 ms |  | 99.2 % \\[98.9, 99.4\\] |",
+        "| net-pruned.w8a8.tflite ◆ | 2 | tflite | w8a8 | litert | 0.33 MB | 300 k | 0.90 ms | 2.2× "
+        "| 98.7 % \\[98.3, 99.0\\] |",
+        "| net-pruned.mlpackage ◆ | 3 | coreml | fp16 | coreml-evaluator | 0.61 MB | 300 k | not measured (1) |  "
+        "| 98.8 % \\[98.4, 99.1\\] |",
+        "| net-pruned tflite w4 | 4 | tflite | w4 | not made (2) |  |  |  |  |  |",
+    ))  # fmt: skip
+
+
+def test_what_could_not_be_measured_is_listed_with_its_reason(tmp_path):
+    page, markdown = report(tmp_path, written_run(tmp_path / "run"))
+    assert markdown.split("and why\n\n")[1].split("\n\n")[0] == (
+        f"1. {NO_MAC}\n   - net-pruned.mlpackage: Latency on 1 thread\n"
+        "2. no kernel takes w4\n   - net-pruned tflite w4: export"
+    )
+    assert f'title="not measured: {NO_MAC}">not measured<sup><a href="#why-1"' in page
+    assert f'<li id="why-1" value="1">{NO_MAC}' in page
+
+
+def test_threshold_is_told_as_cosine_and_as_squared_distance(tmp_path):
+    _, markdown = report(tmp_path, written_run(tmp_path / "run"))
+    assert "| net-pruned.w8a8.tflite | litert | 1e-3 | 0.2500 \\[0.20, 0.30\\] | 1.5000 | 6000 |" in markdown
+
+
+def test_emulated_runtime_is_said_to_be_emulated(tmp_path):
+    for text in report(tmp_path, written_run(tmp_path / "run")):
+        assert "Rows of runtime coreml-evaluator are emulated" in text
+
+
+def test_hostile_names_stay_text(tmp_path):
+    evil = "</script><script>alert(1)</script><img src=x onerror=alert(2)>|`*[a](b)"
+    rows = [dataclasses.replace(each, model=evil, reason=each.reason and evil) for each in ROWS]
+    page, markdown = report(tmp_path, written_run(tmp_path / "run", rows))
+    assert page.count("</script>") == 2  # the data and the code: as in any other report
+    assert "<img" not in page and "<img" not in markdown and "<script" not in markdown
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
+    assert data["points"][0]["where"] == f"{evil}, litert"
+
+
+def test_page_loads_nothing(tmp_path):
+    page, _ = report(tmp_path, written_run(tmp_path / "run"))
+    assert "default-src 'none'" in page
+    assert set(re.findall(r'(?:src|href)="([^"#]*)"', page)) == {"data:,"}
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|@import|url\(", page)
+
+
+def test_manifest_and_recipe_are_told(tmp_path):
+    run = written_run(tmp_path / "run")
+    manifest = {"command": ["pocketface", "run", "a b.toml"], "seed": 7, "inputs": [{"path": "w", "sha256": "ab12"}]}
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    (run / "recipe.toml").write_text('embedder = "net"\n')
+    page, markdown = report(tmp_path, run)
+    assert "    pocketface run 'a b.toml'\n\n- seed: 7\n- inputs 1 path: w\n- inputs 1 sha256: ab12\n" in markdown
+    assert "<dt>inputs 1 sha256</dt><dd>ab12</dd>" in page
+    assert "embedder = &#34;net&#34;" in page
+
+
+def test_several_runs_become_one_report_and_each_has_its_own_reference(tmp_path):
+    slower = [dataclasses.replace(each, value=each.value and each.value * 2) for each in ROWS[:9]]
+    _, markdown = report(tmp_path, written_run(tmp_path / "laptop"), written_run(tmp_path / "phone", slower))
+    rows = re.findall(r"^\| net-pruned\.w8a8\.tflite.*\| (\d) \| (\w+) \|.* (\S+ ms) \| (\S+) \|", markdown, re.M)
+    assert rows == [("2", "laptop", "0.90 ms", "2.2×"), ("6", "phone", "1.80 ms", "2.2×")]
+
+
+def test_runs_of_one_name_are_told_by_their_paths(tmp_path):
+    first, second = written_run(tmp_path / "a" / "run"), written_run(tmp_path / "b" / "run")
+    _, markdown = report(tmp_path, first, second)
+    assert f"**{first}.**" in markdown and f"**{second}.**" in markdown
+
+
+def test_run_without_rows_is_still_a_report(tmp_path):
+    page, markdown = report(tmp_path, written_run(tmp_path / "run", []))
+    assert "No files were measured." in page and "No files were measured." in markdown
+
+
+def test_missing_measurements_are_one_sentence(tmp_path):
+    with pytest.raises(ValueError, match=r"^.*/none has no measurements.json; `pocketface benchmark` writes one$"):
+        write_report([tmp_path / "none"], tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_folder_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="at least one run folder"):
+        write_report([], tmp_path)
+
+
+def test_broken_manifest_is_one_sentence(tmp_path):
+    run = written_run(tmp_path / "run")
+    (run / "manifest.json").write_text("{")
+    with pytest.raises(ValueError, match=r"manifest\.json is no JSON"):
+        write_report([run], tmp_path / "out")
+
+
+def test_report_is_the_same_each_time(tmp_path):
+    run = written_run(tmp_path / "run")
+    assert report(tmp_path, run) == report(tmp_path, run)

@@ -1,0 +1,69 @@
+"""Bytes counted against bytes written, and against Python's own zip files."""
+
+import zipfile
+from functools import partial
+
+import numpy as np
+import pytest
+
+from pocketface.benchmark.measurement import Measurement
+from pocketface.benchmark.size import compressed_bytes, measurements, size_bytes
+
+ROW = partial(Measurement, model="m", artifact="a", format="coreml", precision="fp16", runtime="", device="")
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A folder like an .mlpackage: 3000 zeros in one file, 1000 random bytes in a deeper one."""
+    inner = tmp_path / "net.mlpackage" / "Data"
+    inner.mkdir(parents=True)
+    (inner.parent / "Manifest.json").write_bytes(bytes(3000))
+    (inner / "weight.bin").write_bytes(np.random.default_rng(0).bytes(1000))
+    return inner.parent
+
+
+def test_a_file_has_the_bytes_that_were_written(tmp_path):
+    (tmp_path / "net.tflite").write_bytes(bytes(1234))
+    assert size_bytes(tmp_path / "net.tflite") == 1234
+
+
+def test_a_folder_has_the_bytes_of_all_its_files(package):
+    assert size_bytes(package) == 4000
+
+
+def test_a_link_out_of_the_folder_weighs_nothing(package, tmp_path):
+    (tmp_path / "large").write_bytes(bytes(9999))
+    (package / "link").symlink_to(tmp_path / "large")
+    assert size_bytes(package) == 4000
+
+
+def test_weights_beside_an_onnx_graph_belong_to_it(tmp_path):
+    (tmp_path / "net.onnx").write_bytes(bytes(100))
+    (tmp_path / "net.onnx.data").write_bytes(bytes(900))
+    assert size_bytes(tmp_path / "net.onnx") == 1000
+
+
+def test_compressed_bytes_are_those_of_a_zip(package):
+    with zipfile.ZipFile(package.parent / "app.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+        for file in ("Manifest.json", "Data/weight.bin"):
+            archive.write(package / file, file)
+        theirs = sum(entry.compress_size for entry in archive.infolist())
+    assert compressed_bytes(package) == theirs
+
+
+def test_random_bytes_do_not_shrink_and_zeros_do(package):
+    assert compressed_bytes(package / "Data" / "weight.bin") >= 1000
+    assert compressed_bytes(package / "Manifest.json") < 50
+
+
+def test_nothing_has_no_size(tmp_path):
+    with pytest.raises(ValueError, match="nothing to weigh"):
+        size_bytes(tmp_path / "net.onnx")
+
+
+def test_rows_are_in_bytes(package):
+    rows = measurements(package, ROW)
+    assert [(row.metric, row.value, row.unit) for row in rows] == [
+        ("size_bytes", 4000, "bytes"),
+        ("compressed_bytes", compressed_bytes(package), "bytes"),
+    ]

@@ -1,0 +1,15 @@
+"""What several tests need."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with real faces and trained weights, which are not redistributable: absent on most machines."""
+    here = Path(os.environ.get("POCKETFACE_SHARED", Path(__file__).parents[2] / "shared"))
+    if not (here / "faces" / "lfw112" / "pairs.txt").is_file():
+        pytest.skip("no folder with real faces and weights; set POCKETFACE_SHARED to one")
+    return here

@@ -1,0 +1,179 @@
+"""The command line: quick help, and for every mistake one sentence and exit code 2."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from pocketface.__main__ import main
+from pocketface.models.checkpoint import save_checkpoint
+from pocketface.models.zoo import create
+
+
+def failure(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> str:
+    """Runs the command line in this process; gives its one sentence."""
+    monkeypatch.setattr(sys, "argv", ["pocketface", *map(str, arguments)])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith("pocketface: ") and message.count("\n") == 1, message
+    assert "Traceback" not in message
+    return message
+
+
+@pytest.fixture
+def said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    return lambda *arguments: failure(capsys, monkeypatch, *arguments)
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    folder = tmp_path / "faces"
+    for person in ("Ann", "Bob"):
+        (folder / person).mkdir(parents=True)
+        for shot in (1, 2):
+            Image.fromarray(np.full((112, 112, 3), 40 * shot, np.uint8)).save(
+                folder / person / f"{person}_000{shot}.jpg"
+            )
+    (folder / "pairs.txt").write_text("1 1\nAnn 1 2\nAnn 1 Bob 1\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_checkpoint(create("mobilefacenet", width=0.25), tmp_path_factory.mktemp("net") / "checkpoint")
+
+
+def test_help_answers_before_half_a_second() -> None:
+    best = 9.0
+    for _ in range(5):  # the least of five: the machine may be busy
+        started = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-m", "pocketface", "--help"], capture_output=True, text=True, check=True
+        )
+        best = min(best, time.perf_counter() - started)
+    assert "benchmark" in done.stdout
+    heavy = "import sys, pocketface.__main__; print([m for m in ('torch', 'numpy', 'onnx', 'pydantic') if m in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
+    assert loaded.stdout == "[]\n"
+    print(f"--help: {best:.2f} s")
+
+
+def test_a_misspelt_key_names_the_nearest_one(said, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("[prune]\nremov = 0.3\n")
+    message = said("run", recipe, "--out", tmp_path / "out")
+    assert "there is no 'prune.remov'; did you mean 'remove'?" in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_value_of_the_wrong_kind_is_named(said, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("[export]\ntargets = ['tflite-int4']\n")
+    assert "no target 'tflite-int4'; known: onnx" in said("run", recipe, "--out", tmp_path / "out")
+
+
+def test_a_recipe_that_is_no_toml(said, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("prune = {\n")
+    assert "is no TOML or YAML" in said("run", recipe, "--out", tmp_path / "out")
+
+
+def test_a_corrupt_image(said, faces: Path, checkpoint: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    image = faces / "Ann" / "Ann_0001.jpg"
+    image.write_bytes(image.read_bytes()[:300])
+    message = said("benchmark", checkpoint, "--pairs", faces / "pairs.txt", "--out", tmp_path / "out")
+    assert "Ann_0001.jpg" in message
+    assert files_below(tmp_path / "out") == []
+
+
+def test_an_image_of_the_wrong_size(said, faces: Path, checkpoint: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    Image.fromarray(np.zeros((250, 250, 3), np.uint8)).save(faces / "Bob" / "Bob_0001.jpg")
+    message = said("benchmark", checkpoint, "--pairs", faces / "pairs.txt", "--out", tmp_path / "out")
+    assert "Bob_0001.jpg" in message and "250x250" in message and "112x112" in message
+
+
+def test_pairs_that_name_a_missing_image(said, faces: Path, checkpoint: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (faces / "pairs.txt").write_text("1 1\nAnn 1 2\nAnn 1 Cid 1\n")
+    message = said("benchmark", checkpoint, "--pairs", faces / "pairs.txt", "--out", tmp_path / "out")
+    assert "Cid" in message and "3" in message
+
+
+def test_a_truncated_checkpoint(said, checkpoint: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    for file in checkpoint.iterdir():
+        (damaged / file.name).write_bytes(
+            file.read_bytes()[:5000] if file.suffix == ".safetensors" else file.read_bytes()
+        )
+    message = said("export", damaged, "--out", tmp_path / "out")
+    assert "weights.safetensors is damaged" in message
+    assert files_below(tmp_path / "out") == []
+
+
+def test_weights_of_another_net(said, checkpoint: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    message = said(
+        "export", "squeezefacenet", "--weights", checkpoint / "weights.safetensors", "--out", tmp_path / "out"
+    )
+    assert "holds the weights of another network" in message
+    assert files_below(tmp_path / "out") == []
+
+
+def test_an_onnx_file_with_an_unknown_operator(said, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    node = onnx.helper.make_node("Det", ["x"], ["y"], name="determinant")
+    square = onnx.helper.make_node("Slice", ["x0", "starts", "ends", "axes"], ["x"])
+    flat = onnx.helper.make_node("Identity", ["y"], ["z"])
+    graph = onnx.helper.make_graph(
+        [square, node, flat],
+        "g",
+        [onnx.helper.make_tensor_value_info("x0", onnx.TensorProto.FLOAT, [1, 3, 112, 112])],
+        [onnx.helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, [1, 3])],
+        [
+            onnx.numpy_helper.from_array(np.array([0, 0]), "starts"),
+            onnx.numpy_helper.from_array(np.array([2, 2]), "ends"),
+            onnx.numpy_helper.from_array(np.array([2, 3]), "axes"),
+        ],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "det.onnx")
+    message = said(
+        "export", tmp_path / "det.onnx", "--mean", "127.5", "--scale", "0.0078125",
+        "--target", "tflite-fp32", "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert "Det" in message or "Slice" in message
+    assert not [name for name in files_below(tmp_path / "out") if name.endswith((".tflite", ".part"))]
+
+
+def test_a_truncated_onnx_file(said, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "half.onnx").write_bytes(b"\x08\x08\x12\x07pytorch")
+    message = said("export", tmp_path / "half.onnx", "--mean", "0", "--scale", "1", "--out", tmp_path / "out")
+    assert "half.onnx" in message
+
+
+def test_a_folder_that_cannot_be_written_to(said, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "file").write_text("")
+    message = said("run", "--out", tmp_path / "file" / "out")
+    assert "cannot write to" in message and "--out" in message
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission(said, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "closed").mkdir(mode=0o500)
+    assert "cannot write to" in said("run", "--out", tmp_path / "closed" / "out")
+
+
+def test_an_unknown_embedder_lists_the_known(said, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    assert "no embedder 'mobilefacenets'; known: " in said(
+        "prune", "mobilefacenets", "--out", tmp_path / "out"
+    )
