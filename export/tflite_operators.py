@@ -199,8 +199,11 @@ def reduce_l2(context: Context, node: Any) -> None:
 
 
 def nothing(context: Context, node: Any) -> None:
-    """What does nothing at inference."""
-    context.values[node.output[0]] = context.value(node)
+    """What does nothing at inference, to a computed tensor or a constant."""
+    if node.input[0] in context.constants:
+        context.constants[node.output[0]] = context.constants[node.input[0]]
+    else:
+        context.values[node.output[0]] = context.value(node)
 
 
 def cast(context: Context, node: Any) -> None:

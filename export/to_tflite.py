@@ -91,7 +91,8 @@ def _graph(path: Path, card: Card) -> Any:
         side.dim_value = want
     if free:
         del graph.value_info[:]
-        graph.output[0].type.tensor_type.ClearField("shape")
+        for side in graph.output[0].type.tensor_type.shape.dim:
+            side.Clear()
     if free or {node.op_type for node in graph.node} - set(OPERATORS) - {"Constant"}:
         model = simplified(model, path.name)  # what computes shapes becomes constant
     try:

@@ -15,9 +15,7 @@ from .contract import TEMPLATES, InputContract
 from .folders import EXTENSIONS, image_paths, rgb
 
 TEMPLATE_SIZE = 112  # pixels a side, which the templates' coordinates are for
-LONGEST_SIDE = (
-    640  # pixels; the detector finds faces of 10 to 300 pixels, photos are shrunk to this before it looks
-)
+LONGEST_SIDE = 640  # pixels; the detector finds faces of 10 to 300 pixels, photos are shrunk to this before it looks
 LEAST_SCORE = 0.6  # of the detector, 0 to 1
 LARGEST_PHOTO = 120_000_000  # pixels; more is refused before it is decoded
 QUALITY = 95  # of the JPEG files
@@ -33,6 +31,14 @@ class Alignment:
     written: tuple[str, ...]
     without_face: tuple[str, ...]
     unreadable: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Gives one line that counts, and one for each photo that became no crop."""
+        photos = len(self.written) + len(self.without_face) + len(self.unreadable)
+        lines = [f"{len(self.written)} of {photos} photos became crops"]
+        lines += [f"no face found: {name}" for name in self.without_face]
+        lines += [f"unreadable: {name}" for name in self.unreadable]
+        return "\n".join(lines)
 
 
 def align_folder(photos: Path, out: Path, detector: Path, contract: InputContract) -> Alignment:
@@ -53,9 +59,7 @@ def align_folder(photos: Path, out: Path, detector: Path, contract: InputContrac
     Source of the choice among faces: align_dataset_mtcnn.py of David Sandberg's facenet.
     """
     if out.resolve().is_relative_to(photos.resolve()):
-        raise ValueError(
-            f"crops in {out} would be taken for photos of {photos} the next time: name a folder outside"
-        )
+        raise ValueError(f"crops in {out} would be taken for photos of {photos} the next time: name a folder outside")
     paths = image_paths(photos)
     if not paths:
         raise ValueError(f"{photos} holds no photos; files that end in {', '.join(EXTENSIONS)} count")
@@ -66,9 +70,7 @@ def align_folder(photos: Path, out: Path, detector: Path, contract: InputContrac
             raise ValueError(f"{targets[target]} and {path} would both become {target}: rename one")
         targets[target] = path
     detect = yunet(detector)
-    template = np.array(TEMPLATES[contract.template]) * (
-        np.array([contract.width, contract.height]) / TEMPLATE_SIZE
-    )
+    template = np.array(TEMPLATES[contract.template]) * (np.array([contract.width, contract.height]) / TEMPLATE_SIZE)
     written, without_face, unreadable = [], [], []
     for target, path in targets.items():
         name = path.relative_to(photos).as_posix()
@@ -103,13 +105,12 @@ def similarity_transform(points: ArrayLike, template: ArrayLike) -> NDArray[np.f
 
     >>> similarity_transform([[0, 0], [1, 0], [0, 1]], [[5, 5], [7, 5], [5, 7]]).round(9).tolist()
     [[2.0, 0.0, 5.0], [0.0, 2.0, 5.0]]
+
     Source: Umeyama, Least-squares estimation of transformation parameters, PAMI 1991, eq. 38 to 43.
     """
     source, goal = np.asarray(points, dtype=np.float64), np.asarray(template, dtype=np.float64)
     if source.shape != goal.shape or source.ndim != 2 or source.shape[1] != 2:
-        raise ValueError(
-            f"landmarks want (n, 2) x and y like the template's {goal.shape}, not {source.shape}"
-        )
+        raise ValueError(f"landmarks want (n, 2) x and y like the template's {goal.shape}, not {source.shape}")
     centre, goal_centre = source.mean(axis=0), goal.mean(axis=0)
     variance = ((source - centre) ** 2).sum() / len(source)
     if not np.isfinite(variance) or variance == 0:
@@ -145,9 +146,7 @@ def warp(photo: NDArray[np.uint8], transform: ArrayLike, height: int, width: int
     if step >= 2:
         image, back, shift = image.reduce(step), back / step, shift / step
     rows = (*back[0], shift[0], *back[1], shift[1])
-    return np.asarray(
-        image.transform((width, height), Image.Transform.AFFINE, rows, Image.Resampling.BILINEAR)
-    )
+    return np.asarray(image.transform((width, height), Image.Transform.AFFINE, rows, Image.Resampling.BILINEAR))
 
 
 def read_photo(path: Path) -> NDArray[np.uint8]:
@@ -161,9 +160,7 @@ def read_photo(path: Path) -> NDArray[np.uint8]:
             pixels = image.height * image.width
             if pixels <= LARGEST_PHOTO:
                 return rgb(ImageOps.exif_transpose(image))
-    except (
-        Exception
-    ) as error:  # Pillow's decoders raise SyntaxError, struct.error, zlib.error and others for bad bytes
+    except Exception as error:  # Pillow's decoders raise SyntaxError, struct.error, zlib.error and others for bad bytes
         raise ValueError(f"{path} cannot be read as an image: {error or type(error).__name__}") from error
     raise ValueError(f"{path} has {pixels} pixels; {LARGEST_PHOTO} are the most that are read")
 

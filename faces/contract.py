@@ -73,7 +73,8 @@ class InputContract:
                 f"faces are {faces.shape[1]}x{faces.shape[2]}, the embedder wants {self.height}x{self.width}"
             )
         ordered = faces[..., ::-1] if self.channel_order == "bgr" else faces
-        scaled = (ordered.astype(np.float32) - np.float32(self.mean)) * np.float32(self.scale)
+        mean, scale = np.array(self.mean, np.float32), np.array(self.scale, np.float32)
+        scaled = (ordered.astype(np.float32) - mean) * scale
         return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
 
     def to_dict(self) -> dict[str, Any]:

@@ -91,13 +91,10 @@ def decode_image(source: Path | BinaryIO, name: str, height: int, width: int) ->
                 return rgb(image)
     except FileNotFoundError:
         raise ValueError(f"no image {name}") from None
-    except (
-        Exception
-    ) as error:  # Pillow's decoders raise SyntaxError, struct.error, zlib.error and others for bad bytes
+    except Exception as error:  # Pillow's decoders raise SyntaxError, struct.error, zlib.error and others for bad bytes
         raise ValueError(f"{name} cannot be read as an image: {error or type(error).__name__}") from error
     raise ValueError(
-        f"{name} is {size[0]}x{size[1]}, the embedder wants {height}x{width}: "
-        "align the photos first (pocketface align)"
+        f"{name} is {size[0]}x{size[1]}, the embedder wants {height}x{width}: align the photos first (pocketface align)"
     )
 
 
@@ -137,9 +134,7 @@ def fingerprint(*parts: NDArray[np.generic] | str) -> str:
     """Gives the SHA-256 of arrays (with type and shape) and texts, 64 hex digits."""
     digest = hashlib.sha256()
     for part in parts:
-        array = (
-            np.frombuffer(part.encode(), np.uint8) if isinstance(part, str) else np.ascontiguousarray(part)
-        )
+        array = np.frombuffer(part.encode(), np.uint8) if isinstance(part, str) else np.ascontiguousarray(part)
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(array.data if array.size else b"")
     return digest.hexdigest()

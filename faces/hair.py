@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from .brush import Lattice, Picture, bell, far, lay, noise, step
 from .head import ROWS, Camera, Plane, Shape, Surface
-from .paint import Lattice, Picture, bell, far, hair_colour, lay, noise, step
+from .paint import hair_colour
 from .person import Person, Shot
 
 LONG = 60.0  # mm below the eyes from where on hair hangs and hides the ears
@@ -77,11 +78,12 @@ def paint_ears(
             continue
         middle = camera.rotation @ np.array([sign * (p.cheekbone - 2 + 0.4 * p.ear_out), 13, -4])
         wide = 6 + 0.5 * p.ear_out + 7 * max(0.0, turned)
-        across, down = sign * (plane[0] - middle[0]), plane[1] - middle[1]
+        rows = slice(*np.searchsorted(plane[1][:, 0], [middle[1] - 32, middle[1] + 32]))
+        across, down = sign * (plane[0][rows] - middle[0]), plane[1][rows] - middle[1]
         across = (across + 0.10 * down + 1.5 * (down > 0)) * (1 / wide)
         ring = far(across, down * (1 / 29))
         hollow = 0.30 * bell(far(across + 0.25, down * (1 / 25)), 0.5, 0.13) + 0.35 * bell(across, -0.8, 0.4)
-        lay(scene, step(1 - ring, 3 * camera.pixel / wide), light * (1.0 - hollow))
+        lay(scene[:, rows], step(1 - ring, 3 * camera.pixel / wide), light * (1.0 - hollow))
 
 
 def neck_mask(p: Person, camera: Camera, plane: tuple[Plane, Plane]) -> Plane:

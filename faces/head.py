@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from .person import Person, Shot
 Plane = NDArray[np.float64]
 """(H, W) float64."""
 
-TOP, BOTTOM, SIDE, STEP = -165.0, 195.0, 96.0, 1.5  # mm: the grid on which shapes are tabulated
+TOP, BOTTOM, SIDE, STEP = -166.0, 194.0, 96.0, 2.0  # mm: the grid on which shapes are tabulated
 ROWS = np.arange(TOP, BOTTOM, STEP)
 COLUMNS = np.arange(-SIDE, SIDE + STEP, STEP)
 
@@ -63,15 +64,24 @@ class Surface:
 
 @dataclass(frozen=True)
 class Shape:
-    """A head as tables over y: half width, half depth; and what stands out of it over (y, x), in mm."""
+    """A head: ellipses stacked along y, and what stands out of them over (y, x), in mm."""
 
-    width: NDArray[np.float64]  # (rows,)
-    front: NDArray[np.float64]  # (rows,)
+    width: NDArray[np.float64]  # (rows,) half widths
+    front: NDArray[np.float64]  # (rows,) half depths
     relief: NDArray[np.float64] | None = None  # (rows, columns)
 
+    @cached_property
+    def narrow(self) -> NDArray[np.float64]:
+        """1 / width^2."""
+        return 1 / np.square(np.maximum(self.width, 0.5))
 
-def _profile(points: list[tuple[float, float]], smooth: float) -> NDArray[np.float64]:
-    heights, values = zip(*points, strict=True)
+    @cached_property
+    def flat(self) -> NDArray[np.float64]:
+        """1 / front^2."""
+        return 1 / np.square(np.maximum(self.front, 0.5))
+
+
+def _profile(heights: list[float], values: list[float], smooth: float) -> NDArray[np.float64]:
     return np.asarray(gaussian_filter1d(np.interp(ROWS, heights, values), smooth / STEP))
 
 
@@ -83,16 +93,16 @@ def head_shape(p: Person, shot: Shot) -> Shape:
     """Gives the skull, and the relief of the face on it for the shot's expression."""
     drop = 9 * shot.talk  # an opened mouth takes the chin down
     chin_y = p.chin_y + 0.7 * drop
+    skull, cheek, jaw, chin, bone = p.skull, p.cheekbone, p.jaw, p.chin, p.forehead_out
+    chin_width = (chin + 11, chin, 0.72 * chin, 0.3 * chin, 0)
     width = _profile(
-        [(-124, 0), (-117, 28), (-100, 54), (-72, p.skull - 5), (-40, p.skull), (-8, p.skull - 3)]
-        + [(p.cheek_y, p.cheekbone), (62, 0.45 * p.cheekbone + 0.55 * p.jaw), (84, p.jaw - 4)]
-        + [(chin_y - 15, p.chin + 11), (chin_y - 5, p.chin), (chin_y, 0.72 * p.chin)]
-        + [(chin_y + 4, 0.3 * p.chin), (chin_y + 7, 0)],
+        [-124, -117, -100, -72, -40, -8, p.cheek_y, 62, 84, *(chin_y + down for down in (-15, -5, 0, 4, 7))],
+        [0, 28, 54, skull - 5, skull, skull - 3, cheek, (cheek + jaw) / 2, jaw - 4, *chin_width],
         3.5,
     )
     front = _profile(
-        [(-124, 0), (-117, 36), (-100, 66), (-72, 84 + p.forehead_out), (-40, 92 + p.forehead_out), (-15, 93)]
-        + [(10, 90), (45, 90), (75, 91), (chin_y - 12, 88), (chin_y, 78), (chin_y + 5, 50), (chin_y + 8, 0)],
+        [-124, -117, -100, -72, -40, -15, 10, 45, 75, chin_y - 12, chin_y, chin_y + 5, chin_y + 8],
+        [0, 36, 66, 84 + bone, 92 + bone, 93, 90, 90, 91, 88, 78, 50, 0],
         3.5,
     )
     return Shape(width, front, _features(p, shot, chin_y, p.mouth_y + 0.35 * drop) + _nose(p))
@@ -116,21 +126,21 @@ def _features(p: Person, shot: Shot, chin_y: float, mouth_y: float) -> NDArray[n
         (6.0, (p.nose_y + 3, 5.5), (p.nose_width - 5.5, 4.6)),
         (-1.5, (p.nose_y + 3, 7), (p.nose_width + 5, 4)),
     ]
-    middle, relief = np.abs(COLUMNS), np.zeros((len(ROWS), len(COLUMNS)))
-    for height, along, across in hills:
-        relief += np.multiply.outer(height * _bell(ROWS, *along), _bell(middle, *across))
-    return relief
+    middle = np.abs(COLUMNS)
+    along = np.stack([height * _bell(ROWS, *place) for height, place, _ in hills], axis=1)
+    return along @ np.stack([_bell(middle, *place) for _, _, place in hills])
 
 
 def _nose(p: Person) -> NDArray[np.float64]:
     base = p.nose_y + 10 - p.nose_up
+    middle = 0.5 * (p.nose_bridge + p.nose_out) + p.nose_hump
     ridge = _profile(
-        [(-24, 0), (-8, p.nose_bridge), (0.45 * p.nose_y, 0.5 * (p.nose_bridge + p.nose_out) + p.nose_hump)]
-        + [(p.nose_y - 3, p.nose_out), (p.nose_y + 2, p.nose_out), (base, 0.5 * p.nose_out), (base + 6, 0)],
+        [-24, -8, 0.45 * p.nose_y, p.nose_y - 3, p.nose_y + 2, base, base + 6],
+        [0, p.nose_bridge, middle, p.nose_out, p.nose_out, 0.5 * p.nose_out, 0],
         2.4,
     )
-    spread = _profile([(-20, p.nose_ridge + 2), (5, p.nose_ridge - 1), (p.nose_y, p.nose_tip)], 4)
-    bend = _profile([(-10, 0), (18, p.nose_bend), (p.nose_y, 0.6 * p.nose_bend)], 4)
+    spread = _profile([-20, 5, p.nose_y], [p.nose_ridge + 2, p.nose_ridge - 1, p.nose_tip], 4)
+    bend = _profile([-10, 18, p.nose_y], [0, p.nose_bend, 0.6 * p.nose_bend], 4)
     return ridge[:, None] * np.exp(-0.5 * np.square((COLUMNS - bend[:, None]) / spread[:, None]))
 
 
@@ -167,41 +177,54 @@ def aim(points: NDArray[np.float64], shot: Shot, size: int) -> Camera:
     return Camera(rotation, scale, complex(shift))
 
 
-def meet(
-    shape: Shape, camera: Camera, plane: tuple[Plane, Plane], rounds: int, start: Surface | None = None
-) -> Surface:
-    """Gives where each ray meets `shape`: the ellipse at the ray's height, refined `rounds` times."""
-    right, down, (rx, ry, rz) = camera.rotation
-    ox, oy, oz = (plane[0] * a + plane[1] * b for a, b in zip(right, down, strict=True))
-    y, bump = oy + 80 * ry if start is None else start.y, np.zeros_like(oy)
-    for _ in range(rounds):
-        row = np.clip((y - TOP) / STEP, 0, len(ROWS) - 1.001)
-        above = row.astype(np.intp)
-        part = row - above
-        wide = np.maximum(_between(shape.width, above, part), 0.5)
-        sx, sz = np.square(1 / wide), np.square(1 / np.maximum(_between(shape.front, above, part), 0.5))
-        z, wx, wz = oz - bump, ox * sx, rz * sz
-        a, b = rx * rx * sx + rz * wz, rx * wx + z * wz
-        c = ox * wx + z * z * sz - 1
-        near = b * b - a * c
-        depth = (np.sqrt(np.maximum(near, 0)) - b) / a
-        x, y = ox + depth * rx, oy + depth * ry
-        if shape.relief is not None:
-            bump = _look(shape.relief, above, part, x)
-    # The ray's least distance from the axis, in half widths, tells how far sideways the outline is.
-    inside = np.clip((1 - np.sqrt(np.maximum(1 - near / a, 0))) * wide, -20, 20)
+def meet(shape: Shape, camera: Camera, plane: tuple[Plane, Plane], start: Surface | None = None) -> Surface:
+    """Gives where each pixel's ray meets `shape`; `start`, a surface close by, saves half of the work."""
+    (right, down, ray), (height, width) = camera.rotation.tolist(), plane[0].shape
+    origin = [plane[0] * a + plane[1] * b for a, b in zip(right, down, strict=True)]
+    if start is None:
+        coarse = [each[::2, ::2] for each in origin]
+        x, y = coarse[0] + 80 * ray[0], coarse[1] + 80 * ray[1]
+        for _ in range(2):
+            x, y, *_ = _approach(shape, coarse, ray, x, y)
+        x, y = (each.repeat(2, 0).repeat(2, 1)[:height, :width] for each in (x, y))
+        x, y, *_ = _approach(shape, origin, ray, x, y)
+    else:
+        x, y = start.x, start.y
+    x, y, depth, inside = _approach(shape, origin, ray, x, y)
     slopes = np.gradient(inside, camera.pixel)
-    steep = np.sqrt(np.square(slopes[0]) + np.square(slopes[1]))
-    return Surface(x, y, oz + depth * rz, depth, inside / np.maximum(steep, 1))
+    steep = np.sqrt(slopes[0] * slopes[0] + slopes[1] * slopes[1])
+    return Surface(x, y, origin[2] + depth * ray[2], depth, inside / np.maximum(steep, 1))
+
+
+def _approach(
+    shape: Shape, origin: list[Plane], ray: list[float], x: Plane, y: Plane
+) -> tuple[Plane, Plane, Plane, Plane]:
+    """Meets the ellipse and the bump that are at (x, y); gives x, y, depth, and how far inside the outline."""
+    row = np.minimum(np.maximum((y - TOP) * (1 / STEP), 0), len(ROWS) - 1.001)
+    above = row.astype(np.intp)
+    row -= above
+    sx, sz = _between(shape.narrow, above, row), _between(shape.flat, above, row)
+    z = origin[2] if shape.relief is None else origin[2] - _relief(shape.relief, above, row, x)
+    wx, wz = origin[0] * sx, z * sz
+    a, b = ray[0] ** 2 * sx + ray[2] ** 2 * sz, ray[0] * wx + ray[2] * wz
+    near = b * b - a * (origin[0] * wx + z * wz - 1)
+    depth = (np.sqrt(np.maximum(near, 0)) - b) / a
+    # The ray's least distance from the axis, in half widths, tells how far sideways the outline is.
+    inside = (1 - np.sqrt(np.maximum(1 - near / a, 0))) / np.sqrt(sx)
+    return origin[0] + depth * ray[0], origin[1] + depth * ray[1], depth, np.clip(inside, -20, 20)
 
 
 def _between(table: NDArray[np.float64], above: NDArray[np.intp], part: Plane) -> Plane:
     first = table.take(above)
-    return first + part * (table.take(above + 1) - first)
+    step = table.take(above + 1)
+    step -= first
+    step *= part
+    step += first
+    return step
 
 
-def _look(table: NDArray[np.float64], above: NDArray[np.intp], part: Plane, x: Plane) -> Plane:
-    column = np.clip((x + SIDE) / STEP, 0, len(COLUMNS) - 1.001)
+def _relief(table: NDArray[np.float64], above: NDArray[np.intp], part: Plane, x: Plane) -> Plane:
+    column = np.minimum(np.maximum((x + SIDE) * (1 / STEP), 0), len(COLUMNS) - 1.001)
     left = column.astype(np.intp)
     column -= left
     flat, at = table.reshape(-1), above * len(COLUMNS) + left

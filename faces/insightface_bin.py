@@ -35,15 +35,11 @@ def read_bin(path: Path) -> tuple[list[bytes], list[bool]]:
     if not path.is_file():
         raise ValueError(f"no file {path}")
     if path.stat().st_size > LARGEST_FILE:
-        raise ValueError(
-            f"{path} has {path.stat().st_size} bytes; a .bin of pairs has at most {LARGEST_FILE}"
-        )
+        raise ValueError(f"{path} has {path.stat().st_size} bytes; a .bin of pairs has at most {LARGEST_FILE}")
     try:
         images, same = _pairs(_replay(path.read_bytes()))
     except _Refused as refused:
-        raise ValueError(
-            f"{path} is refused: {refused}; a .bin of pairs holds only images and booleans"
-        ) from None
+        raise ValueError(f"{path} is refused: {refused}; a .bin of pairs holds only images and booleans") from None
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise ValueError(f"{path} is cut off or no .bin of pairs: {str(error)[:200]}") from None
     if len(images) != 2 * len(same) or not same:
@@ -135,9 +131,7 @@ LITERALS: dict[str, Callable[[Any], Any]] = {
     "EMPTY_TUPLE": lambda _: (),
     **dict.fromkeys(("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1"), lambda number: number),
     **dict.fromkeys(("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"), lambda text: text),
-    **dict.fromkeys(
-        ("SHORT_BINSTRING", "BINSTRING"), _encode
-    ),  # Python 2's str, which pickletools reads as Latin-1
+    **dict.fromkeys(("SHORT_BINSTRING", "BINSTRING"), _encode),  # Python 2's str, which pickletools reads as Latin-1
     **dict.fromkeys(("SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"), bytes),
 }
 

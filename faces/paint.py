@@ -3,23 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .brush import Colour, Lattice, Picture, bell, blend, darken, far, lay, linear, noise, step
 from .head import Plane, Surface, mouth_corner
 from .person import Person, Shot
-
-Colour = NDArray[np.float64]
-"""(3,) linear RGB, 0..1."""
-Picture = NDArray[np.float64]
-"""(3, H, W) linear RGB, 0..1."""
-Lattice = NDArray[np.float64]
-"""(64, 64) random values 0..1 from which a person's textures are read."""
-
-
-def linear(*srgb: float) -> Colour:
-    """Turns 0..255 into linear light."""
-    return np.asarray((np.array(srgb) / 255) ** 2.2)
-
 
 SKIN = np.stack(
     [
@@ -36,64 +23,6 @@ IRIS = np.stack([linear(120, 150, 175), linear(105, 130, 110), linear(125, 95, 5
 HAIR = np.stack(
     [linear(214, 178, 120), linear(150, 104, 62), linear(86, 56, 36), linear(38, 27, 22), linear(18, 15, 15)]
 )
-
-
-def blend(ramp: NDArray[np.float64], at: float) -> Colour:
-    """Gives the colour at 0..1 of a ramp."""
-    where = min(max(at, 0.0), 1.0) * (len(ramp) - 1)
-    return np.array([np.interp(where, range(len(ramp)), channel) for channel in ramp.T])
-
-
-def step(distance: Plane, soft: float) -> Plane:
-    """Gives 0 below zero, 1 above, smooth over `soft` mm."""
-    at = distance * (1 / soft)
-    at += 0.5
-    np.minimum(np.maximum(at, 0, out=at), 1, out=at)
-    square = at * at
-    at *= -2
-    at += 3
-    at *= square
-    return at
-
-
-def bell(at: Plane, middle: float, spread: float) -> Plane:
-    """Gives a Gaussian of height 1."""
-    at = at - middle
-    at *= at
-    at *= -0.5 / spread**2
-    return np.exp(at, out=at)
-
-
-def far(x: Plane, y: Plane) -> Plane:
-    """Gives the distance to the origin; twice as fast as hypot."""
-    return np.sqrt(x * x + y * y)
-
-
-def lay(picture: Picture, mask: Plane, colour: Colour | Picture) -> None:
-    """Lays a colour over `picture`, in place."""
-    for channel, over in zip(picture, colour, strict=True):
-        change = over - channel
-        change *= mask
-        channel += change
-
-
-def darken(picture: Picture, amount: Plane, colour: tuple[float, float, float] = (1, 1, 1)) -> None:
-    """Takes `amount` 0..1 of each channel's share from `picture`, in place."""
-    for channel, share in zip(picture, colour, strict=True):
-        channel *= 1 - share * amount
-
-
-def noise(lattice: Lattice, x: Plane, y: Plane) -> Plane:
-    """Reads smooth noise 0..1, one lattice cell a unit, periodic."""
-    left, top = np.floor(x), np.floor(y)
-    u, v = x - left, y - top
-    u, v = u * u * (3 - 2 * u), v * v * (3 - 2 * v)
-    j, i = left.astype(np.intp) & 63, (top.astype(np.intp) & 63) << 6
-    flat, right, below = lattice.reshape(-1), (j + 1) & 63, (i + 64) & 4095
-    upper, lower = flat.take(i + j), flat.take(below + j)
-    upper += u * (flat.take(i + right) - upper)
-    lower += u * (flat.take(below + right) - lower)
-    return upper + v * (lower - upper)
 
 
 def skin_colour(p: Person) -> Colour:
@@ -157,9 +86,7 @@ def paint_folds(p: Person, shot: Shot, albedo: Picture, x: Plane, y: Plane) -> N
     darken(albedo, dark, (0.75, 0.95, 1.0))
 
 
-def paint_nostrils(
-    p: Person, shot: Shot, albedo: Picture, gloss: Plane, x: Plane, y: Plane, soft: float
-) -> None:
+def paint_nostrils(p: Person, shot: Shot, albedo: Picture, gloss: Plane, x: Plane, y: Plane, soft: float) -> None:
     """Paints the holes and the crease of the wings."""
     side, base = np.abs(x), p.nose_y + 9 - p.nose_up
     across = (side - 0.48 * p.nose_width) * (1 / p.nostril)
@@ -170,9 +97,7 @@ def paint_nostrils(
     darken(albedo, 1 - (1 - 0.75 * hole) * (1 - wing) * (1 - under), (0.9, 0.97, 1.0))
 
 
-def paint_mouth(
-    p: Person, shot: Shot, albedo: Picture, gloss: Plane, x: Plane, y: Plane, soft: float
-) -> None:
+def paint_mouth(p: Person, shot: Shot, albedo: Picture, gloss: Plane, x: Plane, y: Plane, soft: float) -> None:
     """Paints lips, teeth and what is behind them."""
     corner_x, corner_y = mouth_corner(p, shot)
     u = np.abs(x) * (1 / corner_x)
@@ -202,9 +127,7 @@ def paint_mouth(
     darken(albedo, 0.7 * seam)
 
 
-def paint_eyes(
-    p: Person, shot: Shot, albedo: Picture, gloss: Plane, x: Plane, y: Plane, soft: float
-) -> None:
+def paint_eyes(p: Person, shot: Shot, albedo: Picture, gloss: Plane, x: Plane, y: Plane, soft: float) -> None:
     """Paints both eyes: lids, white, iris, pupil, glint, lashes."""
     sign = np.sign(x)
     out = np.abs(x) - p.eye_x  # from the middle of the eye, outwards
@@ -242,9 +165,7 @@ def paint_eyes(
     darken(albedo, 1 - light * (1 - 0.35 * tear), (0.93, 0.97, 1.0))
 
 
-def paint_brows(
-    p: Person, shot: Shot, albedo: Picture, x: Plane, y: Plane, lattice: Lattice, soft: float
-) -> None:
+def paint_brows(p: Person, shot: Shot, albedo: Picture, x: Plane, y: Plane, lattice: Lattice, soft: float) -> None:
     """Paints the brows, hair by hair as far as pixels go."""
     side = np.abs(x)
     along = (side - p.eye_x - p.brow_gap) * (1 / (p.brow_length - p.brow_gap))

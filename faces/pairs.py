@@ -82,9 +82,7 @@ def read_lfw(path: Path, images: Path, height: int, width: int) -> Pairs:
         folds, genuine = (int(word) for word in ["1", *header][-2:])
         lines = lines[1:]
         if len(lines) != folds * 2 * genuine:
-            raise ValueError(
-                f"{path} promises {folds} x 2 x {genuine} pairs in its first line and holds {len(lines)}"
-            )
+            raise ValueError(f"{path} promises {folds} x 2 x {genuine} pairs in its first line and holds {len(lines)}")
     rows = [_lfw_row(path, number, line) for number, line in lines]
     same = _verdicts(path, rows)
     fold = np.arange(len(rows)) // (2 * genuine) if genuine and folds != 1 else deal(same)
@@ -124,9 +122,7 @@ def read_csv(path: Path, images: Path, height: int, width: int) -> Pairs:
             raise ValueError(f"{path} line {number} has {len(line)} cells, the first line {len(columns)}")
         cells = dict(zip(columns, line, strict=True))
         if cells["same"].lower() not in SAME:
-            raise ValueError(
-                f"{path} line {number}: same is {cells['same'][:40]!r}; known: {', '.join(SAME)}"
-            )
+            raise ValueError(f"{path} line {number}: same is {cells['same'][:40]!r}; known: {', '.join(SAME)}")
         rows.append(_Row(number, cells["left"], cells["right"], SAME[cells["same"].lower()]))
         if "fold" in cells:
             if not cells["fold"].isdecimal():
@@ -194,15 +190,11 @@ def synthetic_pairs(identities: int, shots: int, seed: int = 0, size: int = 112,
         ValueError: Fewer than 2 identities, or fewer than 2 shots of each.
     """
     if identities < 2 or shots < 2:
-        raise ValueError(
-            f"{identities} identities x {shots} shots make no pairs; 2 x 2 are the fewest that do"
-        )
+        raise ValueError(f"{identities} identities x {shots} shots make no pairs; 2 x 2 are the fewest that do")
     faces, labels = synthetic_faces(identities, shots, seed=seed, size=size, first=first)
     crops = np.argsort(labels, kind="stable").reshape(identities, shots)  # row: the crops of one identity
     random = np.random.default_rng(seed)
-    blocks = [
-        _fold_pairs(part, random) for part in np.array_split(crops, max(1, min(FOLDS, identities // 2)))
-    ]
+    blocks = [_fold_pairs(part, random) for part in np.array_split(crops, max(1, min(FOLDS, identities // 2)))]
     left, right, same = (np.concatenate(columns) for columns in zip(*blocks, strict=True))
     fold = np.repeat(np.arange(len(blocks)), [len(block[0]) for block in blocks])
     shot = np.empty(len(labels), dtype=np.int64)
@@ -230,9 +222,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is no UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}"
-        ) from None
+        raise ValueError(f"{path} is no UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}") from None
 
 
 def _verdicts(path: Path, rows: Sequence[_Row]) -> NDArray[np.bool_]:
@@ -253,9 +243,7 @@ def _collect(
                 continue
             inside = PurePosixPath(name)
             if inside.is_absolute() or ".." in inside.parts:
-                raise ValueError(
-                    f"{path} line {row.line}: {name!r} leaves {images}; paths are relative to that folder"
-                )
+                raise ValueError(f"{path} line {row.line}: {name!r} leaves {images}; paths are relative to that folder")
             found = next((name + ending for ending in endings if (images / (name + ending)).is_file()), None)
             if found is None:
                 raise ValueError(
@@ -279,6 +267,4 @@ def _pairs(
     """Gives everything its type, and the fingerprint."""
     lefts, rights, folds = (np.asarray(part, dtype=np.int64) for part in (left, right, fold))
     whole = fingerprint(faces, lefts, rights, same, folds)
-    return Pairs(
-        faces, lefts, rights, same, folds, tuple(names), np.asarray(identities, dtype=np.int64), whole
-    )
+    return Pairs(faces, lefts, rights, same, folds, tuple(names), np.asarray(identities, dtype=np.int64), whole)

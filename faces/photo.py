@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
+from .brush import Colour, Picture, step
 from .head import Plane
-from .paint import Colour, Picture, step
 from .person import Shot
 
 YCC = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
@@ -79,18 +79,17 @@ def background(rng: np.random.Generator, size: int) -> Picture:
     """Gives a place out of focus: a few patches of light, sometimes an edge."""
     cells = int(rng.integers(2, 7))
     base = rng.uniform(0.02, 0.7) * np.exp(rng.normal(0, 0.18, (3, 1, 1)))
-    patches = base * np.exp(
-        rng.normal(0, rng.uniform(0.1, 0.9), (1, cells, cells)) + rng.normal(0, rng.uniform(0, 0.25), (3, cells, cells))
-    )
-    weights = np.exp(-0.5 * np.square((np.linspace(0, cells - 1, size)[:, None] - np.arange(cells)) / rng.uniform(0.4, 0.7)))
+    light = rng.normal(0, rng.uniform(0.1, 0.9), (1, cells, cells))
+    patches = base * np.exp(light + rng.normal(0, rng.uniform(0, 0.25), (3, cells, cells)))
+    away = np.linspace(0, cells - 1, size)[:, None] - np.arange(cells)
+    weights = np.exp(-0.5 * np.square(away / rng.uniform(0.4, 0.7)))
     weights /= weights.sum(1, keepdims=True)
-    rows = (weights[None, :, :, None] * patches[:, None]).sum(2)  # no matmul: its rounding differs from machine to machine
-    place = sum(rows[:, :, k, None] * weights[:, k] for k in range(cells))
+    place = weights @ patches @ weights.T
     if rng.random() < 0.45:
         ramp = (np.linspace(0, 1, size) - rng.uniform(0, 1)) * rng.choice([-1, 1])
         dim = 1 - rng.uniform(0.2, 0.8) * step(ramp, rng.uniform(0.02, 0.15))
         place = place * (dim[:, None] if rng.random() < 0.3 else dim)
-    return np.clip(place, 0.004, 1)
+    return np.asarray(np.clip(place, 0.004, 1))
 
 
 def develop(light: Picture, shot: Shot, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -101,7 +100,7 @@ def develop(light: Picture, shot: Shot, rng: np.random.Generator) -> NDArray[np.
             light = gaussian_filter1d(light, shot.blur * size / 112, axis=axis, truncate=2.5)
     light = light * (0.92 * 2**shot.exposure)
     light /= 1 + 0.6 * np.maximum(light - 0.6, 0)  # highlights roll off
-    photo = 255 * light ** (1 / 2.2)
+    photo = 255 * np.sqrt(light)
     grey = 0.299 * photo[0] + 0.587 * photo[1] + 0.114 * photo[2]
     photo = grey + (0.0 if shot.gray else max(0.3, shot.saturation)) * (photo - grey)
     photo = 118 + shot.contrast * (photo - 118)
@@ -117,11 +116,12 @@ def squeeze(photo: Picture, coarse: float) -> Picture:
     size = photo.shape[1]
     count = -(-size // 8)
     planes = np.pad(mix(YCC, photo), ((0, 0), (0, 8 * count - size), (0, 8 * count - size)), mode="edge")
-    blocks = planes.reshape(3, count, 8, count, 8).transpose(0, 1, 3, 2, 4)
-    steps = coarse * COARSER * np.array([1.0, 2.0, 2.0])[:, None, None, None, None]
-    waves = np.rint((COSINES @ blocks @ COSINES.T) / steps) * steps
-    planes = (COSINES.T @ waves @ COSINES).transpose(0, 1, 3, 2, 4).reshape(planes.shape)
-    return mix(RGB, planes[:, :size, :size])
+    waves = COSINES @ planes.reshape(3, count, 8, 8 * count)
+    waves = waves.reshape(3, count, 8, count, 8) @ COSINES.T
+    steps = coarse * COARSER[:, None] * np.array([1.0, 2.0, 2.0])[:, None, None, None, None]
+    waves = np.rint(waves / steps) * steps
+    planes = COSINES.T @ (waves @ COSINES).reshape(3, count, 8, 8 * count)
+    return mix(RGB, planes.reshape(3, 8 * count, 8 * count)[:, :size, :size])
 
 
 def mix(matrix: NDArray[np.float64], photo: Picture) -> Picture:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from .brush import Colour, Lattice, Picture, bell, darken, far, lay, noise, step
 from .head import Camera, Plane, Surface
-from .paint import Colour, Lattice, Picture, bell, darken, far, lay, noise, skin_colour, step
+from .paint import skin_colour
 from .person import Person, Shot
 
 PROPS = {"mask": 0.03, "sunglasses": 0.04, "hat": 0.07, "scarf": 0.05, "hand": 0.04, "thing": 0.04}
@@ -95,5 +96,5 @@ def hold(p: Person, shot: Shot, plane: tuple[Plane, Plane], lattice: Lattice, sc
             along, aside = across * np.cos(lean) - down * np.sin(lean), across * np.sin(lean) + down * np.cos(lean)
             tip = (14.0, 20.0, 17.0, 6.0)[finger]
             off = far(np.maximum(tip - along, 0), aside) * (1 / 7.6)
-            round_ = np.sqrt(np.maximum(1 - off * off, 0.05))
+            round_ = np.sqrt(np.maximum(1 - off * off, 0.05)) - 0.15 * bell(along - tip, 22, 2.5)
             lay(scene, step(1 - off, 0.25), skin_colour(p)[:, None, None] * (0.35 + 0.65 * round_) * light)

@@ -1,21 +1,18 @@
-"""Which channels must go together, for any network: Torch-Pruning's DependencyGraph behind one small face."""
+"""Which channels must go together, for any network, and how they are cut."""
 
 from __future__ import annotations
 
 import copy
-import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..models.widths import resize, widths_of
-
-Side = Literal["out", "in", "through"]
-CUTTABLE = (nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.PReLU)
+from .coupling import Side, coupled_channels, is_through
 
 
 @dataclass(frozen=True)
@@ -75,9 +72,11 @@ def find_groups(backbone: nn.Module, example: Tensor) -> tuple[Group, ...]:
     # Any input shows a wrong cut as long as no two pixels are alike.
     noise = torch.randn(2, *example.shape[1:], generator=torch.Generator().manual_seed(0)).to(example.device)
     # Together first: proving one by one costs a copy of the network each.
-    groups = candidates if _is_exact(traced, candidates, noise) else [
-        group for group in candidates if _is_exact(traced, [group], noise)
-    ]
+    groups = (
+        candidates
+        if _is_exact(traced, candidates, noise)
+        else [group for group in candidates if _is_exact(traced, [group], noise)]
+    )
     if not groups:
         raise ValueError(
             f"nothing in {type(backbone).__name__} can be pruned: no channels between two convolutions or linear "
@@ -106,13 +105,13 @@ def cut(backbone: nn.Module, groups: Sequence[Group], gone: Mapping[str, Tensor]
             tensor = state.get(f"{name}.{key}")
             if tensor is not None:
                 tensor = tensor[kept_out.to(tensor.device)]
-                if key == "weight" and tensor.ndim > 1 and not _is_through(layer):
+                if key == "weight" and tensor.ndim > 1 and not is_through(layer):
                     tensor = tensor[:, kept_in.to(tensor.device)]
                 state[f"{name}.{key}"] = tensor
         inputs, outputs = int(kept_in.sum()), int(kept_out.sum())
         match layer:
             case nn.Conv2d():
-                widths[name] = [inputs, outputs, outputs if _is_through(layer) else 1]
+                widths[name] = [inputs, outputs, outputs if is_through(layer) else 1]
             case nn.Linear():
                 widths[name] = [inputs, outputs]
             case _:
@@ -121,9 +120,7 @@ def cut(backbone: nn.Module, groups: Sequence[Group], gone: Mapping[str, Tensor]
     backbone.load_state_dict(state)
 
 
-def _kept(
-    backbone: nn.Module, groups: Sequence[Group], gone: Mapping[str, Tensor]
-) -> dict[str, tuple[Tensor, Tensor]]:
+def _kept(backbone: nn.Module, groups: Sequence[Group], gone: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
     """Gives, for every layer that loses channels, masks of the inputs and of the outputs that stay."""
     masks: dict[str, tuple[Tensor, Tensor]] = {}
     for group in groups:
@@ -138,12 +135,6 @@ def _kept(
             if share.side != "in":
                 masks[share.layer][1][lost] = False
     return masks
-
-
-def _is_through(layer: nn.Module) -> bool:
-    if isinstance(layer, nn.Conv2d):
-        return layer.groups > 1
-    return not isinstance(layer, nn.Linear)
 
 
 def _is_exact(backbone: nn.Module, groups: Sequence[Group], example: Tensor) -> bool:
@@ -161,30 +152,25 @@ def _is_exact(backbone: nn.Module, groups: Sequence[Group], example: Tensor) -> 
             found, expected = smaller(example), ignoring(example)
         except (RuntimeError, ValueError, IndexError, TypeError):  # what reshapes and heads say to other widths
             return False
-    close = torch.isclose(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max())) if (
-        found.shape == expected.shape
-    ) else torch.tensor(False)
+    close = (
+        torch.isclose(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+        if (found.shape == expected.shape)
+        else torch.tensor(False)
+    )
     return bool(close.all())
-
-
-# ---- from Torch-Pruning's edges to groups ----
-
-Place = tuple[Any, Callable[..., Any], int]
-"""A node of the dependency graph, the side of it (Torch-Pruning's function that would cut it), and a channel."""
 
 
 def _groups(backbone: nn.Module, example: Tensor) -> list[Group]:
     """Collects coupled channels with the same shares into groups."""
     order = {name: place for place, (name, _) in enumerate(backbone.named_modules())}
     alike: dict[tuple[Any, ...], list[dict[tuple[str, Side], list[int]]]] = defaultdict(list)
-    for places in _coupled(backbone, example):
-        parts = _shares(backbone, places)
-        if parts and any(side == "in" for _, side in parts) and any(side == "out" for _, side in parts):
+    for parts in coupled_channels(backbone, example):
+        if any(side == "in" for _, side in parts) and any(side == "out" for _, side in parts):
             signature = sorted(((order[layer], layer, side, len(index)) for (layer, side), index in parts.items()))
             alike[tuple(signature)].append(parts)
     groups = []
-    for signature, channels in sorted(alike.items()):
-        keys = [(layer, side) for _, layer, side, _ in signature]
+    for key_of_all, channels in sorted(alike.items()):
+        keys: list[tuple[str, Side]] = [(layer, side) for _, layer, side, _ in key_of_all]
         first = next(key for key in keys if key[1] == "out")
         channels.sort(key=lambda parts: parts[first])
         shares = tuple(Share(*key, torch.tensor([parts[key] for parts in channels])) for key in keys)
@@ -201,87 +187,3 @@ def _with_own_names(groups: Sequence[Group]) -> list[Group]:
         number = seen[group.name]
         named.append(Group(group.name if number == 1 else f"{group.name}#{number}", group.width, group.shares))
     return named
-
-
-def _shares(backbone: nn.Module, places: Sequence[Place]) -> dict[tuple[str, Side], list[int]] | None:
-    """Gives each layer's channels among coupled `places`; None where something among them cannot be cut."""
-    from torch_pruning import ops
-
-    names = {layer: name for name, layer in backbone.named_modules()}
-    parts: dict[tuple[str, Side], list[int]] = defaultdict(list)
-    for node, function, channel in places:
-        layer = node.module
-        if node.type == ops.OPTYPE.OUTPUT or isinstance(layer, nn.Parameter):
-            return None
-        if layer not in names:  # an operation without parameters
-            continue
-        if not isinstance(layer, CUTTABLE):
-            if any(True for _ in layer.parameters()):
-                return None
-            continue
-        if isinstance(layer, nn.PReLU) and layer.num_parameters == 1:
-            continue
-        if isinstance(layer, nn.Conv2d) and not (
-            layer.groups == 1 or layer.groups == layer.in_channels == layer.out_channels
-        ):
-            return None
-        side: Side = "through" if _is_through(layer) else "in" if "in_channels" in function.__name__ else "out"
-        parts[names[layer], side].append(channel)
-    return {key: sorted(index) for key, index in parts.items()}
-
-
-def _coupled(backbone: nn.Module, example: Tensor) -> Iterator[list[Place]]:
-    """Follows every filter through the dependency graph; what meets is coupled.
-
-    Torch-Pruning's own `get_pruning_group` forgets on a merge that two channels of its root are the same one (a
-    depthwise "ghost" of a channel, concatenated to it, does that), so only its edges and index mappings are used.
-    """
-    import torch_pruning
-
-    with warnings.catch_warnings(), torch.enable_grad():
-        warnings.simplefilter("ignore")  # it warns of bare parameters, which are refused above
-        try:
-            graph = torch_pruning.DependencyGraph().build_dependency(backbone, (example,), verbose=False)
-        except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
-            raise ValueError(
-                f"Torch-Pruning cannot follow the channels of {type(backbone).__name__} ({error}); "
-                "networks that shuffle channels are beyond it"
-            ) from error
-    hybrid = torch_pruning._helpers._HybridIndex
-    # Through the reshapes of an attention its indices grow without end; beyond the widest layer none can be meant.
-    widest = max(max(width) for width in widths_of(backbone).values())
-    parent: dict[Place, Place] = {}
-
-    def root(place: Place) -> Place:
-        while parent[place] != place:
-            parent[place] = parent[parent[place]]
-            place = parent[place]
-        return place
-
-    waiting: list[tuple[Any, Callable[..., Any], list[int]]] = []
-
-    def meet(node: Any, function: Callable[..., Any], channels: Sequence[int]) -> None:
-        new = [channel for channel in channels if (node, function, channel) not in parent]
-        parent.update({(node, function, channel): (node, function, channel) for channel in new})
-        if new:
-            waiting.append((node, function, new))
-
-    for layer, node in graph.module2node.items():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            meet(node, graph.get_pruner_of_module(layer).prune_out_channels, range(graph.get_out_channels(layer)))
-    while waiting:
-        node, function, channels = waiting.pop()
-        for edge in node.dependencies:
-            if not edge.is_triggered_by(function):
-                continue
-            pairs = [hybrid(idx=channel, root_idx=channel) for channel in channels]
-            for mapping in edge.index_mapping:
-                pairs = [pair for pair in mapping(pairs) if pair.idx < widest] if mapping is not None else pairs
-            meet(edge.target, edge.handler, sorted({pair.idx for pair in pairs}))
-            for pair in pairs:
-                here, there = root((node, function, pair.root_idx)), root((edge.target, edge.handler, pair.idx))
-                parent[there] = here
-    coupled: dict[Place, list[Place]] = defaultdict(list)
-    for place in parent:
-        coupled[root(place)].append(place)
-    yield from coupled.values()

@@ -67,7 +67,7 @@ def gauss_newton(
             gates.clear()
             directions = F.normalize(backbone(_inputs(embedder, labelled.faces[batch])), dim=1)
             random = torch.randn(directions.shape, generator=generator).to(directions)
-            (directions * random).sum().backward()
+            (directions * random).sum().backward()  # type: ignore[no-untyped-call]
             for group in groups:
                 gate = torch.zeros(len(batch), group.width, dtype=torch.float64)
                 for share in group.readers:
@@ -116,7 +116,8 @@ def taylor(
         for part in batches:
             backbone.zero_grad(set_to_none=True)
             cosines = F.normalize(backbone(_inputs(embedder, labelled.faces[chosen[part]])), dim=1) @ head.T
-            F.cross_entropy(LOGIT_SCALE * cosines, torch.from_numpy(targets[part]).to(device)).backward()
+            loss = F.cross_entropy(LOGIT_SCALE * cosines, torch.from_numpy(targets[part]).to(device))
+            loss.backward()  # type: ignore[no-untyped-call]
             for group in groups:
                 for share in group.makers(backbone):
                     weight = backbone.get_submodule(share.layer).weight
@@ -179,7 +180,7 @@ def _gates(backbone: nn.Module, readers: set[str]) -> Iterator[dict[str, Tensor]
                 gate = (deviation * gradient.movedim(channel, 1).reshape(values.shape)).sum(2).double().cpu()
                 gates[name] = gates[name] + gate if name in gates else gate  # a reader may run twice
 
-            own.register_hook(arrived)
+            own.register_hook(arrived)  # type: ignore[no-untyped-call]
             return (own, *inputs[1:])
 
         return before

@@ -118,11 +118,16 @@ def _blurred(image: Tensor, sigma: float) -> Tensor:
     return F.conv2d(F.conv2d(padded, line, groups=3), line.transpose(2, 3), groups=3)[0]
 
 
-def teach(teacher: Embedder, crops: Faces, faces: int) -> Lessons:
+def teach(teacher: Embedder, crops: Faces) -> Embeddings:
     """Asks `teacher` once what it says of each crop; recovery then needs it no more."""
     teacher = teacher.clone()
-    teacher.backbone.to(memory_format=torch.channels_last)  # a third faster on CPUs
-    return Lessons(crops, teacher.embed(crops), faces)
+    lay_out(teacher, torch.channels_last)
+    return teacher.embed(crops)
+
+
+def lay_out(embedder: Embedder, memory_format: torch.memory_format) -> None:
+    """Lays the weights out in memory, in place; with channels last a CPU trains 1.5 times as fast."""
+    embedder.backbone.to(memory_format=memory_format)  # type: ignore[call-overload]  # torch's stubs forget it
 
 
 def start(student: Embedder, recipe: PruneRecipe) -> Progress:
@@ -155,7 +160,8 @@ def recover(
     device = next(backbone.parameters()).device
     size = min(recipe.batch_size, len(lessons.crops))
     batches = math.ceil(epochs * lessons.faces / size) if epochs > 0 else 0
-    backbone.to(memory_format=torch.channels_last).train()  # 1.5 times as fast on CPUs
+    lay_out(student, torch.channels_last)
+    backbone.train()
     order = _Order(len(lessons.crops), size, (recipe.seed, stream))
     while progress.batch < batches:
         chosen = order[progress.batch]
@@ -168,7 +174,7 @@ def recover(
             torch.manual_seed(recipe.seed * 1_000_003 + progress.batch)
             found = F.normalize(backbone(inputs.contiguous(memory_format=torch.channels_last)), dim=1)
             loss = (1 - (found * expected).sum(1)).mean()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
         progress.optimiser.step()
         progress.batch += 1
         progress.losses.append(float(loss.detach()))

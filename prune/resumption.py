@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,63 +20,73 @@ from ..models.embedder import Embedder, Embeddings
 from ..models.widths import resize, widths_of
 from .importance import Labelled
 from .recipe import PruneRecipe
-from .recovery import Progress, start
+from .recovery import Progress, lay_out, start
 
 STATE, TEACHER = "state.safetensors", "teacher.safetensors"
 
 
 @dataclass
+class State:
+    """How far a prune is."""
+
+    student: Embedder
+    cuts: list[dict[str, Any]]  # what was noted of each cut so far
+    recovery: Progress | None = None  # of the last cut; None: it is over
+
+
+@dataclass(frozen=True)
 class Store:
     """The folder in which a prune can be resumed; without a folder nothing is kept.
 
-    state.safetensors     weights, and the optimiser's moments while a recovery runs; in its metadata as JSON the widths,
+    state.safetensors     weights, and the optimiser's moments while a recovery runs; in its metadata, as JSON, widths,
                           how far it is, and a fingerprint of what it was started with
     teacher.safetensors   what the teacher says of each crop; the crops follow from the seed
     """
 
     folder: Path | None
     fingerprint: str
-    _read: dict[str, Any] = field(default_factory=dict)
 
-    def save(self, student: Embedder, step: int, history: list[dict[str, Any]], progress: Progress | None) -> None:
-        """Keeps `student` after the cut of `step` (with `progress`: within its recovery; without: all done)."""
+    def save(self, state: State) -> None:
+        """Keeps `state`."""
         if self.folder is None:
             return
-        tensors = {f"weights.{name}": tensor for name, tensor in student.backbone.state_dict().items()}
-        values: dict[str, Any] = {"step": step, "history": history, "widths": widths_of(student.backbone)}
-        if progress is not None:
-            values |= {"batch": progress.batch, "losses": progress.losses}
-            for number, moments in progress.optimiser.state_dict()["state"].items():
+        backbone = state.student.backbone
+        tensors = {f"weights.{name}": tensor for name, tensor in backbone.state_dict().items()}
+        values: dict[str, Any] = {"cuts": state.cuts, "widths": widths_of(backbone)}
+        if state.recovery is not None:
+            values |= {"batch": state.recovery.batch, "losses": state.recovery.losses}
+            for number, moments in state.recovery.optimiser.state_dict()["state"].items():
                 tensors |= {f"optimiser.{number}.{name}": tensor for name, tensor in moments.items()}
         self._write(STATE, tensors, values)
 
-    def load(self, student: Embedder, recipe: PruneRecipe) -> tuple[int, list[dict[str, Any]], Progress | None]:
-        """Brings a fresh `student` to where the stored one stood; at the beginning where nothing is stored.
-
-        Returns:
-            The step, the history, and the progress of that step's recovery (None: go on with the next step).
+    def load(self, embedder: Embedder, recipe: PruneRecipe) -> State:
+        """Gives the stored state of a prune of `embedder`, or its beginning where nothing is stored.
 
         Raises:
-            ValueError: The folder's state is damaged, or of another embedder, recipe or set of faces.
+            ValueError: The file is damaged, or of another embedder, recipe or set of faces.
         """
+        state = State(embedder.clone(), [])
+        state.student.backbone.requires_grad_(True)
+        # The layout decides the order of sums: it must not depend on whether a run was resumed.
+        lay_out(state.student, torch.channels_last)
         stored = self._open(STATE)
         if stored is None:
-            return -1, [], None
+            return state
         tensors, values = stored
-        resize(student.backbone, values["widths"])
-        # The layout decides in which order sums are taken: the same as in the run that was killed.
-        student.backbone.to(memory_format=torch.channels_last)
-        student.backbone.load_state_dict(_part(tensors, "weights."))
-        if "batch" not in values:
-            return values["step"], values["history"], None
-        progress = start(student, recipe)
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in _part(tensors, "optimiser.").items():
-            number, moment = name.split(".", 1)
-            moments.setdefault(int(number), {})[moment] = tensor
-        progress.optimiser.load_state_dict({**progress.optimiser.state_dict(), "state": moments})
-        progress.batch, progress.losses = values["batch"], values["losses"]
-        return values["step"], values["history"], progress
+        resize(state.student.backbone, values["widths"])
+        lay_out(state.student, torch.channels_last)
+        state.student.backbone.load_state_dict(_part(tensors, "weights."))
+        state.cuts = values["cuts"]
+        if "batch" in values:
+            state.recovery = start(state.student, recipe)
+            moments: dict[int, dict[str, Tensor]] = {}
+            for name, tensor in _part(tensors, "optimiser.").items():
+                number, moment = name.split(".", 1)
+                moments.setdefault(int(number), {})[moment] = tensor
+            optimiser = state.recovery.optimiser
+            optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
+            state.recovery.batch, state.recovery.losses = values["batch"], values["losses"]
+        return state
 
     def save_teacher(self, embeddings: Embeddings) -> None:
         """Keeps what the teacher said."""
@@ -103,7 +113,7 @@ class Store:
         try:
             with safe_open(path, "pt") as file:
                 values = json.loads((file.metadata() or {})["pocketface"])
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+                tensors = {key: file.get_tensor(key) for key in file.keys()}
         except (SafetensorError, KeyError, ValueError, OSError) as error:
             raise ValueError(f"{path} is no state of a prune ({error}); remove it to start anew") from error
         if values.get("fingerprint") != self.fingerprint:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from .groups import Group
+from .recipe import Measure
 from .sizes import Size, Sizes
 
 COSTS: dict[str, tuple[float, float, float]] = {  # weights of the shares of filters, parameters and MACs
@@ -25,7 +26,7 @@ def select(
     scores: Mapping[str, Tensor],
     sizes: Sizes,
     *,
-    by: Literal["filters", "parameters", "macs"],
+    by: Measure,
     target: float,
     floors: Mapping[str, int],
     cost: str = "balanced",
@@ -56,6 +57,7 @@ def select(
 
     Source: Molchanov et al., CVPR 2019, rank all filters globally; here divided by what they cost.
     """
+    check_reachable(groups, sizes, by, target, floors)
     left, gone = sizes.before, dict[str, int]()
     order = {group.name: torch.argsort(scores[group.name], stable=True) for group in groups}
     while getattr(left, by) > target:
@@ -72,13 +74,7 @@ def select(
             rank = worth / max(_share(saved, sizes.before, COSTS[cost]) * useful, 1e-30)
             if getattr(saved, by) > 0 and (best is None or rank < best[0]):
                 best = rank, group.name, bunch, saved
-        if best is None:
-            most = getattr(sizes.before, by) - getattr(left, by)
-            raise ValueError(
-                f"{target:,.0f} {by} were asked for and {getattr(left, by):,} is the least that can be reached from "
-                f"{getattr(sizes.before, by):,}: at most {most / getattr(sizes.before, by):.3f} of them can go with "
-                "these floors; ask for less, or lower least_kept or round_to"
-            )
+        assert best is not None, "the target was checked to be reachable"
         _, name, bunch, saved = best
         gone[name] = gone.get(name, 0) + bunch
         left = left - saved
@@ -86,20 +82,35 @@ def select(
 
 
 def floors_of(groups: Sequence[Group], least_kept: float, round_to: int) -> dict[str, int]:
-    """Gives the width that each group keeps at least: a share of its own, and one bunch.
+    """Gives the width that each group keeps at least: a share of its own, in whole bunches.
 
-    >>> floors_of([Group("stem", 64, ())], least_kept=0.25, round_to=8)
-    {'stem': 16}
+    >>> floors_of([Group("stem", 64, ()), Group("squeeze", 4, ())], least_kept=0.25, round_to=8)
+    {'stem': 16, 'squeeze': 4}
     """
-    return {
-        group.name: min(group.width, max(round_to, -int(-group.width * least_kept // 1))) for group in groups
-    }
+    bunches = {group.name: max(1, math.ceil(group.width * least_kept / round_to)) for group in groups}
+    return {group.name: min(group.width, bunches[group.name] * round_to) for group in groups}
+
+
+def check_reachable(
+    groups: Sequence[Group], sizes: Sizes, by: Measure, target: float, floors: Mapping[str, int]
+) -> None:
+    """Refuses a target that lies below the size of a network with every group at its floor.
+
+    Raises:
+        ValueError: As said.
+    """
+    before = getattr(sizes.before, by)
+    least = getattr(sizes.without({group.name: group.width - floors[group.name] for group in groups}), by)
+    if target < least:
+        raise ValueError(
+            f"of {before:,} {by}, {target:,.0f} shall be left, but {least:,} is the least that this network can be "
+            f"cut to; the most that can be removed is {1 - least / before:.3f} of them, or more with a lower "
+            "least_kept or round_to"
+        )
 
 
 def _share(saved: Size, before: Size, weights: tuple[float, float, float]) -> float:
     return sum(
         weight * part / max(whole, 1)
-        for weight, part, whole in zip(
-            weights, dataclasses.astuple(saved), dataclasses.astuple(before), strict=True
-        )
+        for weight, part, whole in zip(weights, dataclasses.astuple(saved), dataclasses.astuple(before), strict=True)
     )

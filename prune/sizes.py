@@ -10,7 +10,8 @@ from torch import nn
 
 from ..models.complexity import layers, parameters
 from ..models.embedder import Embedder
-from .groups import CUTTABLE, Group
+from .coupling import CUTTABLE
+from .groups import Group
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,7 @@ class Sizes:
         for run in layers(embedder):  # a layer that runs twice is listed twice
             macs[run.name] += run.macs
         self._layers = {
-            name: _layer(layer, macs[name])
-            for name, layer in backbone.named_modules()
-            if isinstance(layer, CUTTABLE)
+            name: _layer(layer, macs[name]) for name, layer in backbone.named_modules() if isinstance(layer, CUTTABLE)
         }
         self._shares = {
             group.name: [(share.layer, share.side, share.index.shape[1]) for share in group.shares] for group in groups
@@ -79,6 +78,11 @@ class Sizes:
         # Layer norms and bare parameters: they are never cut.
         others = parameters(backbone) - counted.parameters
         self.before = counted + Size(0, others, 0)
+
+    def without(self, gone: Mapping[str, int]) -> Size:
+        """Gives the size with `gone` channels of each group cut."""
+        touched = dict.fromkeys(layer for group in gone for layer, _, _ in self._shares[group])
+        return sum((self._size(layer, gone) - self._size(layer, {}) for layer in touched), self.before)
 
     def saved(self, group: str, channels: int, gone: Mapping[str, int]) -> Size:
         """Gives what cutting `channels` more of `group` saves, where `gone` channels of each group are cut already."""

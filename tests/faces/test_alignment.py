@@ -32,9 +32,7 @@ def test_the_template_itself_needs_no_transform():
 
 def test_a_shift_is_undone():
     expected = [[1, 0, -30], [0, 1, 7]]
-    assert similarity_transform(TEMPLATE + np.array([30, -7]), TEMPLATE) == pytest.approx(
-        np.array(expected), abs=1e-9
-    )
+    assert similarity_transform(TEMPLATE + np.array([30, -7]), TEMPLATE) == pytest.approx(np.array(expected), abs=1e-9)
 
 
 def test_a_scale_is_undone():
@@ -44,9 +42,7 @@ def test_a_scale_is_undone():
 
 def test_a_quarter_turn_is_undone():
     turned = np.column_stack([-TEMPLATE[:, 1], TEMPLATE[:, 0]])  # (x, y) to (-y, x)
-    assert similarity_transform(turned, TEMPLATE) == pytest.approx(
-        np.array([[0, 1, 0], [-1, 0, 0]]), abs=1e-9
-    )
+    assert similarity_transform(turned, TEMPLATE) == pytest.approx(np.array([[0, 1, 0], [-1, 0, 0]]), abs=1e-9)
 
 
 def test_turn_scale_and_shift_together_are_undone():
@@ -70,9 +66,7 @@ def test_no_other_similarity_comes_nearer_to_the_template():
     rows[0::2] = np.column_stack([points[:, 0], -points[:, 1], np.ones(5), np.zeros(5)])
     rows[1::2] = np.column_stack([points[:, 1], points[:, 0], np.zeros(5), np.ones(5)])
     a, b, x, y = np.linalg.lstsq(rows, TEMPLATE.ravel(), rcond=None)[0]
-    assert similarity_transform(points, TEMPLATE) == pytest.approx(
-        np.array([[a, -b, x], [b, a, y]]), abs=1e-9
-    )
+    assert similarity_transform(points, TEMPLATE) == pytest.approx(np.array([[a, -b, x], [b, a, y]]), abs=1e-9)
 
 
 @pytest.mark.parametrize("points", [np.ones((5, 2)), np.full((5, 2), np.nan)])
@@ -118,9 +112,7 @@ def test_opencv_cuts_the_same_crop():
 
 def test_a_large_photo_is_averaged_and_does_not_alias():
     checks = np.indices((400, 400)).sum(axis=0) % 2 * 255
-    crop = warp(
-        np.repeat(checks[..., None], 3, axis=2).astype(np.uint8), [[0.25, 0, 0], [0, 0.25, 0]], 100, 100
-    )
+    crop = warp(np.repeat(checks[..., None], 3, axis=2).astype(np.uint8), [[0.25, 0, 0], [0, 0.25, 0]], 100, 100)
     assert np.abs(crop[2:-2, 2:-2].astype(int) - 127).max() <= 1
 
 
@@ -168,6 +160,11 @@ def test_crops_keep_folders_and_names_and_what_failed_is_listed(tmp_path, known_
     assert got.unreadable == ("bad.jpg",)
     found = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*"))
     assert found == ["ann/one.jpg", "two.jpg"]
+
+
+def test_the_summary_counts_and_names_what_failed():
+    told = str(alignment.Alignment(("a.jpg", "b.jpg"), ("sky.jpg",), ("bad.jpg",)))
+    assert told.splitlines() == ["2 of 4 photos became crops", "no face found: sky.jpg", "unreadable: bad.jpg"]
 
 
 def test_the_crop_is_what_the_landmarks_say(tmp_path, known_face):

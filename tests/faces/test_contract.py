@@ -90,9 +90,7 @@ def test_a_contract_survives_json():
 
 
 def test_an_unknown_key_names_the_known_ones():
-    with pytest.raises(
-        ValueError, match="input contract has no 'std'; known: channel_order, height, mean, scale"
-    ):
+    with pytest.raises(ValueError, match="input contract has no 'std'; known: channel_order, height, mean, scale"):
         InputContract.from_dict({"std": [1, 1, 1]})
 
 

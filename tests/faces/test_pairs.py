@@ -111,13 +111,9 @@ def test_a_missing_image_is_told_with_its_line_and_both_names(people):
     assert str(error.value) == f"{people / 'pairs.txt'} line 4: {missing}"
 
 
-@pytest.mark.parametrize(
-    "line", ["Ann 1", "Ann one 2", "Ann 1 Bob", "Ann 1 Bob 2 3", "Ann -1 2", "Ann 1 Ann 2"]
-)
+@pytest.mark.parametrize("line", ["Ann 1", "Ann one 2", "Ann 1 Bob", "Ann 1 Bob 2 3", "Ann -1 2", "Ann 1 Ann 2"])
 def test_a_malformed_line_is_told_with_its_number(people, line):
-    with pytest.raises(
-        ValueError, match=r"pairs\.txt line 3: '.*' is neither `Name 1 2` nor `Name 1 Other 2`"
-    ):
+    with pytest.raises(ValueError, match=r"pairs\.txt line 3: '.*' is neither `Name 1 2` nor `Name 1 Other 2`"):
         read(people, "pairs.txt", f"Ann 1 2\nBob 1 2\n{line}\n")
 
 
@@ -140,9 +136,7 @@ def test_a_file_that_is_no_text_is_told(people):
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/secret"])
 def test_a_name_that_leaves_the_folder_is_refused(people, name):
-    with pytest.raises(
-        ValueError, match=r"line 1: '.*secret.*' leaves .*; paths are relative to that folder"
-    ):
+    with pytest.raises(ValueError, match=r"line 1: '.*secret.*' leaves .*; paths are relative to that folder"):
         read(people, "pairs.txt", f"{name} 1 2\n")
 
 
@@ -218,9 +212,7 @@ def test_a_bin_holds_its_images_two_by_two(tmp_path):
 
 
 def test_folds_of_a_bin_are_those_of_an_unshuffled_k_fold(tmp_path):
-    model_selection = pytest.importorskip(
-        "sklearn.model_selection", reason="the oracle is scikit-learn's KFold"
-    )
+    model_selection = pytest.importorskip("sklearn.model_selection", reason="the oracle is scikit-learn's KFold")
     (tmp_path / "x.bin").write_bytes(pickle.dumps(([encoded(1)] * 46, [True] * 23)))
     got = read_pairs(tmp_path / "x.bin", None, 8, 8)
     for fold, (_, test) in enumerate(model_selection.KFold(10).split(np.zeros(23))):
