@@ -23,7 +23,7 @@ from .benchmark.runner import Subject, benchmark
 from .export.exporter import Exported, export
 from .export.recipe import ExportRecipe
 from .faces.contract import Faces, InputContract
-from .faces.folders import LabelledFaces, read_folder
+from .faces.folders import LabelledFaces, fingerprint, read_folder
 from .faces.pairs import Pairs, read_pairs, synthetic_pairs
 from .faces.synthetic import synthetic_faces
 from .models.checkpoint import EMBEDDED_DEFAULT, load_checkpoint, open_embedder, save_checkpoint
@@ -203,7 +203,8 @@ def read_train(train: str, contract: InputContract) -> LabelledFaces:
 def rendered(identities: int, shots: int, contract: InputContract) -> LabelledFaces:
     """Renders labelled synthetic faces of the contract's size."""
     faces, labels = synthetic_faces(identities, shots, size=square(contract))
-    return LabelledFaces(faces, labels, tuple(f"synthetic/{label}" for label in range(identities)), "synthetic")
+    names = tuple(f"synthetic/{label}" for label in range(identities))
+    return LabelledFaces(faces, labels, names, fingerprint(faces, labels))
 
 
 def read_test(pairs: str, images: Path | None, contract: InputContract) -> Pairs:

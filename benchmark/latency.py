@@ -22,6 +22,7 @@ from .stopwatch import Latency, measure_latency
 __all__ = [
     "Job",
     "Latency",
+    "cores",
     "device_name",
     "latency_in_fresh_process",
     "measure_all",
@@ -52,7 +53,7 @@ class Job:
     @property
     def conditions(self) -> dict[str, Any]:
         """What a row says of it."""
-        return {"threads": self.threads, "batch": self.shape[0], "cores": _cores()}
+        return {"threads": self.threads, "batch": self.shape[0], "cores": cores()}
 
 
 def measure_all(
@@ -188,11 +189,12 @@ def device_name() -> str:
         lines = []
     named = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Hardware"))]
     name = named[0] if named else platform.processor() or platform.system()
-    cores = _cores()
-    return f"{name}, {cores} core{'s' if cores != 1 else ''}, {platform.machine()}"
+    count = cores()
+    return f"{name}, {count} core{'s' if count != 1 else ''}, {platform.machine()}"
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Gives how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -34,10 +34,11 @@ class Measurement:
 
     def __post_init__(self) -> None:
         """Holds every row to it: a valid row has a finite value, an invalid one a reason."""
+        what = f"{self.metric} of {self.artifact or self.model}"
         if self.valid and (self.value is None or not math.isfinite(self.value)):
-            raise ValueError(f"{self.metric} of {self.artifact or self.model} is {self.value}: a valid row has a number")
+            raise ValueError(f"{what} is {self.value}; a valid row has a number")
         if not self.valid and not self.reason:
-            raise ValueError(f"{self.metric} of {self.artifact or self.model} is not valid and gives no reason")
+            raise ValueError(f"{what} is not valid and gives no reason")
 
 
 def write_measurements(rows: Iterable[Measurement], path: Path) -> None:

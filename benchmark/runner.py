@@ -16,13 +16,15 @@ import numpy as np
 
 from ..export.artifact import Artifact, Card
 from ..export.exporter import Exported
-from ..export.session import SUFFIXES, embed, format_of, open_session, read_artifact
+from ..export.session import SUFFIXES, format_of, read_artifact
 from ..faces.contract import InputContract
 from ..faces.pairs import Pairs
 from ..models.checkpoint import load_checkpoint
 from ..models.complexity import macs, parameters
-from ..models.embedder import Embedder, Embeddings
+from ..models.embedder import Embedder, Embeddings, unit
 from ..models.files import sha256_of, written_whole
+from .embedding import Job as EmbeddingJob
+from .embedding import embed_all
 from .latency import Job, device_name, measure_all
 from .latency import measurements as latency_rows
 from .measurement import Measurement, write_measurements
@@ -55,7 +57,7 @@ class Entry:
 
     artifact: Artifact
     factory: str | None = None  # the code of a checkpoint that is not of the zoo
-    costs: tuple[tuple[str, int, str], ...] = ()  # metric, value, unit: what is known of the network itself
+    costs: tuple[tuple[str, int], ...] = ()  # metric, value: what is known of the network itself
 
 
 def benchmark(
@@ -124,24 +126,21 @@ def _measure(
     progress: Callable[[str], None],
     source: str,
 ) -> list[Measurement]:
-    reference: Embeddings | None = None
+    jobs = [_embedding_job(entry, pairs) for entry in entries]
+    embedded = embed_all(jobs, pairs.faces, folder / "embeddings", progress)
+    reference = next((unit(raw) for raw in embedded if not isinstance(raw, str)), None)
     rows: list[Measurement] = []
-    for number, entry in enumerate(entries, 1):
+    for entry, raw in zip(entries, embedded, strict=True):
         row = _row(entry.artifact, folder)
         rows += size_rows(entry.artifact.path, row)
-        rows += [row(metric=metric, value=value, unit=unit) for metric, value, unit in entry.costs]
-        try:
-            embeddings = _embeddings(entry, pairs, folder)
-        except ValueError as error:
-            rows.append(row(metric="verification_accuracy", value=None, unit="1", valid=False, reason=str(error)))
-            progress(f"[{number}/{len(entries)}] {entry.artifact.path.name}: {error}")
+        rows += [row(metric=metric, value=value, unit="1") for metric, value in entry.costs]
+        if isinstance(raw, str) or reference is None:
+            rows.append(row(metric="verification_accuracy", value=None, unit="1", valid=False, reason=str(raw)))
             continue
-        reference = embeddings if reference is None else reference
-        rows += _drift(embeddings, reference, source, row)
-        verification = verify(embeddings, pairs, pairs.identities)
+        rows += _drift(unit(raw), reference, source, row)
+        verification = verify(unit(raw), pairs, pairs.identities)
         rows += verification_rows(verification, row)
-        accuracy = verification.accuracy.value
-        progress(f"[{number}/{len(entries)}] {entry.artifact.path.name}: accuracy {100 * (accuracy or 0):.2f} %")
+        progress(f"{entry.artifact.path.name}: accuracy {100 * (verification.accuracy.value or 0):.2f} %")
     return rows + _latencies(entries, recipe, folder, progress)
 
 
@@ -185,8 +184,8 @@ def _entry(path: Path, contract: InputContract | None, factory: str | None) -> E
     return Entry(Artifact(path, "pytorch", card, None), factory, _costs(embedder))
 
 
-def _costs(embedder: Embedder) -> tuple[tuple[str, int, str], ...]:
-    return (("parameters", parameters(embedder.backbone), "1"), ("macs", macs(embedder), "1"))
+def _costs(embedder: Embedder) -> tuple[tuple[str, int], ...]:
+    return (("parameters", parameters(embedder.backbone)), ("macs", macs(embedder)))
 
 
 def _found(paths: Iterable[Path]) -> list[Path]:
@@ -249,20 +248,11 @@ def _drift(
     ]
 
 
-def _embeddings(entry: Entry, pairs: Pairs, folder: Path) -> Embeddings:
-    """Embeds the pairs' faces by the file itself, or reads what an earlier try embedded."""
+def _embedding_job(entry: Entry, pairs: Pairs) -> EmbeddingJob:
     artifact = entry.artifact
     version = importlib.metadata.version(PACKAGES[artifact.format])
-    contract = repr(artifact.card.contract)
-    identity = "|".join((sha256_of(artifact.path), pairs.sha256, RUNTIMES[artifact.format], version, contract))
-    path = folder / "embeddings" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npy"
-    if path.is_file():
-        return np.asarray(np.load(path, allow_pickle=False))
-    session = open_session(artifact.path, 2, entry.factory)
-    embeddings = embed(session, artifact.card.contract, pairs.faces)
-    with written_whole(path) as beside, beside.open("wb") as stream:
-        np.save(stream, embeddings)
-    return embeddings
+    decides = (sha256_of(artifact.path), pairs.sha256, RUNTIMES[artifact.format], version, artifact.card.contract)
+    return EmbeddingJob(artifact.path, artifact.card.contract, "|".join(map(str, decides)), entry.factory)
 
 
 def _latencies(

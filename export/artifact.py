@@ -59,7 +59,7 @@ class Card:
             for name in ("rewrites", "tools"):
                 values[name] = tuple(values.get(name, ()))
             card = cls(**values)
-        except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
+        except (TypeError, KeyError, AttributeError, RecursionError, json.JSONDecodeError) as error:
             raise ValueError(f"the file's pocketface metadata is no card: {error}") from error
         if card.precision not in get_args(Precision):
             raise ValueError(f"no precision {card.precision!r}; known: {', '.join(get_args(Precision))}")

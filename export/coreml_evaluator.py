@@ -6,7 +6,6 @@ and what rounding to half precision costs. It cannot tell errors of a GPU's or N
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +22,7 @@ from .mil_weights import CONSTANTS
 
 Mode = Literal["exact", "fp16"]
 
-FACES_AT_ONCE = 8  # their activations stay in a CPU's cache: twice as quick as 32
+FACES_AT_ONCE = 4  # their activations stay in a CPU's cache: a third quicker than 32
 
 
 @dataclass(frozen=True)
@@ -70,9 +69,7 @@ class CoreMLEvaluator:
         self._shape = tuple(int(size) for size in ports[0].type.multiArrayType.shape)
         if len(self._shape) != 4 or self._shape[:2] != (1, 3):
             raise ValueError(f"{self._name} takes {self._shape}; an embedder takes (1, 3, H, W)")
-        self.weights = dict(_weights(package))
-        """The program's constants, decompressed: float tensors, and plain numbers, lists and strings."""
-        self._steps = _steps(package, self.weights, mode, self._output)
+        self._steps = _steps(package, mode, self._output)
         ranks = {self._input: 4} | {step.result: len(step.shape) for step in self._steps}
         self._apart = all(_keeps_faces_apart(step, ranks) for step in self._steps)
 
@@ -95,11 +92,11 @@ class CoreMLEvaluator:
         values: dict[str, Tensor] = {self._input: faces.contiguous(memory_format=torch.channels_last)}
         for step in self._steps:
             given: Inputs = dict(step.constants)
-            for name, taken in step.variables.items():
-                given[name] = values[taken] if isinstance(taken, str) else [values[one] for one in taken]
             if step.name == "reshape":  # the program speaks of one face
                 given["shape"] = (len(faces), *step.shape[1:]) if self._apart else step.shape
             try:
+                for name, taken in step.variables.items():
+                    given[name] = values[taken] if isinstance(taken, str) else [values[one] for one in taken]
                 result = step.operator(given)
             except (RuntimeError, IndexError, KeyError, TypeError) as error:
                 reason = str(error).splitlines()[0]
@@ -120,8 +117,12 @@ def read_card(path: Path) -> Card | None:
     return Card.from_json(metadata[METADATA_KEY]) if METADATA_KEY in metadata else None
 
 
-def _weights(package: Package) -> Iterator[tuple[str, Any]]:
-    """Gives each constant of the program, decompressed and rounded to the type that the program says."""
+def constants_of(package: Package) -> dict[str, NDArray[Any] | str]:
+    """Gives each constant of the program, decompressed and rounded to the type that the program says.
+
+    Raises:
+        ValueError: One is damaged or cut off.
+    """
     arrays: dict[str, NDArray[Any] | str] = {}
     for operation in package.program.operations:
         if operation.type not in CONSTANTS:
@@ -129,16 +130,15 @@ def _weights(package: Package) -> Iterator[tuple[str, Any]]:
         name = operation.outputs[0].name
         given = {key: read_value(package, value) for key, value in operation.attributes.items() if key != "name"}
         for key, argument in operation.inputs.items():
-            binding = argument.arguments[0]
-            given[key] = arrays[binding.name] if binding.name else read_value(package, binding.value)
+            (binding,) = argument.arguments
+            given[key] = arrays[binding.name] if binding.name in arrays else read_value(package, binding.value)
         try:
             value: Any = CONSTANTS[operation.type](given)
-        except (ValueError, KeyError, IndexError, TypeError) as error:
-            raise ValueError(f"{package.name} is damaged: {operation.type} {name!r} does not fit ({error})") from None
-        if _is_half(operation.outputs[0]) and isinstance(value, np.ndarray):
-            value = value.astype(np.float16)
-        arrays[name] = value
-    return ((name, _operand(value)) for name, value in arrays.items())
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, ArithmeticError) as error:
+            raise ValueError(f"{package.name} is damaged: {operation.type} {name!r} does not fit ({error!r})") from None
+        half = _is_half(operation.outputs[0]) and isinstance(value, np.ndarray)
+        arrays[name] = value.astype(np.float16) if half else value
+    return arrays
 
 
 def _operand(value: NDArray[Any] | str) -> Any:
@@ -151,8 +151,9 @@ def _operand(value: NDArray[Any] | str) -> Any:
     return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
 
-def _steps(package: Package, weights: dict[str, Any], mode: Mode, output: str) -> list[Step]:
+def _steps(package: Package, mode: Mode, output: str) -> list[Step]:
     """Gives the operators in order, with their constants in place."""
+    known = constants_of(package)
     steps: list[Step] = []
     needed = {output}
     for operation in reversed([one for one in package.program.operations if one.type not in CONSTANTS]):
@@ -166,11 +167,11 @@ def _steps(package: Package, weights: dict[str, Any], mode: Mode, output: str) -
             if not names[0]:
                 constants[key] = _operand(read_value(package, argument.arguments[0].value))
             elif len(names) == 1 and key != "values":
-                if names[0] in weights:
-                    constants[key] = weights[names[0]]
+                if names[0] in known:
+                    constants[key] = _operand(known[names[0]])
                 else:
                     variables[key] = names[0]
-            elif any(name in weights for name in names):
+            elif any(name in known for name in names):
                 raise ValueError(f"{package.name}: the evaluator does not join {result.name!r} to constants")
             else:
                 variables[key] = names

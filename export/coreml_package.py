@@ -193,17 +193,19 @@ def read_value(package: Package, value: Any) -> NDArray[Any] | str:
     tensor = value.type.tensorType
     kind = proto.MIL_pb2.DataType.Name(tensor.dataType)
     shape = tuple(int(dimension.constant.size) for dimension in tensor.dimensions)
+    if kind != "STRING" and kind not in DATA_TYPES:
+        raise ValueError(f"{package.name} has constants of type {kind}, which the evaluator does not know")
     if value.WhichOneof("value") == "blobFileValue":
         return _unpacked(package.name, _blob(package, value.blobFileValue), kind, shape)
     immediate = value.immediateValue.tensor
     field = immediate.WhichOneof("value")
-    if field is None:  # an empty list
-        return np.zeros(shape, DATA_TYPES[kind][0])
-    content = getattr(immediate, field).values
-    if field == "strings":
-        return str(content[0]) if len(content) else ""
-    if field == "bytes":
+    content = getattr(immediate, field).values if field else b""  # an empty list has no field
+    if kind == "STRING":
+        return str(content[0]) if content else ""
+    if field in ("bytes", None):
         return _unpacked(package.name, content, kind, shape)
+    if len(content) != int(np.prod(shape)):
+        raise ValueError(f"{package.name} is damaged: a constant of shape {shape} has {len(content)} numbers")
     return np.array(content, DATA_TYPES[kind][0]).reshape(shape)
 
 
@@ -223,8 +225,6 @@ def _blob(package: Package, place: Any) -> bytes:
 
 
 def _unpacked(name: str, data: bytes, kind: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    if kind not in DATA_TYPES:
-        raise ValueError(f"{name} has constants of type {kind}, which the evaluator does not know")
     dtype, bits = DATA_TYPES[kind]
     count = int(np.prod(shape))
     if len(data) < -(-count * bits // 8):

@@ -31,12 +31,12 @@ class Site:
 def equalise(model: onnx.ModelProto, inputs: NDArray[np.float32]) -> tuple[onnx.ModelProto, int]:
     """Scales each channel between two convolutions to the range of the loudest, and undoes it in the second one.
 
-    Given:   conv W, b -> PReLU a -> depthwise V        channel ranges 20, 1, 0.3: int8 steps of 20 / 127 for all
-    Result:  conv s W, s b -> PReLU a -> depthwise V / s    channel ranges 20, 16, 19.2
+    Given:   conv W, b -> PReLU -> depthwise V            channels reach 20, 1, 0.5: one int8 step of 20 / 127 for all
+    Result:  conv s W, s b -> PReLU -> depthwise V / s    s = 1, 20, 40: all reach 20
 
-    The scales are powers of two, so that every float is scaled without rounding and the network computes what it
-    computed, bit for bit. A depthwise convolution is quantised per channel and loses nothing by it; where the second
-    convolution mixes the channels, its own weights must share a step, and the scale goes half of the way.
+    The network computes what it computed, up to the rounding of float32, and no operator is added. A depthwise
+    convolution is quantised per channel and loses nothing by it; where the second convolution mixes the channels,
+    they share its weights' step, and the scale goes half of the way.
 
     Args:
         model: Batch 1; changed in a copy.
@@ -45,27 +45,45 @@ def equalise(model: onnx.ModelProto, inputs: NDArray[np.float32]) -> tuple[onnx.
     Returns:
         The network, and how many sites were scaled.
 
+    Raises:
+        ValueError: There are no faces.
+
     Source: the scaling property of Nagel et al., Data-Free Quantization Through Weight Equalization and Bias
     Correction, ICCV 2019, sec. 4.1, with ranges of activations in place of weights.
     """
     import onnx
 
+    if not len(inputs):
+        raise ValueError("equalisation wants faces to see the channels' ranges; pass at least one")
     result = onnx.ModelProto()
     result.CopyFrom(model)
     weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in result.graph.initializer}
     sites = list(_sites(result.graph, weights))
     ranges = _ranges(result, [name for site in sites for name in site.tensors], inputs) if sites else {}
+    rescaled: dict[tuple[str, int], NDArray[np.float32]] = {}  # by a convolution's result and its input's place
+
+    def multiply(node: Any, place: int, factors: NDArray[Any]) -> None:
+        key = node.output[0], place
+        rescaled[key] = rescaled.get(key, weights[node.input[place]]) * factors
+
     for site in sites:
-        largest = np.maximum.reduce([ranges[name] for name in site.tensors])
-        scale = _powers_of_two(largest, site.strength)
-        filters = weights[site.second.input[1]]
-        undo = np.repeat(1 / scale, len(filters) // len(scale))[:, None, None, None]
-        if filters.shape[1] > 1:
-            undo = 1 / scale[None, :, None, None]
-        _replace(result.graph, weights, site.second, 1, filters * undo)
-        _replace(result.graph, weights, site.first, 1, weights[site.first.input[1]] * scale[:, None, None, None])
+        scale = _scale(np.maximum.reduce([ranges[name] for name in site.tensors]), site.strength)
+        multiply(site.first, 1, scale[:, None, None, None])
         if len(site.first.input) > 2:
-            _replace(result.graph, weights, site.first, 2, weights[site.first.input[2]] * scale)
+            multiply(site.first, 2, scale)
+        filters, channels, *_ = weights[site.second.input[1]].shape
+        if channels == len(scale):
+            multiply(site.second, 1, 1 / scale[None, :, None, None])
+        else:  # depthwise, perhaps with several filters a channel
+            undo = 1 / scale.repeat(filters // len(scale))
+            multiply(site.second, 1, undo[:, None, None, None])
+    for node in result.graph.node:
+        for place in range(len(node.input)):
+            if (node.output[0], place) in rescaled:  # under a name of its own: others may share the old one
+                name = f"{node.output[0]}/equalised_{place}"
+                values = rescaled[node.output[0], place]
+                result.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+                node.input[place] = name
     used = {name for node in result.graph.node for name in node.input}
     kept = [tensor for tensor in result.graph.initializer if tensor.name in used]
     del result.graph.initializer[:]
@@ -102,9 +120,7 @@ def _ranges(model: Any, names: list[str], inputs: NDArray[np.float32]) -> dict[s
     probed = onnx.ModelProto()
     probed.CopyFrom(model)
     del probed.graph.output[:]
-    probed.graph.output.extend(
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names
-    )
+    probed.graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names)
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
     session = ort.InferenceSession(probed.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -117,22 +133,11 @@ def _ranges(model: Any, names: list[str], inputs: NDArray[np.float32]) -> dict[s
     return largest
 
 
-def _powers_of_two(largest: NDArray[np.float64], strength: float) -> NDArray[np.float32]:
-    """Gives (C,) the scales that bring each channel to the range of the loudest.
+def _scale(largest: NDArray[np.float64], strength: float) -> NDArray[np.float32]:
+    """Gives (C,) the factors that bring each channel to the range of the loudest.
 
-    >>> _powers_of_two(np.array([8.0, 4.0, 1.1, 0.0]), 1.0).tolist()
+    >>> _scale(np.array([8.0, 4.0, 1.0, 0.0]), 1.0).tolist()
     [1.0, 2.0, 8.0, 64.0]
     """
-    top = largest.max()
-    scale = np.minimum(top / np.maximum(largest, top / LARGEST_SCALE + 1e-30), LARGEST_SCALE) ** strength
-    return np.asarray(2.0 ** np.floor(np.log2(scale) + 1e-9), np.float32)
-
-
-def _replace(graph: Any, weights: dict[str, NDArray[Any]], node: Any, place: int, values: NDArray[Any]) -> None:
-    """Gives `node` weights of its own, since another may share the old ones."""
-    import onnx
-
-    name = f"{node.output[0]}/equalised_{place}"
-    weights[name] = values.astype(np.float32)
-    graph.initializer.append(onnx.numpy_helper.from_array(weights[name], name))
-    node.input[place] = name
+    top = max(float(largest.max()), 1e-30)
+    return np.asarray((top / np.maximum(largest, top / LARGEST_SCALE)) ** strength, np.float32)

@@ -102,9 +102,7 @@ class Writer:
         self._names.add(free)
         kind_number = getattr(self._schema.TensorType, kind)
         self._graph.tensors.append(
-            self._schema.TensorT(
-                name=free, shape=[int(side) for side in shape], type=kind_number, buffer=buffer
-            )
+            self._schema.TensorT(name=free, shape=[int(side) for side in shape], type=kind_number, buffer=buffer)
         )
         return len(self._graph.tensors) - 1
 

@@ -28,15 +28,8 @@ class LiteRTSession:
         self.path = path
         self._interpreter = _interpreter(path, threads)
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        if (
-            len(inputs) != 1
-            or len(outputs) != 1
-            or len(inputs[0]["shape"]) != 4
-            or inputs[0]["shape"][0] != 1
-        ):
-            raise ValueError(
-                f"{path.name} is no embedder: it wants one input (1, H, W, 3) and one output (1, D)"
-            )
+        if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0]["shape"]) != 4 or inputs[0]["shape"][0] != 1:
+            raise ValueError(f"{path.name} is no embedder: it wants one input (1, H, W, 3) and one output (1, D)")
         self._input, self._output = inputs[0], outputs[0]
 
     def run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -31,9 +31,7 @@ def fp16() -> Recipe:
         regex=".*",
         operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
         op_config=qtyping.OpQuantizationConfig(
-            weight_tensor_config=qtyping.TensorQuantizationConfig(
-                num_bits=16, dtype=qtyping.TensorDataType.FLOAT
-            ),
+            weight_tensor_config=qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT),
             compute_precision=qtyping.ComputePrecision.FLOAT,
             explicit_dequantize=True,
         ),
@@ -105,22 +103,16 @@ def quantise_tflite(
     return write_tflite(unpack(content), card, path)
 
 
-def _checked(
-    calibration: NDArray[np.float32] | None, fp32: Artifact, precision: Precision
-) -> NDArray[np.float32]:
+def _checked(calibration: NDArray[np.float32] | None, fp32: Artifact, precision: Precision) -> NDArray[np.float32]:
     """Gives (N, H, W, 3) float32 faces that can set ranges."""
     contract = fp32.card.contract
     if calibration is None or len(calibration) == 0:
-        raise ConversionError(
-            f"{precision} of {fp32.path.name} wants faces to set its ranges; pass calibration"
-        )
+        raise ConversionError(f"{precision} of {fp32.path.name} wants faces to set its ranges; pass calibration")
     if calibration.ndim != 4 or calibration.shape[1:] != (3, contract.height, contract.width):
         wanted = f"(N, 3, {contract.height}, {contract.width})"
         raise ConversionError(f"calibration faces want {wanted}, not {calibration.shape}")
     if not np.isfinite(calibration).all():
-        raise ConversionError(
-            "calibration faces hold numbers that are not finite; ranges cannot be set by them"
-        )
+        raise ConversionError("calibration faces hold numbers that are not finite; ranges cannot be set by them")
     return np.ascontiguousarray(calibration.transpose(0, 2, 3, 1), np.float32)
 
 

@@ -42,9 +42,7 @@ class OnnxRuntimeSession:
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has a class for each of its failures
-            raise ConversionError(
-                f"onnxruntime cannot open {path.name}: {str(error).splitlines()[0]}"
-            ) from error
+            raise ConversionError(f"onnxruntime cannot open {path.name}: {str(error).splitlines()[0]}") from error
         port = self._session.get_inputs()[0]
         self._input = port.name
         self._one_by_one = port.shape[0] == 1
@@ -171,16 +169,21 @@ def read_artifact(path: Path, contract: InputContract | None = None) -> Artifact
     return Artifact(path, kind, card)
 
 
-def embed(session: Session, contract: InputContract, faces: Faces, batch: int = 32) -> Embeddings:
-    """Embeds (N, H, W, 3) uint8 RGB crops: preprocessed by `contract`, run, made unit vectors.
+def raw_embeddings(session: Session, contract: InputContract, faces: Faces, batch: int = 32) -> NDArray[np.float32]:
+    """Embeds (N, H, W, 3) uint8 RGB crops: preprocessed by `contract`, run; (N, D) of whatever length.
 
     Raises:
         ConversionError: The file gives numbers that are not finite.
     """
-    from ..models.embedder import unit
-
     rows = [session.run(contract.preprocess(faces[i : i + batch])) for i in range(0, len(faces), batch)]
     raw = np.concatenate(rows)
     if not np.isfinite(raw).all():
         raise ConversionError(f"{session.runtime} gives embeddings that are not finite")
-    return unit(raw)
+    return raw
+
+
+def embed(session: Session, contract: InputContract, faces: Faces) -> Embeddings:
+    """Embeds as `raw_embeddings` does, and makes unit vectors."""
+    from ..models.embedder import unit
+
+    return unit(raw_embeddings(session, contract, faces))

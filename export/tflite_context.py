@@ -39,7 +39,7 @@ class Context:
         self.file = file
         self.writer = Writer()
         self.values: dict[str, Value] = {}
-        self.fused: set[int] = set()  # id of nodes that went into another operator
+        self.fused: set[str] = set()  # results of nodes that went into another operator
         self.constants: dict[str, NDArray[Any]] = {
             tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer
         }
@@ -72,9 +72,7 @@ class Context:
         """Gives the shape that ONNX knows for `name`: NCHW, or rows."""
         shape = self._shapes.get(name, (0,))
         if not all(shape):
-            raise ConversionError(
-                f"{self.file}: the shape of {name!r} is not known; export with a fixed input size"
-            )
+            raise ConversionError(f"{self.file}: the shape of {name!r} is not known; export with a fixed input size")
         return shape
 
     def value(self, node: Any, place: int = 0) -> Value:
@@ -95,9 +93,7 @@ class Context:
         if place >= len(node.input) or not node.input[place]:
             return None
         if node.input[place] not in self.constants:
-            raise self.refuse(
-                node, f"computes its input {node.input[place]!r}; only a constant is supported there"
-            )
+            raise self.refuse(node, f"computes its input {node.input[place]!r}; only a constant is supported there")
         return np.asarray(self.constants[node.input[place]])
 
     def weights(self, node: Any, place: int) -> NDArray[np.float64]:
@@ -169,21 +165,17 @@ class Context:
             if affine is None:
                 break
             scale, shift = scale * affine[0], shift * affine[0] + affine[1]
-            self.fused.add(id(node))
+            self.fused.add(node.output[0])
             name = node.output[0]
         return scale, shift, name
 
     def fuse_activation(self, name: str) -> tuple[str, str]:
         """Takes in the clip that follows `name`; gives the activation and the name of its result."""
         node = self.sole_consumer(name)
-        activation = (
-            FUSED.get(bounds_of(self, node))
-            if node is not None and node.op_type in ("Relu", "Clip")
-            else None
-        )
+        activation = FUSED.get(bounds_of(self, node)) if node is not None and node.op_type in ("Relu", "Clip") else None
         if node is None or activation is None:
             return "NONE", name
-        self.fused.add(id(node))
+        self.fused.add(node.output[0])
         return activation, node.output[0]
 
     def _flattened(self, node: Any) -> tuple[int, int, int] | None:
@@ -196,9 +188,7 @@ def bounds_of(context: Context, node: Any) -> tuple[float, float]:
         return 0.0, np.inf
     low, high = context.constant(node, 1), context.constant(node, 2)
     return (
-        float(
-            context.attribute(node, "min", -np.inf) if low is None else low
-        ),  # an attribute before opset 11
+        float(context.attribute(node, "min", -np.inf) if low is None else low),  # an attribute before opset 11
         float(context.attribute(node, "max", np.inf) if high is None else high),
     )
 

@@ -36,9 +36,7 @@ def matrix_product(context: Context, node: Any) -> None:
     """Gemm or MatMul of a row with constant weights; what follows is folded in."""
     row, weights = context.value(node), context.weights(node, 1)
     if len(row.shape) != 2 or weights.ndim != 2 or context.attribute(node, "transA", 0):
-        raise context.refuse(
-            node, f"multiplies {row.shape} by {weights.shape}; only a row by a matrix is supported"
-        )
+        raise context.refuse(node, f"multiplies {row.shape} by {weights.shape}; only a row by a matrix is supported")
     if not context.attribute(node, "transB", 0):
         weights = weights.T
     weights = weights * context.attribute(node, "alpha", 1.0)

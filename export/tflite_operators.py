@@ -33,9 +33,7 @@ def binary(code: str) -> Emitter:
         rank = len(context.shape(node.output[0]))
         layouts = {value.flattened for value in computed}
         if len(layouts) != 1 or any(len(value.shape) != rank for value in computed):
-            raise context.refuse(
-                node, "combines tensors of different rank or layout; reshape them alike before it"
-            )
+            raise context.refuse(node, "combines tensors of different rank or layout; reshape them alike before it")
         tensors = [context.operand(node, place, rank) for place in (0, 1)]
         activation, output = context.fuse_activation(node.output[0])
         non_negative = activation in ("RELU", "RELU6") or (
@@ -76,9 +74,7 @@ def prelu(context: Context, node: Any) -> None:
         return
     if len(value.shape) == 4:
         if slope.shape == (value.shape[3],) and value.shape[2] != value.shape[3]:
-            slope = slope.reshape(
-                -1, 1, 1
-            )  # (C,) as older exporters write it; broadcasting would put it on W
+            slope = slope.reshape(-1, 1, 1)  # (C,) as older exporters write it; broadcasting would put it on W
         slope = slope.reshape((1,) * (4 - slope.ndim) + slope.shape).transpose(TO_LAST)[0]
     else:
         slope = slope.reshape(-1)
@@ -137,9 +133,7 @@ def reshape(context: Context, node: Any) -> None:
     elif len(source) == 2 and target in ((*source, 1, 1), (1, *(flattened or ()))):
         flattened = None
     else:
-        raise context.refuse(
-            node, f"turns {source} into {target}; only an image into a row, and back, is supported"
-        )
+        raise context.refuse(node, f"turns {source} into {target}; only an image into a row, and back, is supported")
     _reshape(context, node.output[0], value.tensor, flattened, value.non_negative)
 
 
@@ -152,15 +146,11 @@ def transpose(context: Context, node: Any) -> None:
         context.values[node.output[0]] = value
     elif order == TO_LAST and following is not None and OPERATORS.get(following.op_type) is reshape:
         if len(context.shape(following.output[0])) != 2:
-            raise context.refuse(
-                node, "is followed by a reshape to no row; only a flatten is supported there"
-            )
-        context.fused.add(id(following))
+            raise context.refuse(node, "is followed by a reshape to no row; only a flatten is supported there")
+        context.fused.add(following.output[0])
         _reshape(context, following.output[0], value.tensor, None, value.non_negative)
     else:
-        raise context.refuse(
-            node, f"reorders axes by {order}; only channels last before a flatten is supported"
-        )
+        raise context.refuse(node, f"reorders axes by {order}; only channels last before a flatten is supported")
 
 
 def l2_norm(context: Context, node: Any) -> None:
@@ -181,21 +171,24 @@ def reduce_l2(context: Context, node: Any) -> None:
     axes = context.attribute(node, "axes", None)  # an attribute before opset 18
     axes = context.constant(node, 1) if axes is None else axes
     along_channels = axes is not None and [int(axis) % len(value.shape) for axis in axes] == [1]
-    while (following := context.sole_consumer(name)) is not None and following.op_type in (
-        "Clip",
-        "Max",
-        "Expand",
-    ):
-        context.fused.add(id(following))
+    while (following := context.sole_consumer(name)) is not None and _keeps_length(context, following):
+        context.fused.add(following.output[0])
         name = following.output[0]
     if following is None or following.op_type != "Div" or list(following.input) != [node.input[0], name]:
         raise context.refuse(node, "is no part of x / |x|; only that use of it is supported")
     if not along_channels:
-        raise context.refuse(
-            node, "takes lengths along another axis than the channels; only that is supported"
-        )
-    context.fused.add(id(following))
+        raise context.refuse(node, "takes lengths along another axis than the channels; only that is supported")
+    context.fused.add(following.output[0])
     context.emit(following.output[0], "L2_NORMALIZATION", [value.tensor], like=value)
+
+
+def _keeps_length(context: Context, node: Any) -> bool:
+    """A step of `F.normalize` between length and division: a floor against zero, or a copy for each value."""
+    if node.op_type == "Clip":
+        low, high = bounds_of(context, node)
+        return low <= 1e-6 and np.isinf(high)
+    floors = [context.constants[name] for name in node.input if name in context.constants]
+    return node.op_type == "Expand" or (node.op_type == "Max" and all((floor <= 1e-6).all() for floor in floors))
 
 
 def nothing(context: Context, node: Any) -> None:
@@ -227,9 +220,7 @@ def _reshape(
     target = context.shape(name)
     target = tuple(target[axis] for axis in TO_LAST) if len(target) == 4 else target
     inputs = [tensor, context.writer.constant(f"{name}/shape", np.array(target))]
-    context.emit(
-        name, "RESHAPE", inputs, flattened=flattened, non_negative=non_negative, newShape=list(target)
-    )
+    context.emit(name, "RESHAPE", inputs, flattened=flattened, non_negative=non_negative, newShape=list(target))
 
 
 OPERATORS: dict[str, Emitter] = {

@@ -47,8 +47,7 @@ class Windows:
     def is_centred(self) -> bool:
         """Window i has its middle on pixel i * stride, on both axes."""
         return self.before == tuple((k - 1) // 2 for k in self.kernel) and all(
-            out == -(-size // stride)
-            for out, size, stride in zip(self.out, self.size, self.stride, strict=True)
+            out == -(-size // stride) for out, size, stride in zip(self.out, self.size, self.stride, strict=True)
         )
 
     @property
@@ -88,12 +87,8 @@ def max_pool(context: Context, node: Any) -> None:
         _pool(context, name, "MAX_POOL_2D", image, slide)
     elif image.non_negative:
         _pool(context, name, "MAX_POOL_2D", pad(context, f"{name}/padded", image, slide), slide)
-    elif (
-        slide.is_centred
-    ):  # zeros could win; but with stride 1 SAME is symmetric, and every second window is ours
-        every = replace(
-            slide, stride=(1, 1), out=slide.size, read=(slide.kernel[0] // 2, slide.kernel[1] // 2)
-        )
+    elif slide.is_centred:  # zeros could win; but with stride 1 SAME is symmetric, and every second window is ours
+        every = replace(slide, stride=(1, 1), out=slide.size, read=(slide.kernel[0] // 2, slide.kernel[1] // 2))
         every_shape = (1, *slide.size, image.shape[3])
         image = _pool(context, f"{name}/every", "MAX_POOL_2D", image, every, every_shape)
         _subsample(context, name, image, slide)
@@ -111,9 +106,7 @@ def average_pool(context: Context, node: Any) -> None:
     slide = windows_of(context, node, image, context.attribute(node, "kernel_shape"))
     _refuse_dilation(context, node, slide)
     counts_padding = bool(context.attribute(node, "count_include_pad", 0))
-    if slide.is_valid or (
-        slide.is_same and not counts_padding
-    ):  # TFLite's SAME leaves the padding out by itself
+    if slide.is_valid or (slide.is_same and not counts_padding):  # TFLite's SAME leaves the padding out by itself
         _pool(context, name, "AVERAGE_POOL_2D", image, slide)
         return
     down, across = (_taps(slide, axis, counts_padding) for axis in (0, 1))
@@ -135,9 +128,7 @@ def global_average(context: Context, node: Any) -> None:
         axes = context.attribute(node, "axes", None)  # an attribute before opset 18
         axes = context.constant(node, 1) if axes is None else axes
         if axes is None or sorted(int(axis) % 4 for axis in axes) != [2, 3]:
-            raise context.refuse(
-                node, "averages over other axes than height and width; only those are supported"
-            )
+            raise context.refuse(node, "averages over other axes than height and width; only those are supported")
         keep = bool(context.attribute(node, "keepdims", 1))
     axes = context.writer.constant(f"{node.output[0]}/axes", np.array([1, 2]))
     inputs = [image.tensor, axes]
@@ -155,9 +146,7 @@ def pad_node(context: Context, node: Any) -> None:
     given = context.constant(node, 2)
     fill = float(context.attribute(node, "value", 0.0) if given is None else given.reshape(()))
     if mode not in ("constant", "reflect") or (amounts < 0).any():
-        raise context.refuse(
-            node, f"pads {pads.tolist()} in mode {mode!r}; constant and reflect, >= 0, are supported"
-        )
+        raise context.refuse(node, f"pads {pads.tolist()} in mode {mode!r}; constant and reflect, >= 0, are supported")
     inputs = [image.tensor, context.writer.constant(f"{node.output[0]}/pads", amounts[list(TO_LAST)])]
     if mode == "reflect":
         context.emit(node.output[0], "MIRROR_PAD", inputs, non_negative=image.non_negative, mode=REFLECT)
@@ -227,18 +216,14 @@ def image_of(context: Context, node: Any) -> Value:
     """Gives the node's first input, which must be of rank 4."""
     image = context.value(node)
     if len(image.shape) != 4:
-        raise context.refuse(
-            node, f"reads a tensor of rank {len(image.shape)}; only images are supported there"
-        )
+        raise context.refuse(node, f"reads a tensor of rank {len(image.shape)}; only images are supported there")
     return image
 
 
 def _pair(context: Context, node: Any, values: Iterable[int]) -> Pair:
     values = tuple(values)
     if len(values) != 2:
-        raise context.refuse(
-            node, f"has a window of {len(values)} dimensions; only images are supported, with 2"
-        )
+        raise context.refuse(node, f"has a window of {len(values)} dimensions; only images are supported, with 2")
     return values[0], values[1]
 
 

@@ -40,7 +40,7 @@ def to_tflite(onnx_path: Path, card: Card, path: Path) -> Artifact:
     faces = context.writer.tensor("input", shape)
     context.values[_inputs(graph)[0].name] = Value(faces, shape)
     for node in graph.node:
-        if id(node) in context.fused or node.op_type == "Constant":
+        if node.output[0] in context.fused or node.op_type == "Constant":
             continue
         if node.op_type not in OPERATORS or node.domain not in ("", "ai.onnx"):
             raise context.refuse(node, f"has no counterpart here; known: {', '.join(OPERATORS)}")
@@ -81,9 +81,7 @@ def _graph(path: Path, card: Card) -> Any:
         )
     sides = inputs[0].type.tensor_type.shape.dim
     wanted = (1, 3, card.contract.height, card.contract.width)
-    if len(sides) != 4 or not all(
-        side.dim_value in (0, want) for side, want in zip(sides, wanted, strict=True)
-    ):
+    if len(sides) != 4 or not all(side.dim_value in (0, want) for side, want in zip(sides, wanted, strict=True)):
         shown = "x".join(str(side.dim_value or side.dim_param or "?") for side in sides)
         raise ConversionError(f"{path.name} takes {shown}; the card's input is {'x'.join(map(str, wanted))}")
     free = not all(side.dim_value for side in sides)

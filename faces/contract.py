@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 Faces = NDArray[np.uint8]
 """(N, H, W, 3) aligned crops, RGB, as photos are stored."""
 
-# Five points (left eye, right eye, nose tip, left and right mouth corner, as seen by the viewer), x and y in pixels
-# of a 112x112 crop. Source: the similarity template of ArcFace (Deng et al., CVPR 2019), as every released crop uses it.
+# Five points (left eye, right eye, nose tip, left and right mouth corner, as the viewer sees them), x and y in pixels
+# of a 112x112 crop. Source: the template of ArcFace (Deng et al., CVPR 2019), as every released crop uses it.
 TEMPLATES: dict[str, tuple[tuple[float, float], ...]] = {
     "arcface": (
         (38.2946, 51.6963),

@@ -56,11 +56,6 @@ class Surface:
     depth: Plane
     inside: Plane
 
-    def rows(self, top: float, bottom: float) -> slice:
-        """Gives the picture rows that see y between `top` and `bottom`."""
-        seen = np.flatnonzero((self.y.max(1) > top) & (self.y.min(1) < bottom))
-        return slice(int(seen[0]), int(seen[-1]) + 1) if len(seen) else slice(0, 0)
-
 
 @dataclass(frozen=True)
 class Shape:

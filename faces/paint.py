@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
 import numpy as np
 
 from .brush import Colour, Lattice, Picture, bell, blend, darken, far, lay, linear, noise, step
@@ -37,20 +40,32 @@ def hair_colour(p: Person) -> Colour:
     return colour + min(1.0, 1.6 * p.hair_gray) * (linear(168, 166, 162) - colour)
 
 
+@dataclass(frozen=True)
+class Canvas:
+    """The part of a picture that a painter paints on, in place, and where on the head each pixel is, in mm."""
+
+    albedo: Picture
+    gloss: Plane
+    x: Plane
+    y: Plane
+    lattice: Lattice
+    soft: float  # the width of an edge
+
+    def between(self, top: float, bottom: float) -> Canvas:
+        """Gives the rows that see y between `top` and `bottom`."""
+        seen = np.flatnonzero((self.y.max(1) > top) & (self.y.min(1) < bottom))
+        rows = slice(seen[0], seen[-1] + 1) if len(seen) else slice(0)
+        return replace(self, albedo=self.albedo[:, rows], gloss=self.gloss[rows], x=self.x[rows], y=self.y[rows])
+
+
 def paint_face(p: Person, shot: Shot, at: Surface, lattice: Lattice, pixel: float) -> tuple[Picture, Plane]:
     """Gives the face's albedo, and how glossy it is; `pixel` is in mm."""
     x, y = at.x - 0.006 * p.asymmetry * at.y, at.y
-    soft = max(1.1 * pixel, 1.0)
-    albedo = paint_skin(p, x, y, lattice)
-    gloss = 0.5 + 0.5 * bell(x, 0, 16) + 0.3 * bell(y, -45, 16)
-    mouth = at.rows(p.nose_y - 2, p.mouth_y + 40)
-    eyes = at.rows(-45, 32)
-    paint_folds(p, shot, albedo, x, y)
-    paint_beard(p, shot, albedo, x, y, lattice)
-    for rows, painter in ((mouth, paint_nostrils), (mouth, paint_mouth), (eyes, paint_eyes)):
-        painter(p, shot, albedo[:, rows], gloss[rows], x[rows], y[rows], soft)
-    paint_brows(p, shot, albedo[:, eyes], x[eyes], y[eyes], lattice, soft)
-    return albedo, gloss
+    gloss = 0.5 + 0.5 * bell(x, 0, 16)
+    face = Canvas(paint_skin(p, x, y, lattice), gloss, x, y, lattice, max(1.1 * pixel, 1.0))
+    for painter, top, bottom in PAINTERS:
+        painter(p, shot, face.between(top, bottom))
+    return face.albedo, gloss
 
 
 def paint_skin(p: Person, x: Plane, y: Plane, lattice: Lattice) -> Picture:
@@ -69,36 +84,45 @@ def paint_skin(p: Person, x: Plane, y: Plane, lattice: Lattice) -> Picture:
     return albedo
 
 
-def paint_folds(p: Person, shot: Shot, albedo: Picture, x: Plane, y: Plane) -> None:
-    """Paints the folds beside the nose, the bags, and wrinkles with age."""
+def paint_folds(p: Person, shot: Shot, canvas: Canvas) -> None:
+    """Paints the folds beside the nose."""
+    albedo, x, y = canvas.albedo, canvas.x, canvas.y
     side, (corner_x, corner_y) = np.abs(x), mouth_corner(p, shot)
     along = np.clip((y - p.nose_y) * (1 / (corner_y + 4 - p.nose_y)), -0.2, 1.2)
     fold = p.nose_width + 1 + (corner_x + 7 - p.nose_width) * along * (0.55 + 0.45 * along)
     deep = 0.06 + 0.22 * p.age + 0.22 * max(0.0, shot.smile)
     dark = deep * bell(side - fold, 0, 2.4) * bell(along, 0.45, 0.36)
-    dark += 0.30 * p.bags * bell(side, p.eye_x - 3, 10) * bell(y, p.eye_lower + 5, 3.2)
-    old = p.age - 0.45
+    darken(albedo, dark, (0.75, 0.95, 1.0))
+
+
+def paint_wrinkles(p: Person, shot: Shot, canvas: Canvas) -> None:
+    """Paints bags under the eyes, and with age lines on the forehead and beside the eyes."""
+    x, y, old = canvas.x, canvas.y, p.age - 0.45
+    side = np.abs(x)
+    dark = 0.30 * p.bags * bell(side, p.eye_x - 3, 10) * bell(y, p.eye_lower + 5, 3.2)
     if old > 0:
         waves = np.square(np.sin((y + 0.006 * x * x + 2 * p.asymmetry) * 0.36))
         dark += 0.42 * old * waves * waves * bell(y, -40, 10) * bell(x, 0, 32)
         crow = np.square(np.sin((y - 0.25 * (side - p.eye_x)) * 0.55))
         dark += 0.5 * old * crow * bell(side, p.eye_x + p.eye_width + 9, 5) * bell(y, 2, 8)
-    darken(albedo, dark, (0.75, 0.95, 1.0))
+    darken(canvas.albedo, dark, (0.75, 0.95, 1.0))
 
 
-def paint_nostrils(p: Person, shot: Shot, albedo: Picture, gloss: Plane, x: Plane, y: Plane, soft: float) -> None:
+def paint_nostrils(p: Person, shot: Shot, canvas: Canvas) -> None:
     """Paints the holes and the crease of the wings."""
+    x, y = canvas.x, canvas.y
     side, base = np.abs(x), p.nose_y + 9 - p.nose_up
     across = (side - 0.48 * p.nose_width) * (1 / p.nostril)
-    hole = step(1 - far(across, (y - base + 0.12 * side) * (1.9 / p.nostril)), 0.9 + 0.2 * soft)
+    hole = step(1 - far(across, (y - base + 0.12 * side) * (1.9 / p.nostril)), 0.9 + 0.2 * canvas.soft)
     ring = far(side - p.nose_width + 5.5, y - p.nose_y - 3) - 6.3
     wing = 0.38 * bell(ring, 0, 1.2) * step(side - p.nose_width + 4, 4) * bell(y, p.nose_y + 3, 5)
     under = 0.18 * bell(y, base + 4, 2.5) * bell(x, 0, 0.7 * p.nose_width)
-    darken(albedo, 1 - (1 - 0.75 * hole) * (1 - wing) * (1 - under), (0.9, 0.97, 1.0))
+    darken(canvas.albedo, 1 - (1 - 0.75 * hole) * (1 - wing) * (1 - under), (0.9, 0.97, 1.0))
 
 
-def paint_mouth(p: Person, shot: Shot, albedo: Picture, gloss: Plane, x: Plane, y: Plane, soft: float) -> None:
+def paint_mouth(p: Person, shot: Shot, canvas: Canvas) -> None:
     """Paints lips, teeth and what is behind them."""
+    albedo, gloss, x, y, soft = canvas.albedo, canvas.gloss, canvas.x, canvas.y, canvas.soft
     corner_x, corner_y = mouth_corner(p, shot)
     u = np.abs(x) * (1 / corner_x)
     arch = np.clip(1 - u * u, 1e-9, None)
@@ -127,8 +151,9 @@ def paint_mouth(p: Person, shot: Shot, albedo: Picture, gloss: Plane, x: Plane, 
     darken(albedo, 0.7 * seam)
 
 
-def paint_eyes(p: Person, shot: Shot, albedo: Picture, gloss: Plane, x: Plane, y: Plane, soft: float) -> None:
+def paint_eyes(p: Person, shot: Shot, canvas: Canvas) -> None:
     """Paints both eyes: lids, white, iris, pupil, glint, lashes."""
+    albedo, gloss, x, y, soft = canvas.albedo, canvas.gloss, canvas.x, canvas.y, canvas.soft
     sign = np.sign(x)
     out = np.abs(x) - p.eye_x  # from the middle of the eye, outwards
     down = y - p.eye_tilt * out - 0.35 * p.asymmetry * sign
@@ -165,21 +190,23 @@ def paint_eyes(p: Person, shot: Shot, albedo: Picture, gloss: Plane, x: Plane, y
     darken(albedo, 1 - light * (1 - 0.35 * tear), (0.93, 0.97, 1.0))
 
 
-def paint_brows(p: Person, shot: Shot, albedo: Picture, x: Plane, y: Plane, lattice: Lattice, soft: float) -> None:
+def paint_brows(p: Person, shot: Shot, canvas: Canvas) -> None:
     """Paints the brows, hair by hair as far as pixels go."""
+    x, y = canvas.x, canvas.y
     side = np.abs(x)
     along = (side - p.eye_x - p.brow_gap) * (1 / (p.brow_length - p.brow_gap))
     inner = np.clip(along, 0, 1)
     height = p.brow_y - 2.0 * shot.brows - 0.6 * p.asymmetry * np.sign(x) + p.brow_slope * (side - p.eye_x)
     height += inner * (5.0 * inner * inner - 2.48 * p.brow_arch * (1 - 0.62 * inner))
     thick = 0.6 + p.brow_thick * (0.55 + inner * (0.75 - 1.05 * inner * np.sqrt(inner)))
-    hairs = noise(lattice, side / 1.7 + 0.35 * y, y / 3.0 + 30)
-    brow = step(thick - np.abs(y - height), 1.6 + soft) * step(along, 0.22) * step(1.02 - along, 0.2)
-    lay(albedo, brow * p.brow_dark * (0.62 + 0.38 * hairs), 0.75 * hair_colour(p))
+    hairs = noise(canvas.lattice, side / 1.7 + 0.35 * y, y / 3.0 + 30)
+    brow = step(thick - np.abs(y - height), 1.6 + canvas.soft) * step(along, 0.22) * step(1.02 - along, 0.2)
+    lay(canvas.albedo, brow * p.brow_dark * (0.62 + 0.38 * hairs), 0.75 * hair_colour(p))
 
 
-def paint_beard(p: Person, shot: Shot, albedo: Picture, x: Plane, y: Plane, lattice: Lattice) -> None:
+def paint_beard(p: Person, shot: Shot, canvas: Canvas) -> None:
     """Paints beard, moustache and goatee, longer or shorter from shot to shot."""
+    x, y = canvas.x, canvas.y
     beard, moustache, goatee = (
         min(max(1.6 * grown - 0.5, 0.0), 1.0) * shot.shave for grown in (p.beard, p.moustache, p.goatee)
     )
@@ -190,7 +217,18 @@ def paint_beard(p: Person, shot: Shot, albedo: Picture, x: Plane, y: Plane, latt
     lip = max(moustache, 0.85 * beard) * step(y - p.nose_y - 14 - 0.22 * side, 6)
     lip *= step(low - 2 + 0.012 * side * side - y, 6) * step(p.mouth_width + 5 - side, 12)
     chin = max(goatee, beard) * step(y - p.mouth_y - 13, 9) * bell(side, 0, 13)
-    hairs = noise(lattice, x / 1.3 + 11, y / 2.2 + 40)
+    hairs = noise(canvas.lattice, x / 1.3 + 11, y / 2.2 + 40)
     dense = np.maximum(np.maximum(jaw, lip), chin)
     hair = 0.85 * hair_colour(p) + 0.04 * skin_colour(p)
-    lay(albedo, np.clip(dense * (0.55 + 0.5 * hairs), 0, 0.92), hair)
+    lay(canvas.albedo, np.clip(dense * (0.55 + 0.5 * hairs), 0, 0.92), hair)
+
+
+PAINTERS: tuple[tuple[Callable[[Person, Shot, Canvas], None], float, float], ...] = (
+    (paint_folds, 20, 100),  # in the order in which they lie over each other; between which y, in mm
+    (paint_wrinkles, -75, 30),
+    (paint_beard, 25, 195),
+    (paint_nostrils, 15, 70),
+    (paint_mouth, 50, 115),
+    (paint_eyes, -25, 20),
+    (paint_brows, -45, 0),
+)

@@ -71,12 +71,9 @@ def find_groups(backbone: nn.Module, example: Tensor) -> tuple[Group, ...]:
     candidates = _groups(traced, example)
     # Any input shows a wrong cut as long as no two pixels are alike.
     noise = torch.randn(2, *example.shape[1:], generator=torch.Generator().manual_seed(0)).to(example.device)
-    # Together first: proving one by one costs a copy of the network each.
-    groups = (
-        candidates
-        if _is_exact(traced, candidates, noise)
-        else [group for group in candidates if _is_exact(traced, [group], noise)]
-    )
+    groups = candidates
+    if not _is_exact(traced, candidates, noise):  # all at once first: each proof costs two copies of the network
+        groups = [group for group in candidates if _is_exact(traced, [group], noise)]
     if not groups:
         raise ValueError(
             f"nothing in {type(backbone).__name__} can be pruned: no channels between two convolutions or linear "
@@ -152,12 +149,9 @@ def _is_exact(backbone: nn.Module, groups: Sequence[Group], example: Tensor) -> 
             found, expected = smaller(example), ignoring(example)
         except (RuntimeError, ValueError, IndexError, TypeError):  # what reshapes and heads say to other widths
             return False
-    close = (
-        torch.isclose(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
-        if (found.shape == expected.shape)
-        else torch.tensor(False)
-    )
-    return bool(close.all())
+    if found.shape != expected.shape:
+        return False
+    return torch.allclose(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
 
 
 def _groups(backbone: nn.Module, example: Tensor) -> list[Group]:

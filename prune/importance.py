@@ -44,7 +44,7 @@ def gauss_newton(
     or bias. It stands before every reader of the channel, and adds over readers and places before it is squared.
 
     Args:
-        embedder: Left as it is.
+        embedder: Left as it is, in eval mode.
         groups: Of its backbone.
         labelled: Faces; only the pixels are looked at.
         images: How many of them; 64 already rank nearly as 256 do.
@@ -152,14 +152,13 @@ def _inputs(embedder: Embedder, faces: Faces) -> Tensor:
 
 @contextmanager
 def _evaluating(backbone: nn.Module, gradients: bool) -> Iterator[None]:
-    """Puts `backbone` in eval mode with or without gradients of its weights, and back as it was."""
-    training, wanted = backbone.training, [parameter.requires_grad for parameter in backbone.parameters()]
+    """Puts `backbone` in eval mode, with or without gradients of its weights until the end."""
+    wanted = [parameter.requires_grad for parameter in backbone.parameters()]
     backbone.eval().requires_grad_(gradients)
     try:
         with torch.enable_grad():
             yield
     finally:
-        backbone.train(training)
         for parameter, want in zip(backbone.parameters(), wanted, strict=True):
             parameter.requires_grad_(want)
 

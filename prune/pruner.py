@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..models.batch_norm import reestimate_batch_norms
 from ..models.embedder import Embedder
 from ..models.widths import widths_of
+from .compensation import absorb_means
 from .groups import Group, cut, find_groups
 from .importance import CRITERIA, Labelled
 from .recipe import PruneRecipe
@@ -24,7 +25,7 @@ from .selection import check_reachable, floors_of, select
 from .sizes import Size, Sizes, size_of
 
 SECONDS_BETWEEN_SAVES = 30.0
-NORM_FACES, NORM_BATCH = 512, 64  # what batch norms are re-estimated on
+GLIMPSED, GLIMPSED_AT_ONCE = 512, 64  # faces that means and batch norms are taken from
 
 
 def prune(
@@ -56,7 +57,7 @@ def prune(
     if not targets:
         return embedder.clone()
     floors = check(embedder, faces, recipe, targets[-1])
-    store = Store(resume, fingerprint_of(embedder, faces, recipe) if resume else "")
+    store = Store(resume, fingerprint_of(embedder, faces, recipe))
     lessons = lessons_of(embedder, faces, recipe, store, progress)
     state = store.load(embedder, recipe)
     for step, target in enumerate(targets):
@@ -67,7 +68,7 @@ def prune(
             progress(f"cut {step + 1} of {len(targets)}: {told(size_of(state.student))}")
         if step == len(state.cuts) - 1 and state.recovery is not None:
             learn(state, lessons, recipe, last=step == len(targets) - 1, store=store, progress=progress)
-    return finished(embedder, state, recipe, len(faces.faces))
+    return finished(embedder, state, recipe, len(faces.faces), store.fingerprint)
 
 
 def targets_of(embedder: Embedder, recipe: PruneRecipe) -> list[float]:
@@ -106,7 +107,7 @@ def lessons_of(
 def shrink(
     student: Embedder, faces: Labelled, recipe: PruneRecipe, target: float, floors: dict[str, int], seed: int
 ) -> None:
-    """Cuts `student` in place to `target`: scores, selects, cuts, re-estimates the batch norms."""
+    """Cuts `student` in place to `target`: scores, selects, cuts, and takes means and batch norms anew."""
     found = find_groups(student.backbone, student.example())
     groups: list[Group] = [group for group in found if group.name in floors]
     scores = CRITERIA[recipe.criterion](student, groups, faces, recipe.images, seed)
@@ -120,14 +121,17 @@ def shrink(
         cost=recipe.cost,
         round_to=recipe.round_to,
     )
+    absorb_means(student.backbone, groups, gone, glimpses(student, faces, seed))
     cut(student.backbone, groups, gone)
     if any(isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in student.backbone.modules()):
-        chosen = np.random.default_rng(seed).permutation(len(faces.faces))[:NORM_FACES]
-        batches = np.array_split(chosen, -(-len(chosen) // NORM_BATCH))
-        reestimate_batch_norms(
-            student.backbone,
-            (torch.from_numpy(student.contract.preprocess(faces.faces[batch])) for batch in batches),
-        )
+        reestimate_batch_norms(student.backbone, glimpses(student, faces, seed))
+
+
+def glimpses(student: Embedder, faces: Labelled, seed: int) -> Iterator[Tensor]:
+    """Yields up to 512 of the faces as the student wants them, from which means can be taken."""
+    chosen = np.random.default_rng(seed).permutation(len(faces.faces))[:GLIMPSED]
+    for batch in np.array_split(chosen, -(-len(chosen) // GLIMPSED_AT_ONCE)):
+        yield torch.from_numpy(student.contract.preprocess(faces.faces[batch]))
 
 
 def learn(
@@ -161,7 +165,7 @@ def learn(
     store.save(state)
 
 
-def finished(embedder: Embedder, state: State, recipe: PruneRecipe, faces: int) -> Embedder:
+def finished(embedder: Embedder, state: State, recipe: PruneRecipe, faces: int, fingerprint: str) -> Embedder:
     """Gives the student a name and its history."""
     lay_out(state.student, torch.contiguous_format)  # as it will be when it is read from a checkpoint
     state.student.backbone.eval()
@@ -171,6 +175,7 @@ def finished(embedder: Embedder, state: State, recipe: PruneRecipe, faces: int) 
         "stage": "prune",
         "recipe": recipe.model_dump(),
         "faces": faces,
+        "sha256": fingerprint,  # of the weights before, the faces, their labels and the recipe
         **{name: [getattr(before, name), getattr(after, name)] for name in ("filters", "parameters", "macs")},
         "widths": {name: [wide[name], narrow[name]] for name in wide},  # as `models.widths` writes them
         "cuts": state.cuts,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
@@ -110,7 +109,9 @@ def check_reachable(
 
 
 def _share(saved: Size, before: Size, weights: tuple[float, float, float]) -> float:
-    return sum(
-        weight * part / max(whole, 1)
-        for weight, part, whole in zip(weights, dataclasses.astuple(saved), dataclasses.astuple(before), strict=True)
+    filters, parameters, macs = weights
+    return (
+        filters * saved.filters / max(before.filters, 1)
+        + parameters * saved.parameters / max(before.parameters, 1)
+        + macs * saved.macs / max(before.macs, 1)
     )

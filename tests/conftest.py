@@ -4,6 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+
+torch.set_num_threads(1)  # small nets gain nothing from more, and lose much beside other processes
 
 
 @pytest.fixture(scope="session")

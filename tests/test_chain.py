@@ -103,7 +103,15 @@ def uninterrupted(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 def test_a_run_leaves_all_that_the_design_names(uninterrupted: Path) -> None:
     there = {path.name for path in uninterrupted.iterdir()}
-    wanted = {"recipe.toml", "manifest.json", "checkpoints", "artifacts", "measurements.json", "report.html", "report.md"}
+    wanted = {
+        "recipe.toml",
+        "manifest.json",
+        "checkpoints",
+        "artifacts",
+        "measurements.json",
+        "report.html",
+        "report.md",
+    }
     assert wanted <= there
     assert not [path for path in uninterrupted.rglob("*") if ".part" in path.name]
 
@@ -124,15 +132,25 @@ def test_core_ml_latency_is_a_row_that_says_why_it_is_not_measured(uninterrupted
     assert "not measured off a Mac" in row["reason"] and "Xcode" in row["reason"]
 
 
-def test_a_run_killed_again_and_again_ends_with_the_same_rows(recipe: Path, uninterrupted: Path, tmp_path: Path) -> None:
+def test_a_run_killed_again_and_again_ends_with_the_same_rows(
+    recipe: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
-    for moment in ("recipe.toml", "checkpoints/unfinished/*", "artifacts/*/*.tflite", "embeddings/*.npy", "latency.json"):
+    for moment in (
+        "recipe.toml",
+        "checkpoints/unfinished/*",
+        "artifacts/*/*.tflite",
+        "embeddings/*.npy",
+        "latency.json",
+    ):
         kill_when(recipe, out, moment)
     finish(recipe, out)
     assert rows_of(out) == rows_of(uninterrupted)
 
 
-def test_a_folder_of_another_recipe_is_not_mixed_with_this_one(recipe: Path, uninterrupted: Path, tmp_path: Path) -> None:
+def test_a_folder_of_another_recipe_is_not_mixed_with_this_one(
+    recipe: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
     other = recipe.with_name("other.toml")
     other.write_text(RECIPE.replace("remove = 0.2", "remove = 0.4"))
     process = start(other, uninterrupted)

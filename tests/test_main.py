@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,8 @@ from PIL import Image
 from pocketface.__main__ import main
 from pocketface.models.checkpoint import save_checkpoint
 from pocketface.models.zoo import create
+
+Said = Callable[..., str]
 
 
 def failure(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> str:
@@ -29,7 +31,7 @@ def failure(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.fixture
-def said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+def said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Said:
     return lambda *arguments: failure(capsys, monkeypatch, *arguments)
 
 
@@ -55,22 +57,15 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_checkpoint(create("mobilefacenet", width=0.25), tmp_path_factory.mktemp("net") / "checkpoint")
 
 
-def test_help_answers_before_half_a_second() -> None:
-    best = 9.0
-    for _ in range(5):  # the least of five: the machine may be busy
-        started = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-m", "pocketface", "--help"], capture_output=True, text=True, check=True
-        )
-        best = min(best, time.perf_counter() - started)
+def test_help_imports_nothing_heavy() -> None:
+    done = subprocess.run([sys.executable, "-m", "pocketface", "--help"], capture_output=True, text=True, check=True)
     assert "benchmark" in done.stdout
-    heavy = "import sys, pocketface.__main__; print([m for m in ('torch', 'numpy', 'onnx', 'pydantic') if m in sys.modules])"
+    heavy = "import sys, pocketface.__main__; print({'torch', 'numpy', 'onnx', 'pydantic'} & set(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
-    assert loaded.stdout == "[]\n"
-    print(f"--help: {best:.2f} s")
+    assert loaded.stdout == "set()\n"
 
 
-def test_a_misspelt_key_names_the_nearest_one(said, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_misspelt_key_names_the_nearest_one(said: Said, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text("[prune]\nremov = 0.3\n")
     message = said("run", recipe, "--out", tmp_path / "out")
@@ -78,19 +73,19 @@ def test_a_misspelt_key_names_the_nearest_one(said, tmp_path: Path) -> None:  # 
     assert not (tmp_path / "out").exists()
 
 
-def test_a_value_of_the_wrong_kind_is_named(said, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_value_of_the_wrong_kind_is_named(said: Said, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text("[export]\ntargets = ['tflite-int4']\n")
     assert "no target 'tflite-int4'; known: onnx" in said("run", recipe, "--out", tmp_path / "out")
 
 
-def test_a_recipe_that_is_no_toml(said, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_recipe_that_is_no_toml(said: Said, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text("prune = {\n")
     assert "is no TOML or YAML" in said("run", recipe, "--out", tmp_path / "out")
 
 
-def test_a_corrupt_image(said, faces: Path, checkpoint: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_corrupt_image(said: Said, faces: Path, checkpoint: Path, tmp_path: Path) -> None:
     image = faces / "Ann" / "Ann_0001.jpg"
     image.write_bytes(image.read_bytes()[:300])
     message = said("benchmark", checkpoint, "--pairs", faces / "pairs.txt", "--out", tmp_path / "out")
@@ -98,19 +93,19 @@ def test_a_corrupt_image(said, faces: Path, checkpoint: Path, tmp_path: Path) ->
     assert files_below(tmp_path / "out") == []
 
 
-def test_an_image_of_the_wrong_size(said, faces: Path, checkpoint: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_an_image_of_the_wrong_size(said: Said, faces: Path, checkpoint: Path, tmp_path: Path) -> None:
     Image.fromarray(np.zeros((250, 250, 3), np.uint8)).save(faces / "Bob" / "Bob_0001.jpg")
     message = said("benchmark", checkpoint, "--pairs", faces / "pairs.txt", "--out", tmp_path / "out")
     assert "Bob_0001.jpg" in message and "250x250" in message and "112x112" in message
 
 
-def test_pairs_that_name_a_missing_image(said, faces: Path, checkpoint: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_pairs_that_name_a_missing_image(said: Said, faces: Path, checkpoint: Path, tmp_path: Path) -> None:
     (faces / "pairs.txt").write_text("1 1\nAnn 1 2\nAnn 1 Cid 1\n")
     message = said("benchmark", checkpoint, "--pairs", faces / "pairs.txt", "--out", tmp_path / "out")
     assert "Cid" in message and "3" in message
 
 
-def test_a_truncated_checkpoint(said, checkpoint: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_truncated_checkpoint(said: Said, checkpoint: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     for file in checkpoint.iterdir():
@@ -122,7 +117,7 @@ def test_a_truncated_checkpoint(said, checkpoint: Path, tmp_path: Path) -> None:
     assert files_below(tmp_path / "out") == []
 
 
-def test_weights_of_another_net(said, checkpoint: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_weights_of_another_net(said: Said, checkpoint: Path, tmp_path: Path) -> None:
     message = said(
         "export", "squeezefacenet", "--weights", checkpoint / "weights.safetensors", "--out", tmp_path / "out"
     )
@@ -130,7 +125,7 @@ def test_weights_of_another_net(said, checkpoint: Path, tmp_path: Path) -> None:
     assert files_below(tmp_path / "out") == []
 
 
-def test_an_onnx_file_with_an_unknown_operator(said, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_an_onnx_file_with_an_unknown_operator(said: Said, tmp_path: Path) -> None:
     node = onnx.helper.make_node("Det", ["x"], ["y"], name="determinant")
     square = onnx.helper.make_node("Slice", ["x0", "starts", "ends", "axes"], ["x"])
     flat = onnx.helper.make_node("Identity", ["y"], ["z"])
@@ -155,25 +150,23 @@ def test_an_onnx_file_with_an_unknown_operator(said, tmp_path: Path) -> None:  #
     assert not [name for name in files_below(tmp_path / "out") if name.endswith((".tflite", ".part"))]
 
 
-def test_a_truncated_onnx_file(said, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_truncated_onnx_file(said: Said, tmp_path: Path) -> None:
     (tmp_path / "half.onnx").write_bytes(b"\x08\x08\x12\x07pytorch")
     message = said("export", tmp_path / "half.onnx", "--mean", "0", "--scale", "1", "--out", tmp_path / "out")
     assert "half.onnx" in message
 
 
-def test_a_folder_that_cannot_be_written_to(said, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_folder_that_cannot_be_written_to(said: Said, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     message = said("run", "--out", tmp_path / "file" / "out")
     assert "cannot write to" in message and "--out" in message
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_permission(said, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_folder_without_permission(said: Said, tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o500)
     assert "cannot write to" in said("run", "--out", tmp_path / "closed" / "out")
 
 
-def test_an_unknown_embedder_lists_the_known(said, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    assert "no embedder 'mobilefacenets'; known: " in said(
-        "prune", "mobilefacenets", "--out", tmp_path / "out"
-    )
+def test_an_unknown_embedder_lists_the_known(said: Said, tmp_path: Path) -> None:
+    assert "no embedder 'mobilefacenets'; known: " in said("prune", "mobilefacenets", "--out", tmp_path / "out")

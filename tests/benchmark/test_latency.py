@@ -134,12 +134,8 @@ def test_the_interval_of_the_median_holds_it_nineteen_times_in_twenty():
 
 
 def test_merging_keeps_rounds_apart_and_takes_the_highest_peak():
-    first = Latency(
-        ((1.0, 2.0),), 5.0, 10.0, 100, {"threads": 1, "load_average": 0.5, "involuntary_switches": 2}
-    )
-    second = Latency(
-        ((3.0,),), 7.0, 20.0, 300, {"threads": 1, "load_average": 1.5, "involuntary_switches": 3}
-    )
+    first = Latency(((1.0, 2.0),), 5.0, 10.0, 100, {"threads": 1, "load_average": 0.5, "involuntary_switches": 2})
+    second = Latency(((3.0,),), 7.0, 20.0, 300, {"threads": 1, "load_average": 1.5, "involuntary_switches": 3})
     both = merged([first, second])
     assert both.rounds_ms == ((1.0, 2.0), (3.0,))
     assert (both.first_ms, both.load_ms, both.peak_memory_bytes) == (6.0, 15.0, 300)
@@ -235,9 +231,7 @@ def test_rows_of_a_failure_all_give_the_reason():
 
 def test_the_timing_process_does_not_pay_for_pytorch_or_scipy():
     code = "import sys, pocketface.benchmark.stopwatch, pocketface.export.session; print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.split()
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "scipy", "onnx", "tensorflow", "PIL"} & set(loaded)
 
 

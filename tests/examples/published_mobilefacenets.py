@@ -27,9 +27,7 @@ def insightface_y1() -> nn.Module:
     return InsightFaceY1()
 
 
-def conv(
-    entering: int, leaving: int, kernel: int, stride: int = 1, groups: int = 1, padding: int = -1
-) -> nn.Conv2d:
+def conv(entering: int, leaving: int, kernel: int, stride: int = 1, groups: int = 1, padding: int = -1) -> nn.Conv2d:
     padding = kernel // 2 if padding < 0 else padding
     return nn.Conv2d(entering, leaving, kernel, stride, padding, groups=groups, bias=False)
 
@@ -107,9 +105,7 @@ class GlobalDepthwise(nn.Module):
         return x
 
 
-def conv_bn_relu6(
-    entering: int, leaving: int, kernel: int, stride: int = 1, groups: int = 1
-) -> nn.Sequential:
+def conv_bn_relu6(entering: int, leaving: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
     return nn.Sequential(conv(entering, leaving, kernel, stride, groups), nn.BatchNorm2d(leaving), nn.ReLU6())
 
 

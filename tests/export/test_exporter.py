@@ -56,7 +56,7 @@ def test_the_recipe_knows_every_target() -> None:
 
 
 def test_a_quantised_file_brings_what_it_is_made_from() -> None:
-    assert with_bases(("coreml-w8", "tflite-w8a8")) == ["onnx", "coreml-w8", "tflite-fp32", "tflite-w8a8"]
+    assert with_bases(("coreml-w8", "tflite-w8")) == ["onnx", "coreml-w8", "tflite-fp32", "tflite-w8"]
 
 
 def test_every_file_says_what_it_must_be_fed(tiny: Embedder, tmp_path: Path) -> None:
@@ -71,6 +71,15 @@ def test_every_file_says_what_it_must_be_fed(tiny: Embedder, tmp_path: Path) -> 
         assert not card.normalised
         assert card.precision == (result.target.partition("-")[2].replace("dynamic", "") or "fp32")
         assert bool(card.calibration_sha256) == (result.target == "tflite-w8a8")
+
+
+def test_the_channels_of_a_prelu_net_are_equalised_before_int8(tmp_path: Path) -> None:
+    embedder = create("mobilefacenet", width=0.25)
+    faces = smooth_faces(8, 112)
+    reestimate_batch_norms(embedder.backbone, [torch.from_numpy(embedder.contract.preprocess(faces))])
+    *_, made = export(embedder, faces, ExportRecipe(targets=("tflite-w8a8",)), tmp_path)
+    assert made.artifact is not None
+    assert made.artifact.card.rewrites == ("equalise 34 sites",)
 
 
 def test_a_dynamic_file_takes_any_number_of_faces(tiny: Embedder, tmp_path: Path) -> None:
@@ -138,7 +147,9 @@ def test_weights_outside_the_file_are_refused(tiny: Embedder, tmp_path: Path) ->
     model = onnx.load(tmp_path / "tiny.onnx")
     onnx.save(model, tmp_path / "split.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
     with pytest.raises(ConversionError, match=r"split\.onnx keeps weights in other files"):
-        export(ForeignOnnx(tmp_path / "split.onnx", "split", card.contract), smooth_faces(2, 16), ExportRecipe(), tmp_path)
+        export(
+            ForeignOnnx(tmp_path / "split.onnx", "split", card.contract), smooth_faces(2, 16), ExportRecipe(), tmp_path
+        )
 
 
 def _exported(tiny: Embedder, folder: Path) -> Path:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,15 @@ def channels(*values: float) -> NDArray[np.float32]:
 
 def weights(*shape: int) -> NDArray[np.float32]:
     return RNG.normal(0, 0.5, shape).astype(np.float32)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Small networks: more threads only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 # Each case: nodes from `input` (1, 3, 8, 8) to `map`, their constants, and the TFLite operators they become.
@@ -241,6 +250,11 @@ CASES: dict[str, tuple[list[onnx.NodeProto], Constants, list[str]]] = {
         [node("AveragePool", "input", "map", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)],
         {},
         ["PAD", "AVERAGE_POOL_2D", "MUL"],
+    ),
+    "average pool, ceil, padding left out": (
+        [node("AveragePool", "input", "map", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)],
+        {},
+        ["AVERAGE_POOL_2D"],
     ),
     "mean over height and width": ([node("ReduceMean", "input a", "map")], {"a": np.array([-1, 2])}, ["MEAN"]),
     "pad with 0": ([node("Pad", "input p", "map")], {"p": np.array([0, 0, 1, 2, 0, 0, 3, 0])}, ["PAD"]),
@@ -443,6 +457,17 @@ REFUSED: dict[str, tuple[list[onnx.NodeProto], Constants, str]] = {
         [node("Conv", "input w", "c"), node("Conv", "input c", "d"), node("Flatten", "d", "embedding")],
         {"w": weights(3, 3, 1, 1)},
         "only a constant is supported there",
+    ),
+    "floor under a length": (
+        [
+            node("GlobalAveragePool", "input", "g"),
+            node("Flatten", "g", "f"),
+            node("ReduceL2", "f a", "l"),
+            node("Clip", "l one", "c"),
+            node("Div", "f c", "embedding"),
+        ],
+        {"a": np.array([1]), "one": np.float32(1)},
+        "is no part of x / |x|",
     ),
     "length that does not divide": (
         [node("ReduceL2", "input a", "l"), node("Flatten", "l", "embedding")],

@@ -57,9 +57,7 @@ def test_published_weights_fit_strictly_and_tell_people_apart(
     backbone = getattr(published, factory)()
     backbone.load_state_dict(load_file(shared / "models" / weights), strict=True)
     embedder = Embedder(factory, backbone, contract, f"{FILE}:{factory}")
-    same, ones, others = (
-        list(column) for column in zip(*some_pairs(shared / "faces" / "lfw112"), strict=True)
-    )
+    same, ones, others = (list(column) for column in zip(*some_pairs(shared / "faces" / "lfw112"), strict=True))
     cosines = (embedder.embed(read(ones)) * embedder.embed(read(others))).sum(axis=1)
     genuine, impostor = cosines[same], cosines[np.logical_not(same)]
     assert len(genuine) == len(impostor) == 30

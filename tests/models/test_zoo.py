@@ -116,9 +116,7 @@ def test_relu6_takes_the_place_of_every_prelu() -> None:
         ("vgg16", {"embedding_size": 0}, "embedding_size 0 leaves no embedding"),
     ],
 )
-def test_wrong_names_and_options_are_told_in_a_sentence(
-    name: str, options: dict[str, object], message: str
-) -> None:
+def test_wrong_names_and_options_are_told_in_a_sentence(name: str, options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError) as error:
         create(name, **options)
     assert message in str(error.value)

@@ -1,0 +1,111 @@
+"""Embeds faces by the files themselves, each in a process of its own, as many at a time as there are cores."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..faces.contract import Faces, InputContract
+from .latency import cores
+
+
+@dataclass(frozen=True)
+class Job:
+    """A file to embed with, and what decides its embeddings."""
+
+    path: Path
+    contract: InputContract
+    identity: str  # hashes and versions: embeddings of the same identity are not computed again
+    factory: str | None = None  # the code of a checkpoint that is not of the zoo
+
+    @property
+    def name(self) -> str:
+        """Of the file that keeps the embeddings."""
+        return hashlib.sha256(self.identity.encode()).hexdigest()[:32] + ".npy"
+
+
+def embed_all(
+    jobs: Sequence[Job], faces: Faces, folder: Path, progress: Callable[[str], None] = lambda line: None
+) -> list[NDArray[np.float32] | str]:
+    """Embeds `faces` with every file.
+
+    Args:
+        jobs: The files.
+        faces: (N, H, W, 3) uint8 RGB crops.
+        folder: Keeps embeddings, so that a run that was killed goes on; made if need be.
+        progress: Told one line per file.
+
+    Returns:
+        Per file (N, D) float32 of whatever length the file gives, or the reason why there are none.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [job for job in jobs if not (folder / job.name).is_file()]
+    reasons: dict[str, str] = {}
+    if missing:
+        with _on_disk(faces, folder) as crops, ThreadPoolExecutor(min(cores(), len(missing))) as pool:
+            for job, reason in zip(missing, pool.map(lambda job: _embed(job, crops, folder), missing), strict=True):
+                progress(f"embedded {len(faces):,} faces with {job.path.name}" if not reason else reason)
+                reasons |= {job.name: reason} if reason else {}
+    return [reasons.get(job.name) or np.load(folder / job.name, allow_pickle=False) for job in jobs]
+
+
+@contextmanager
+def _on_disk(faces: Faces, folder: Path) -> Iterator[Path]:
+    """Lends the crops to other processes as a file that they map into memory."""
+    path = folder / "crops.npy"
+    try:
+        np.save(path, faces)
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _embed(job: Job, crops: Path, folder: Path) -> str:
+    """Runs one process; gives its reason if it failed."""
+    request = {
+        "path": str(job.path.absolute()),
+        "contract": job.contract.to_dict(),
+        "factory": job.factory,
+        "crops": str(crops.absolute()),
+        "out": str((folder / job.name).absolute()),
+    }
+    command = [sys.executable, "-P", "-m", "pocketface.benchmark.embedding", json.dumps(request)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # the cores are busy with other files
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if process.returncode == 0 and (folder / job.name).is_file():
+        return ""
+    said = process.stdout.strip().splitlines() or process.stderr.strip().splitlines()
+    return f"{job.path.name} cannot embed: {said[-1] if said else f'its process ended with {process.returncode}'}"
+
+
+def _main(request: dict[str, Any]) -> int:
+    from ..export.session import open_session, raw_embeddings
+    from ..models.files import written_whole
+
+    contract = InputContract.from_dict(request["contract"])
+    faces = np.load(request["crops"], mmap_mode="r", allow_pickle=False)
+    try:
+        session = open_session(Path(request["path"]), 1, request["factory"])
+        embeddings = raw_embeddings(session, contract, faces)
+    except ValueError as error:
+        print(error)
+        return 1
+    with written_whole(Path(request["out"])) as beside, beside.open("wb") as stream:
+        np.save(stream, embeddings)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(json.loads(sys.argv[1])))

@@ -1,0 +1,62 @@
+"""What a channel adds on average stays when the channel goes: as a bias."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .groups import Group
+
+
+@torch.no_grad()
+def absorb_means(
+    backbone: nn.Module, groups: Sequence[Group], gone: Mapping[str, Tensor], batches: Iterable[Tensor]
+) -> None:
+    """Adds to the readers' biases what the channels that will be cut add on average, in place.
+
+    Readers without a bias are passed over: a batch norm follows them, and takes its mean anew. Networks without batch
+    norms, such as VGG, have nothing else. Where a convolution pads, its outermost pixels get a little too much.
+
+    Args:
+        backbone: Before the cut; in eval mode afterwards.
+        groups: Of the backbone.
+        gone: By group name, the channels that will be cut.
+        batches: Each (N, 3, H, W), preprocessed; not looked at where no reader has a bias.
+    """
+    lost: dict[str, list[int]] = {}
+    for group in groups:
+        for share in group.readers if group.name in gone else ():
+            if backbone.get_submodule(share.layer).bias is not None:
+                lost.setdefault(share.layer, []).extend(share.index[gone[group.name]].flatten().tolist())
+    for name, mean in _means(backbone, sorted(lost), batches).items():
+        layer = backbone.get_submodule(name)
+        assert isinstance(layer.bias, Tensor) and isinstance(layer.weight, Tensor)
+        of_inputs = layer.weight.flatten(2).sum(2) if layer.weight.ndim > 2 else layer.weight
+        layer.bias += of_inputs[:, lost[name]] @ mean[lost[name]]
+
+
+def _means(backbone: nn.Module, names: Sequence[str], batches: Iterable[Tensor]) -> dict[str, Tensor]:
+    """Gives the mean of each input of the layers `names` over faces and places."""
+    if not names:
+        return {}
+    sums: dict[str, Tensor] = {}
+    counts = dict.fromkeys(names, 0)
+
+    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def before(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            values = inputs[0].movedim(1 if isinstance(layer, nn.Conv2d) else -1, 0).flatten(1)
+            sums[name] = sums.get(name, torch.zeros((), device=values.device)) + values.sum(1)
+            counts[name] += values.shape[1]
+
+        return before
+
+    hooks = [backbone.get_submodule(name).register_forward_pre_hook(watch(name)) for name in names]
+    try:
+        for batch in batches:
+            backbone.eval()(batch.to(next(backbone.parameters()).device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: total / counts[name] for name, total in sums.items()}

@@ -1,0 +1,194 @@
+"""fp32 .tflite to fp16, w8 and w8a8: the numbers, the card, the ports, one XNNPACK piece."""
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from pocketface.export.artifact import METADATA_KEY, Artifact, Card, ConversionError
+from pocketface.export.flatbuffer import unpack
+from pocketface.export.litert import LiteRTSession, dequantised, quantised, read_card, xnnpack_partitions
+from pocketface.export.quantise_tflite import PRECISIONS, quantise_tflite
+from pocketface.export.to_tflite import to_tflite
+from pocketface.faces.contract import InputContract
+from pocketface.models.embedder import unit
+
+RNG = np.random.default_rng(0)
+SIDE, SIZE, CHANNELS = 16, 8, 32
+FACES = RNG.normal(0, 1, (12, 3, SIDE, SIDE)).astype(np.float32)
+
+
+def net(folder: Path) -> Artifact:
+    """Conv, PReLU, depthwise, PReLU, residual, global depthwise, 1x1: a MobileFaceNet in small."""
+
+    def weights(*shape: int) -> NDArray[np.float32]:
+        return (RNG.normal(0, 1, shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+
+    constants: dict[str, NDArray[np.float32]] = {
+        "w1": weights(CHANNELS, 3, 3, 3),
+        "a1": RNG.uniform(-0.5, 1, (CHANNELS, 1, 1)).astype(np.float32),
+        "w2": weights(CHANNELS, 1, 3, 3),
+        "a2": RNG.uniform(-0.5, 1, (CHANNELS, 1, 1)).astype(np.float32),
+        "w3": weights(CHANNELS, CHANNELS, 1, 1),
+        "w4": weights(CHANNELS, 1, SIDE // 2, SIDE // 2),
+        "w5": weights(SIZE, CHANNELS, 1, 1),
+    }
+
+    def node(operator: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
+        return helper.make_node(operator, inputs.split(), [output], name=output, **attributes)
+
+    nodes = [
+        node("Conv", "input w1", "c1", pads=[1] * 4, strides=[2, 2]),
+        node("PRelu", "c1 a1", "p1"),
+        node("Conv", "p1 w2", "c2", pads=[1] * 4, group=CHANNELS),
+        node("PRelu", "c2 a2", "p2"),
+        node("Conv", "p2 w3", "c3"),
+        node("Add", "c3 p1", "s"),
+        node("Conv", "s w4", "c4", group=CHANNELS),
+        node("Conv", "c4 w5", "c5"),
+        node("Flatten", "c5", "embedding"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("input", onnx.TensorProto.FLOAT, [1, 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("embedding", onnx.TensorProto.FLOAT, [1, SIZE])],
+        [numpy_helper.from_array(values, name) for name, values in constants.items()],
+    )
+    path = folder / "net.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    return to_tflite(path, Card("net", InputContract(SIDE, SIDE), SIZE), folder / "net.tflite")
+
+
+@pytest.fixture(scope="module")
+def fp32(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    return net(tmp_path_factory.mktemp("fp32"))
+
+
+@pytest.fixture(scope="module")
+def made(fp32: Artifact) -> dict[str, Artifact]:
+    return {name: quantise_tflite(fp32, name, fp32.path.with_name(f"net.{name}.tflite"), FACES) for name in PRECISIONS}
+
+
+def operators(path: Path) -> Counter[str]:
+    from ai_edge_litert import schema_py_generated as schema
+
+    names = {number: name for name, number in vars(schema.BuiltinOperator).items()}
+    model = unpack(path.read_bytes())
+    return Counter(names[model.operatorCodes[row.opcodeIndex].builtinCode] for row in model.subgraphs[0].operators)
+
+
+@pytest.mark.parametrize(("precision", "least"), [("fp16", 0.99999), ("w8", 0.999), ("w8a8", 0.97)])
+def test_embeddings_stay_near_the_float_ones(
+    fp32: Artifact, made: dict[str, Artifact], precision: str, least: float
+) -> None:
+    exact = unit(LiteRTSession(fp32.path).run(FACES))
+    ours = unit(LiteRTSession(made[precision].path).run(FACES))
+    assert (exact * ours).sum(axis=1).mean() >= least
+    assert not np.array_equal(exact, ours)
+
+
+@pytest.mark.parametrize(("precision", "share"), [("fp16", 0.55), ("w8", 0.4), ("w8a8", 0.4)])
+def test_weights_shrink(made: dict[str, Artifact], fp32: Artifact, precision: str, share: float) -> None:
+    def weights(path: Path) -> int:
+        model = unpack(path.read_bytes())
+        card = {entry.buffer for entry in model.metadata}
+        return sum(
+            len(buffer.data)
+            for number, buffer in enumerate(model.buffers)
+            if buffer.data is not None and number not in card
+        )
+
+    assert weights(made[precision].path) <= share * weights(fp32.path)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_xnnpack_runs_it_in_one_piece(made: dict[str, Artifact], precision: str) -> None:
+    assert xnnpack_partitions(made[precision].path) == 1
+
+
+def test_w8a8_keeps_prelu_whole_between_two_conversions(made: dict[str, Artifact]) -> None:
+    counts = operators(made["w8a8"].path)
+    assert (counts["PRELU"], counts["DEQUANTIZE"], counts["QUANTIZE"]) == (2, 2, 2)
+
+
+def test_w8_weights_are_multiples_of_their_channels_step(fp32: Artifact, made: dict[str, Artifact]) -> None:
+    original, changed = unpack(fp32.path.read_bytes()), unpack(made["w8"].path.read_bytes())
+
+    def tensor(model: Any, name: bytes) -> Any:
+        return next(row for row in model.subgraphs[0].tensors if row.name == name)
+
+    exact = original.buffers[tensor(original, b"c1/weights").buffer].data.view(np.float32)
+    exact = exact.reshape(CHANNELS, -1)  # (O, kh, kw, I)
+    row = tensor(changed, b"c1/weights")
+    steps = changed.buffers[row.buffer].data.view(np.int8).reshape(CHANNELS, -1)
+    scale = np.abs(exact).max(axis=1) / 127
+    np.testing.assert_allclose(row.quantization.scale, scale, rtol=1e-5)
+    np.testing.assert_array_equal(steps, np.round(exact / scale[:, None]))
+
+
+def test_only_w8a8_has_int8_ports(made: dict[str, Artifact]) -> None:
+    ports = {name: LiteRTSession(artifact.path)._input["dtype"] for name, artifact in made.items()}
+    assert ports == {"fp16": np.float32, "w8": np.float32, "w8a8": np.int8}
+
+
+def test_a_port_quantises_by_hand() -> None:
+    port = {"dtype": np.int8, "quantization": (0.5, -10)}
+    assert quantised(np.float32([0, 1, 1.3, 100, -100]), port).tolist() == [-10, -8, -7, 127, -128]
+    assert dequantised(np.int8([-10, -8, 127]), port).tolist() == [0, 1, 68.5]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_card_says_what_was_done(fp32: Artifact, made: dict[str, Artifact], precision: str) -> None:
+    card = read_card(made[precision].path)
+    assert card == made[precision].card
+    assert card is not None and card.precision == precision
+    assert card.source_sha256 == fp32.card.source_sha256 != ""
+    packages = [tool.split()[0] for tool in card.tools]
+    assert packages == ["onnx", "ai-edge-litert", "ai-edge-quantizer"]
+    nhwc = np.ascontiguousarray(FACES.transpose(0, 2, 3, 1))
+    expected = hashlib.sha256(nhwc.tobytes()).hexdigest() if precision == "w8a8" else ""
+    assert card.calibration_sha256 == expected
+    model = unpack(made[precision].path.read_bytes())
+    assert [entry.name for entry in model.metadata] == [METADATA_KEY.encode()]
+    assert model.description == f"net {precision}, by pocketface".encode()
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_same_input_gives_the_same_bytes(fp32: Artifact, made: dict[str, Artifact], precision: str) -> None:
+    again = quantise_tflite(fp32, precision, fp32.path.with_name("again.tflite"), FACES)
+    assert again.path.read_bytes() == made[precision].path.read_bytes()
+
+
+def test_all_weights_lie_inside_the_flatbuffer(made: dict[str, Artifact]) -> None:
+    from ai_edge_litert import schema_py_generated as schema
+
+    root = schema.Model.GetRootAs(made["w8a8"].path.read_bytes())
+    assert {root.Buffers(index).Offset() for index in range(root.BuffersLength())} == {0}
+
+
+def test_w8a8_without_faces_is_refused(fp32: Artifact, tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match=r"w8a8 of net\.tflite wants faces to set its ranges"):
+        quantise_tflite(fp32, "w8a8", tmp_path / "x.tflite")
+    assert not list(tmp_path.iterdir())
+
+
+def test_faces_of_another_size_are_refused(fp32: Artifact, tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match=r"want \(N, 3, 16, 16\), not \(1, 3, 8, 8\)"):
+        quantise_tflite(fp32, "w8a8", tmp_path / "x.tflite", np.zeros((1, 3, 8, 8), np.float32))
+
+
+def test_faces_that_are_not_finite_are_refused(fp32: Artifact, tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match="not finite"):
+        quantise_tflite(fp32, "w8a8", tmp_path / "x.tflite", np.full((1, 3, SIDE, SIDE), np.nan, np.float32))
+
+
+def test_unknown_precision_names_the_known(fp32: Artifact, tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match="no TFLite precision 'w4'; known: fp16, w8, w8a8"):
+        quantise_tflite(fp32, "w4", tmp_path / "x.tflite")

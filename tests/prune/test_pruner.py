@@ -1,0 +1,162 @@
+"""The stage as a whole, on networks of 16 channels and faces of 16x16."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pocketface.faces.contract import InputContract
+from pocketface.models.complexity import macs, parameters
+from pocketface.models.embedder import Embedder
+from pocketface.models.widths import widths_of
+from pocketface.prune import pruner
+from pocketface.prune.pruner import prune
+from pocketface.prune.recipe import PruneRecipe
+
+
+@dataclass(frozen=True)
+class Faces:
+    faces: np.ndarray
+    labels: np.ndarray
+
+
+class Tiny(nn.Module):
+    """A stem, a residual block with a depthwise convolution, and an embedding of 8."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.PReLU(16))
+        self.block = nn.Sequential(
+            nn.Conv2d(16, 32, 1, bias=False),
+            nn.BatchNorm2d(32),
+            nn.ReLU6(),
+            nn.Conv2d(32, 32, 3, 1, 1, groups=32, bias=False),
+            nn.BatchNorm2d(32),
+            nn.ReLU6(),
+            nn.Conv2d(32, 16, 1, bias=False),
+            nn.BatchNorm2d(16),
+        )
+        self.dropout = nn.Dropout(0.1)
+        self.embedding = nn.Linear(16 * 64, 8)
+
+    def forward(self, x):
+        x = self.stem(x)
+        x = x + self.block(x)
+        return self.embedding(self.dropout(x).flatten(1))
+
+
+@pytest.fixture
+def tiny():
+    torch.manual_seed(0)
+    return Embedder("tiny", Tiny().eval(), InputContract(16, 16), architecture="tests:tiny")
+
+
+@pytest.fixture(scope="module")
+def faces():
+    random = np.random.default_rng(0)
+    persons = random.integers(0, 256, (12, 4, 4, 3)).repeat(4, 1).repeat(4, 2)
+    noisy = persons[np.arange(48) % 12] + random.normal(0, 20, (48, 16, 16, 3))
+    return Faces(noisy.clip(0, 255).astype(np.uint8), np.arange(48) % 12)
+
+
+QUICK = PruneRecipe(steps=2, epochs=4, epochs_between=2, batch_size=16, variants=2, images=48)
+
+
+def silent(line):
+    pass
+
+
+def same_bits(left, right):
+    mine, other = left.backbone.state_dict(), right.backbone.state_dict()
+    return mine.keys() == other.keys() and all(torch.equal(mine[key], other[key]) for key in mine)
+
+
+def test_removing_nothing_gives_the_same_embedder(tiny, faces):
+    untouched = prune(tiny, faces, PruneRecipe(remove=0.0), silent)
+    assert same_bits(untouched, tiny) and untouched.name == "tiny"
+
+
+def test_the_target_is_met_and_the_given_embedder_stays_as_it_is(tiny, faces):
+    before = {key: tensor.clone() for key, tensor in tiny.backbone.state_dict().items()}
+    pruned = prune(tiny, faces, QUICK, silent)
+    assert parameters(pruned.backbone) <= 0.7 * parameters(tiny.backbone)
+    assert all(torch.equal(before[key], tensor) for key, tensor in tiny.backbone.state_dict().items())
+    assert pruned.embed(faces.faces).shape == (48, 8)
+
+
+def test_the_ancestry_says_what_was_done(tiny, faces):
+    pruned = prune(tiny, faces, QUICK, silent)
+    (entry,) = pruned.ancestry
+    assert entry["stage"] == "prune" and entry["recipe"]["remove"] == 0.3
+    assert entry["parameters"] == [parameters(tiny.backbone), parameters(pruned.backbone)]
+    assert entry["macs"] == [macs(tiny), macs(pruned)]
+    assert entry["widths"]["stem.0"] == [[3, 16, 1], widths_of(pruned.backbone)["stem.0"]]
+    assert pruned.name == f"tiny-pruned-{parameters(pruned.backbone) / 1e6:.2f}M"
+
+
+@pytest.mark.parametrize("by", ["parameters", "macs", "filters"])
+def test_each_measure_can_be_the_target(tiny, faces, by):
+    recipe = QUICK.model_copy(update={"by": by, "remove": 0.2, "epochs": 0.0, "epochs_between": 0.0})
+    before, after = prune(tiny, faces, recipe, silent).ancestry[-1][by]
+    assert after <= 0.8 * before
+
+
+def test_recovery_lowers_the_loss(tiny, faces):
+    recipe = QUICK.model_copy(update={"steps": 1, "epochs": 20.0})
+    (last,) = prune(tiny, faces, recipe, silent).ancestry[-1]["cuts"]
+    assert last["loss_last"] < 0.5 * last["loss_first"]
+
+
+def test_taylor_prunes_the_stage_through(tiny, faces):
+    pruned = prune(tiny, faces, QUICK.model_copy(update={"criterion": "taylor", "cost": "filters"}), silent)
+    assert parameters(pruned.backbone) <= 0.7 * parameters(tiny.backbone)
+
+
+@pytest.mark.parametrize("lines_heard", [1, 2, 4, 6, 9])
+def test_a_killed_prune_that_is_resumed_ends_with_the_same_bits(tiny, faces, tmp_path, monkeypatch, lines_heard):
+    monkeypatch.setattr(pruner, "SECONDS_BETWEEN_SAVES", 0.0)  # after every batch, not only every half minute
+    heard = []
+
+    def killer(line):
+        heard.append(line)
+        if len(heard) == lines_heard:
+            raise KeyboardInterrupt
+
+    expected = prune(tiny, faces, QUICK, silent)
+    with pytest.raises(KeyboardInterrupt):
+        prune(tiny, faces, QUICK, killer, resume=tmp_path)
+    resumed = prune(tiny, faces, QUICK, silent, resume=tmp_path)
+    assert same_bits(resumed, expected)
+    assert resumed.ancestry == expected.ancestry
+
+
+def test_a_finished_prune_is_not_done_again(tiny, faces, tmp_path):
+    first = prune(tiny, faces, QUICK, silent, resume=tmp_path)
+    heard = []
+    assert same_bits(prune(tiny, faces, QUICK, heard.append, resume=tmp_path), first)
+    assert heard == []
+
+
+def test_a_folder_of_another_prune_is_refused(tiny, faces, tmp_path):
+    prune(tiny, faces, QUICK, silent, resume=tmp_path)
+    with pytest.raises(ValueError, match="another recipe"):
+        prune(tiny, faces, QUICK.model_copy(update={"seed": 1}), silent, resume=tmp_path)
+
+
+def test_a_damaged_state_is_refused(tiny, faces, tmp_path):
+    prune(tiny, faces, QUICK, silent, resume=tmp_path)
+    (tmp_path / "state.safetensors").write_bytes(b"not tensors")
+    with pytest.raises(ValueError, match="no state of a prune"):
+        prune(tiny, faces, QUICK, silent, resume=tmp_path)
+
+
+def test_an_impossible_target_names_the_most_that_fits(tiny, faces):
+    with pytest.raises(ValueError, match=r"the most that can be removed is 0\.\d\d\d"):
+        prune(tiny, faces, QUICK.model_copy(update={"remove": 0.99}), silent)
+
+
+def test_faces_of_another_size_are_refused(tiny):
+    with pytest.raises(ValueError, match="the embedder wants 16x16"):
+        prune(tiny, Faces(np.zeros((4, 8, 8, 3), np.uint8), np.zeros(4, int)), QUICK, silent)

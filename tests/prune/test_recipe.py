@@ -1,0 +1,40 @@
+"""Recipes that mean something, and those that do not."""
+
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from pocketface.prune.recipe import PruneRecipe
+
+
+def test_the_default_removes_three_tenths_of_the_parameters():
+    assert PruneRecipe().remaining(1000) == pytest.approx(700)
+
+
+def test_target_parameters_count_instead_of_a_share():
+    assert PruneRecipe(target_parameters=640).remaining(1000) == 640
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"remove": 1.0},
+        {"remove": -0.1},
+        {"remove": float("nan")},
+        {"learning_rate": float("inf")},
+        {"steps": 0},
+        {"criterion": "magic"},
+        {"removal": 0.3},
+        {"by": "macs", "target_parameters": 5},
+    ],
+)
+def test_a_recipe_that_means_nothing_is_refused(wrong):
+    with pytest.raises(ValidationError):
+        PruneRecipe(**wrong)
+
+
+def test_reading_a_recipe_does_not_load_torch():
+    code = "import sys, pocketface.prune.recipe; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
