@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,9 +21,7 @@ Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
 Weights = Annotated[Path | None, typer.Option(help="safetensors, or a torch file of tensors.")]
 Faces = Annotated[str, typer.Option(help="Folder of aligned faces, one folder per identity; or 'synthetic'.")]
 Mean = Annotated[str | None, typer.Option(help="Pixel mean, one number or three (R,G,B), in 0..255.")]
-Scale = Annotated[
-    str | None, typer.Option(help="Factor after the mean, one number or three, e.g. 0.0078125.")
-]
+Scale = Annotated[str | None, typer.Option(help="Factor after the mean, one number or three, e.g. 0.0078125.")]
 Size = Annotated[int | None, typer.Option(help="Height and width of a crop in pixels.")]
 Order = Annotated[str | None, typer.Option("--channel-order", help="rgb or bgr.")]
 Name = Annotated[str | None, typer.Option(help="What to call it.")]
@@ -50,9 +49,7 @@ def prune(
     weights: Weights = None,
     faces: Faces = "synthetic",
     criterion: Annotated[str, typer.Option(help="gauss-newton (no labels) or taylor.")] = "gauss-newton",
-    by: Annotated[
-        str, typer.Option(help="What to remove a share of: filters, parameters or macs.")
-    ] = "parameters",
+    by: Annotated[str, typer.Option(help="What to remove a share of: filters, parameters or macs.")] = "parameters",
     remove: Annotated[float, typer.Option(help="The share to remove, 0 to 1.")] = 0.3,
     steps: Annotated[int, typer.Option(help="Cuts, with recovery between them.")] = 6,
     epochs: Annotated[float, typer.Option(help="Of the last recovery.")] = 10,
@@ -73,15 +70,14 @@ def prune(
     from .prune.pruner import prune as prune_stage
     from .prune.recipe import PruneRecipe
 
-    settings = dict(
-        criterion=criterion, by=by, remove=remove, steps=steps, epochs=epochs, round_to=round_to, seed=seed
-    )
+    settings = dict(criterion=criterion, by=by, remove=remove, steps=steps, epochs=epochs, round_to=round_to, seed=seed)
     recipe = PruneRecipe.model_validate(settings)
     contract = contract_of(mean, scale, size, channel_order)
     source = open_embedder(embedder, weights, contract=contract, name=name, licence=licence)
     train = chain.read_train(faces, source.contract)
     smaller = prune_stage(source, train, recipe, say, out / "unfinished")
     folder = save_checkpoint(smaller, out / "checkpoint")
+    shutil.rmtree(out / "unfinished", ignore_errors=True)
     say(
         f"{folder}: {parameters(source.backbone):,} -> {parameters(smaller.backbone):,} parameters, "
         f"{macs(source) / 1e6:.0f} -> {macs(smaller) / 1e6:.0f} M MACs"
@@ -90,14 +86,10 @@ def prune(
 
 @app.command()
 def export(
-    embedder: Annotated[
-        str, typer.Argument(help="Checkpoint folder, .onnx file, zoo name, or file.py:factory.")
-    ],
+    embedder: Annotated[str, typer.Argument(help="Checkpoint folder, .onnx file, zoo name, or file.py:factory.")],
     weights: Weights = None,
     faces: Faces = "synthetic",
-    target: Annotated[
-        list[str] | None, typer.Option(help="One of the targets; may be repeated [all].")
-    ] = None,
+    target: Annotated[list[str] | None, typer.Option(help="One of the targets; may be repeated [all].")] = None,
     mean: Mean = None,
     scale: Scale = None,
     size: Size = None,
@@ -135,9 +127,7 @@ def benchmark(
     pairs: Annotated[str, typer.Option(help="pairs.txt, .csv, .bin; or 'synthetic'.")] = "synthetic",
     images: Annotated[Path | None, typer.Option(help="Folder that the pairs name images of.")] = None,
     threads: Annotated[list[int] | None, typer.Option(help="Thread counts; may be repeated [1 2].")] = None,
-    embedder: Annotated[
-        str | None, typer.Option(help="file.py:factory that built a foreign checkpoint.")
-    ] = None,
+    embedder: Annotated[str | None, typer.Option(help="file.py:factory that built a foreign checkpoint.")] = None,
     mean: Mean = None,
     scale: Scale = None,
     size: Size = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.metadata
 import json
+import shutil
 import sys
 import time
 import tomllib
@@ -230,13 +231,18 @@ def pruned(
     progress: Callable[[str], None],
 ) -> Embedder:
     """Gives the pruned embedder: the finished one of an earlier try, or prunes, going on where that was killed."""
-    finished = out / "checkpoints" / "pruned.json"
+    finished, unfinished = out / "checkpoints" / "pruned.json", out / "checkpoints" / "unfinished"
+    inputs = {"source": source.sha256, "train": train.sha256}
     if finished.is_file():
-        return load_checkpoint(out / "checkpoints" / json.loads(finished.read_text())["folder"], factory)
-    smaller = prune(source, train, recipe, progress, out / "checkpoints" / "unfinished")
+        note = json.loads(finished.read_text(encoding="utf-8"))
+        if note["inputs"] != inputs:
+            raise ValueError(f"{out} holds a run of other weights or faces; name another folder with --out")
+        return load_checkpoint(out / "checkpoints" / note["folder"], factory)
+    smaller = prune(source, train, recipe, progress, unfinished)
     save_checkpoint(smaller, out / "checkpoints" / smaller.name)
     with written_whole(finished) as beside:
-        beside.write_text(json.dumps({"folder": smaller.name}))
+        beside.write_text(json.dumps({"folder": smaller.name, "inputs": inputs}), encoding="utf-8")
+    shutil.rmtree(unfinished, ignore_errors=True)
     return smaller
 
 

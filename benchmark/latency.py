@@ -168,9 +168,7 @@ def measurements(latency: Latency, row: Callable[..., Measurement]) -> list[Meas
         )
 
     def of_rounds(value: float | None) -> Estimate:
-        return Estimate(
-            value, reason=latency.reason or ("this system does not tell" if value is None else "")
-        )
+        return Estimate(value, reason=latency.reason or ("this system does not tell" if value is None else ""))
 
     runs, rounds = len(latency.samples_ms), len(latency.rounds_ms)
     return [

@@ -87,9 +87,7 @@ def measure_latency(
         if collecting:
             gc.enable()
     disturbed = _involuntary_switches() - switches
-    return Latency(
-        (tuple(samples),), first, conditions={"load_average": load, "involuntary_switches": disturbed}
-    )
+    return Latency((tuple(samples),), first, conditions={"load_average": load, "involuntary_switches": disturbed})
 
 
 def _timed_ms(run: Callable[[], object]) -> float:

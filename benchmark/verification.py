@@ -118,9 +118,7 @@ def verify(
     correct = (similarity >= thresholds[np.unique(pairs.fold, return_inverse=True)[1]]) == same
 
     known = identities is not None and bool((identities >= 0).all())
-    units = resampling_units(
-        len(same), _people(identities, pairs) if known and identities is not None else None
-    )
+    units = resampling_units(len(same), _people(identities, pairs) if known and identities is not None else None)
     again = _resampled(similarity, same, correct, fars, units.weights(seed))
     genuine = units.among(same)
     fewer = min(genuine, units.among(~same))

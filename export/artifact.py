@@ -50,9 +50,7 @@ class Card:
             ValueError: Too long, not JSON, or with keys or values that no card has.
         """
         if len(text) > LARGEST_CARD:
-            raise ValueError(
-                f"the file's pocketface metadata has {len(text)} bytes; a card has at most {LARGEST_CARD}"
-            )
+            raise ValueError(f"the file's pocketface metadata has {len(text)} bytes; a card has at most {LARGEST_CARD}")
         try:
             values: dict[str, Any] = json.loads(text)
             values["contract"] = InputContract.from_dict(values["contract"])

@@ -28,9 +28,7 @@ def compare(embeddings: Embeddings, source: Embeddings) -> Parity:
     Parity(largest_difference=1.0, cosine_min=0.0, cosine_mean=0.0, faces=1)
     """
     if embeddings.shape != source.shape:
-        raise ConversionError(
-            f"the file gives embeddings of {embeddings.shape[1]} numbers, not {source.shape[1]}"
-        )
+        raise ConversionError(f"the file gives embeddings of {embeddings.shape[1]} numbers, not {source.shape[1]}")
     difference = np.abs(embeddings.astype(np.float64) - source)
     cosine = (embeddings.astype(np.float64) * source).sum(1)
     return Parity(float(difference.max()), float(cosine.min()), float(cosine.mean()), len(source))

@@ -97,9 +97,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     if not path.is_file():
         raise ConversionError(f"no ONNX file at {path}")
     if path.stat().st_size > LARGEST_GRAPH:
-        raise ConversionError(
-            f"{path.name} has {path.stat().st_size} bytes; at most {LARGEST_GRAPH} are read"
-        )
+        raise ConversionError(f"{path.name} has {path.stat().st_size} bytes; at most {LARGEST_GRAPH} are read")
     try:
         model = onnx.load(str(path), load_external_data=False)
         if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
@@ -117,9 +115,7 @@ def simplified(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     import onnx
     import onnxsim
 
-    before = ", ".join(
-        sorted({node.op_type for node in model.graph.node if node.domain not in ("", "ai.onnx")})
-    )
+    before = ", ".join(sorted({node.op_type for node in model.graph.node if node.domain not in ("", "ai.onnx")}))
     if before:
         raise ConversionError(f"{name} uses operators that are not ONNX's own: {before}")
     try:

@@ -31,11 +31,9 @@ def save_checkpoint(embedder: Embedder, folder: Path) -> Path:
     """Writes `embedder` into `folder`, whole or not at all, and gives `folder`."""
     with written_whole(folder) as beside:
         beside.mkdir(parents=True)
-        state = {
-            name: tensor.detach().cpu().contiguous()
-            for name, tensor in embedder.backbone.state_dict().items()
-        }
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in embedder.backbone.state_dict().items()}
         save_file(state, beside / WEIGHTS)
+        (beside / WEIGHTS).chmod(0o644)  # safetensors keeps it to its owner, who may not be who installs it
         description = {
             "pocketface": 1,
             "name": embedder.name,

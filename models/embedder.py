@@ -81,9 +81,7 @@ class Embedder:
         self.backbone.eval()
         device = next(self.backbone.parameters()).device
         rows = [
-            self.backbone(torch.from_numpy(self.contract.preprocess(faces[i : i + batch])).to(device))
-            .cpu()
-            .numpy()
+            self.backbone(torch.from_numpy(self.contract.preprocess(faces[i : i + batch])).to(device)).cpu().numpy()
             for i in range(0, len(faces), batch)
         ]
         return unit(np.concatenate(rows)) if rows else np.zeros((0, self.embedding_size), np.float32)

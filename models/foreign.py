@@ -79,9 +79,7 @@ def build_foreign(architecture: str, options: Mapping[str, Any]) -> nn.Module:
     except TypeError as error:
         raise ValueError(f"{architecture} does not take {dict(options)}: {error}") from error
     if not isinstance(backbone, nn.Module):
-        raise ValueError(
-            f"{architecture} gave a {type(backbone).__name__}; a factory gives a torch.nn.Module"
-        )
+        raise ValueError(f"{architecture} gave a {type(backbone).__name__}; a factory gives a torch.nn.Module")
     return backbone
 
 
@@ -90,9 +88,7 @@ def _module(place: str) -> Any:
         try:
             return importlib.import_module(place)
         except ImportError as error:
-            raise ValueError(
-                f"no embedder in {place!r}: {error}; zoo names: {', '.join(sorted(ZOO))}"
-            ) from error
+            raise ValueError(f"no embedder in {place!r}: {error}; zoo names: {', '.join(sorted(ZOO))}") from error
     path = Path(place)
     if not path.is_file():
         raise ValueError(f"{place} is not there; an embedder is a zoo name or path/to/file.py:factory")
@@ -122,9 +118,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error
     except Exception as error:  # torch reports a damaged or forbidden pickle in many ways
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
-            f"{path} is damaged or holds more than tensors ({first}); save it as safetensors"
-        ) from error
+        raise ValueError(f"{path} is damaged or holds more than tensors ({first}); save it as safetensors") from error
     state = state.get("state_dict", state) if isinstance(state, Mapping) else state
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path} holds no state dict of tensors; save `model.state_dict()` as safetensors")
@@ -143,11 +137,7 @@ def fill(backbone: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
         ValueError: A tensor is missing, left over, of another shape, or not finite.
     """
     # torch counts batches for a momentum that nobody uses here; older checkpoints lack the counter
-    own = {
-        name: tensor
-        for name, tensor in backbone.state_dict().items()
-        if not name.endswith("num_batches_tracked")
-    }
+    own = {name: tensor for name, tensor in backbone.state_dict().items() if not name.endswith("num_batches_tracked")}
     given = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
     for name in sorted(set(own) ^ set(given)):
         side = "is missing" if name in own else "is not in the network"

@@ -96,6 +96,4 @@ class Fire(nn.Module):
 
 def convolution(entering: int, leaving: int, kernel: int) -> nn.Sequential:
     """Gives a convolution with bias, as SqueezeNet has always had it, its batch norm and its ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(entering, leaving, kernel, padding=kernel // 2), nn.BatchNorm2d(leaving), nn.ReLU()
-    )
+    return nn.Sequential(nn.Conv2d(entering, leaving, kernel, padding=kernel // 2), nn.BatchNorm2d(leaving), nn.ReLU())

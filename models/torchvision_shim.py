@@ -38,6 +38,4 @@ def _declare_described_operators() -> None:
     assert package is not None and package.origin is not None
     descriptions = Path(package.origin).with_name("_meta_registrations.py").read_text(encoding="utf-8")
     for operator in re.findall(r'register_fake\("torchvision::(\w+)"', descriptions):
-        torch.library.define(
-            f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        )
+        torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

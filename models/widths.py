@@ -56,9 +56,7 @@ def _check(name: str, width: list[int], before: list[int]) -> None:
     if len(width) != len(before) or not all(1 <= number <= LARGEST_WIDTH for number in width):
         raise ValueError(f"layer {name!r} cannot be {width} wide; it was {before}")
     if len(width) == 3 and (width[0] % width[2] or width[1] % width[2]):
-        raise ValueError(
-            f"layer {name!r} cannot split {width[0]} -> {width[1]} channels into {width[2]} groups"
-        )
+        raise ValueError(f"layer {name!r} cannot split {width[0]} -> {width[1]} channels into {width[2]} groups")
 
 
 def _set(layer: nn.Module, width: list[int]) -> None:

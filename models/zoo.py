@@ -40,9 +40,7 @@ ZOO: dict[str, Architecture] = {
     "squeezefacenet": Architecture("squeezefacenet", squeezefacenet, VGGFACE2_113, "arXiv 2307.10697"),
     "mobilenetv2": Architecture("mobilenetv2", mobilenetv2, IMAGENET_113, "arXiv 1801.04381, 2405.18302"),
     "resnet50": Architecture("resnet50", resnet50, IMAGENET_113, "arXiv 1512.03385, 2405.18302"),
-    "resnet50v2": Architecture(
-        "resnet50v2", resnet50v2, ARCFACE, "arXiv 1603.05027, IASC 2023 38(3) 315-332"
-    ),
+    "resnet50v2": Architecture("resnet50v2", resnet50v2, ARCFACE, "arXiv 1603.05027, IASC 2023 38(3) 315-332"),
     "vgg16": Architecture("vgg16", vgg16, IMAGENET, "arXiv 1409.1556, IASC 2023 38(3) 315-332"),
 }
 
