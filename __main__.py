@@ -103,6 +103,7 @@ def export(
     from .export.exporter import ForeignOnnx
     from .export.exporter import export as export_stage
     from .export.recipe import ExportRecipe
+    from .export.to_onnx import read_onnx
     from .models.checkpoint import open_embedder
 
     recipe = ExportRecipe.model_validate({"targets": target} if target else {})
@@ -111,10 +112,11 @@ def export(
         if contract is None:
             raise ValueError(f"{embedder} does not say what it must be fed; give --mean and --scale")
         path = Path(embedder)
+        read_onnx(path)  # before any face is rendered
         source: Any = ForeignOnnx(path, name or path.stem, contract, licence)
     else:
         source = open_embedder(embedder, weights, contract=contract, name=name, licence=licence)
-    train = chain.read_train(faces, source.contract)
+    train = chain.read_train(faces, source.contract, chain.CALIBRATION_IDENTITIES)
     made = export_stage(source, train.faces, recipe, out / "artifacts", say)
     failed = [result for result in made if result.artifact is None]
     if failed:

@@ -35,6 +35,7 @@ from .prune.recipe import PruneRecipe
 
 SYNTHETIC = "synthetic"
 TRAIN_IDENTITIES, TRAIN_SHOTS = 400, 4
+CALIBRATION_IDENTITIES = 50
 TEST_IDENTITIES, TEST_SHOTS = 200, 4
 FIRST_TEST_IDENTITY = 1_000_000  # no identity of training is ever tested
 
@@ -194,11 +195,11 @@ def open_source(recipe: RunRecipe) -> Embedder:
     )
 
 
-def read_train(train: str, contract: InputContract) -> LabelledFaces:
-    """Reads the faces to recover and calibrate on, or renders them."""
+def read_train(train: str, contract: InputContract, identities: int = TRAIN_IDENTITIES) -> LabelledFaces:
+    """Reads the faces to recover and calibrate on, or renders some of `identities` people."""
     if train != SYNTHETIC:
         return read_folder(Path(train), contract.height, contract.width)
-    return rendered(TRAIN_IDENTITIES, TRAIN_SHOTS, contract)
+    return rendered(identities, TRAIN_SHOTS, contract)
 
 
 def rendered(identities: int, shots: int, contract: InputContract) -> LabelledFaces:
@@ -247,8 +248,10 @@ def pruned(
 
 
 def save_once(embedder: Embedder, folder: Path, factory: str | None) -> Path:
-    """Writes the checkpoint unless it is there."""
-    return folder if (folder / "embedder.json").is_file() else save_checkpoint(embedder, folder)
+    """Writes the checkpoint unless this very one is there."""
+    if (folder / "embedder.json").is_file() and load_checkpoint(folder, factory).sha256 == embedder.sha256:
+        return folder
+    return save_checkpoint(embedder, folder)
 
 
 def export_targets(

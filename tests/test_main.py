@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 from pocketface.__main__ import main
+from pocketface.benchmark.measurement import read_measurements
+from pocketface.faces.synthetic import render_face
 from pocketface.models.checkpoint import save_checkpoint
 from pocketface.models.zoo import create
 
@@ -42,12 +44,10 @@ def files_below(folder: Path) -> list[str]:
 @pytest.fixture
 def faces(tmp_path: Path) -> Path:
     folder = tmp_path / "faces"
-    for person in ("Ann", "Bob"):
+    for number, person in enumerate(("Ann", "Bob", "Dan", "Eve")):
         (folder / person).mkdir(parents=True)
         for shot in (1, 2):
-            Image.fromarray(np.full((112, 112, 3), 40 * shot, np.uint8)).save(
-                folder / person / f"{person}_000{shot}.jpg"
-            )
+            Image.fromarray(render_face(number, shot)).save(folder / person / f"{person}_000{shot}.jpg")
     (folder / "pairs.txt").write_text("1 1\nAnn 1 2\nAnn 1 Bob 1\n")
     return folder
 
@@ -63,6 +63,32 @@ def test_help_imports_nothing_heavy() -> None:
     heavy = "import sys, pocketface.__main__; print({'torch', 'numpy', 'onnx', 'pydantic'} & set(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
     assert loaded.stdout == "set()\n"
+
+
+def test_the_stages_one_by_one(
+    checkpoint: Path, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def done(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["pocketface", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        printed = capsys.readouterr()
+        assert exit_.value.code == 0, printed.err
+        return printed.out.splitlines()[-1]
+
+    pairs, out = faces / "pairs.txt", tmp_path / "out"
+    (faces / "pairs.txt").write_text("2\t1\nAnn\t1\t2\nAnn\t1\tBob\t1\nBob\t1\t2\nAnn\t2\tBob\t2\n")
+    said = done("prune", checkpoint, "--faces", faces, "--remove", 0.3, "--steps", 1, "--epochs", 0, "--out", out)
+    before, after = (
+        int(number.replace(",", "")) for number in said.split(": ")[1].split(" parameters")[0].split(" -> ")
+    )
+    assert 0.6 < after / before <= 0.7
+    done("export", out / "checkpoint", "--faces", faces, "--target", "tflite-fp32", "--out", out)
+    said = done("benchmark", out / "checkpoint", out / "artifacts", "--pairs", pairs, "--threads", 1, "--out", out)
+    rows = [row for row in read_measurements(out / "measurements.json") if row.metric == "embedding_cosine_min"]
+    assert [row.format for row in rows] == ["pytorch", "onnx", "tflite"]
+    assert all(row.value is not None and row.value > 0.99999 for row in rows)
+    assert done("report", out) == str(out / "report.md")
 
 
 def test_a_misspelt_key_names_the_nearest_one(said: Said, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def main() -> None:
         resumed, started = out.exists(), time.time()
         roots = chain.Roots(EXAMPLES, options.faces, options.weights)
         resolved = roots.resolve(chain.read_recipe(EXAMPLES / f"{recipe}.toml"))
-        report = chain.run(resolved, out)
+        report = chain.run(resolved, out, lambda line: print(line, flush=True))
         seconds = time.time() - started
         print(f"{recipe}: {seconds:.0f} s, {report}", flush=True)
         measured = read_measurements(out / "measurements.json")
