@@ -14,7 +14,7 @@ def _figures(value: float) -> str:
 
 def _count(value: float) -> str:
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if abs(value) >= size:
+        if abs(value) >= 0.9995 * size:  # 999,936 is 1.00 M, not 1000 k
             return f"{_figures(value / (1e3 if letter == 'k' else size))} {letter}"
     return f"{value:g}"
 
