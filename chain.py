@@ -34,7 +34,7 @@ from .prune.pruner import prune
 from .prune.recipe import PruneRecipe
 
 SYNTHETIC = "synthetic"
-TRAIN_IDENTITIES, TRAIN_SHOTS = 400, 4
+TRAIN_IDENTITIES, TRAIN_SHOTS = 250, 4
 CALIBRATION_IDENTITIES = 50
 TEST_IDENTITIES, TEST_SHOTS = 200, 4
 FIRST_TEST_IDENTITY = 1_000_000  # no identity of training is ever tested
@@ -72,7 +72,10 @@ class RunRecipe(BaseModel):
 
 def default_recipe() -> RunRecipe:
     """Gives the recipe of a run without one: the embedded default, 30 % of its parameters removed."""
-    return RunRecipe(prune=PruneRecipe(remove=0.3, steps=2, epochs=3, epochs_between=0.25, variants=2, images=128))
+    return RunRecipe(
+        prune=PruneRecipe(remove=0.3, steps=2, epochs=4, epochs_between=0.5, variants=2, images=128),
+        benchmark=BenchmarkRecipe(rounds=1, minimum_runs=100, minimum_seconds=0.3),
+    )
 
 
 @dataclass(frozen=True)
