@@ -13,7 +13,7 @@ NAMES = {
         "save_checkpoint",
         "unit",
     ],
-    "pocketface.faces": ["ARCFACE", "IMAGENET", "TEMPLATES", "Faces", "InputContract"],
+    "pocketface.faces": ["ARCFACE", "Faces", "IMAGENET", "InputContract", "TEMPLATES"],
     "pocketface.chain": ["RunRecipe", "default_recipe", "read_recipe", "run"],
 }
 
