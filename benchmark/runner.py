@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..export.artifact import Artifact, Card
 from ..export.exporter import Exported
@@ -128,17 +129,17 @@ def _measure(
 ) -> list[Measurement]:
     jobs = [_embedding_job(entry, pairs) for entry in entries]
     embedded = embed_all(jobs, pairs.faces, folder / "embeddings", progress)
-    reference = next((unit(raw) for raw in embedded if not isinstance(raw, str)), None)
     rows: list[Measurement] = []
     for entry, raw in zip(entries, embedded, strict=True):
         row = _row(entry.artifact, folder)
         rows += size_rows(entry.artifact.path, row)
         rows += [row(metric=metric, value=value, unit="1") for metric, value in entry.costs]
-        if isinstance(raw, str) or reference is None:
-            rows.append(row(metric="verification_accuracy", value=None, unit="1", valid=False, reason=str(raw)))
+        if isinstance(raw, str):
+            rows.append(row(metric="verification_accuracy", value=None, unit="1", valid=False, reason=raw))
             continue
-        rows += _drift(unit(raw), reference, source, row)
-        verification = verify(unit(raw), pairs, pairs.identities)
+        embeddings = unit(raw)
+        rows += _drift(embeddings, embedded[0], source, row)
+        verification = verify(embeddings, pairs, pairs.identities)
         rows += verification_rows(verification, row)
         progress(f"{entry.artifact.path.name}: accuracy {100 * (verification.accuracy.value or 0):.2f} %")
     return rows + _latencies(entries, recipe, folder, progress)
@@ -235,16 +236,17 @@ def _failure(model: str, result: Exported) -> Measurement:
 
 
 def _drift(
-    embeddings: Embeddings, reference: Embeddings, source: str, row: Callable[..., Measurement]
+    embeddings: Embeddings, reference: NDArray[np.float32] | str, source: str, row: Callable[..., Measurement]
 ) -> list[Measurement]:
     """Compares with the source embedder: the one that entered the run, unpruned."""
-    if embeddings.shape != reference.shape:
-        return []
-    cosine = (embeddings.astype(np.float64) * reference).sum(1)
-    row = partial(row, n=len(cosine), conditions={"to": source}, unit="1")
+    row = partial(row, conditions={"to": source}, unit="1")
+    if isinstance(reference, str) or reference.shape != embeddings.shape:
+        reason = reference if isinstance(reference, str) else f"{source} gives {reference.shape[1]} numbers per face"
+        return [row(metric="embedding_cosine_mean", value=None, valid=False, reason=reason)]
+    cosine = (embeddings.astype(np.float64) * unit(reference)).sum(1)
     return [
-        row(metric="embedding_cosine_mean", value=float(cosine.mean())),
-        row(metric="embedding_cosine_min", value=float(cosine.min())),
+        row(metric="embedding_cosine_mean", value=float(cosine.mean()), n=len(cosine)),
+        row(metric="embedding_cosine_min", value=float(cosine.min()), n=len(cosine)),
     ]
 
 

@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 
 from ..faces.contract import InputContract
@@ -125,9 +124,3 @@ def _describe(folder: Path) -> dict[str, Any]:
         missing = sorted(wanted - set(description)) if isinstance(description, dict) else ["an object"]
         raise ValueError(f"{path} is damaged: {missing[0]} is missing")
     return description
-
-
-def same_bits(left: Embedder, right: Embedder) -> bool:
-    """Tells whether two embedders hold the same tensors, bit for bit."""
-    a, b = left.backbone.state_dict(), right.backbone.state_dict()
-    return list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)

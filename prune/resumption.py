@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..models.embedder import Embedder, Embeddings
+from ..models.files import written_whole
 from ..models.widths import resize, widths_of
 from .importance import Labelled
 from .recipe import PruneRecipe
@@ -100,11 +100,9 @@ class Store:
 
     def _write(self, name: str, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         assert self.folder is not None
-        self.folder.mkdir(parents=True, exist_ok=True)
-        beside = self.folder / (name + ".part")
         whole = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-        save_file(whole, beside, {"pocketface": json.dumps({"fingerprint": self.fingerprint, **values})})
-        os.replace(beside, self.folder / name)
+        with written_whole(self.folder / name) as beside:
+            save_file(whole, beside, {"pocketface": json.dumps({"fingerprint": self.fingerprint, **values})})
 
     def _open(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         if self.folder is None or not (self.folder / name).is_file():

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pocketface.faces.contract import InputContract
 from pocketface.faces.folders import LabelledFaces
 from pocketface.faces.synthetic import synthetic_faces
-from pocketface.models.checkpoint import load_checkpoint, open_embedder, same_bits, save_checkpoint
+from pocketface.models.checkpoint import load_checkpoint, open_embedder, save_checkpoint
 from pocketface.models.complexity import parameters
 from pocketface.models.embedder import Embedder
 from pocketface.models.zoo import ZOO, create
@@ -34,6 +35,11 @@ def foreign(tmp_path: Path) -> str:
 @pytest.fixture
 def checkpoint(tmp_path: Path, foreign: str) -> Path:
     return save_checkpoint(open_embedder(foreign, contract=InputContract(16, 16), name="tiny"), tmp_path / "saved")
+
+
+def same_bits(left: Embedder, right: Embedder) -> bool:
+    a, b = left.backbone.state_dict(), right.backbone.state_dict()
+    return list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)
 
 
 @pytest.mark.parametrize("name", sorted(ZOO))

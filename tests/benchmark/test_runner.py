@@ -1,0 +1,42 @@
+"""The stage on files that fail: a reason in the row, never a number of something else."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from pocketface.benchmark.recipe import BenchmarkRecipe
+from pocketface.benchmark.runner import benchmark_files
+from pocketface.faces.contract import InputContract
+from pocketface.faces.pairs import synthetic_pairs
+
+QUICK = BenchmarkRecipe(threads=(1,), minimum_runs=5, minimum_seconds=0, rounds=1)
+
+
+def mean_colour(path: Path, factor: float) -> Path:
+    """Writes a network whose embedding is the mean of each channel, times `factor`."""
+    nodes = [
+        onnx.helper.make_node("GlobalAveragePool", ["input"], ["g"]),
+        onnx.helper.make_node("Flatten", ["g"], ["f"]),
+        onnx.helper.make_node("Mul", ["f", "factor"], ["embedding"]),
+    ]
+    value, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    constants = [onnx.numpy_helper.from_array(np.float32([factor]), "factor")]
+    ports = [value("input", kind, [1, 3, 32, 32])], [value("embedding", kind, [1, 3])]
+    graph = onnx.helper.make_graph(nodes, "g", *ports, constants)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def test_without_the_source_nothing_is_compared_with_another_file(tmp_path: Path) -> None:
+    files = [mean_colour(tmp_path / "source.onnx", float("nan")), mean_colour(tmp_path / "copy.onnx", 2.0)]
+    contract = InputContract(32, 32)
+    rows = benchmark_files(
+        files, lambda _: synthetic_pairs(20, 2, 0, 32, 0), QUICK, tmp_path / "out", contract=contract
+    )
+    (source,) = [row for row in rows if row.artifact == "source.onnx" and row.metric == "verification_accuracy"]
+    assert source.value is None and "not finite" in source.reason
+    (cosine,) = [row for row in rows if row.metric == "embedding_cosine_mean"]
+    assert (cosine.artifact, cosine.value, cosine.valid) == ("copy.onnx", None, False)
+    assert "not finite" in cosine.reason
+    assert [row.artifact for row in rows if row.metric == "verification_accuracy" and row.valid] == ["copy.onnx"]
