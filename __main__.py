@@ -24,6 +24,13 @@ Mean = Annotated[str | None, typer.Option(help="Pixel mean, one number or three 
 Scale = Annotated[str | None, typer.Option(help="Factor after the mean, one number or three, e.g. 0.0078125.")]
 Size = Annotated[int | None, typer.Option(help="Height and width of a crop in pixels.")]
 Order = Annotated[str | None, typer.Option("--channel-order", help="rgb or bgr.")]
+Signal = Annotated[
+    str | None, typer.Option(help="distillation (no labels), softmax, arcface or cosface [distillation].")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Any other field of the recipe, e.g. --set round_to=16; may be repeated."),
+]
 Name = Annotated[str | None, typer.Option(help="What to call it.")]
 
 
@@ -48,12 +55,25 @@ def prune(
     embedder: Annotated[str, typer.Argument(help="Zoo name, checkpoint folder, or file.py:factory.")],
     weights: Weights = None,
     faces: Faces = "synthetic",
-    criterion: Annotated[str, typer.Option(help="gauss-newton (no labels) or taylor.")] = "gauss-newton",
-    by: Annotated[str, typer.Option(help="What to remove a share of: filters, parameters or macs.")] = "parameters",
-    remove: Annotated[float, typer.Option(help="The share to remove, 0 to 1.")] = 0.3,
-    steps: Annotated[int, typer.Option(help="Cuts, with recovery between them.")] = 6,
-    epochs: Annotated[float, typer.Option(help="Of the last recovery.")] = 10,
-    round_to: Annotated[int, typer.Option(help="Widths are multiples of this.")] = 8,
+    criterion: Annotated[
+        str | None,
+        typer.Option(
+            help="gauss-newton (no labels), taylor, taylor-activation, taylor-gate, feature-map, l1, l2, fpgm, bn-scale, "
+            "random [gauss-newton]."
+        ),
+    ] = None,
+    schedule: Annotated[str | None, typer.Option(help="iterative, epoch or one-shot [iterative].")] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="Budget: parameters, macs, filters, bytes, milliseconds, instructions, score [parameters]."),
+    ] = None,
+    remove: Annotated[float | None, typer.Option(help="The share to remove, 0 to 1 [0.3].")] = None,
+    target: Annotated[float | None, typer.Option(help="What to leave of the budget, instead of --remove.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Cuts, with recovery between them [6].")] = None,
+    signal: Signal = None,
+    epochs: Annotated[float | None, typer.Option(help="Of the last recovery [10].")] = None,
+    control: Annotated[bool, typer.Option("--control", help="Train as long, cut nothing.")] = False,
+    settings: Settings = None,
     seed: int = 0,
     mean: Mean = None,
     scale: Scale = None,
@@ -65,23 +85,96 @@ def prune(
 ) -> None:
     """Makes a smaller embedder that embeds like the original: DIR/checkpoint."""
     from . import chain
+    from .benchmark.measurement import write_measurements
+    from .benchmark.speedup import speedup
     from .models.checkpoint import open_embedder, save_checkpoint
-    from .models.complexity import macs, parameters
-    from .prune.pruner import prune as prune_stage
+    from .prune.pruner import told
     from .prune.recipe import PruneRecipe
+    from .prune.sizes import size_of
 
-    settings = dict(criterion=criterion, by=by, remove=remove, steps=steps, epochs=epochs, round_to=round_to, seed=seed)
-    recipe = PruneRecipe.model_validate(settings)
-    contract = contract_of(mean, scale, size, channel_order)
-    source = open_embedder(embedder, weights, contract=contract, name=name, licence=licence)
+    given = dict(criterion=criterion, schedule=schedule, by=by, remove=remove, target=target, signal=signal)
+    given |= dict(steps=steps, epochs=epochs, control=control, seed=seed)
+    recipe = PruneRecipe.model_validate(chosen(given, settings))
+    source = open_embedder(
+        embedder, weights, contract=contract_of(mean, scale, size, channel_order), name=name, licence=licence
+    )
     train = chain.read_train(faces, source.contract)
-    smaller = prune_stage(source, train, recipe, say, out / "unfinished")
+    smaller = chain.prune_on(source, train, recipe, say, out / "unfinished")
     folder = save_checkpoint(smaller, out / "checkpoint")
     shutil.rmtree(out / "unfinished", ignore_errors=True)
-    say(
-        f"{folder}: {parameters(source.backbone):,} -> {parameters(smaller.backbone):,} parameters, "
-        f"{macs(source) / 1e6:.0f} -> {macs(smaller) / 1e6:.0f} M MACs"
+    say(f"{folder}: {told(size_of(smaller))}; before {told(size_of(source))}")
+    rows, verdict = speedup(source, smaller, say)
+    write_measurements(rows, out / "measurements.json")
+    say(verdict)
+
+
+@app.command()
+def recover(
+    student: Annotated[str, typer.Argument(help="Zoo name, checkpoint folder, or file.py:factory: what learns.")],
+    weights: Weights = None,
+    start: Annotated[Path | None, typer.Option(help="Weights to start from where they fit, e.g. ImageNet's.")] = None,
+    teacher: Annotated[Path | None, typer.Option(help="Checkpoint folder to learn from; none: from labels.")] = None,
+    faces: Faces = "synthetic",
+    signal: Signal = None,
+    epochs: Annotated[float | None, typer.Option(help="1 = as many crops as there are faces [10].")] = None,
+    settings: Settings = None,
+    seed: int = 0,
+    mean: Mean = None,
+    scale: Scale = None,
+    size: Size = None,
+    channel_order: Order = None,
+    name: Name = None,
+    licence: Annotated[str, typer.Option(help="Of the weights.")] = "unknown",
+    out: Out = Path("runs/recover"),
+) -> None:
+    """Trains an embedder, from a teacher or from labels: DIR/checkpoint."""
+    from . import chain
+    from .models.checkpoint import load_checkpoint, open_embedder, save_checkpoint
+    from .models.warm_start import warm_start
+    from .prune.recipe import TrainingRecipe
+    from .prune.training import recover as recover_stage
+
+    usual = "distillation" if teacher is not None else "arcface"
+    recipe = TrainingRecipe.model_validate(chosen(dict(signal=signal or usual, epochs=epochs, seed=seed), settings))
+    learner = open_embedder(
+        student, weights, contract=contract_of(mean, scale, size, channel_order), name=name, licence=licence
     )
+    if start is not None:
+        learner, left = warm_start(learner, start)
+        say(f"{start.name}: all tensors taken but {', '.join(left[:3]) or 'none'}{' …' if len(left) > 3 else ''}")
+    train = chain.read_train(faces, learner.contract)
+    knows = load_checkpoint(teacher) if teacher is not None else None
+    trained = recover_stage(learner, train, recipe, knows, say, out / "unfinished")
+    folder = save_checkpoint(trained, out / "checkpoint")
+    shutil.rmtree(out / "unfinished", ignore_errors=True)
+    say(f"{folder}")
+
+
+@app.command()
+def sensitivity(
+    embedder: Annotated[str, typer.Argument(help="Zoo name, checkpoint folder, or file.py:factory.")],
+    weights: Weights = None,
+    faces: Faces = "synthetic",
+    criterion: Annotated[str, typer.Option(help="As for prune.")] = "gauss-newton",
+    mean: Mean = None,
+    scale: Scale = None,
+    size: Size = None,
+    channel_order: Order = None,
+    name: Name = None,
+    out: Out = Path("runs/sensitivity"),
+) -> None:
+    """Measures what cutting each group of channels alone would cost: DIR/sensitivity.json, and a plot in its report."""
+    from . import chain
+    from .models.checkpoint import open_embedder
+    from .prune.recipe import PruneRecipe
+    from .prune.sensitivity import sensitivity as sensitivity_stage
+    from .prune.sensitivity import write_sensitivity
+
+    source = open_embedder(embedder, weights, contract=contract_of(mean, scale, size, channel_order), name=name)
+    train = chain.read_train(faces, source.contract)
+    rows = sensitivity_stage(source, train, PruneRecipe.model_validate({"criterion": criterion}), progress=say)
+    write_sensitivity(rows, out / "sensitivity.json")
+    say(str(out / "sensitivity.json"))
 
 
 @app.command()
@@ -223,6 +316,20 @@ def doctor() -> None:
     for finding in examine():
         table.add_row(*(escape(text) for text in (finding.part, finding.state, finding.remedy)))
     Console().print(table)
+
+
+def chosen(given: dict[str, Any], settings: list[str] | None) -> dict[str, Any]:
+    """Gives the options that were given, and those of `--set` as TOML reads them."""
+    import tomllib
+
+    values = {key: value for key, value in given.items() if value is not None}
+    for setting in settings or []:
+        key, _, value = setting.partition("=")
+        try:
+            values |= tomllib.loads(f"{key.strip()} = {value}")
+        except tomllib.TOMLDecodeError:
+            values[key.strip()] = value  # a word without quotes
+    return values
 
 
 def contract_of(mean: str | None, scale: str | None, size: int | None, channel_order: str | None) -> Any:

@@ -18,26 +18,31 @@ import tomli_w
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
+from .benchmark.layer_costs import layer_costs
 from .benchmark.recipe import BenchmarkRecipe
 from .benchmark.report import write_report
 from .benchmark.runner import Subject, benchmark
+from .benchmark.verification import similarities, tenfold_accuracy
 from .export.exporter import Exported, export
 from .export.recipe import ExportRecipe
-from .faces.contract import Faces, InputContract
-from .faces.folders import LabelledFaces, fingerprint, read_folder
-from .faces.pairs import Pairs, read_pairs, synthetic_pairs
+from .faces.contract import InputContract
+from .faces.folders import FaceSource, LabelledFaces, fingerprint, split_identities
+from .faces.pairs import Pairs, pairs_of, read_pairs, synthetic_pairs
+from .faces.shards import read_faces
 from .faces.synthetic import synthetic_faces
 from .models.checkpoint import EMBEDDED_DEFAULT, load_checkpoint, open_embedder, save_checkpoint
 from .models.embedder import Embedder
 from .models.files import written_whole
-from .prune.pruner import prune
-from .prune.recipe import PruneRecipe
+from .prune.pruner import Judge, prune
+from .prune.recipe import MEASURED, PruneRecipe, TrainingRecipe
+from .prune.sensitivity import sensitivity, write_sensitivity
 
 SYNTHETIC = "synthetic"
 TRAIN_IDENTITIES, TRAIN_SHOTS = 250, 4
 CALIBRATION_IDENTITIES = 50
 TEST_IDENTITIES, TEST_SHOTS = 200, 4
 FIRST_TEST_IDENTITY = 1_000_000  # no identity of training is ever tested
+HELD_OUT, JUDGED_PAIRS = 0.2, 6000  # of the people: not trained on where a recipe says what may be lost at most
 
 
 class RunRecipe(BaseModel):
@@ -51,10 +56,11 @@ class RunRecipe(BaseModel):
     licence: str = "unknown"  # of the weights
     options: dict[str, Any] = {}  # of the constructor
     contract: dict[str, Any] | None = None  # what the embedder must be fed; see InputContract
-    train: str = SYNTHETIC  # a folder of faces for recovery and calibration, a folder per identity
+    train: str = SYNTHETIC  # faces for recovery and calibration: a folder per identity, or WebDataset shards
     pairs: str = SYNTHETIC  # pairs.txt, .csv or .bin, for verification only
     images: Path | None = None  # the folder that the pairs name images of
     prune: PruneRecipe | None = None
+    sensitivity: bool = False  # also what each layer alone would lose
     export: ExportRecipe = ExportRecipe()
     compare: tuple[str, ...] = ("onnx", "tflite-fp32")  # targets made of the unpruned embedder too
     benchmark: BenchmarkRecipe = BenchmarkRecipe()
@@ -135,7 +141,9 @@ def explain(error: ValidationError) -> str:
         "export": ExportRecipe,
         "benchmark": BenchmarkRecipe,
     }
-    known = set((recipes[tables[0]] if tables else RunRecipe).model_fields)
+    whole: tuple[type[BaseModel], ...] = (RunRecipe, TrainingRecipe, *recipes.values())
+    table = recipes[tables[0]] if tables else next(model for model in whole if model.__name__ == error.title)
+    known = set(table.model_fields)
     near = difflib.get_close_matches(key, known, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
     return f"there is no {where!r}; {hint}"
@@ -158,6 +166,9 @@ def run(recipe: RunRecipe, out: Path, progress: Callable[[str], None] = print) -
     embedders = [source]
     if recipe.prune is not None:
         embedders.append(pruned(source, train, recipe.prune, out, factory, progress))
+    if recipe.sensitivity and not (out / "sensitivity.json").is_file():
+        rows = sensitivity(source, train, recipe.prune or PruneRecipe(), progress=progress)
+        write_sensitivity(rows, out / "sensitivity.json")
     subjects: list[Subject] = []
     for embedder in embedders:
         folder = save_once(embedder, out / "checkpoints" / embedder.name, factory)
@@ -201,7 +212,7 @@ def open_source(recipe: RunRecipe) -> Embedder:
 def read_train(train: str, contract: InputContract, identities: int = TRAIN_IDENTITIES) -> LabelledFaces:
     """Reads the faces to recover and calibrate on, or renders some of `identities` people."""
     if train != SYNTHETIC:
-        return read_folder(Path(train), contract.height, contract.width)
+        return read_faces(Path(train), contract.height, contract.width)
     return rendered(identities, TRAIN_SHOTS, contract)
 
 
@@ -242,12 +253,36 @@ def pruned(
         if note["inputs"] != inputs:
             raise ValueError(f"{out} holds a run of other weights or faces; name another folder with --out")
         return load_checkpoint(out / "checkpoints" / note["folder"], factory)
-    smaller = prune(source, train, recipe, progress, unfinished)
+    smaller = prune_on(source, train, recipe, progress, unfinished)
     save_checkpoint(smaller, out / "checkpoints" / smaller.name)
     with written_whole(finished) as beside:
         beside.write_text(json.dumps({"folder": smaller.name, "inputs": inputs}), encoding="utf-8")
     shutil.rmtree(unfinished, ignore_errors=True)
     return smaller
+
+
+def prune_on(
+    source: Embedder, train: LabelledFaces, recipe: PruneRecipe, progress: Callable[[str], None], resume: Path
+) -> Embedder:
+    """Prunes with what the recipe wants besides faces: people held out to judge by, a table of measured costs."""
+    judge, table = None, None
+    if recipe.most_lost is not None:
+        train, held_out = split_identities(train, HELD_OUT, recipe.seed)
+        judge = judge_by(held_out)
+    if recipe.by in MEASURED:
+        table = layer_costs(source, recipe.by, progress=progress)
+    return prune(source, train, recipe, progress, resume, table, judge)
+
+
+def judge_by(held_out: LabelledFaces) -> Judge:
+    """Gives what measures an embedder's verification accuracy on pairs of these people."""
+    pairs = pairs_of(held_out, JUDGED_PAIRS, seed=0)
+
+    def judge(embedder: Embedder) -> float:
+        similarity = similarities(embedder.embed(pairs.faces), pairs.left, pairs.right)
+        return float(tenfold_accuracy(similarity, pairs.same, pairs.fold)[0].mean())
+
+    return judge
 
 
 def save_once(embedder: Embedder, folder: Path, factory: str | None) -> Path:
@@ -259,7 +294,7 @@ def save_once(embedder: Embedder, folder: Path, factory: str | None) -> Path:
 
 def export_targets(
     embedder: Embedder,
-    faces: Faces,
+    faces: FaceSource,
     recipe: ExportRecipe,
     targets: tuple[str, ...],
     out: Path,

@@ -11,6 +11,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from . import arm64_emulator
 from .latency import device_name
 
 
@@ -44,7 +45,7 @@ def examine() -> list[Finding]:
     """Looks at everything that a stage may need; nothing is installed or changed."""
     with ThreadPoolExecutor() as pool:
         packages = list(pool.map(lambda part: package(*part), PARTS))
-    return [machine(), *packages, torchvision(), core_ml(), *(tool(*row) for row in TOOLS)]
+    return [machine(), *packages, torchvision(), core_ml(), arm64(), *(tool(*row) for row in TOOLS)]
 
 
 def machine() -> Finding:
@@ -79,6 +80,12 @@ def core_ml() -> Finding:
         "absent: Core ML files are evaluated for numerics, their latency is not measured",
         "measure them on a Mac",
     )
+
+
+def arm64() -> Finding:
+    """Tells whether instructions of phone cores can be counted."""
+    missing = arm64_emulator.installed()
+    return Finding("ARM64 emulator", missing, arm64_emulator.REMEDY) if missing else Finding("ARM64 emulator", "ok")
 
 
 TOOLS: tuple[tuple[str, str, str], ...] = (

@@ -13,7 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..models.files import written_whole
 from .conditions import how, notes
-from .figures import interval, written
+from .figures import KINDS, interval, written
+from .layers import Curve, Pruned, changed, curves_in, drawn, pruned_in
 from .measurement import Measurement, read_measurements
 from .summary import COLUMNS, Column, Line, columns_of, pareto_front, summarise
 from .verdict import best_files, verdict
@@ -31,6 +32,8 @@ class Run(NamedTuple):
     rows: list[Measurement]
     manifest: dict[str, Any]
     recipe: str
+    pruned: list[Pruned]
+    curves: list[Curve]
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def write_report(folders: Sequence[Path], out: Path) -> tuple[Path, Path]:
         The paths of report.html, which needs nothing but a browser, and of report.md.
 
     Raises:
-        ValueError: A folder has no measurements.json, or one that cannot be read.
+        ValueError: A folder has neither measurements.json nor sensitivity.json, or a file that cannot be read.
     """
     if not folders:
         raise ValueError("a report wants at least one run folder; none was given")
@@ -63,7 +66,7 @@ def write_report(folders: Sequence[Path], out: Path) -> tuple[Path, Path]:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    pages.filters["md"] = _markdown
+    pages.filters |= {"md": _markdown, "changed": changed, "percent": lambda share: KINDS["share"](share, None)}
     texts = {out / name: pages.get_template(f"{name}.jinja").render(page) for name in ("report.html", "report.md")}
     for path, text in texts.items():
         with written_whole(path) as beside:
@@ -73,8 +76,8 @@ def write_report(folders: Sequence[Path], out: Path) -> tuple[Path, Path]:
 
 def read_run(folder: Path, folders: Sequence[Path]) -> Run:
     """Reads a run folder; its name is the folder's, or its path where `folders` has two of that name."""
-    path = folder / "measurements.json"
-    if not path.is_file():
+    path, curves = folder / "measurements.json", curves_in(folder)
+    if not path.is_file() and not curves:
         raise ValueError(f"{folder} has no measurements.json; `pocketface benchmark` writes one")
     name = folder.resolve().name
     if [other.resolve().name for other in folders].count(name) > 1:
@@ -88,9 +91,11 @@ def read_run(folder: Path, folders: Sequence[Path]) -> Run:
     recipe = folder / "recipe.toml"
     return Run(
         name,
-        read_measurements(path),
+        read_measurements(path) if path.is_file() else [],
         manifest if isinstance(manifest, dict) else {"manifest": manifest},
         recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
+        pruned_in(folder),
+        curves,
     )
 
 
@@ -102,6 +107,8 @@ def describe(runs: Sequence[Run]) -> dict[str, Any]:
     reasons = _reasons(lines)
     picks = [pick for of_run in by_run for pick in best_files(of_run)]
     table = [{c.key: _cell(line, c, reasons) for c in (*columns, EXPORT)} for line in lines]
+    pruned = [each for run in runs for each in run.pruned]
+    curves = [(run.name, run.curves) for run in runs if run.curves]
     return {
         "title": ", ".join(dict.fromkeys(line.source for line in lines)) or "no files",
         "verdict": [verdict(of_run) for of_run in by_run],
@@ -110,7 +117,10 @@ def describe(runs: Sequence[Run]) -> dict[str, Any]:
         "rows": list(zip(lines, table, strict=True)),
         "several": len(runs) > 1,
         "front": pareto_front(lines, ["size_bytes"], ["verification_accuracy"]),
-        "plot": _plot(lines, table, columns),
+        "plot": (plot := _plot(lines, table, columns)),
+        "pruned": pruned,
+        "curves": curves,
+        "drawn": plot | drawn(pruned, [of_run for _, of_run in curves]),
         "how": how([row for run in runs for row in run.rows]),
         "notes": notes(lines),
         "thresholds": list(_thresholds(lines)),

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..faces.contract import Faces, InputContract
+from ..faces.folders import FaceSource
 from ..models.embedder import Embedder, Embeddings
 from ..models.files import sha256_of, written_whole
 from .artifact import Artifact, Card, ConversionError, Precision
@@ -143,7 +144,7 @@ TARGETS: dict[str, Target] = {
 
 def export(
     source: Source,
-    faces: Faces,
+    faces: FaceSource,
     recipe: ExportRecipe,
     folder: Path,
     progress: Callable[[str], None] = lambda line: None,
@@ -188,7 +189,7 @@ def export(
     return list(results.values())
 
 
-def choose(faces: Faces, count: int, seed: int) -> Faces:
+def choose(faces: FaceSource, count: int, seed: int) -> Faces:
     """Draws `count` faces without repetition (all, if there are fewer), in an order that `seed` decides."""
     order = np.random.default_rng(seed).permutation(len(faces))[:count]
     return np.ascontiguousarray(faces[order])

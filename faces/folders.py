@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +20,72 @@ EXTENSIONS: dict[str, str] = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".
 """What counts as an image, and the Pillow decoders that may run: no others do, whatever a file claims."""
 
 THREADS = 2  # the pixels are decoded without Python's lock, the headers are not: more threads gain little
+LARGEST_IN_MEMORY = 1 << 30  # bytes of pixels; more stay on disk
+
+
+class FaceSource(Protocol):
+    """What gives crops by their numbers: an array of them, or `StoredFaces`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, H, W, 3)."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def __getitem__(self, chosen: slice | NDArray[np.int64], /) -> Faces:
+        """Gives (n, H, W, 3) uint8 RGB."""
+
+
+@dataclass(frozen=True, eq=False)
+class StoredFaces:
+    """Crops that stay on disk: decoded when they are asked for, each time anew.
+
+    They are asked for as an array's rows are: by slices, by arrays of numbers or of truth values, or by a number.
+    """
+
+    decode: Callable[[int], NDArray[np.uint8]]  # gives one crop; several threads call it at once
+    numbers: NDArray[np.int64]  # (N,) which crops, as `decode` counts them
+    height: int
+    width: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, H, W, 3)."""
+        return len(self), self.height, self.width, 3
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.numbers)
+
+    def __getitem__(self, chosen: int | slice | NDArray[np.int64], /) -> NDArray[np.uint8]:
+        """Decodes crops: (n, H, W, 3), of a single number (H, W, 3); refuses what `read_image` refuses."""
+        numbers = self.numbers[chosen]
+        if numbers.ndim == 0:
+            return self.decode(int(numbers))
+        faces = np.empty((len(numbers), self.height, self.width, 3), dtype=np.uint8)
+
+        def read(row: int) -> None:
+            faces[row] = self.decode(int(numbers[row]))
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            for _ in pool.map(read, range(len(faces))):
+                pass
+        return faces
+
+    def only(self, chosen: NDArray[np.int64]) -> StoredFaces:
+        """Gives some of the crops, decoding none."""
+        return StoredFaces(self.decode, self.numbers[chosen], self.height, self.width)
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledFaces:
     """Crops and who is on them."""
 
-    faces: Faces  # (N, H, W, 3) uint8 RGB
+    faces: FaceSource  # (N, H, W, 3) uint8 RGB
     labels: NDArray[np.int64]  # (N,) indices into names
     names: tuple[str, ...]  # one per identity
-    sha256: str  # of pixels, labels and names: tells whether a run's input changed
+    sha256: str  # of pixels (on disk: of file names and sizes), labels and names: tells whether a run's input changed
 
     def __len__(self) -> int:
         """N."""
@@ -36,7 +93,7 @@ class LabelledFaces:
 
 
 def read_folder(folder: Path, height: int, width: int) -> LabelledFaces:
-    """Reads every image below `folder`, all of them into memory.
+    """Reads every image below `folder`: into memory, or, of more than 1 GiB of pixels, each when it is asked for.
 
     The identity is the folder that holds the image, relative to `folder`: `lfw/AJ_Cook`; "." for images
     that lie in `folder` itself. Images come sorted by path. Hidden files are passed over, links are
@@ -45,29 +102,79 @@ def read_folder(folder: Path, height: int, width: int) -> LabelledFaces:
     Raises:
         ValueError: No such folder, no image in it, or an image that `read_image` refuses.
     """
-    paths = image_paths(folder)
-    if not paths:
+    names = image_names(folder)
+    if not names:
         known = ", ".join(EXTENSIONS)
         raise ValueError(f"{folder} holds no image; files that end in {known} count, one folder per identity")
-    holders = [path.relative_to(folder).parent.as_posix() for path in paths]
-    names = tuple(dict.fromkeys(holders))
-    index = {name: label for label, name in enumerate(names)}
-    labels = np.array([index[holder] for holder in holders], dtype=np.int64)
-    faces = read_images(paths, height, width)
-    return LabelledFaces(faces, labels, names, fingerprint(faces, labels, "\n".join(names)))
+    index: dict[str, int] = {}
+    labels = [index.setdefault(name.rpartition("/")[0] or ".", len(index)) for name in names]
+
+    def decode(number: int) -> NDArray[np.uint8]:
+        return read_image(folder / names[number], height, width)
+
+    stored = StoredFaces(decode, np.arange(len(names)), height, width)
+    return labelled(stored, np.array(labels), tuple(index), lambda: listed(folder, names))
+
+
+def labelled(
+    stored: StoredFaces, labels: NDArray[np.int64], names: tuple[str, ...], listing: Callable[[], str]
+) -> LabelledFaces:
+    """Gives crops with their labels, in memory if they fit; if not, `listing` stands for their pixels in the hash."""
+    faces: FaceSource = stored
+    if np.prod(stored.shape) <= LARGEST_IN_MEMORY:
+        faces = pixels = stored[:]
+        return LabelledFaces(faces, labels, names, fingerprint(pixels, labels, "\n".join(names)))
+    stored[0]  # crops of another size are told now, not within an epoch
+    return LabelledFaces(faces, labels, names, fingerprint(listing(), labels, "\n".join(names)))
+
+
+def listed(folder: Path, names: Iterable[str]) -> str:
+    """Gives the SHA-256 of files' names and sizes."""
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(f"{name} {os.stat(folder / name).st_size}\n".encode())
+    return digest.hexdigest()
+
+
+def split_identities(faces: LabelledFaces, share: float, seed: int) -> tuple[LabelledFaces, LabelledFaces]:
+    """Parts people: those to learn from, and `share` of those who have two faces or more, to be judged by.
+
+    Args:
+        faces: Of anybody; faces on disk stay there.
+        share: 0 to 1, exclusive; at least two people are held out, and one with two faces is not.
+        seed: Of who is.
+
+    Returns:
+        The rest and the people held out, each with labels from 0. People with a single face are among the rest: no
+        genuine pair can be made of them.
+
+    Raises:
+        ValueError: A share that is none, or fewer than three people with two faces.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"share {share:g} of the people cannot be held out; between 0 and 1 can")
+    several = np.flatnonzero(np.bincount(faces.labels, minlength=len(faces.names)) > 1)
+    if len(several) < 3:
+        raise ValueError(
+            f"{len(several)} people have two faces or more; of 3 some can be held out, some hundred do well"
+        )
+    count = min(max(2, round(share * len(several))), len(several) - 1)
+    held_out = np.isin(faces.labels, np.random.default_rng(seed).permutation(several)[:count])
+    return _part(faces, ~held_out), _part(faces, held_out)
+
+
+def _part(faces: LabelledFaces, mask: NDArray[np.bool_]) -> LabelledFaces:
+    rows = np.flatnonzero(mask)
+    people, labels = np.unique(faces.labels[rows], return_inverse=True)
+    chosen = faces.faces.only(rows) if isinstance(faces.faces, StoredFaces) else faces.faces[rows]
+    return LabelledFaces(
+        chosen, labels, tuple(faces.names[person] for person in people), fingerprint(faces.sha256, rows)
+    )
 
 
 def read_images(paths: Sequence[Path], height: int, width: int) -> Faces:
     """Reads `paths` in their order: (N, H, W, 3) uint8 RGB. Refuses what `read_image` refuses."""
-    faces = np.empty((len(paths), height, width, 3), dtype=np.uint8)
-
-    def read(index: int) -> None:
-        faces[index] = read_image(paths[index], height, width)
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        for _ in pool.map(read, range(len(paths))):
-            pass
-    return faces
+    return StoredFaces(lambda number: read_image(paths[number], height, width), np.arange(len(paths)), height, width)[:]
 
 
 def read_image(path: Path, height: int, width: int) -> NDArray[np.uint8]:
@@ -112,22 +219,28 @@ def image_paths(folder: Path) -> list[Path]:
     Raises:
         ValueError: No such folder.
     """
+    return [folder / name for name in image_names(folder)]
+
+
+def image_names(folder: Path) -> list[str]:
+    """Lists what `image_paths` does, relative to `folder`: plain texts, of which memory holds millions."""
     if not folder.is_dir():
         raise ValueError(f"no folder {folder}")
-    return sorted(_walk(folder, set()), key=lambda path: path.relative_to(folder).parts)
+    return sorted(_walk(folder, "", set()), key=lambda name: name.replace("/", "\0"))  # as its parts would sort
 
 
-def _walk(folder: Path, seen: set[Path]) -> Iterator[Path]:
-    if folder.resolve() in seen:  # a link that leads back up, or to where another link led
+def _walk(folder: Path, name: str, seen: set[Path]) -> Iterator[str]:
+    here = (folder / name).resolve()
+    if here in seen:  # a link that leads back up, or to where another link led
         return
-    seen.add(folder.resolve())
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith("."):  # among them the `._x.jpg` that macOS leaves, which are no images
+    seen.add(here)
+    for entry in sorted(os.listdir(here)):
+        if entry.startswith("."):  # among them the `._x.jpg` that macOS leaves, which are no images
             continue
-        if entry.is_dir():
-            yield from _walk(entry, seen)
-        elif entry.suffix.lower() in EXTENSIONS and entry.is_file():
-            yield entry
+        if os.path.isdir(here / entry):
+            yield from _walk(folder, f"{name}{entry}/", seen)
+        elif os.path.splitext(entry)[1].lower() in EXTENSIONS and os.path.isfile(here / entry):
+            yield name + entry
 
 
 def fingerprint(*parts: NDArray[np.generic] | str) -> str:

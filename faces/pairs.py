@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .contract import Faces
-from .folders import EXTENSIONS, decode_image, fingerprint, read_images
+from .folders import EXTENSIONS, LabelledFaces, decode_image, fingerprint, read_images
 from .insightface_bin import read_bin
 from .synthetic import synthetic_faces
 
@@ -216,6 +217,76 @@ def _fold_pairs(
     left = np.concatenate([crops[:, earlier].ravel(), crops[one[people], shot // shots]])
     right = np.concatenate([crops[:, later].ravel(), crops[other[people], shot % shots]])
     return left, right, np.arange(2 * genuine) < genuine
+
+
+def pairs_of(faces: LabelledFaces, most: int, seed: int = 0) -> Pairs:
+    """Pairs the crops of people of whom there are two or more: genuine and as many impostor pairs, drawn by `seed`.
+
+    The people are dealt into ten folds, fewer where there are fewer than twenty, and both faces of a pair come from
+    one fold. Within it nobody gets a second genuine pair before all have one, and likewise any two people. Each crop
+    that is in a pair is read into memory.
+
+    Args:
+        faces: In memory or on disk.
+        most: Pairs, half of them genuine; there are fewer where a fold has no more.
+        seed: Of everything drawn.
+
+    Raises:
+        ValueError: Fewer than 2 pairs are wanted, or there are fewer than 2 people with two crops.
+    """
+    random = np.random.default_rng(seed)
+    crops = [rows for rows in _rows_by_label(faces.labels) if len(rows) > 1]
+    if most < 2 or len(crops) < 2:
+        raise ValueError(f"no {most} pairs of {len(crops)} people with two crops; 2 of 2 are the fewest that can be")
+    people = random.permutation(len(crops))[: max(2, most // 2)]
+    folds = max(1, min(FOLDS, len(people) // 2))
+    drawn = [
+        _drawn_pairs([crops[person] for person in part], most // 2 // folds, random)
+        for part in np.array_split(people, folds)
+    ]
+    lefts, rights, same = (np.concatenate(columns) for columns in zip(*drawn, strict=True))
+    fold = np.repeat(np.arange(folds), [len(part[0]) for part in drawn])
+    used, places = np.unique(np.stack([lefts, rights]), return_inverse=True)
+    left, right = places.reshape(2, -1)
+    names = [f"{faces.names[label]}/{row:07d}" for label, row in zip(faces.labels[used], used, strict=True)]
+    return _pairs(faces.faces[used], left, right, same, fold, names, faces.labels[used])
+
+
+def _rows_by_label(labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    order = np.argsort(labels, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+
+
+def _drawn_pairs(
+    crops: Sequence[NDArray[np.int64]], most: int, random: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Up to `most` genuine pairs of the people whose crops these are, then as many impostor pairs."""
+    sizes = np.array([len(rows) for rows in crops])
+    one, other = np.triu_indices(len(crops), 1)
+    of_person, of_two = sizes * (sizes - 1) // 2, sizes[one] * sizes[other]
+    count = min(most, of_person.sum(), of_two.sum())
+    left, right = [], []
+    for person, number in _dealt(of_person, count, random):
+        later = int((1 + np.sqrt(1 + 8 * number)) // 2)  # 0-1, 0-2, 1-2, 0-3, ...: later * (later - 1) / 2 come before
+        left.append(crops[person][number - later * (later - 1) // 2])
+        right.append(crops[person][later])
+    for couple, number in _dealt(of_two, count, random):
+        first, second = divmod(number, sizes[other[couple]])
+        left.append(crops[one[couple]][first])
+        right.append(crops[other[couple]][second])
+    return np.array(left), np.array(right), np.arange(2 * count) < count
+
+
+def _dealt(sizes: NDArray[np.int64], count: int, random: np.random.Generator) -> list[tuple[int, int]]:
+    """Draws `count` different (i, k), k below `sizes[i]`, so that no i has two more than another that has more left."""
+    chosen = random.permutation(len(sizes))[:count]
+    rounds = next(turn for turn in itertools.count() if np.minimum(sizes[chosen], turn).sum() >= count)
+    drawn = [
+        (turn, int(i), int(number))
+        for i in chosen
+        for turn, number in enumerate(random.choice(sizes[i], min(sizes[i], rounds), replace=False))
+    ]
+    return [(i, number) for _, i, number in sorted(drawn, key=lambda each: each[0])[:count]]
 
 
 def _text(path: Path) -> str:

@@ -1,13 +1,19 @@
-"""Batch norms: what they remember of the activations, taken anew."""
+"""Batch norms: what they remember of the activations, taken anew; and one batch seen by many processes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import chain
+from types import MethodType
+from typing import Any
 
 import torch
+import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
 
 
 @torch.no_grad()
@@ -46,3 +52,111 @@ def reestimate_batch_norms(backbone: nn.Module, batches: Iterable[Tensor]) -> No
             norm.momentum = momentum
         for module, training in modes.items():
             module.training = training
+
+
+@contextmanager
+def synchronised(backbone: nn.Module) -> Iterator[None]:
+    """Makes batch norms in train mode see the batches of all processes as one, while it lasts.
+
+    Outputs, gradients (once averaged over processes, as DistributedDataParallel does) and running statistics are those
+    of one process with the whole batch; the parts may be of different sizes. torch's SyncBatchNorm does the same on
+    GPUs alone. With a single process nothing is touched.
+
+    Args:
+        backbone: Changed in place until the end. All processes must run it forward and backward equally often.
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        yield
+        return
+    norms = [norm for norm in backbone.modules() if isinstance(norm, _BatchNorm)]
+    for norm in norms:
+        norm.forward = MethodType(_forward_of_all, norm)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for norm in norms:
+            del norm.forward
+
+
+def _forward_of_all(norm: _BatchNorm, batch: Tensor) -> Any:
+    forward = type(norm).forward  # of a subclass perhaps, which does more than torch's
+    if not norm.training:
+        return forward(norm, batch)
+    with _OfAll():
+        return forward(norm, batch)
+
+
+class _OfAll(TorchFunctionMode):
+    """Puts `_batch_norm_of_all` in the place of `torch.nn.functional.batch_norm`, and nothing else elsewhere."""
+
+    def __torch_function__(self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return (_batch_norm_of_all if function is F.batch_norm else function)(*args, **(kwargs or {}))
+
+
+def _batch_norm_of_all(
+    batch: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Does what torch's function of the same arguments does, with the mean and variance over all processes."""
+    if not training:
+        return F.batch_norm(batch, running_mean, running_var, weight, bias, training, momentum, eps)
+    wide = torch.promote_types(batch.dtype, torch.float32)
+    weight = batch.new_ones(batch.shape[1], dtype=wide) if weight is None else weight
+    bias = batch.new_zeros(batch.shape[1], dtype=wide) if bias is None else bias
+    found: tuple[Tensor, ...] = _BatchNormOfAll.apply(batch, weight, bias, eps)  # type: ignore[no-untyped-call]
+    normed, mean, var, total = found
+    if running_mean is not None and running_var is not None:
+        running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+        running_var.lerp_((var * total / (total - 1)).to(running_var.dtype), momentum)
+    return normed
+
+
+class _BatchNormOfAll(torch.autograd.Function):
+    """torch's own kernels with the mean, variance and gradient sums over all processes.
+
+    They normalise as in eval mode, by given statistics; the backward adds what goes through the statistics.
+    Source: Ioffe & Szegedy, Batch Normalization, ICML 2015, sec. 3.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, batch: Tensor, weight: Tensor, bias: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        own_mean, own_var = (own.double() for own in torch.batch_norm_update_stats(batch, None, None, 0.0))
+        # In double precision squares may be subtracted, so that one message is enough.
+        count = torch.full_like(own_mean, batch.numel() // batch.shape[1])
+        total, first, second = _sum_of_all(count, count * own_mean, count * (own_var + own_mean.square()))
+        mean = first / total
+        var = (second / total - mean.square()).clamp_(min=0)
+        given = mean.to(weight.dtype), var.to(weight.dtype)
+        ctx.eps = eps
+        ctx.save_for_backward(batch, weight, *given, total)
+        ctx.mark_non_differentiable(mean, var, total)
+        return F.batch_norm(batch, *given, weight, bias, False, 0.0, eps), mean, var, total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        batch, weight, mean, var, total = ctx.saved_tensors
+        direct, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+            gradient, batch, weight, mean, var, None, None, False, ctx.eps, [True, True, True]
+        )
+        # With x^ the normalised batch: dx = w / std * (dy - mean(dy) - x^ * mean(dy * x^)), means over all processes.
+        by_weight, by_bias = _sum_of_all(of_weight.double(), of_bias.double())
+        std = (var.double() + ctx.eps).sqrt()
+        slope = -weight * by_weight / (total * std.square())
+        offset = -weight * by_bias / (total * std) - slope * mean
+        shape = [1, -1] + [1] * (batch.ndim - 2)
+        through = (part.to(direct.dtype).view(shape) for part in (offset, slope))
+        return direct.add_(next(through)).addcmul_(batch, next(through)), of_weight, of_bias, None
+
+
+def _sum_of_all(*rows: Tensor) -> Tensor:
+    total = torch.stack(rows)
+    dist.all_reduce(total)
+    return total

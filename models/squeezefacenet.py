@@ -21,6 +21,8 @@ FIRES = {
     9: (64, 256),
 }
 
+TORCHVISION_FIRES = (3, 4, 6, 7, 9, 10, 11, 12)  # their places in the features of torchvision's squeezenet1_1
+
 # The fires that a pooling follows, besides the one after conv1.
 POOLS = {"late": (4, 8), "early": (3, 5)}
 
@@ -97,3 +99,13 @@ class Fire(nn.Module):
 def convolution(entering: int, leaving: int, kernel: int) -> nn.Sequential:
     """Gives a convolution with bias, as SqueezeNet has always had it, its batch norm and its ReLU."""
     return nn.Sequential(nn.Conv2d(entering, leaving, kernel, padding=kernel // 2), nn.BatchNorm2d(leaving), nn.ReLU())
+
+
+def torchvision_names(backbone: nn.Module) -> dict[str, str]:
+    """Gives, by torchvision's names of squeezenet1_1's tensors, this network's."""
+    fires = [name for name, layer in backbone.named_modules() if isinstance(layer, Fire)]
+    layers = {"features.0": "conv1.0", "classifier.1": "conv10.0"}
+    for place, fire in zip(TORCHVISION_FIRES, fires, strict=True):
+        for part in ("squeeze", "expand1x1", "expand3x3"):
+            layers[f"features.{place}.{part}"] = f"{fire}.{part}.0"
+    return {f"{theirs}.{tensor}": f"{own}.{tensor}" for theirs, own in layers.items() for tensor in ("weight", "bias")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..models.widths import resize, widths_of
-from .coupling import Side, coupled_channels, is_through
+from .coupling import Coupled, Side, coupled_channels, is_through
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Group:
 def find_groups(backbone: nn.Module, example: Tensor) -> tuple[Group, ...]:
     """Finds every group of channels that can be cut from `backbone`, whatever its architecture.
 
-    Offered is only what is proven: with half of its channels cut, the network must compute what it computes when the
+    Offered is only what is proven: with some of its channels cut, the network must compute what it computes when the
     readers ignore them. So groups that Torch-Pruning traces wrongly (shuffled channels, split attention heads) are
     left alone, as are those that reach the embedding, a layer norm, a grouped convolution or a bare parameter.
 
@@ -65,21 +65,38 @@ def find_groups(backbone: nn.Module, example: Tensor) -> tuple[Group, ...]:
         The groups in the order of the network's modules, disjoint.
 
     Raises:
-        ValueError: No group can be cut.
+        ValueError: The network cannot be copied or traced, or no group can be cut.
     """
-    traced = copy.deepcopy(backbone).eval().requires_grad_(True)
-    candidates = _groups(traced, example)
+    traced = _untrained(backbone)
+    coupled = list(coupled_channels(traced, example))
+    candidates = _groups(traced, coupled)
     # Any input shows a wrong cut as long as no two pixels are alike.
     noise = torch.randn(2, *example.shape[1:], generator=torch.Generator().manual_seed(0)).to(example.device)
     groups = candidates
     if not _is_exact(traced, candidates, noise):  # all at once first: each proof costs two copies of the network
-        groups = [group for group in candidates if _is_exact(traced, [group], noise)]
+        groups = []
+        for group in candidates:
+            if _is_exact(traced, [*groups, group], noise):
+                groups.append(group)
     if not groups:
-        raise ValueError(
-            f"nothing in {type(backbone).__name__} can be pruned: no channels between two convolutions or linear "
-            "layers could be cut without changing what the others compute"
-        )
+        why = _first(_left_whole(traced, coupled, ()))
+        raise ValueError(f"nothing in {type(backbone).__name__} can be pruned: {why}")
     return tuple(groups)
+
+
+def left_whole(backbone: nn.Module, example: Tensor, groups: Sequence[Group]) -> dict[str, str]:
+    """Says why convolutions and linear layers stay whole.
+
+    Args:
+        backbone: Any network.
+        example: (N, 3, H, W) of the size it wants.
+        groups: What `find_groups` found in it.
+
+    Returns:
+        By layer of which no filter is in any of the groups, the reason, in the order of the network's modules.
+    """
+    traced = _untrained(backbone)
+    return _left_whole(traced, coupled_channels(traced, example), groups)
 
 
 def cut(backbone: nn.Module, groups: Sequence[Group], gone: Mapping[str, Tensor]) -> None:
@@ -134,32 +151,73 @@ def _kept(backbone: nn.Module, groups: Sequence[Group], gone: Mapping[str, Tenso
     return masks
 
 
-def _is_exact(backbone: nn.Module, groups: Sequence[Group], example: Tensor) -> bool:
-    """Says whether cutting every other channel equals ignoring it."""
-    gone = {group.name: torch.arange(0, group.width, 2) for group in groups if group.width > 1}
-    smaller, ignoring = copy.deepcopy(backbone), copy.deepcopy(backbone)
+def _untrained(backbone: nn.Module) -> nn.Module:
+    """Copies `backbone` and gives everything but its weight matrices some value about 1.
+
+    A fresh layer scale of 1e-6, or a last batch norm that starts at 0, would hide whatever is wrong behind it.
+    """
+    try:
+        traced = copy.deepcopy(backbone).eval().requires_grad_(True)
+    except RuntimeError as error:
+        first = str(error).partition(". ")[0]
+        raise ValueError(f"{type(backbone).__name__} cannot be copied: {first}") from error
+    matrices = {id(layer.weight) for layer in traced.modules() if isinstance(layer, nn.Conv2d | nn.Linear)}
+    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for group in groups:
-            for share in group.readers if group.name in gone else ():
-                weight = ignoring.get_submodule(share.layer).weight
-                assert isinstance(weight, Tensor)
-                weight[:, share.index[gone[group.name]].flatten()] = 0
-        try:
+        for parameter in traced.parameters():
+            if id(parameter) not in matrices:
+                parameter.copy_(0.5 + torch.rand(parameter.shape, generator=generator))
+    return traced
+
+
+def _is_exact(backbone: nn.Module, groups: Sequence[Group], example: Tensor) -> bool:
+    """Says whether cutting a quarter of a group's channels, three quarters of the next one's, equals ignoring them."""
+    generator, gone = torch.Generator().manual_seed(0), {}
+    for i, group in enumerate(groups):  # unequally, as the halves of a layer may lose if they are offered
+        count = max(1, group.width * (3 if i % 2 else 1) // 4)
+        gone[group.name] = torch.randperm(group.width, generator=generator)[:count]
+    smaller, ignoring = copy.deepcopy(backbone), copy.deepcopy(backbone)
+    try:
+        with torch.no_grad():
+            for group in groups:
+                for share in group.readers:
+                    weight = ignoring.get_submodule(share.layer).weight
+                    assert isinstance(weight, Tensor)
+                    weight[:, share.index[gone[group.name]].flatten()] = 0
             cut(smaller, groups, gone)
             found, expected = smaller(example), ignoring(example)
-        except (RuntimeError, ValueError, IndexError, TypeError):  # what reshapes and heads say to other widths
-            return False
+    except Exception:  # what reshapes, heads and layers that count their channels say to other widths
+        return False
     if found.shape != expected.shape:
         return False
     return torch.allclose(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
 
 
-def _groups(backbone: nn.Module, example: Tensor) -> list[Group]:
-    """Collects coupled channels with the same shares into groups."""
+def _left_whole(backbone: nn.Module, coupled: Iterable[Coupled], groups: Sequence[Group]) -> dict[str, str]:
+    made = {share.layer for group in groups for share in group.makers(backbone)}
+    reasons: dict[str, str] = {}
+    for channels in coupled:
+        for layer, side in channels.parts:
+            if side != "in" and isinstance(backbone.get_submodule(layer), nn.Conv2d | nn.Linear):
+                reasons[layer] = reasons.get(layer) or channels.obstacle
+    return {
+        name: reasons.get(name, "the embedding does not depend on them") or "a cut would change what others compute"
+        for name, layer in backbone.named_modules()
+        if isinstance(layer, nn.Conv2d | nn.Linear) and name not in made
+    }
+
+
+def _first(reasons: Mapping[str, str]) -> str:
+    layer, reason = next(iter(reasons.items()), ("", ""))
+    return f"the channels of {layer!r} cannot go, as {reason}" if layer else "it has no convolution and no linear layer"
+
+
+def _groups(backbone: nn.Module, coupled: Iterable[Coupled]) -> list[Group]:
+    """Collects coupled channels with the same shares into groups; those with an obstacle are left out."""
     order = {name: place for place, (name, _) in enumerate(backbone.named_modules())}
     alike: dict[tuple[Any, ...], list[dict[tuple[str, Side], list[int]]]] = defaultdict(list)
-    for parts in coupled_channels(backbone, example):
-        if any(side == "in" for _, side in parts) and any(side == "out" for _, side in parts):
+    for parts in (channels.parts for channels in coupled if not channels.obstacle):
+        if any(side == "out" for _, side in parts):
             signature = sorted(((order[layer], layer, side, len(index)) for (layer, side), index in parts.items()))
             alike[tuple(signature)].append(parts)
     groups = []
@@ -168,7 +226,8 @@ def _groups(backbone: nn.Module, example: Tensor) -> list[Group]:
         first = next(key for key in keys if key[1] == "out")
         channels.sort(key=lambda parts: parts[first])
         shares = tuple(Share(*key, torch.tensor([parts[key] for parts in channels])) for key in keys)
-        groups.append(Group(first[0], len(channels), shares))
+        if len(channels) > 1:
+            groups.append(Group(first[0], len(channels), shares))
     return _with_own_names(groups)
 
 

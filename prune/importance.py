@@ -2,152 +2,145 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Protocol
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Literal
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..faces.contract import Faces
 from ..models.embedder import Embedder
+from .feature_maps import feature_map, following_maps
+from .gradients import gauss_newton, reading_deviations, reading_means, taylor, taylor_activation, taylor_gate
 from .groups import Group
-
-BATCH = 32
-LOGIT_SCALE = 16.0  # cosines times this are the logits of `taylor`
-
-
-class Labelled(Protocol):
-    """Crops and who is on them; `pocketface.faces.LabelledFaces` is one."""
-
-    @property
-    def faces(self) -> Faces:
-        """(N, H, W, 3) uint8 RGB."""
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """(N,)."""
+from .magnitude import bn_scale, fpgm, l1, l2, random
+from .seen import Seen
+from .stimuli import STIMULI
+from .stimuli import Labelled as Labelled  # the faces that `importance` wants
 
 
-def gauss_newton(
-    embedder: Embedder, groups: Sequence[Group], labelled: Labelled, images: int, seed: int
-) -> dict[str, Tensor]:
-    """Scores each channel by how far the unit embeddings turn without it; wants no labels.
+def _nothing(seen: Seen, groups: Sequence[Group]) -> AbstractContextManager[None]:
+    return nullcontext()
 
-    The loss is 1 - cosine to the embedding as it is. There it is zero and so is its gradient: what the first order
-    knows nothing about, the second does. Its Gauss-Newton matrix is the square of the unit embedding's Jacobian, and a
-    random direction v sees that square's diagonal: E[(d<z, v>/d gate)^2] / 2 for z = e/|e|, v ~ N(0, I). The gate
-    multiplies what a channel deviates from its mean, since the mean can be made up for, by the next batch norm
-    or bias. It stands before every reader of the channel, and adds over readers and places before it is squared.
+
+@dataclass(frozen=True)
+class Criterion:
+    """A way to score channels by mini-batches."""
+
+    score: Callable[[Seen, Group], Tensor]  # (width,) of one mini-batch
+    signal: Literal["weights", "maps", "probe", "loss"]  # what must have passed through the network, of `STIMULI`
+    hooks: Callable[[Seen, Sequence[Group]], AbstractContextManager[None]] = _nothing  # keep what `score` looks at
+
+
+CRITERIA: dict[str, Criterion] = {
+    "gauss-newton": Criterion(gauss_newton, "probe", reading_deviations),
+    "taylor": Criterion(taylor, "loss"),
+    "taylor-activation": Criterion(taylor_activation, "loss", reading_means),
+    "taylor-gate": Criterion(taylor_gate, "loss"),
+    "feature-map": Criterion(feature_map, "maps", following_maps),
+    "l1": Criterion(l1, "weights"),
+    "l2": Criterion(l2, "weights"),
+    "fpgm": Criterion(fpgm, "weights"),
+    "bn-scale": Criterion(bn_scale, "weights"),
+    "random": Criterion(random, "weights"),
+}
+
+
+@dataclass
+class Watch:
+    """Looks at a network while mini-batches pass through it.
+
+    `totals` and `batches` are plain sums: saved and set again, they let a killed epoch go on where it was.
+    """
+
+    criterion: Criterion
+    groups: Sequence[Group]
+    seen: Seen
+    totals: dict[str, Tensor] = field(default_factory=dict)  # by group, (width,) float32
+    batches: int = 0
+
+    @torch.no_grad()
+    def observe(self) -> None:
+        """Adds the mini-batch that has just passed; to be called after each backward, before the weights change."""
+        self._follow_to_device()
+        for group in self.groups:
+            score = self.criterion.score(self.seen, group)
+            self.totals[group.name] = self.totals[group.name].to(score) + score if self.batches else score
+        self.batches += 1
+        self.seen.forget()
+
+    def scores(self) -> dict[str, Tensor]:
+        """Gives the mean over the mini-batches, each counting the same.
+
+        Returns:
+            By group name, (width,) float32 on the CPU, >= 0; the lowest goes first.
+
+        Raises:
+            ValueError: No mini-batch was seen, or a group's scores are not finite or all zero.
+        """
+        if not self.batches:
+            raise ValueError("there are no scores before a mini-batch was looked at; one at least would do")
+        scores = {name: (total / self.batches).float().cpu() for name, total in self.totals.items()}
+        # Scores of zero rank nothing, and the greedy selection would eat the first layers without a word.
+        for name, score in scores.items():
+            if not bool(torch.isfinite(score).all()):
+                raise ValueError(f"the scores of group {name!r} are not finite; the network overflows on these faces")
+            if not bool(score.any()):
+                raise ValueError(f"the scores of group {name!r} are all zero; the embedding does not depend on it")
+        return scores
+
+    def _follow_to_device(self) -> None:
+        device = next(self.seen.backbone.parameters()).device
+        if any(group.shares[0].index.device != device for group in self.groups[:1]):
+            self.groups = [_on(group, device) for group in self.groups]
+
+
+@contextmanager
+def watching(backbone: nn.Module, groups: Sequence[Group], criterion: str, seed: int = 0) -> Iterator[Watch]:
+    """Scores channels while it lasts, by whatever passes through `backbone`; what that computes stays the same.
 
     Args:
-        embedder: Left as it is, in eval mode.
+        backbone: In any mode, on any device; moved ones are followed.
+        groups: Of the backbone.
+        criterion: A key of `CRITERIA`. Those of signal `loss` take the gradients of the training's own loss, and
+            `gauss-newton` the empirical Fisher of it.
+        seed: Of `random`.
+
+    Yields:
+        What is to `observe` each mini-batch, and gives the `scores`.
+    """
+    chosen, seen = CRITERIA[criterion], Seen(backbone, seed)
+    with chosen.hooks(seen, groups):
+        yield Watch(chosen, groups, seen)
+
+
+def importance(
+    criterion: str, embedder: Embedder, groups: Sequence[Group], labelled: Labelled, images: int, seed: int
+) -> dict[str, Tensor]:
+    """Scores the channels of an embedder as it is: its weights stay while mini-batches pass.
+
+    Args:
+        criterion: A key of `CRITERIA`.
+        embedder: Left as it is, in eval mode, without gradients.
         groups: Of its backbone.
-        labelled: Faces; only the pixels are looked at.
+        labelled: Faces; their labels are looked at by the taylor criteria only.
         images: How many of them; 64 already rank nearly as 256 do.
-        seed: Of the choice of images and of v.
+        seed: Of the choice of images, and of what else is random.
 
     Returns:
-        By group name, (width,) float32 >= 0: the expected rise of 1 - cosine.
+        By group name, (width,) float32 >= 0; the lowest goes first.
 
     Raises:
-        ValueError: A group's scores are not finite or all zero.
-
-    Source: Gauss-Newton diagonal as in Hassibi & Stork, Optimal Brain Surgeon, NIPS 1992, for this loss.
+        ValueError: A group's scores are not finite or all zero, or the criterion wants what is not there: labels, or
+            batch norms.
     """
-    backbone, generator = embedder.backbone, torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(labelled.faces), generator=generator)[:images].numpy()
-    totals = {group.name: torch.zeros(group.width, dtype=torch.float64) for group in groups}
-    readers = {share.layer for group in groups for share in group.readers}
-    with _gates(backbone, readers) as gates:
-        for batch in _batches(chosen):
-            gates.clear()
-            directions = F.normalize(backbone(_inputs(embedder, labelled.faces[batch])), dim=1)
-            random = torch.randn(directions.shape, generator=generator).to(directions)
-            (directions * random).sum().backward()  # type: ignore[no-untyped-call]
-            for group in groups:
-                gate = torch.zeros(len(batch), group.width, dtype=torch.float64)
-                for share in group.readers:
-                    if share.layer in gates:  # else the embedding does not depend on this reader
-                        gate += gates[share.layer][:, share.index].sum(2)
-                totals[group.name] += gate.square().sum(0) / (2 * len(chosen))
-    return _sound({name: total.float() for name, total in totals.items()})
-
-
-def taylor(
-    embedder: Embedder, groups: Sequence[Group], labelled: Labelled, images: int, seed: int
-) -> dict[str, Tensor]:
-    """Scores each filter by sum (g w)^2 over its weights, averaged over mini-batches; g of the cross-entropy.
-
-    A released embedder comes without the head it was trained with. The head here is the closed form of one: the mean
-    unit embedding of each person, of unit length, and logits of 16 times the cosine. Persons with one image teach
-    nothing, as their mean is that image, and are left out. The weights stay as they are while scores are taken.
-    A channel that several filters make has their sum.
-
-    Args and result as for `gauss_newton`.
-
-    Raises:
-        ValueError: Fewer than two persons have two images, or a group's scores are not finite or all zero.
-
-    Source: Molchanov et al., Importance Estimation for Neural Network Pruning, CVPR 2019, eq. 8, on weights.
-    """
-    persons, of_face, count = np.unique(labelled.labels, return_inverse=True, return_counts=True)
-    usable = np.flatnonzero(count[of_face] > 1)
-    if len(np.unique(of_face[usable])) < 2:
-        raise ValueError(
-            f"taylor learns from labels, and of {len(persons)} persons fewer than two have two images; "
-            "give more images of each, or use gauss-newton, which wants no labels"
-        )
-    chosen = np.random.default_rng(seed).permutation(usable)[:images]
-    identities, targets = np.unique(of_face[chosen], return_inverse=True)
-    mates = np.flatnonzero(np.isin(of_face, identities))
-    means = np.zeros((len(identities), embedder.embedding_size), np.float64)
-    np.add.at(means, np.searchsorted(identities, of_face[mates]), embedder.embed(labelled.faces[mates]))
-    backbone = embedder.backbone
-    device = next(backbone.parameters()).device
-    head = F.normalize(torch.from_numpy(means).float(), dim=1).to(device)
-
-    totals = {group.name: torch.zeros(group.width) for group in groups}
-    batches = _batches(np.arange(len(chosen)))
-    with _evaluating(backbone, gradients=True):
-        for part in batches:
-            backbone.zero_grad(set_to_none=True)
-            cosines = F.normalize(backbone(_inputs(embedder, labelled.faces[chosen[part]])), dim=1) @ head.T
-            loss = F.cross_entropy(LOGIT_SCALE * cosines, torch.from_numpy(targets[part]).to(device))
-            loss.backward()  # type: ignore[no-untyped-call]
-            for group in groups:
-                for share in group.makers(backbone):
-                    weight = backbone.get_submodule(share.layer).weight
-                    assert isinstance(weight, Tensor)
-                    if weight.grad is not None:
-                        squares = (weight.grad * weight.detach()).flatten(1).square().sum(1).cpu()
-                        totals[group.name] += squares[share.index].sum(1) / len(batches)
-        backbone.zero_grad(set_to_none=True)
-    return _sound(totals)
-
-
-Criterion = Callable[[Embedder, Sequence[Group], Labelled, int, int], dict[str, Tensor]]
-
-CRITERIA: dict[str, Criterion] = {"gauss-newton": gauss_newton, "taylor": taylor}
-
-
-def _sound(scores: dict[str, Tensor]) -> dict[str, Tensor]:
-    # Scores of zero rank nothing, and the greedy selection would eat the first layers without a word.
-    for name, score in scores.items():
-        if not bool(torch.isfinite(score).all()):
-            raise ValueError(f"the scores of group {name!r} are not finite; the network overflows on these faces")
-        if not bool(score.any()):
-            raise ValueError(f"the scores of group {name!r} are all zero; the embedding does not depend on it")
-    return scores
-
-
-def _inputs(embedder: Embedder, faces: Faces) -> Tensor:
-    device = next(embedder.backbone.parameters()).device
-    # A gradient is wanted of the activations: where the weights have none, it must start at the input.
-    return torch.from_numpy(embedder.contract.preprocess(faces)).to(device).requires_grad_(True)
+    backbone, signal = embedder.backbone, CRITERIA[criterion].signal
+    with _evaluating(backbone, gradients=signal == "loss"), watching(backbone, groups, criterion, seed) as watch:
+        for _ in STIMULI[signal](embedder, labelled, images, seed):
+            watch.observe()
+    return watch.scores()
 
 
 @contextmanager
@@ -163,36 +156,6 @@ def _evaluating(backbone: nn.Module, gradients: bool) -> Iterator[None]:
             parameter.requires_grad_(want)
 
 
-@contextmanager
-def _gates(backbone: nn.Module, readers: set[str]) -> Iterator[dict[str, Tensor]]:
-    """Gives, after a backward, by reader (N, inputs): the sum over places of (a - mean a) * gradient of a."""
-    gates: dict[str, Tensor] = {}
-
-    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:
-        def before(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            own = inputs[0].view_as(inputs[0])  # one tensor may feed several readers: each has its own gradient
-            channel = 1 if isinstance(layer, nn.Conv2d) else own.ndim - 1
-            values = own.detach().movedim(channel, 1).flatten(2) if own.ndim > 2 else own.detach()[:, :, None]
-            deviation = values - values.mean((0, 2), keepdim=True)
-
-            def arrived(gradient: Tensor) -> None:
-                gate = (deviation * gradient.movedim(channel, 1).reshape(values.shape)).sum(2).double().cpu()
-                gates[name] = gates[name] + gate if name in gates else gate  # a reader may run twice
-
-            own.register_hook(arrived)  # type: ignore[no-untyped-call]
-            return (own, *inputs[1:])
-
-        return before
-
-    hooks = [backbone.get_submodule(name).register_forward_pre_hook(watch(name)) for name in sorted(readers)]
-    try:
-        with _evaluating(backbone, gradients=False):
-            yield gates
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _batches(chosen: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Splits evenly, so that no batch is too small for a mean."""
-    return np.array_split(chosen, -(-len(chosen) // BATCH))
+def _on(group: Group, device: torch.device) -> Group:
+    shares = [dataclasses.replace(share, index=share.index.to(device)) for share in group.shares]
+    return dataclasses.replace(group, shares=tuple(shares))

@@ -1,33 +1,28 @@
-"""What the cuts took is learnt back: the pruned student imitates the unpruned teacher, without labels."""
+"""What the cuts took is learnt back: from the unpruned teacher, without labels, or from labels."""
 
 from __future__ import annotations
 
+import ctypes
 import math
+import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..faces.contract import Faces
-from ..models.embedder import Embedder, Embeddings
-from .recipe import PruneRecipe
+from ..models.batch_norm import synchronised
+from ..models.embedder import Embedder
+from .augmentation import Crops
+from .recipe import TrainingRecipe
+from .signals import Signal
 
 WARM_UP = 20  # batches
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 LAST_RATE = 0.01  # share of the learning rate that the cosine ends at
-CHUNK = 64  # faces that are augmented at once
-
-
-@dataclass(frozen=True)
-class Lessons:
-    """Crops, as photos and phones vary them, and what the teacher says of each."""
-
-    crops: Faces  # (variants * N, H, W, 3); the first N are the faces themselves
-    embeddings: Embeddings  # (variants * N, D)
-    faces: int  # N
 
 
 @dataclass
@@ -36,93 +31,104 @@ class Progress:
 
     batch: int
     optimiser: torch.optim.AdamW
-    losses: list[float]  # 1 - cosine, a batch each
+    losses: list[float] = field(default_factory=list)  # a batch each
 
 
-def varied(faces: Faces, variants: int, seed: int) -> Faces:
-    """Gives `variants` crops of each face: (variants * N, H, W, 3), the first N unchanged; same seed, same crops."""
-    crops = np.empty((variants * len(faces), *faces.shape[1:]), np.uint8)
-    crops[: len(faces)] = faces
-    for start in range(len(faces), len(crops), CHUNK):
-        stop = min(start + CHUNK, len(crops))
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + start)
-        others = faces[torch.randint(len(faces), (stop - start,), generator=generator).numpy()]
-        crops[start:stop] = augment(faces[np.arange(start, stop) % len(faces)], others, generator)
-    return crops
+def start(student: Embedder, signal: Signal, recipe: TrainingRecipe) -> Progress:
+    """Begins a recovery: a fresh optimiser, no batch seen."""
+    parameters = [*student.backbone.parameters(), *signal.parameters()]
+    return Progress(0, torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=0.0))
 
 
-def augment(faces: Faces, others: Faces, generator: torch.Generator) -> Faces:
-    """Varies crops as alignment, cameras and light do.
+def learn(
+    student: Embedder,
+    signal: Signal,
+    crops: Crops,
+    recipe: TrainingRecipe,
+    epochs: float,
+    stream: int,
+    progress: Progress,
+    observe: Callable[[], None] = lambda: None,
+) -> Iterator[Progress]:
+    """Trains `student` in place until it does what `signal` wants.
 
-    Each is flipped (half of them), turned up to 6 degrees, scaled by 8 %, shifted by 4 pixels of 112, and changed in
-    contrast, brightness and colour. Then at most one of: blur (15 %), noise (10 %), an even mix with one of `others`
-    (10 %), a grey square (7 %), no colour (4 %).
+    AdamW, a short warm-up, then one cosine down. An epoch is as many crops as there are faces. What a batch holds
+    depends only on the recipe's seed, `stream` and its number, so that a recovery resumed from its progress ends with
+    the same weights. Hugging Face accelerate carries it: started by `accelerate launch`, every process takes its part
+    of a batch that is as many times larger, batch norms see all of it, and mixed precision is as the launcher was told.
 
     Args:
-        faces: (N, H, W, 3) uint8.
-        others: (N, H, W, 3), other people to mix in.
-        generator: Of everything random.
+        student: Its backbone is trained; it ends in eval mode.
+        signal: What is wanted of the embeddings; its own parameters are trained too.
+        crops: What is shown.
+        recipe: Batch size of a process, learning rate, seed.
+        epochs: How long; 0 leaves the student as it is.
+        stream: Which recovery this is: each has its own order of crops.
+        progress: From `start`, or as it was saved.
+        observe: Called after each backward, before the weights change.
 
-    Returns:
-        (N, H, W, 3) uint8.
+    Yields:
+        The progress after every batch.
+
+    Raises:
+        ValueError: The loss is no number any more.
     """
-    n, height, width, _ = faces.shape
+    from accelerate import Accelerator
 
-    def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand(n, *shape, generator=generator)
-
-    x = _moved(torch.from_numpy(faces).permute(0, 3, 1, 2).float(), uniform)
-    x = (x - 128) * uniform(0.7, 1.25, 1, 1, 1) + 128 + uniform(-30, 30, 1, 1, 1)
-    x = x * uniform(0.92, 1.08, 3, 1, 1)
-    what, strength, corner = uniform(0, 1), uniform(0, 1), uniform(0, 1, 2)
-    noise = torch.randn(x.shape, generator=generator)
-    for i, (share, amount) in enumerate(zip(what.tolist(), strength.tolist(), strict=True)):
-        if share < 0.15:
-            x[i] = _blurred(x[i], 0.5 + 1.1 * amount)
-        elif share < 0.25:
-            x[i] += (2 + 10 * amount) * noise[i]
-        elif share < 0.35:
-            x[i] = (x[i] + torch.from_numpy(others[i]).permute(2, 0, 1)) / 2
-        elif share < 0.42:
-            side_y, side_x = height * 2 // 7, width * 2 // 7
-            top, left = int(corner[i, 0] * (height - side_y)), int(corner[i, 1] * (width - side_x))
-            x[i, :, top : top + side_y, left : left + side_x] = 255 * amount
-        elif share < 0.46:
-            x[i] = x[i].mean(0, keepdim=True)
-    return x.clamp(0, 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
-
-
-def _moved(x: Tensor, uniform: Callable[..., Tensor]) -> Tensor:
-    """Flips, turns, scales and shifts (N, 3, H, W); what comes in from outside is mirrored for half, black for half."""
-    flip = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
-    angle = uniform(-6, 6) * (math.pi / 180) * (uniform(0, 1) < 0.7)
-    zoom = uniform(-0.08, 0.08).exp()
-    cosine, sine, shift = zoom * angle.cos(), zoom * angle.sin(), uniform(-8 / 112, 8 / 112, 2)
-    theta = torch.stack(
-        [torch.stack([cosine * flip, -sine, shift[:, 0]], 1), torch.stack([sine * flip, cosine, shift[:, 1]], 1)], 1
-    )
-    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
-    mirrored = uniform(0, 1) < 0.5
-    moved = torch.empty_like(x)
-    for mask, padding in ((mirrored, "reflection"), (~mirrored, "zeros")):
-        if mask.any():
-            moved[mask] = F.grid_sample(x[mask], grid[mask], padding_mode=padding, align_corners=False)
-    return moved
-
-
-def _blurred(image: Tensor, sigma: float) -> Tensor:
-    reach = min(max(1, round(3 * sigma)), min(image.shape[1:]) - 1)
-    line = torch.exp(-torch.arange(-reach, reach + 1).square() / (2 * sigma**2))
-    line = (line / line.sum()).expand(3, 1, 1, -1)
-    padded = F.pad(image[None], (reach,) * 4, mode="reflect")
-    return F.conv2d(F.conv2d(padded, line, groups=3), line.transpose(2, 3), groups=3)[0]
+    keep_freed_memory()
+    accelerator = Accelerator(gradient_accumulation_steps=recipe.accumulate)
+    shares = accelerator.num_processes * recipe.accumulate
+    size = min(recipe.batch_size, max(1, len(crops) // shares))
+    batches = batches_of(epochs, len(crops.faces), size * shares)
+    if progress.batch >= batches:
+        return
+    backbone = student.backbone.to(accelerator.device)
+    lay_out(student, torch.channels_last)
+    signal.to(accelerator.device)
+    _move(progress.optimiser, accelerator.device)
+    order = _Order(len(crops), size * shares, (recipe.seed, stream))
+    with synchronised(backbone):
+        network, optimiser = accelerator.prepare(backbone, progress.optimiser)
+        while progress.batch < batches:
+            backbone.train()
+            chosen = np.array_split(order[progress.batch], shares)
+            for part in progress.optimiser.param_groups:
+                part["lr"] = recipe.learning_rate * _rate(progress.batch, batches)
+            total = 0.0
+            for turn in range(recipe.accumulate):
+                mine = chosen[turn * accelerator.num_processes + accelerator.process_index]
+                with accelerator.accumulate(network), torch.random.fork_rng(devices=[]):
+                    # Dropout draws from torch's own generator, which is given back.
+                    torch.manual_seed(recipe.seed * 1_000_003 + progress.batch * shares + turn)
+                    loss = signal.loss(network(_inputs(student, crops, mine, accelerator.device)).float(), mine)
+                    accelerator.backward(loss)
+                    observe()
+                    if accelerator.sync_gradients:  # the network's are averaged by itself
+                        for parameter in signal.parameters():
+                            parameter.grad = accelerator.reduce(parameter.grad, "mean")
+                    optimiser.step()
+                    optimiser.zero_grad()
+                total += float(accelerator.reduce(loss.detach(), "mean")) / recipe.accumulate
+            if not math.isfinite(total):
+                raise ValueError(
+                    f"the loss is {total} after {progress.batch} batches; a lower learning rate than "
+                    f"{recipe.learning_rate:g} would do"
+                )
+            progress.batch += 1
+            progress.losses.append(total)
+            yield progress
+        accelerator.unwrap_model(network, keep_fp32_wrapper=False)
+        accelerator.free_memory()
+    backbone.eval()
 
 
-def teach(teacher: Embedder, crops: Faces) -> Embeddings:
-    """Asks `teacher` once what it says of each crop; recovery then needs it no more."""
-    teacher = teacher.clone()
-    lay_out(teacher, torch.channels_last)
-    return teacher.embed(crops, batch=16)  # larger batches spend their time fetching memory from the system
+def batches_of(epochs: float, faces: int, batch: int) -> int:
+    """Counts the batches of `epochs`.
+
+    >>> batches_of(2, 20, 8)
+    5
+    """
+    return math.ceil(epochs * faces / batch)
 
 
 def lay_out(embedder: Embedder, memory_format: torch.memory_format) -> None:
@@ -130,56 +136,27 @@ def lay_out(embedder: Embedder, memory_format: torch.memory_format) -> None:
     embedder.backbone.to(memory_format=memory_format)  # type: ignore[call-overload]  # torch's stubs forget it
 
 
-def start(student: Embedder, recipe: PruneRecipe) -> Progress:
-    """Begins a recovery: a fresh optimiser, no batch seen."""
-    parameters = student.backbone.parameters()
-    return Progress(0, torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=0.0), [])
+def keep_freed_memory() -> None:
+    """Tells glibc to give no memory back to the system until the process ends; elsewhere it does nothing.
 
-
-def recover(
-    student: Embedder, lessons: Lessons, recipe: PruneRecipe, epochs: float, stream: int, progress: Progress
-) -> Iterator[Progress]:
-    """Trains `student` in place until its embeddings point where the teacher's do.
-
-    The loss is 1 - cosine, on the same crop for both. AdamW, a short warm-up, then one cosine down. An epoch is as
-    many crops as there are faces. What a batch holds depends only on the recipe's seed, `stream` and its number, so
-    that a recovery resumed from its progress ends with the same weights.
-
-    Args:
-        student: Its backbone is trained; it ends in eval mode.
-        lessons: From the teacher.
-        recipe: Batch size, learning rate, seed.
-        epochs: How long; 0 leaves the student as it is.
-        stream: Which recovery this is: each has its own order of crops.
-        progress: From `start`, or as it was saved.
-
-    Yields:
-        The progress after every batch.
+    A step of training frees hundreds of megabytes that the next one asks for again. On a CPU the pages that the system
+    hands out anew, and clears, cost a quarter of the time.
     """
-    backbone = student.backbone
-    device = next(backbone.parameters()).device
-    size = min(recipe.batch_size, len(lessons.crops))
-    batches = math.ceil(epochs * lessons.faces / size) if epochs > 0 else 0
-    lay_out(student, torch.channels_last)
-    backbone.train()
-    order = _Order(len(lessons.crops), size, (recipe.seed, stream))
-    while progress.batch < batches:
-        chosen = order[progress.batch]
-        inputs = torch.from_numpy(student.contract.preprocess(lessons.crops[chosen])).to(device)
-        expected = torch.from_numpy(lessons.embeddings[chosen]).to(device)
-        for part in progress.optimiser.param_groups:
-            part["lr"] = recipe.learning_rate * _rate(progress.batch, batches)
-        progress.optimiser.zero_grad()
-        with torch.random.fork_rng(devices=[]):  # dropout draws from torch's own generator, which is given back
-            torch.manual_seed(recipe.seed * 1_000_003 + progress.batch)
-            found = F.normalize(backbone(inputs.contiguous(memory_format=torch.channels_last)), dim=1)
-            loss = (1 - (found * expected).sum(1)).mean()
-            loss.backward()  # type: ignore[no-untyped-call]
-        progress.optimiser.step()
-        progress.batch += 1
-        progress.losses.append(float(loss.detach()))
-        yield progress
-    backbone.eval()
+    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
+        for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, (1 << 31) - 1), (M_TOP_PAD, 1 << 28)):
+            mallopt(option, value)
+
+
+def _inputs(student: Embedder, crops: Crops, chosen: NDArray[np.int64], device: torch.device) -> Tensor:
+    inputs = torch.from_numpy(student.contract.preprocess(crops[chosen]))
+    return inputs.to(device).contiguous(memory_format=torch.channels_last)
+
+
+def _move(optimiser: torch.optim.Optimizer, device: torch.device) -> None:
+    """Puts the moments where the weights are; the optimiser's own counters stay where torch wants them."""
+    state: dict[Any, Any] = optimiser.state
+    for weight, moments in state.items():
+        state[weight] = {key: value.to(device) if value.ndim else value for key, value in moments.items()}
 
 
 class _Order:

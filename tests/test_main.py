@@ -1,8 +1,10 @@
 """The command line: quick help, and for every mistake one sentence and exit code 2."""
 
 import os
+import re
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from PIL import Image
 from pocketface.__main__ import main
 from pocketface.benchmark.measurement import read_measurements
 from pocketface.faces.synthetic import render_face
-from pocketface.models.checkpoint import save_checkpoint
+from pocketface.models.checkpoint import load_checkpoint, save_checkpoint
 from pocketface.models.zoo import create
 
 Said = Callable[..., str]
@@ -65,10 +67,14 @@ def test_help_imports_nothing_heavy() -> None:
     assert loaded.stdout == "set()\n"
 
 
-def test_the_stages_one_by_one(
-    checkpoint: Path, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def done(*arguments: object) -> str:
+Done = Callable[..., str]
+
+
+@pytest.fixture
+def done(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Done:
+    """Runs the command line in this process; gives the last line it says."""
+
+    def run(*arguments: object) -> str:
         monkeypatch.setattr(sys, "argv", ["pocketface", *map(str, arguments)])
         with pytest.raises(SystemExit) as exit_:
             main()
@@ -76,12 +82,16 @@ def test_the_stages_one_by_one(
         assert exit_.value.code == 0, printed.err
         return printed.out.splitlines()[-1]
 
+    return run
+
+
+def test_the_stages_one_by_one(checkpoint: Path, faces: Path, tmp_path: Path, done: Done) -> None:
     pairs, out = faces / "pairs.txt", tmp_path / "out"
     (faces / "pairs.txt").write_text("2\t1\nAnn\t1\t2\nAnn\t1\tBob\t1\nBob\t1\t2\nAnn\t2\tBob\t2\n")
     said = done("prune", checkpoint, "--faces", faces, "--remove", 0.3, "--steps", 1, "--epochs", 0, "--out", out)
-    before, after = (
-        int(number.replace(",", "")) for number in said.split(": ")[1].split(" parameters")[0].split(" -> ")
-    )
+    assert re.search(r"\d\.\d\dx the latency", said)
+    (entry,) = [entry for entry in load_checkpoint(out / "checkpoint").ancestry if entry["stage"] == "prune"]
+    before, after = entry["parameters"]
     assert 0.6 < after / before <= 0.7
     done("export", out / "checkpoint", "--faces", faces, "--target", "tflite-fp32", "--out", out)
     said = done("benchmark", out / "checkpoint", out / "artifacts", "--pairs", pairs, "--threads", 1, "--out", out)
@@ -89,6 +99,33 @@ def test_the_stages_one_by_one(
     assert [row.format for row in rows] == ["pytorch", "onnx", "tflite"]
     assert all(row.value is not None and row.value > 0.99999 for row in rows)
     assert done("report", out) == str(out / "report.md")
+
+
+def test_a_student_learns_from_a_teacher_of_another_size(
+    checkpoint: Path, faces: Path, tmp_path: Path, done: Done
+) -> None:
+    shards = tmp_path / "train-000.tar"
+    with tarfile.open(shards, "w") as tar:  # as WebDataset writes them; without labels
+        for image in sorted(faces.rglob("*.jpg")):
+            tar.add(image, f"{image.stem}.jpg")
+    out = tmp_path / "out"
+    student = ("squeezefacenet", "--size", 112, "--teacher", checkpoint, "--faces", shards)
+    quick = ("--epochs", 2, "--set", "batch_size=4", "--set", "variants=1")
+    assert done("recover", *student, *quick, "--out", out) == str(out / "checkpoint")
+    trained = load_checkpoint(out / "checkpoint")
+    assert trained.architecture == "squeezefacenet" and trained.contract.height == 112
+    assert trained.ancestry[-1]["teacher"]["name"] == "mobilefacenet"
+    assert trained.ancestry[-1]["phases"][0]["batches"] == 4
+
+
+def test_a_student_learns_from_labels(checkpoint: Path, faces: Path, tmp_path: Path, done: Done) -> None:
+    done("recover", checkpoint, "--faces", faces, "--epochs", 1, "--set", "batch_size=4", "--out", tmp_path / "out")
+    assert load_checkpoint(tmp_path / "out" / "checkpoint").ancestry[-1]["recipe"]["signal"] == "arcface"
+
+
+def test_a_setting_that_no_recipe_has(said: Said, checkpoint: Path, faces: Path, tmp_path: Path) -> None:
+    message = said("prune", checkpoint, "--faces", faces, "--set", "stepz=3", "--out", tmp_path / "out")
+    assert "there is no 'stepz'; did you mean 'steps'?" in message
 
 
 def test_a_misspelt_key_names_the_nearest_one(said: Said, tmp_path: Path) -> None:

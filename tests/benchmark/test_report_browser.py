@@ -8,6 +8,7 @@ import pytest
 
 from pocketface.benchmark.measurement import Measurement, write_measurements
 from pocketface.benchmark.report import write_report
+from pocketface.prune.sensitivity import Sensitivity, write_sensitivity
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="the page is tested with selenium")
 
@@ -36,6 +37,21 @@ def rows():
     )
 
 
+def ancestry():
+    """Three layers: the second keeps its filters."""
+    for name, filters in (("stem", [64, 16]), ("block", [32, 32]), ("head", [20, 10])):
+        change = {"filters": filters, "parameters": [2000, 1000], "macs": [2000, 1000], "groups": [1, 1]}
+        yield {"name": name, "kind": "Conv2d", "kernel": [3, 3], **change}
+
+
+CUTS = [
+    Sensitivity("stem", ("stem", "block"), 64, 16, 0.25, 0.01, 0.98),
+    Sensitivity("stem", ("stem", "block"), 64, 32, 0.5, 0.1, 0.9),
+    Sensitivity("head", ("head",), 20, 5, 0.25, 0.00001, 0.985),
+    Sensitivity("head", ("head",), 20, 10, 0.5, 0.002, 0.97),
+]
+
+
 @pytest.fixture(scope="module")
 def browser():
     options = webdriver.ChromeOptions()
@@ -54,6 +70,11 @@ def page(browser, tmp_path: Path):
     run = tmp_path / "run"
     run.mkdir()
     write_measurements(rows(), run / "measurements.json")
+    write_sensitivity(CUTS, run / "sensitivity.json")
+    sizes = {"filters": [116, 58], "parameters": [6000, 3000], "macs": [6000, 3000]}
+    entry = {"stage": "prune", "recipe": {"criterion": "l1"}, "layers": list(ancestry()), **sizes}
+    (run / "checkpoint").mkdir()
+    (run / "checkpoint" / "embedder.json").write_text(json.dumps({"name": "net", "ancestry": [entry]}))
     path, _ = write_report([run], tmp_path / "out")
     browser.get_log("performance")  # what an earlier test asked for
     browser.get(path.as_uri())
@@ -144,3 +165,53 @@ def test_page_does_not_scroll_sideways_on_a_phone(page):
         assert page.execute_script("return document.documentElement.scrollWidth") == 390
     finally:
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def hover(page, selector: str):
+    mark = find(page, selector)
+    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", mark)
+    webdriver.ActionChains(page).move_to_element(mark).perform()
+
+
+def test_each_layer_has_a_bar_as_high_as_the_share_it_kept(page):
+    heights = [
+        float(bar.get_attribute("height")) for bar in page.find_elements("css selector", ".bars .kept, .bars .whole")
+    ]
+    assert [round(height / heights[1], 6) for height in heights] == [0.25, 1.0, 0.5]
+    assert len(page.find_elements("css selector", ".bars .whole")) == 1
+
+
+def test_hovering_a_bar_names_its_layer_and_lights_its_row(page):
+    hover(page, '.bars g[data-index="2"]')
+    tip = find(page, ".bars + .tip")
+    assert tip.find_element("css selector", "b").text == "3 head"
+    assert "Filters 20 → 10, 50.0 % kept" in tip.text
+    assert find(page, "tr.lit").get_attribute("id") == "bar-1-3"
+
+
+def test_hovering_a_curve_names_its_group_and_layers(page):
+    hover(page, '.curves g[data-index="0"] circle')
+    tip = find(page, ".curves + .tip")
+    assert tip.text.splitlines()[:2] == ["1 stem", "stem, block"]
+    assert "16 of 64 cut drift 0.0100, accuracy 98.0 %" in tip.text
+    assert len(page.find_elements("css selector", "tr.lit")) == 2
+
+
+def test_curves_rise_with_drift_and_fall_with_accuracy(page):
+    def heights() -> list[float]:
+        circles = page.find_elements("css selector", '.curves g[data-index="0"] circle')
+        return [float(circle.get_attribute("cy")) for circle in circles]  # downwards
+
+    assert heights()[0] > heights()[1]
+    find(page, 'select option[value="accuracy"]').click()
+    assert heights()[0] < heights()[1]
+    assert "Accuracy, %" in texts(page, ".curves .title")
+
+
+def test_the_table_of_layers_unfolds_and_sorts(page):
+    details = page.find_element("xpath", "//details[summary[contains(., 'All 3 layers')]]")
+    details.find_element("css selector", "summary").click()
+    header = next(h for h in details.find_elements("css selector", "th") if h.text == "Kept")
+    header.find_element("css selector", "button").click()
+    rows = details.find_elements("css selector", "tbody th")
+    assert [row.text for row in rows] == ["stem", "head", "block"]

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from pocketface.models.widths import widths_of
-from pocketface.prune.groups import cut, find_groups
+from pocketface.prune.groups import cut, find_groups, left_whole
 
 FACE = torch.zeros(1, 3, 16, 16)
 
@@ -65,6 +65,36 @@ class Shuffled(nn.Module):
         n, c, h, w = x.shape
         x = self.inside(x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w))
         return self.embedding(x).flatten(1)
+
+
+class Reversed(nn.Module):
+    """Channels in reverse, which Torch-Pruning does not notice, in a branch that starts as good as off."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 1)
+        self.inside = nn.Conv2d(8, 8, 1)
+        self.scale = nn.Parameter(torch.tensor(1e-6))
+        self.embedding = nn.Conv2d(8, 4, 16)
+
+    def forward(self, x):
+        branch = self.inside(self.stem(x).flip(1))
+        return self.embedding(x.sum(1, keepdim=True) + self.scale * branch).flatten(1)
+
+
+class Halves(nn.Module):
+    """Two halves of the stem's channels, each with a convolution of its own; their sizes are found by halving."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 1)
+        self.one = nn.Conv2d(8, 8, 3, padding=1)
+        self.other = nn.Conv2d(8, 8, 3, padding=1)
+        self.embedding = nn.Conv2d(16, 4, 16)
+
+    def forward(self, x):
+        one, other = self.stem(x).chunk(2, 1)
+        return self.embedding(torch.cat([self.other(other), self.one(one)], 1)).flatten(1)
 
 
 def depthwise():
@@ -163,13 +193,36 @@ def test_the_weights_that_stay_keep_their_values():
     assert torch.equal(backbone[0].weight, kept)
 
 
-def test_shuffled_channels_are_not_cut_wrongly():
-    try:
-        groups = find_groups(Shuffled(), FACE)
-    except ValueError as error:
-        assert "pruned" in str(error) or "shuffle" in str(error)
-    else:
-        assert all(group.name != "stem" for group in groups)
+@pytest.mark.parametrize("build", [Shuffled, Reversed])
+def test_channels_in_another_order_are_not_cut_wrongly(build):
+    backbone = build()
+    groups = find_groups(backbone, FACE)
+    assert [group.name for group in groups] == ["inside"]
+    assert left_whole(backbone, FACE, groups)["stem"] == "a cut would change what others compute"
+
+
+def test_channels_that_are_split_in_halves_stay_as_the_halves_could_lose_unequally():
+    assert [group.name for group in find_groups(Halves(), FACE)] == ["one", "other"]
+
+
+def test_every_layer_that_stays_whole_has_its_reason():
+    backbone = nn.Sequential(
+        nn.Conv2d(3, 8, 4, 4),
+        nn.Conv2d(8, 8, 1, groups=2),
+        nn.Conv2d(8, 6, 1),
+        nn.Conv2d(6, 5, 1),
+        nn.Flatten(),
+        nn.LayerNorm(80),
+        nn.Linear(80, 4),
+    )
+    groups = find_groups(backbone, FACE)
+    assert [group.name for group in groups] == ["2"]
+    assert left_whole(backbone, FACE, groups) == {
+        "0": "they reach '1', a convolution in 2 groups",
+        "1": "they reach '1', a convolution in 2 groups",
+        "3": "they reach '5', a LayerNorm",
+        "6": "they make the embedding",
+    }
 
 
 def test_the_channels_before_a_layer_norm_stay():
@@ -178,7 +231,7 @@ def test_the_channels_before_a_layer_norm_stay():
 
 
 def test_a_network_with_nothing_to_cut_says_so():
-    with pytest.raises(ValueError, match="nothing in Sequential can be pruned"):
+    with pytest.raises(ValueError, match=r"nothing in Sequential .* '1' cannot go, as they make the embedding"):
         find_groups(nn.Sequential(nn.Flatten(), nn.Linear(768, 4)), FACE)
 
 

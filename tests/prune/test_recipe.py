@@ -13,8 +13,8 @@ def test_the_default_removes_three_tenths_of_the_parameters():
     assert PruneRecipe().remaining(1000) == pytest.approx(700)
 
 
-def test_target_parameters_count_instead_of_a_share():
-    assert PruneRecipe(target_parameters=640).remaining(1000) == 640
+def test_a_target_counts_instead_of_a_share():
+    assert PruneRecipe(target=640).remaining(1000) == 640
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,11 @@ def test_target_parameters_count_instead_of_a_share():
         {"steps": 0},
         {"criterion": "magic"},
         {"removal": 0.3},
-        {"by": "macs", "target_parameters": 5},
+        {"target": 0},
+        {"by": "score"},
+        {"by": "macs", "cost": "measured"},
+        {"signal": "triplet"},
+        {"schedule": "twice"},
     ],
 )
 def test_a_recipe_that_means_nothing_is_refused(wrong):

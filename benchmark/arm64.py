@@ -1,0 +1,147 @@
+"""What a .tflite file executes on a phone's ARM64 core: instructions counted and embeddings made in an emulator.
+
+The code is LiteRT's own for ARM64, with the kernels that it chooses on that core; counts are exact and repeat.
+They compare files of one precision on one core. They are no milliseconds: an emulator has no caches and no pipeline.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..export.litert import LiteRTSession, dequantised, quantised
+from .arm64_cores import CORES, core_of
+from .arm64_emulator import REMEDY, Emulator, installed, setup
+from .latency import cores
+
+__all__ = [
+    "CORES",
+    "REMEDY",
+    "EmulatedSession",
+    "Emulator",
+    "Profile",
+    "embed",
+    "installed",
+    "instructions",
+    "instructions_of",
+    "profile",
+    "setup",
+]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What one inference executes."""
+
+    instructions: int
+    mix: dict[str, float]  # share of each class (see arm64_counter.c) that occurs, largest first; they sum to 1
+
+
+def instructions(path: Path, core: str) -> int:
+    """Counts the ARM64 instructions of one inference: one thread, after a first one that packs the weights.
+
+    Args:
+        path: A .tflite file with one input and one output.
+        core: A name of `CORES`.
+
+    Raises:
+        ValueError: LiteRT cannot run the file, there is no such core, or no emulator; says what would do.
+    """
+    return instructions_of([path], core)[0]
+
+
+def instructions_of(paths: Sequence[Path], core: str) -> list[int]:
+    """Counts as `instructions` does for each file, many in a process and as many processes as there are cores.
+
+    A small file takes some 0.1 s; a count does not depend on the other files.
+    """
+    return [counts.total() for counts in _counts(paths, core)]
+
+
+def profile(path: Path, core: str) -> Profile:
+    """Counts as `instructions` does, and tells the kinds of instructions.
+
+    The kinds tell the kernels: "sdot" or "smmla" is int8 arithmetic in hardware, "smlal" int8 without it, "fmla32"
+    and "fmla16" are floating point; little of any of them means plain kernels.
+    """
+    (counts,) = _counts([path], core)
+    total = counts.total()
+    return Profile(total, {kind: count / total for kind, count in counts.most_common() if count})
+
+
+class EmulatedSession(LiteRTSession):
+    """A .tflite embedder on an emulated core, as a `Session`."""
+
+    runtime = "litert-arm64"
+
+    def __init__(self, path: Path, core: str) -> None:
+        """Opens `path`.
+
+        Raises:
+            ValueError: LiteRT cannot load it, it is no embedder, there is no such core, or no emulator.
+        """
+        super().__init__(path)
+        self.core = core_of(core)
+        self._emulator = setup()
+
+    def run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Gives what `LiteRTSession.run` gives, as the core computes it; as many faces at once as there are cores."""
+        _, height, width, channels = (int(side) for side in self._input["shape"])
+        if inputs.ndim != 4 or inputs.shape[1:] != (channels, height, width):
+            raise ValueError(f"{self.path.name} wants (N, {channels}, {height}, {width}), not {inputs.shape}")
+        images = quantised(inputs.transpose(0, 2, 3, 1), self._input)
+        parts = np.array_split(images, max(1, min(cores(), len(images))))
+        with ThreadPoolExecutor(len(parts)) as pool:
+            return dequantised(np.concatenate(list(pool.map(self._outputs, parts))), self._output)
+
+    def _outputs(self, images: NDArray[Any]) -> NDArray[Any]:
+        with TemporaryDirectory() as folder:
+            given, made = Path(folder, "inputs"), Path(folder, "outputs")
+            given.write_bytes(images.tobytes())
+            self._emulator.run(self.core, self._emulator.runner, "embed", self.path.resolve(), given, made)
+            width = int(np.prod(self._output["shape"]))
+            return np.frombuffer(made.read_bytes(), self._output["dtype"]).reshape(len(images), width)
+
+
+def embed(path: Path, core: str, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Gives what a .tflite embedder computes on an emulated core.
+
+    Args:
+        path: The file.
+        core: A name of `CORES`.
+        inputs: (N, 3, H, W) float32, preprocessed.
+
+    Returns:
+        (N, D) float32, dequantised where the file gives integers, of any length.
+
+    Raises:
+        ValueError: As `EmulatedSession`, or the inputs have another shape.
+    """
+    return EmulatedSession(path, core).run(inputs)
+
+
+def _counts(paths: Sequence[Path], core: str) -> list[Counter[str]]:
+    kind, emulator, names = core_of(core), setup(), [path.resolve() for path in paths]
+    workers = max(1, min(cores(), len(names)))
+
+    def count(first: int) -> list[Counter[str]]:
+        # each n-th file: large ones, which often stand together, are shared
+        marks = emulator.run(kind, emulator.runner, "count", *names[first::workers])
+        return [_between(*marks[at : at + 3]) for at in range(0, len(marks), 3)]
+
+    with ThreadPoolExecutor(workers) as pool:
+        parts = list(pool.map(count, range(workers) if names else ()))
+    return [parts[at % workers][at // workers] for at in range(len(names))]
+
+
+def _between(start: Counter[str], empty: Counter[str], full: Counter[str]) -> Counter[str]:
+    """Gives what lies between the last two marks beyond what marking itself takes, which the first two tell."""
+    return Counter({kind: full[kind] - 2 * empty[kind] + start[kind] for kind in full})

@@ -1,0 +1,151 @@
+"""An emulator of ARM64 phone cores: qemu, LiteRT's library for ARM64 and two small C programs, kept in a cache."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from .arm64_cores import CORES, Core
+
+REMEDY = "apt-get install --no-install-recommends qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc libc6-dev"
+PROGRAMS = ("qemu-aarch64", "aarch64-linux-gnu-gcc", "gcc")
+LIBRARIES = Path("/usr/aarch64-linux-gnu/lib")  # where Debian puts libraries of ARM64 on another machine
+NEEDED = ("ld-linux-aarch64.so.1", "libstdc++.so.6", "libc.so")
+COUNTER, RUNNER = (Path(__file__).with_name(f"arm64_{name}.c") for name in ("counter", "runner"))
+LITERT = "libLiteRt.so"
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """A folder with all that runs ARM64 programs here, and counts their instructions."""
+
+    folder: Path
+
+    @property
+    def runner(self) -> Path:
+        """The program made of arm64_runner.c."""
+        return self.folder / "runner"
+
+    def run(self, core: Core, program: Path, *arguments: str | Path) -> list[Counter[str]]:
+        """Runs an ARM64 program to its end.
+
+        Args:
+            core: One of `CORES`.
+            program: An ARM64 executable with one thread.
+            arguments: Its arguments.
+
+        Returns:
+            Per mark (see arm64_counter.c) how many instructions of each class the program had executed by then.
+
+        Raises:
+            ValueError: The program failed; with its last word.
+        """
+        # neither names nor variables of this machine reach the program: they would change its heap, and so the counts
+        qemu = [shutil.which("qemu-aarch64") or "qemu-aarch64", "-cpu", core.qemu, "-L", str(self.folder / core.name)]
+        command = [*qemu, "-plugin", str(self.folder / "counter.so"), "-0", "program", program, *arguments]
+        process = subprocess.run(command, capture_output=True, text=True, env={}, check=False)
+        if process.returncode:
+            last = (process.stderr.strip().splitlines() or [f"{program.name} ends with {process.returncode}"])[-1]
+            raise ValueError(f"on an emulated {core.name}: {last}")
+        return [_totals(line) for line in process.stdout.splitlines() if line.startswith("counts ")]
+
+
+def installed() -> str | None:
+    """Gives None if this machine can emulate ARM64, else what is missing; `REMEDY` installs it.
+
+    What `setup` fetches and builds by itself is not missing.
+    """
+    missing = [program for program in PROGRAMS if not shutil.which(program)]
+    missing += [name for name in NEEDED if not (LIBRARIES / name).exists()]
+    if missing:
+        return f"emulating ARM64 wants {', '.join(missing)}"
+    usage = subprocess.run(["qemu-aarch64", "-help"], capture_output=True, text=True, check=False).stdout
+    if "-plugin" not in usage:
+        return "emulating ARM64 wants a qemu-aarch64 that takes plugins, as the qemu-user of Debian 12 does"
+    return None
+
+
+def setup(progress: Callable[[str], None] = lambda line: None) -> Emulator:
+    """Gives the emulator; builds it where the cache has none of this LiteRT yet (about 3 s and a download of 14 MB).
+
+    The cache is $XDG_CACHE_HOME/pocketface/arm64 (~/.cache without that variable). Two processes may build at once.
+
+    Args:
+        progress: Told one line per step.
+
+    Raises:
+        ValueError: Programs of the system are missing, or LiteRT cannot be fetched, or the programs do not compile.
+    """
+    version = importlib.metadata.version("ai-edge-litert")
+    sources = sorted(Path(__file__).parent.glob("arm64_*.*"))  # a change of any builds anew
+    key = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
+    folder = _cache_folder() / f"litert-{version}-{key}"
+    if missing := installed():
+        raise ValueError(f"{missing}: {REMEDY}")
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder.parent, prefix=".part-") as beside:
+            whole = Path(beside, "emulator")
+            whole.mkdir()
+            _build(whole, version, progress)
+            try:
+                whole.rename(folder)
+            except OSError:  # another process was first
+                if not folder.is_dir():
+                    raise
+    return Emulator(folder)
+
+
+def _cache_folder() -> Path:
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "pocketface" / "arm64"
+
+
+def _build(folder: Path, version: str, progress: Callable[[str], None]) -> None:
+    progress(f"fetching LiteRT {version} for ARM64")
+    _fetch(version, folder)
+    progress("compiling the instruction counter and the runner")
+    _call("gcc", "-O2", "-shared", "-fPIC", "-o", folder / "counter.so", COUNTER)
+    linked = ("-L", folder, "-lLiteRt", "-Wl,--allow-shlib-undefined")  # its C++ library is found when it runs
+    _call("aarch64-linux-gnu-gcc", "-O2", "-o", folder / "runner", RUNNER, *linked)
+    for core in CORES.values():
+        core.write(folder / core.name, LIBRARIES)
+        (folder / core.name / "usr/lib").mkdir(parents=True)
+        (folder / core.name / "usr/lib" / LITERT).symlink_to(f"../../../{LITERT}")
+
+
+def _fetch(version: str, folder: Path) -> None:
+    """Puts LiteRT's ARM64 library into `folder`, out of the wheel that an ARM64 machine would install."""
+    platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in range(17, 37)]  # up to Debian 12's C library
+    python = f"--python-version={sys.version_info.major}.{sys.version_info.minor}"
+    with TemporaryDirectory() as wheels:
+        options = ["--quiet", "--no-deps", "--only-binary=:all:", "--implementation=cp", python, *platforms]
+        _call(sys.executable, "-m", "pip", "download", *options, "--dest", wheels, f"ai-edge-litert=={version}")
+        (wheel,) = Path(wheels).glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            (folder / LITERT).write_bytes(archive.read(f"ai_edge_litert/{LITERT}"))
+
+
+def _call(*command: str | Path) -> None:
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode:
+        told = process.stderr.strip().splitlines() or [f"exit {process.returncode}"]
+        raise ValueError(f"the ARM64 emulator cannot be built: {' '.join(map(str, command[:4]))} ...: {told[-1]}")
+
+
+def _totals(line: str) -> Counter[str]:
+    totals: Counter[str] = Counter()
+    for item in line.split()[1:]:
+        name, number = item.split("=")
+        totals[name] += int(number)
+    return totals

@@ -1,0 +1,130 @@
+"""Classifier heads: who is on a face, asked of its embedding while it learns; thrown away afterwards."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+SCALE = 64.0  # what cosines are multiplied by, in ArcFace and in CosFace
+ARCFACE_MARGIN = 0.5  # radians
+COSFACE_MARGIN = 0.35
+LEAST_SINE = 1e-3  # its derivative by the cosine is infinite at 0
+
+
+def softmax(embeddings: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Gives the cross-entropy of a linear layer on embeddings as they are: their length counts.
+
+    Args:
+        embeddings: (N, D), of any length.
+        labels: (N,) int64.
+        weight: (classes, D).
+        bias: (classes,).
+
+    Returns:
+        A scalar, >= 0.
+
+    Source: as in Alonso-Fernandez et al., SqueezerFaceNet, IWAIPR 2023, who learn and prune by it.
+    """
+    return F.cross_entropy(F.linear(embeddings, weight, bias), labels)
+
+
+def arcface(
+    embeddings: Tensor, labels: Tensor, weight: Tensor, bias: None = None, margin: float = ARCFACE_MARGIN
+) -> Tensor:
+    """Gives the cross-entropy of 64 times the cosines, after the angle to the right class has grown by `margin`.
+
+    An angle beyond pi - `margin` would come back down on the other side; there a line goes on that falls further, as
+    the authors' code does.
+
+    Args:
+        embeddings: (N, D), of any length, which does not count.
+        labels: (N,) int64.
+        weight: (classes, D), of any length.
+        bias: None; on a sphere there is no place for one.
+        margin: Radians.
+
+    Returns:
+        A scalar, >= 0.
+
+    Source: Deng et al., ArcFace, CVPR 2019, eq. 3 and sec. 3.1.
+    """
+    cosines = _cosines(embeddings, weight)
+    right = cosines.gather(1, labels[:, None])
+    sine = (1 - right.square()).clamp(min=LEAST_SINE**2).sqrt()
+    turned = right * math.cos(margin) - sine * math.sin(margin)
+    beyond = right - margin * math.sin(margin)
+    harder = torch.where(right > -math.cos(margin), turned, beyond)
+    return F.cross_entropy(SCALE * cosines.scatter(1, labels[:, None], harder), labels)
+
+
+def cosface(
+    embeddings: Tensor, labels: Tensor, weight: Tensor, bias: None = None, margin: float = COSFACE_MARGIN
+) -> Tensor:
+    """Gives the cross-entropy of 64 times the cosines, that to the right class less `margin`.
+
+    Args:
+        embeddings: (N, D), of any length, which does not count.
+        labels: (N,) int64.
+        weight: (classes, D), of any length.
+        bias: None; on a sphere there is no place for one.
+        margin: A cosine.
+
+    Returns:
+        A scalar, >= 0.
+
+    Source: Wang et al., CosFace, CVPR 2018, eq. 4 and sec. 4.
+    """
+    cosines = _cosines(embeddings, weight)
+    return F.cross_entropy(SCALE * (cosines - margin * F.one_hot(labels, len(weight))), labels)
+
+
+LOSSES: dict[str, Callable[..., Tensor]] = {"softmax": softmax, "arcface": arcface, "cosface": cosface}
+"""Signal to what gives a scalar of embeddings, labels, weight and bias."""
+
+
+class Head(nn.Module):
+    """A row of weights for each person, with softmax a bias too."""
+
+    def __init__(self, signal: str, start: NDArray[np.float32]) -> None:
+        """Begins with the rows of `start` (classes, D) and no bias."""
+        super().__init__()
+        self._loss = LOSSES[signal]
+        self.weight = nn.Parameter(torch.from_numpy(start).clone())
+        self.bias = nn.Parameter(torch.zeros(len(start))) if signal == "softmax" else None
+
+    def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Gives a scalar for embeddings (N, D) of any length and labels (N,)."""
+        return self._loss(embeddings, labels, self.weight, self.bias)
+
+
+def head_of(signal: str, start: NDArray[np.float32]) -> Head:
+    """Gives the head for a signal of `LOSSES`.
+
+    Args:
+        signal: softmax, arcface or cosface.
+        start: (classes, D): the mean unit embedding of each person, where the embedder knows faces already; else
+            `random_rows`.
+
+    Raises:
+        ValueError: No such signal.
+    """
+    if signal not in LOSSES:
+        raise ValueError(f"no head for the signal {signal!r}; known: {', '.join(sorted(LOSSES))}")
+    return Head(signal, start)
+
+
+def random_rows(classes: int, size: int, seed: int) -> NDArray[np.float32]:
+    """Gives (classes, size) rows of unit length in any direction."""
+    rows = np.random.default_rng(seed).standard_normal((classes, size))
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
+def _cosines(embeddings: Tensor, weight: Tensor) -> Tensor:
+    """(N, classes), -1 to 1 but for the last digit."""
+    return F.linear(F.normalize(embeddings, dim=1), F.normalize(weight, dim=1))

@@ -1,0 +1,274 @@
+"""Emulated ARM64: counts against programs and layers whose instructions one can count by hand, numbers against x86."""
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from torch import nn
+
+from pocketface.benchmark import arm64_emulator
+from pocketface.benchmark.arm64 import (
+    CORES,
+    EmulatedSession,
+    embed,
+    installed,
+    instructions,
+    instructions_of,
+    profile,
+    setup,
+)
+from pocketface.export.artifact import Artifact, Card
+from pocketface.export.litert import LiteRTSession
+from pocketface.export.quantise_tflite import quantise_tflite
+from pocketface.export.to_onnx import to_onnx
+from pocketface.export.to_tflite import to_tflite
+from pocketface.faces.contract import InputContract
+from pocketface.models.embedder import Embedder
+from pocketface.models.mobilefacenet import mobilefacenet
+from pocketface.models.torchvision_shim import import_torchvision
+
+FACE = InputContract(12, 14)  # 168 places: whole tiles of 4, 6, 7 or 8, as the matrix kernels of the cores take them
+WIDTH = 64
+EXTRA_MACS = 12 * 14 * WIDTH * WIDTH  # of one 1x1 convolution, WIDTH to WIDTH
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def emulator() -> arm64_emulator.Emulator:
+    if missing := installed():
+        pytest.skip(missing)
+    try:
+        return setup()
+    except ValueError as error:
+        pytest.skip(str(error))
+
+
+def network(folder: Path, convolutions: int) -> Artifact:
+    """A .tflite of a 1x1 convolution 3 to WIDTH, so many more WIDTH to WIDTH, and the average of each channel."""
+    kernels = [(WIDTH, 3)] + [(WIDTH, WIDTH)] * convolutions
+    nodes, constants, last = [], [], "input"
+    for number, shape in enumerate(kernels):
+        values = RNG.normal(0, 0.2, (*shape, 1, 1)).astype(np.float32)
+        constants.append(numpy_helper.from_array(values, f"w{number}"))
+        nodes.append(helper.make_node("Conv", [last, f"w{number}"], [f"c{number}"], name=f"conv{number}"))
+        last = f"c{number}"
+    nodes.append(helper.make_node("GlobalAveragePool", [last], ["mean"], name="mean"))
+    nodes.append(helper.make_node("Flatten", ["mean"], ["embedding"], name="flat"))
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("input", onnx.TensorProto.FLOAT, [1, 3, 12, 14])],
+        [helper.make_tensor_value_info("embedding", onnx.TensorProto.FLOAT, [1, WIDTH])],
+        constants,
+    )
+    path = folder / f"net{convolutions}.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    return to_tflite(path, Card("net", FACE, WIDTH), path.with_suffix(".tflite"))
+
+
+def faces(count: int, height: int = FACE.height) -> NDArray[np.float32]:
+    return np.random.default_rng(7).uniform(-1, 1, (count, 3, height, FACE.width)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def fp32(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The network with no, one and two convolutions more."""
+    folder = tmp_path_factory.mktemp("fp32")
+    return [network(folder, more).path for more in range(3)]
+
+
+@pytest.fixture(scope="module")
+def int8(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The same in int8."""
+    folder = tmp_path_factory.mktemp("int8")
+    nets = [network(folder, more) for more in range(2)]
+    return [quantise_tflite(net, "w8a8", net.path.with_suffix(".int8.tflite"), faces(4)).path for net in nets]
+
+
+def kinds(path: Path, core: str) -> Counter[str]:
+    told = profile(path, core)
+    return Counter({kind: round(share * told.instructions) for kind, share in told.mix.items()})
+
+
+# A program without any library: three marks, as the runner makes them; between the last two what a test puts there.
+PROGRAM = """
+.arch armv8.6-a+fp16
+.global _start
+_start:
+    adr x9, _start
+    mov x8, #4242
+    svc #0
+    mov x8, #4242
+    svc #0
+    {}
+    mov x8, #4242
+    svc #0
+    mov x8, #93
+    mov x0, #0
+    svc #0
+"""
+MARKING = Counter(arithmetic=1, branch=1)  # mov x8; svc, before each mark
+
+
+def executed(folder: Path, assembly: str, core: str) -> Counter[str]:
+    """What the emulator counts between two marks of a program around `assembly`."""
+    source, program = folder / "program.s", folder / "program"
+    source.write_text(PROGRAM.format(assembly))
+    subprocess.run(["aarch64-linux-gnu-gcc", "-nostdlib", "-static", "-o", program, source], check=True)
+    _, before, after = setup().run(CORES[core], program)
+    return after - before - MARKING
+
+
+def test_a_loop_of_a_thousand_turns_is_counted_to_the_instruction(tmp_path: Path) -> None:
+    loop = "mov x0, #1000\n 1: subs x0, x0, #1\n b.ne 1b"
+    assert executed(tmp_path, loop, "a53") == Counter(arithmetic=1 + 1000, branch=1000)
+
+
+@pytest.mark.parametrize(
+    ("kind", "assembly"),
+    [
+        ("fmla32", "fmla v0.4s, v1.4s, v2.4s"),
+        ("fmla32", "fmla v0.2s, v1.2s, v31.s[3]"),
+        ("fmla16", "fmla v0.8h, v1.8h, v2.8h"),
+        ("fmla16", "fmla v0.8h, v1.8h, v15.h[7]"),
+        ("sdot", "sdot v0.4s, v1.16b, v2.16b"),
+        ("sdot", "udot v0.4s, v1.16b, v31.4b[3]"),
+        ("smmla", "smmla v0.4s, v1.16b, v2.16b"),
+        ("smmla", "ummla v0.4s, v1.16b, v2.16b"),
+        ("smlal", "smlal v0.8h, v1.8b, v2.8b"),
+        ("smlal", "smlal2 v0.4s, v1.8h, v15.h[7]"),
+        ("smull", "smull v0.8h, v1.8b, v2.8b"),
+        ("smull", "umull2 v0.4s, v1.8h, v15.h[0]"),
+        ("vector_memory", "ld1 {v0.4s, v1.4s}, [x9]"),
+        ("vector_memory", "ldr q0, [x9, #16]"),
+        ("memory", "ldp x0, x1, [x9], #16"),
+        ("memory", "prfm pldl1keep, [x9]"),
+        ("vector_other", "fadd v0.4s, v1.4s, v2.4s"),
+        ("vector_other", "fmls v0.4s, v1.4s, v2.4s"),
+        ("vector_other", "fmadd s0, s1, s2, s3"),
+        ("arithmetic", "madd x0, x1, x2, x3"),
+        ("arithmetic", "add x0, x1, #1"),
+        ("branch", "cbz xzr, 1f\n 1:"),
+    ],
+)
+def test_an_instruction_is_of_the_class_that_its_name_tells(tmp_path: Path, kind: str, assembly: str) -> None:
+    assert executed(tmp_path, assembly.replace("{", "{{").replace("}", "}}").format(), "i8mm") == Counter({kind: 1})
+
+
+def test_an_instruction_that_a_core_lacks_is_illegal_on_it(tmp_path: Path) -> None:
+    assert executed(tmp_path, "sdot v0.4s, v1.16b, v2.16b", "a55") == Counter(sdot=1)
+    with pytest.raises(ValueError, match=r"emulated Cortex-A53: .*[Ii]llegal instruction"):
+        executed(tmp_path, "sdot v0.4s, v1.16b, v2.16b", "a53")
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_a_convolution_takes_one_fmla_for_four_macs(fp32: list[Path], core: str) -> None:
+    without, with_one, with_two = (kinds(path, core)["fmla32"] for path in fp32)
+    assert with_one - without == with_two - with_one == EXTRA_MACS // 4
+
+
+@pytest.mark.parametrize(
+    ("core", "kind", "macs"),
+    [("a53", "smlal", 4), ("a55", "sdot", 16), ("a76", "sdot", 16), ("i8mm", "smmla", 32)],
+)
+def test_an_int8_convolution_takes_the_cores_own_int8_arithmetic(
+    int8: list[Path], core: str, kind: str, macs: int
+) -> None:
+    without, with_one = (kinds(path, core)[kind] for path in int8)
+    assert with_one - without == EXTRA_MACS // macs
+
+
+def test_counts_repeat_to_the_instruction_wherever_the_file_lies(fp32: list[Path], tmp_path: Path) -> None:
+    elsewhere = tmp_path / ("a rather long name, " * 5 + ".tflite")
+    elsewhere.write_bytes(fp32[1].read_bytes())
+    assert len({instructions(path, "a76") for path in [fp32[1], fp32[1], fp32[1], elsewhere]}) == 1
+
+
+def test_a_count_does_not_depend_on_the_files_counted_before(fp32: list[Path], int8: list[Path]) -> None:
+    files = [*fp32, *int8]
+    alone = [instructions(path, "a76") for path in files]
+    assert instructions_of([*files, *files, *reversed(files)], "a76") == [*alone, *alone, *reversed(alone)]
+    assert instructions_of([], "a76") == []
+
+
+def test_the_shares_of_a_profile_sum_to_one(fp32: list[Path]) -> None:
+    told = profile(fp32[1], "a76")
+    assert told.instructions == instructions(fp32[1], "a76")
+    assert sum(told.mix.values()) == pytest.approx(1)
+    assert max(told.mix, key=lambda kind: told.mix[kind]) == "fmla32"
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_int8_embeddings_equal_those_of_x86_bit_for_bit(int8: list[Path], core: str) -> None:
+    inputs = faces(5)
+    assert np.array_equal(embed(int8[1], core, inputs), LiteRTSession(int8[1]).run(inputs))
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_fp32_embeddings_differ_from_those_of_x86_by_rounding(fp32: list[Path], core: str) -> None:
+    inputs = faces(3)
+    expected = LiteRTSession(fp32[2]).run(inputs)
+    assert np.abs(expected).max() > 0.05
+    np.testing.assert_allclose(EmulatedSession(fp32[2], core).run(inputs), expected, rtol=0, atol=1e-6)
+
+
+def test_no_faces_give_no_embeddings(fp32: list[Path]) -> None:
+    assert embed(fp32[0], "a76", faces(0)).shape == (0, WIDTH)
+
+
+def exported(backbone: nn.Module, folder: Path, name: str) -> Path:
+    card = Card(name, InputContract(), 128)
+    source = to_onnx(Embedder(name, backbone, card.contract, name), card, folder / f"{name}.onnx").path
+    return to_tflite(source, card, folder / f"{name}.tflite").path
+
+
+def test_mobilefacenet_and_squeezenet_count_what_an_independent_counter_found(tmp_path: Path) -> None:
+    # found on files that TensorFlow's converter made of the same networks, by another plugin: 88.35 and 23.3 million
+    features = import_torchvision().models.squeezenet1_1().features
+    squeezenet = nn.Sequential(features, nn.Conv2d(512, 128, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    paths = [exported(mobilefacenet(), tmp_path, "mobile"), exported(squeezenet, tmp_path, "squeeze")]
+    mobile, squeeze = instructions_of(paths, "a76")
+    assert mobile == pytest.approx(88.35e6, rel=5e-4)
+    assert squeeze == pytest.approx(23.3e6, rel=0.05)  # the embedding layers of the two are not the same
+
+
+def test_what_is_wrong_is_said(fp32: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no core 'm4' to emulate; known: a53, a55, a76, i8mm"):
+        instructions(fp32[0], "m4")
+    with pytest.raises(ValueError, match=r"nowhere\.tflite: cannot be opened"):
+        instructions(tmp_path / "nowhere.tflite", "a76")
+    noise = tmp_path / "noise.tflite"
+    noise.write_bytes(bytes(range(256)) * 8)
+    with pytest.raises(ValueError, match=r"noise\.tflite: LiteRtCreateModelFromBuffer"):
+        instructions_of([fp32[0], noise], "a76")
+    with pytest.raises(ValueError, match=r"wants \(N, 3, 12, 14\), not \(1, 3, 8, 14\)"):
+        embed(fp32[0], "a76", faces(1, 8))
+
+
+def test_a_machine_without_the_packages_is_told_the_line_that_installs_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ValueError, match=r"wants qemu-aarch64, .*: apt-get install .*qemu-user"):
+        setup()
+
+
+def test_two_processes_build_the_emulator_at_once(
+    tmp_path: Path, fp32: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = "import sys, pathlib; from pocketface.benchmark.arm64 import instructions as counted\n"
+    counts += "print(counted(pathlib.Path(sys.argv[1]), 'a76'))"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    both = [
+        subprocess.Popen([sys.executable, "-c", counts, fp32[0]], stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    told = {process.communicate()[0] for process in both}
+    assert [process.returncode for process in both] == [0, 0]
+    monkeypatch.undo()
+    assert told == {f"{instructions(fp32[0], 'a76')}\n"}
+    (built,) = (tmp_path / "pocketface" / "arm64").iterdir()  # and nothing half-built beside it
+    assert built.name.startswith("litert-")
