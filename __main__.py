@@ -58,8 +58,8 @@ def prune(
     criterion: Annotated[
         str | None,
         typer.Option(
-            help="gauss-newton (no labels), taylor, taylor-activation, taylor-gate, feature-map, l1, l2, fpgm, bn-scale, "
-            "random [gauss-newton]."
+            help="gauss-newton (no labels), taylor, taylor-activation, taylor-gate, feature-map, l1, l2, fpgm, "
+            "bn-scale, random [gauss-newton]."
         ),
     ] = None,
     schedule: Annotated[str | None, typer.Option(help="iterative, epoch or one-shot [iterative].")] = None,

@@ -17,7 +17,7 @@ from ..models.embedder import Embedder
 from ..models.widths import widths_of
 from .compensation import absorb_means
 from .costs import CostTable
-from .groups import Group, cut, find_groups
+from .groups import Group, cut, find_groups, left_whole
 from .importance import CRITERIA, Labelled, importance
 from .recipe import MEASURED, PruneRecipe
 from .recovery import start
@@ -75,6 +75,8 @@ def prune(
     signal = signal_of(teacher, faces, crops, recipe, store, progress)
     state = store.load(embedder, signal, recipe)
     best = judge(embedder) if judge is not None else 1.0
+    for reason, names in whole(embedder).items() if state.phase == 0 else ():
+        progress(f"{len(names)} layers stay whole, as {reason}: {', '.join(names[:3])}{' …' if len(names) > 3 else ''}")
     while state.phase < len(plan):
         phase = plan[state.phase]
         if state.recovery is None:
@@ -112,6 +114,15 @@ def check(
         target = target_of(embedder, recipe, 1.0, table)
         check_reachable(groups, Sizes(embedder, groups, table), recipe.by, target, floors)
     return floors
+
+
+def whole(embedder: Embedder) -> dict[str, list[str]]:
+    """Gives, by reason, the layers that no cut can make narrower."""
+    example, reasons = embedder.example(), dict[str, list[str]]()
+    groups = find_groups(embedder.backbone, example)
+    for layer, reason in left_whole(embedder.backbone, example, groups).items():
+        reasons.setdefault(reason, []).append(layer)
+    return reasons
 
 
 def target_of(embedder: Embedder, recipe: PruneRecipe, share: float, table: CostTable | None) -> float:
