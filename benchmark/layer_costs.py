@@ -22,7 +22,8 @@ from ..export.to_onnx import to_onnx
 from ..export.to_tflite import to_tflite
 from ..models.embedder import Embedder
 from ..models.files import written_whole
-from ..prune.costs import CostTable, Grid, Run, Shape, from_plain, runs_of, to_plain
+from ..prune.costs import CostTable, Grid, from_plain, to_plain
+from ..prune.runs import Run, Shape, runs_of
 from .meters import METERS, Meter
 
 LARGE, WIDTHS_OF_LARGE = 4_000_000, 4  # of layers with more weights fewer widths are measured: their files are large
@@ -34,11 +35,12 @@ def layer_costs(
     progress: Callable[[str], None] = print,
     meter: Meter | None = None,
 ) -> CostTable:
-    """Gives what every layer of `embedder` costs, at its own width and below, and what the rest of it does.
+    """Gives what every layer of `embedder` costs, at its own width and below.
 
     Each layer shape is exported by itself at some widths, as the exporter would write it, and measured; and so is the
-    whole network. What was measured before on the same device and runtime is read from
-    $XDG_CACHE_HOME/pocketface/layer-costs (~/.cache without that variable). A MobileFaceNet takes about half a minute.
+    whole network: what it takes beyond its layers is taken to shrink as they do. What was measured before on the same
+    device and runtime is read from $XDG_CACHE_HOME/pocketface/layer-costs (~/.cache without that variable). A
+    MobileFaceNet takes about half a minute.
 
     Args:
         embedder: What shall be pruned.
@@ -74,7 +76,7 @@ def layer_costs(
         cache.write()
     layers = sum(table.cost(run.shape, run.inputs, run.outputs) for run in runs)
     progress(f"the network takes {cache.wholes[name]:,.6g} {meter.unit}, its layers by themselves {layers:,.6g}")
-    return dataclasses.replace(table, rest=cache.wholes[name] - layers)
+    return dataclasses.replace(table, scale=cache.wholes[name] / layers)
 
 
 def widest_of(runs: Iterable[Run]) -> dict[Shape, tuple[int, int]]:

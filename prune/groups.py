@@ -69,7 +69,7 @@ def find_groups(backbone: nn.Module, example: Tensor) -> tuple[Group, ...]:
     """
     traced = _untrained(backbone)
     coupled = list(coupled_channels(traced, example))
-    candidates = _groups(traced, coupled)
+    candidates = [group for group in _groups(traced, coupled) if group.width > 1]
     # Any input shows a wrong cut as long as no two pixels are alike.
     noise = torch.randn(2, *example.shape[1:], generator=torch.Generator().manual_seed(0)).to(example.device)
     groups = candidates
@@ -226,8 +226,7 @@ def _groups(backbone: nn.Module, coupled: Iterable[Coupled]) -> list[Group]:
         first = next(key for key in keys if key[1] == "out")
         channels.sort(key=lambda parts: parts[first])
         shares = tuple(Share(*key, torch.tensor([parts[key] for parts in channels])) for key in keys)
-        if len(channels) > 1:
-            groups.append(Group(first[0], len(channels), shares))
+        groups.append(Group(first[0], len(channels), shares))
     return _with_own_names(groups)
 
 

@@ -12,9 +12,10 @@ from torch import nn
 
 from ..models.complexity import layers, parameters
 from ..models.embedder import Embedder
-from .costs import CostTable, Run, recorded_runs
+from .costs import CostTable
 from .coupling import CUTTABLE
 from .groups import Group
+from .runs import Run, recorded_runs
 
 BYTES_PER_LAYER = 250  # of a .tflite file: an operator, the names and shapes of its tensors
 BYTES_PER_FILE = 3000  # the card, the operators' codes, the signature
@@ -120,7 +121,7 @@ class Sizes:
         others = parameters(backbone) - counted.parameters
         exported = sum(bool(layer.runs) for layer in self._layers.values())
         stored = 4 * others + BYTES_PER_FILE + BYTES_PER_LAYER * exported
-        self.before = counted + Size(parameters=others, bytes=stored, measured=table.rest if table else 0.0)
+        self.before = counted + Size(parameters=others, bytes=stored)
 
     def neighbours(self, group: str) -> set[str]:
         """Gives the groups whose savings change when channels of `group` go, itself among them."""

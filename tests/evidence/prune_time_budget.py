@@ -4,9 +4,10 @@
 
 The folders are described in tests/examples/lfw_relu6.toml. First it is seen how well the table of layer costs predicts
 the latency of whole pruned networks (metrics `predicted_ms`, `fastest_ms`, `prediction_error`). Then a published
-MobileFaceNet is cut once to each of `SHARES` of its latency in LiteRT, and once to the MACs at which LiteRT measures
-the same latency; both learn back for `EPOCHS`, and are verified before and after. The last rows of a share compare the
-two pair by pair and face by face. Takes about 20 minutes on two idle cores; resumes after a kill.
+MobileFaceNet is cut to each of `SHARES` of its latency in LiteRT, and to the MACs at which LiteRT measures the same
+latency, scores divided by MACs or, as is usual for that budget, half by parameters; all learn back for `EPOCHS`, and
+are verified before and after. The last rows of a share compare the budget of time with each of the other two, pair by
+pair and face by face. Takes about half an hour on two idle cores; resumes after a kill.
 """
 
 import argparse
@@ -67,6 +68,10 @@ def main() -> None:
     write_measurements(rows, HERE / "prune_time_budget.json")
 
 
+Seen = tuple[Verification, np.ndarray]
+"""What the pairs say, and each face's cosine to what the unpruned network says."""
+
+
 class Bench:
     """The source, its faces, and what its layers cost."""
 
@@ -83,8 +88,7 @@ class Bench:
         """Compares predicted with measured latencies of whole networks, all measured in turns."""
         nets = {"unpruned": self.source}
         for criterion, by, share in CHECKS:
-            recipe = self.recipe(by, share, criterion)
-            nets[f"{criterion}, {by} {share}"] = Scored(self, recipe).without(recipe.remaining(1.0))
+            nets[f"{criterion}, {by} {share}"] = Scored(self, self.recipe(by, 1.0, criterion)).without(share)
         rows = []
         for (name, net), fastest in zip(nets.items(), fastest_of(list(nets.values())), strict=True):
             size = size_of(net, self.table)
@@ -100,21 +104,27 @@ class Bench:
     def compared(self, share: float) -> list[Measurement]:
         """Prunes by time and by MACs to one latency, and says what each keeps."""
         by_time = self.recipe("milliseconds", share * self.whole_ms)
-        macs = macs_of_same_latency(Scored(self, by_time), Scored(self, self.recipe("macs", 1.0)))
-        by_macs = self.recipe("macs", macs)
+        timed = Scored(self, by_time).without(share)
+        recipes = {"milliseconds": by_time}
+        for cost in ("macs", "balanced"):
+            scored = Scored(self, self.recipe("macs", 1.0).model_copy(update={"cost": cost}))
+            target = share_of_same_latency(timed, scored, share * self.whole_ms) * scored.sizes.before.macs
+            recipes[f"macs, cost {cost}"] = scored.recipe.model_copy(update={"target": target})
         rows = []
         for recovered in (False, True):
-            epochs = {"epochs": EPOCHS if recovered else 0.0}
-            nets = [
-                self.made(f"{recipe.by}-{share}{'-recovered' if recovered else ''}", recipe.model_copy(update=epochs))
-                for recipe in (by_time, by_macs)
-            ]
-            seen = [self.seen(net) for net in nets]
-            for net, fastest, (verification, cosines) in zip(nets, fastest_of(nets), seen, strict=True):
-                told = self.told(net, share, recovered) | {"fastest_ms": round(fastest, 4)}
+            nets, epochs = {}, {"epochs": EPOCHS if recovered else 0.0}
+            for budget, recipe in recipes.items():
+                name = f"{share} of {budget}{', recovered' if recovered else ''}".replace(", ", "-").replace(" ", "-")
+                nets[budget] = self.made(name, recipe.model_copy(update=epochs))
+            seen = {budget: self.seen(net) for budget, net in nets.items()}
+            for (budget, net), fastest in zip(nets.items(), fastest_of(list(nets.values())), strict=True):
+                told = self.told(net, budget, share, recovered) | {"fastest_ms": round(fastest, 4)}
+                verification, cosines = seen[budget]
                 rows += measurements(verification, lambda **of: self.row(**of, told=told))  # noqa: B023
                 rows.append(self.row("embedding_cosine_mean", float(cosines.mean()), "1", told))
-            rows += self.differences(seen, {"share": share, "recovered": recovered, "of": "milliseconds", "to": "macs"})
+            for budget in list(recipes)[1:]:
+                told = {"share": share, "recovered": recovered, "of": "milliseconds", "to": budget}
+                rows += self.differences(seen["milliseconds"], seen[budget], told)
         return rows
 
     def recipe(self, by: Budget, target: float, criterion: str = "gauss-newton") -> PruneRecipe:
@@ -130,7 +140,7 @@ class Bench:
             shutil.rmtree(part, ignore_errors=True)
         return load_checkpoint(folder, self.source.architecture)
 
-    def seen(self, net: Embedder) -> tuple[Verification, np.ndarray]:
+    def seen(self, net: Embedder) -> Seen:
         """Verifies on LFW, and gives each face's cosine to what the unpruned network says."""
         if self._unpruned is None:
             self._unpruned = self.source.embed(self.pairs.faces, batch=16)
@@ -138,21 +148,21 @@ class Bench:
         embeddings = net.embed(self.pairs.faces, batch=16)
         return verify(embeddings, self.pairs, self.pairs.identities), (embeddings * self._unpruned).sum(1)
 
-    def told(self, net: Embedder, share: float, recovered: bool) -> dict[str, object]:
-        size, recipe = size_of(net, self.table), net.ancestry[-1]["recipe"]
+    def told(self, net: Embedder, budget: str, share: float, recovered: bool) -> dict[str, object]:
+        size = size_of(net, self.table)
         return {
-            "by": recipe["by"],
+            "budget": budget,
             "share": share,
             "recovered": recovered,
-            "epochs": recipe["epochs"],
+            "epochs": net.ancestry[-1]["recipe"]["epochs"],
             "parameters": size.parameters,
             "macs": size.macs,
             "predicted_ms": round(size.measured, 4),
         }
 
-    def differences(self, seen: list[tuple[Verification, np.ndarray]], told: dict[str, object]) -> list[Measurement]:
-        """Compares the network pruned by time with the one pruned by MACs."""
-        (of_time, cosines_of_time), (of_macs, cosines_of_macs) = seen
+    def differences(self, by_time: Seen, by_macs: Seen, told: dict[str, object]) -> list[Measurement]:
+        """Compares the network pruned by time with one pruned by MACs."""
+        (of_time, cosines_of_time), (of_macs, cosines_of_macs) = by_time, by_macs
         identities = self.pairs.identities
         known = (identities[self.pairs.left], identities[self.pairs.right]) if identities.min() >= 0 else None
         nearer = cosines_of_time - cosines_of_macs
@@ -165,13 +175,10 @@ class Bench:
         rows = []
         for metric, estimate in found.items():
             says = conclusion(estimate)
-            print(
-                f"{told}: {metric} {estimate.value:+.4f} [{estimate.low:+.4f}, {estimate.high:+.4f}]: {says}",
-                flush=True,
-            )
-            rows.append(
-                self.row(metric, estimate.value, "1", told | {"says": says}, low=estimate.low, high=estimate.high)
-            )
+            span = f"{estimate.value:+.4f} [{estimate.low:+.4f}, {estimate.high:+.4f}]"
+            print(f"{told}: {metric} {span}: {says}", flush=True)
+            bounds = dict(low=estimate.low, high=estimate.high)
+            rows.append(self.row(metric, estimate.value, "1", told | {"says": says}, **bounds))
         return rows
 
     def row(
@@ -219,22 +226,24 @@ class Scored:
         return low
 
 
-def macs_of_same_latency(by_time: Scored, by_macs: Scored) -> float:
-    """Gives the MACs to prune to, so that LiteRT measures what it measures of the network that is pruned by time."""
-    before = by_time.sizes.before
-    share_of_time = (by_time.recipe.target or 0.0) / before.measured
-    timed = by_time.without(share_of_time)
-    goal = by_time.predicted_ms(share_of_time)
+def share_of_same_latency(timed: Embedder, scored: Scored, goal: float) -> float:
+    """Gives the share of the budget to leave so that LiteRT measures what it measures of `timed`.
+
+    Args:
+        timed: Pruned by time.
+        scored: To be pruned by another budget.
+        goal: The latency of `timed` in ms, as the table predicts it.
+    """
     tried: dict[float, float] = {}
     for _ in range(TRIES):
-        share = by_macs.share_for(goal)
-        wanted, found = fastest_of([timed, by_macs.without(share)])
-        print(f"by time {wanted:.3f} ms, by {share:.3f} of the MACs {found:.3f} ms", flush=True)
+        share = scored.share_for(goal)
+        wanted, found = fastest_of([timed, scored.without(share)])
+        print(f"by time {wanted:.3f} ms, with {share:.3f} of the MACs {found:.3f} ms", flush=True)
         tried[share] = abs(found / wanted - 1)
         if tried[share] < ALIKE:
             break
         goal *= wanted / found
-    return min(tried, key=lambda share: tried[share]) * before.macs
+    return min(tried, key=lambda share: tried[share])
 
 
 def fastest_of(nets: list[Embedder]) -> list[float]:

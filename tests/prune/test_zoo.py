@@ -14,7 +14,7 @@ from pocketface.faces.synthetic import synthetic_faces
 from pocketface.models.batch_norm import reestimate_batch_norms
 from pocketface.models.checkpoint import load_checkpoint, save_checkpoint
 from pocketface.models.widths import widths_of
-from pocketface.models.zoo import ZOO, create
+from pocketface.models.zoo import create
 from pocketface.prune.pruner import prune
 from pocketface.prune.recipe import Criterion, PruneRecipe
 
@@ -22,23 +22,13 @@ QUICK = PruneRecipe(by="filters", remove=0.3, cost="filters", steps=1, epochs=0,
 FILES = ExportRecipe(targets=("onnx", "tflite-fp32", "coreml-fp32"), parity_faces=4, calibration_faces=4)
 CRITERIA = get_args(Criterion)
 
-# The ResNets take turns, as each pair of theirs takes ten seconds; prune_zoo.py in tests/evidence has them all.
-TURNS = {"resnet50": CRITERIA[::2], "resnet50v2": CRITERIA[1::2]}
-PAIRS = [(name, criterion) for name in sorted(ZOO) for criterion in TURNS.get(name, CRITERIA)]
-PAIRS.remove(("vgg16", "bn-scale"))  # it has no batch norms
+NETWORKS = ("mobilefacenet", "squeezefacenet", "mobilenetv2", "vgg16", "resnet50", "resnet50v2")
 
-EXPORTED = [
-    ("mobilefacenet", "gauss-newton"),
-    ("squeezefacenet", "taylor"),
-    ("mobilenetv2", "taylor-activation"),
-    ("vgg16", "taylor-gate"),
-    ("resnet50", "feature-map"),
-    ("resnet50v2", "l1"),
-    ("mobilefacenet", "l2"),
-    ("squeezefacenet", "fpgm"),
-    ("mobilenetv2", "bn-scale"),
-    ("vgg16", "random"),
-]
+# The ResNets are slow and have three each; prune_zoo.py in tests/evidence has every pair.
+FEWER = {"resnet50": CRITERIA[::4], "resnet50v2": CRITERIA[1::4]}
+PAIRS = [(name, criterion) for name in NETWORKS for criterion in FEWER.get(name, CRITERIA)]
+PAIRS.remove(("vgg16", "bn-scale"))  # it has no batch norms
+EXPORTED = list(zip(2 * NETWORKS, CRITERIA, strict=False))  # each criterion once, the lighter networks twice
 
 
 @cache
@@ -78,14 +68,7 @@ def test_a_pruned_embedder_is_the_same_in_onnx_tflite_and_core_ml(name, criterio
         assert file.parity.largest_difference <= 1e-5
 
 
-def test_every_criterion_is_exported_once():
-    assert sorted(criterion for _, criterion in EXPORTED) == sorted(CRITERIA)
-    assert {name for name, _ in EXPORTED} == set(ZOO)
-
-
 def test_a_network_without_batch_norms_cannot_be_ranked_by_their_scales():
     embedder, faces = fresh("vgg16")
-    with pytest.raises(
-        ValueError, match="bn-scale ranks by the scales of batch norms, and group 'features.0' has none"
-    ):
+    with pytest.raises(ValueError, match="scales of batch norms, and group 'features"):
         pruned_by("bn-scale", embedder, faces)

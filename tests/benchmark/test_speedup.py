@@ -1,0 +1,87 @@
+"""Whether a smaller network is faster, from times that are written down and from real ones."""
+
+import pytest
+import torch
+from torch import nn
+
+from pocketface.benchmark import speedup as module
+from pocketface.benchmark.intervals import Estimate
+from pocketface.benchmark.speedup import ratio_of, speedup, verdict
+from pocketface.benchmark.stopwatch import Latency
+from pocketface.faces.contract import InputContract
+from pocketface.models.embedder import Embedder
+
+BEFORE = Latency(((4.0, 9.0, 9.0), (5.0, 8.0, 9.0)))
+
+
+def told(after, before=BEFORE):
+    return verdict(ratio_of(before, after), before, after)
+
+
+def embedder_of(width, *layers):
+    backbone = nn.Sequential(
+        nn.Conv2d(3, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1), *layers, nn.Conv2d(width, 4, 32)
+    )
+    return Embedder(f"width-{width}", backbone.append(nn.Flatten()), InputContract(32, 32), architecture="tests:net")
+
+
+def test_the_ratio_is_that_of_the_fastest_runs_and_spans_the_rounds():
+    after = Latency(((3.0, 3.5, 3.2), (2.0, 4.0, 4.1)))
+    assert ratio_of(BEFORE, after) == Estimate(2 / 4, 2 / 5, 3 / 4)
+
+
+def test_a_failure_is_the_reason():
+    failed = Latency((), reason="it crashed")
+    assert ratio_of(BEFORE, failed) == ratio_of(failed, BEFORE) == Estimate(None, reason="it crashed")
+    assert told(failed).startswith("not known whether it is faster on LiteRT, 1 thread (")
+    assert told(failed).endswith("): it crashed")
+
+
+def test_faster_is_said_if_every_round_says_so():
+    said = told(Latency(((3.0, 3.5), (2.0, 4.0))))
+    assert said.startswith("0.50x the latency of the unpruned network on LiteRT, 1 thread (")
+    assert said.endswith("): 2.00 ms instead of 4.00 ms at best, 0.40x to 0.75x in 2 rounds")
+
+
+@pytest.mark.parametrize(
+    ("fastest", "begins"),
+    [((3.9, 5.1), "not surely faster: 0.97x"), ((4.0, 5.0), "NOT faster: 1.00x"), ((4.4, 5.5), "NOT faster: 1.10x")],
+)
+def test_what_is_not_faster_is_told_so(fastest, begins):
+    assert told(Latency(tuple((time, 9.0) for time in fastest))).startswith(begins)
+
+
+def test_a_busy_machine_is_named():
+    busy = Latency(BEFORE.rounds_ms, conditions={"involuntary_switches": 4})
+    calm = Latency(BEFORE.rounds_ms, conditions={"involuntary_switches": 3})
+    assert told(BEFORE, busy).endswith("in 2 rounds, on a busy machine")
+    assert told(BEFORE, calm).endswith("in 2 rounds")
+
+
+def test_two_real_networks_are_timed_in_turns(monkeypatch):
+    monkeypatch.setattr(module, "ROUNDS", 2)
+    monkeypatch.setattr(module, "SECONDS", 0.0)
+    lines: list[str] = []
+    rows, said = speedup(embedder_of(128), embedder_of(8), lines.append)
+    assert [(row.metric, row.model, row.n) for row in rows] == [
+        ("latency_ms_p50", "width-128", 60),
+        ("latency_ms_p50", "width-8", 60),
+        ("latency_ratio", "width-8", 2),
+    ]
+    assert rows[2].conditions["to"] == "width-128"
+    assert rows[2].value is not None and rows[2].value < 0.5  # a hundredth of the work
+    assert said.startswith(f"{rows[2].value:.2f}x the latency of the unpruned network")
+    timed = [line for line in lines if line.startswith("latency")]
+    assert [line.split(": ")[1] for line in timed] == ["width-128.tflite (1 thread)", "width-8.tflite (1 thread)"] * 2
+
+
+class Sine(nn.Module):
+    def forward(self, x):
+        return torch.sin(x)
+
+
+def test_what_cannot_be_exported_has_the_reason():
+    rows, said = speedup(embedder_of(8), embedder_of(8, Sine()), lambda line: None)
+    assert [row.valid for row in rows] == [False] * 3
+    assert "Sin" in rows[0].reason
+    assert said.startswith("not known whether it is faster") and "Sin" in said
