@@ -13,6 +13,7 @@ pair and face by face. Takes about half an hour on two idle cores; resumes after
 import argparse
 import shutil
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -29,7 +30,7 @@ from pocketface.benchmark.meters import stopwatch
 from pocketface.benchmark.verification import Verification, measurements, verify
 from pocketface.models.checkpoint import load_checkpoint, save_checkpoint
 from pocketface.models.embedder import Embedder, Embeddings
-from pocketface.prune.groups import cut
+from pocketface.prune.groups import Group, cut
 from pocketface.prune.importance import importance
 from pocketface.prune.pruner import check, groups_of, prune
 from pocketface.prune.recipe import Budget, PruneRecipe
@@ -83,6 +84,14 @@ class Bench:
         self.table = layer_costs(self.source, "milliseconds")
         self.whole_ms = size_of(self.source, self.table).measured
         self._unpruned: Embeddings | None = None
+
+    @cache  # noqa: B019, one bench is made
+    def scores(self, criterion: str) -> tuple[dict[str, int], list[Group], dict[str, Tensor]]:
+        """Gives floors, groups and scores as `prune` has them at its first cut."""
+        recipe = self.recipe("macs", 1e12, criterion)
+        floors = check(self.source, self.train, recipe, None, None)
+        groups = groups_of(self.source, floors)
+        return floors, groups, importance(criterion, self.source, groups, self.train, recipe.images, recipe.seed)
 
     def predictions(self) -> list[Measurement]:
         """Compares predicted with measured latencies of whole networks, all measured in turns."""
@@ -195,10 +204,7 @@ class Scored:
 
     def __init__(self, bench: Bench, recipe: PruneRecipe) -> None:
         self.recipe, self.source = recipe, bench.source
-        loose = recipe.model_copy(update={"by": "macs", "target": None, "remove": 0.0})
-        self.floors = check(bench.source, bench.train, loose, bench.table, None)
-        self.groups = groups_of(bench.source, self.floors)
-        self.scores = importance(recipe.criterion, bench.source, self.groups, bench.train, recipe.images, recipe.seed)
+        self.floors, self.groups, self.scores = bench.scores(recipe.criterion)
         self.sizes = Sizes(bench.source, self.groups, bench.table)
 
     def gone(self, share: float) -> dict[str, Tensor]:
