@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -100,6 +101,8 @@ def prune(
     )
     train = chain.read_train(faces, source.contract)
     smaller = chain.prune_on(source, train, recipe, say, out / "unfinished")
+    if not is_first_process():
+        return
     folder = save_checkpoint(smaller, out / "checkpoint")
     shutil.rmtree(out / "unfinished", ignore_errors=True)
     say(f"{folder}: {told(size_of(smaller))}; before {told(size_of(source))}")
@@ -145,6 +148,8 @@ def recover(
     train = chain.read_train(faces, learner.contract)
     knows = load_checkpoint(teacher) if teacher is not None else None
     trained = recover_stage(learner, train, recipe, knows, say, out / "unfinished")
+    if not is_first_process():
+        return
     folder = save_checkpoint(trained, out / "checkpoint")
     shutil.rmtree(out / "unfinished", ignore_errors=True)
     say(f"{folder}")
@@ -351,9 +356,15 @@ def contract_of(mean: str | None, scale: str | None, size: int | None, channel_o
     return InputContract.from_dict(values) if values else None
 
 
+def is_first_process() -> bool:
+    """Says whether this is the process that speaks and writes; `accelerate launch` starts several."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def say(line: str) -> None:
     """Prints one line at once, also into a pipe."""
-    print(line, flush=True)
+    if is_first_process():
+        print(line, flush=True)
 
 
 def main() -> None:
