@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,8 @@ def prune(
     plan = SCHEDULES[recipe.schedule](recipe)
     if recipe.remaining(1.0) == 1.0 and not recipe.control:
         return embedder.clone()
-    floors = check(embedder, faces, recipe, table, judge)
+    found = find_groups(embedder.backbone, embedder.example())
+    floors = check(embedder, found, faces, recipe, table, judge)
     crops = crops_of(embedder, faces, recipe, sum(phase.epochs for phase in plan))
     teacher = teacher or embedder
     parts = embedder.sha256, teacher.sha256, faces.sha256, recipe.model_dump_json(), table.sha256 if table else ""
@@ -75,7 +76,7 @@ def prune(
     signal = signal_of(teacher, faces, crops, recipe, store, progress)
     state = store.load(embedder, signal, recipe)
     best = judge(embedder) if judge is not None else 1.0
-    for reason, names in whole(embedder).items() if state.phase == 0 else ():
+    for reason, names in whole(embedder, found).items() if state.phase == 0 else ():
         progress(f"{len(names)} layers stay whole, as {reason}: {', '.join(names[:3])}{' …' if len(names) > 3 else ''}")
     while state.phase < len(plan):
         phase = plan[state.phase]
@@ -101,14 +102,19 @@ def prune(
 
 
 def check(
-    embedder: Embedder, faces: Labelled, recipe: PruneRecipe, table: CostTable | None, judge: Judge | None
+    embedder: Embedder,
+    found: Sequence[Group],
+    faces: Labelled,
+    recipe: PruneRecipe,
+    table: CostTable | None,
+    judge: Judge | None,
 ) -> dict[str, int]:
     """Refuses what cannot end well before anything slow begins, and gives the groups' least widths."""
     if recipe.by in MEASURED and (table is None or table.unit != recipe.by):
         raise ValueError(f"a budget of {recipe.by} wants a table of measured costs in {recipe.by}")
     if recipe.most_lost is not None and judge is None:
         raise ValueError("most_lost is about accuracy on held-out people, and there is nobody to judge by")
-    groups = in_scope(find_groups(embedder.backbone, embedder.example()), embedder.backbone, recipe.scope)
+    groups = in_scope(found, embedder.backbone, recipe.scope)
     floors = floors_of(groups, recipe.least_kept, recipe.least_width, recipe.round_to)
     if recipe.by != "score":
         target = target_of(embedder, recipe, 1.0, table)
@@ -116,11 +122,10 @@ def check(
     return floors
 
 
-def whole(embedder: Embedder) -> dict[str, list[str]]:
+def whole(embedder: Embedder, found: Sequence[Group]) -> dict[str, list[str]]:
     """Gives, by reason, the layers that no cut can make narrower."""
-    example, reasons = embedder.example(), dict[str, list[str]]()
-    groups = find_groups(embedder.backbone, example)
-    for layer, reason in left_whole(embedder.backbone, example, groups).items():
+    reasons: dict[str, list[str]] = {}
+    for layer, reason in left_whole(embedder.backbone, embedder.example(), found).items():
         reasons.setdefault(reason, []).append(layer)
     return reasons
 
@@ -150,7 +155,7 @@ def shrink(
     recipe: PruneRecipe,
     target: float,
     floors: dict[str, int],
-    table: CostTable | None = None,
+    table: CostTable | None,
 ) -> None:
     """Cuts the student in place to `target`: scores, selects, cuts, and takes means and batch norms anew."""
     student, seed = state.student, recipe.seed + state.phase

@@ -89,7 +89,8 @@ class Bench:
     def scores(self, criterion: str) -> tuple[dict[str, int], list[Group], dict[str, Tensor]]:
         """Gives floors, groups and scores as `prune` has them at its first cut."""
         recipe = self.recipe("macs", 1e12, criterion)
-        floors = check(self.source, self.train, recipe, None, None)
+        found = find_groups(self.source.backbone, self.source.example())
+        floors = check(self.source, found, self.train, recipe, None, None)
         groups = groups_of(self.source, floors)
         return floors, groups, importance(criterion, self.source, groups, self.train, recipe.images, recipe.seed)
 
