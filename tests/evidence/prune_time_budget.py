@@ -30,7 +30,7 @@ from pocketface.benchmark.meters import stopwatch
 from pocketface.benchmark.verification import Verification, measurements, verify
 from pocketface.models.checkpoint import load_checkpoint, save_checkpoint
 from pocketface.models.embedder import Embedder, Embeddings
-from pocketface.prune.groups import Group, cut
+from pocketface.prune.groups import Group, cut, find_groups
 from pocketface.prune.importance import importance
 from pocketface.prune.pruner import check, groups_of, prune
 from pocketface.prune.recipe import Budget, PruneRecipe
