@@ -198,10 +198,10 @@ def export(
 ) -> None:
     """Writes ONNX, TFLite and Core ML files, each checked against its source: DIR/artifacts."""
     from . import chain
-    from .export.exporter import ForeignOnnx
     from .export.exporter import export as export_stage
+    from .export.graph.to_onnx import read_onnx
     from .export.recipe import ExportRecipe
-    from .export.to_onnx import read_onnx
+    from .export.targets import ForeignOnnx
     from .models.checkpoint import open_embedder
 
     recipe = ExportRecipe.model_validate({"targets": target} if target else {})

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..export.litert import LiteRTSession, dequantised, quantised
+from ..export.tflite.litert import LiteRTSession, dequantised, quantised
 from .arm64_cores import CORES, core_of
 from .arm64_emulator import REMEDY, Emulator, installed, setup
 from .latency import cores

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from ..export.artifact import Card
-from ..export.flatbuffer import pack
-from ..export.tflite_context import Context, Value
-from ..export.tflite_operators import OPERATORS
-from ..export.to_onnx import to_onnx
-from ..export.to_tflite import to_tflite
+from ..export.graph.to_onnx import to_onnx
+from ..export.tflite.context import Context, Value
+from ..export.tflite.flatbuffer import pack
+from ..export.tflite.operators import OPERATORS
+from ..export.tflite.to_tflite import to_tflite
 from ..models.embedder import Embedder
 from ..models.files import written_whole
 from ..prune.costs import CostTable, Grid, from_plain, to_plain

@@ -76,3 +76,4 @@ class Artifact:
     format: Format
     card: Card
     batch: int | None = 1  # None: any number of faces at once
+    notes: tuple[str, ...] = ()  # what whoever exports it should read, a sentence each

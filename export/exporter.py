@@ -9,44 +9,26 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..faces.contract import Faces, InputContract
+from ..faces.contract import Faces
 from ..faces.folders import FaceSource
 from ..models.embedder import Embedder, Embeddings
 from ..models.files import sha256_of, written_whole
-from .artifact import Artifact, Card, ConversionError, Precision
-from .equalise import equalise
+from .artifact import Artifact, Card, ConversionError
+from .graph.to_onnx import adopt_onnx
 from .parity import Parity, check, compare
-from .quantise_tflite import quantise_tflite
 from .recipe import ExportRecipe
 from .session import embed, open_session, read_artifact
-from .to_coreml import to_coreml
-from .to_onnx import adopt_onnx, read_onnx, to_onnx
-from .to_tflite import to_tflite
+from .targets import TARGETS, Job, Source, with_bases
 
 TOOLS = ("torch", "onnx", "onnxscript", "onnxsim", "ai-edge-litert", "ai-edge-quantizer", "coremltools")
 RECORD = "exported.json"
-EQUALISATION_FACES = 64
-
-
-@dataclass(frozen=True)
-class ForeignOnnx:
-    """An ONNX file that somebody else made, and what it must be fed."""
-
-    path: Path
-    name: str
-    contract: InputContract
-    licence: str = "unknown"
-
-
-Source = Embedder | ForeignOnnx
 
 
 @dataclass(frozen=True)
@@ -58,88 +40,6 @@ class Exported:
     parity: Parity | None
     seconds: float
     reason: str = ""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every maker may need."""
-
-    source: Source
-    card: Card
-    calibration: NDArray[np.float32]  # (N, 3, H, W), preprocessed
-
-
-@dataclass(frozen=True)
-class Target:
-    """One kind of file: its ending, the target it is made from, and what makes it."""
-
-    suffix: str
-    base: str | None
-    make: Callable[[Job, Artifact | None, Path], Artifact]
-
-
-def _onnx(job: Job, base: Artifact | None, path: Path) -> Artifact:
-    if isinstance(job.source, ForeignOnnx):
-        return adopt_onnx(job.source.path, job.card, path)
-    return to_onnx(job.source, job.card, path)
-
-
-def _dynamic_onnx(job: Job, base: Artifact | None, path: Path) -> Artifact:
-    if isinstance(job.source, ForeignOnnx):
-        raise ConversionError(f"{job.source.path.name} is given as ONNX; a dynamic batch wants the PyTorch network")
-    return to_onnx(job.source, job.card, path, dynamic=True)
-
-
-def _tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
-    assert base is not None
-    return to_tflite(base.path, job.card, path)
-
-
-def _quantised(precision: Precision) -> Callable[[Job, Artifact | None, Path], Artifact]:
-    def make(job: Job, base: Artifact | None, path: Path) -> Artifact:
-        assert base is not None
-        return quantise_tflite(base, precision, path, job.calibration)
-
-    return make
-
-
-def _integer_tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
-    """Quantises weights and activations; the channels around PReLUs are equalised before."""
-    assert base is not None
-    import onnx
-
-    model = read_onnx(base.path)
-    sites = 0
-    # Measured on trained nets: 0.965 -> 0.996 cosine with PReLU; with ReLU6 there is nothing to gain.
-    if any(node.op_type == "PRelu" for node in model.graph.node):
-        model, sites = equalise(model, job.calibration[:EQUALISATION_FACES])
-    card = job.card.but(rewrites=(f"equalise {sites} sites",) if sites else ())
-    with tempfile.TemporaryDirectory() as folder:
-        graph = Path(folder) / base.path.name
-        onnx.save(model, graph)
-        fp32 = to_tflite(graph, card, graph.with_suffix(".tflite"))
-        return quantise_tflite(fp32, "w8a8", path, job.calibration)
-
-
-def _coreml(precision: Precision) -> Callable[[Job, Artifact | None, Path], Artifact]:
-    def make(job: Job, base: Artifact | None, path: Path) -> Artifact:
-        assert base is not None
-        return to_coreml(base.path, job.card, path, precision)
-
-    return make
-
-
-TARGETS: dict[str, Target] = {
-    "onnx": Target(".onnx", None, _onnx),
-    "onnx-dynamic": Target(".dynamic.onnx", None, _dynamic_onnx),
-    "tflite-fp32": Target(".tflite", "onnx", _tflite),
-    "tflite-fp16": Target(".fp16.tflite", "tflite-fp32", _quantised("fp16")),
-    "tflite-w8": Target(".w8.tflite", "tflite-fp32", _quantised("w8")),
-    "tflite-w8a8": Target(".w8a8.tflite", "onnx", _integer_tflite),
-    "coreml-fp32": Target(".mlpackage", "onnx", _coreml("fp32")),
-    "coreml-fp16": Target(".fp16.mlpackage", "onnx", _coreml("fp16")),
-    "coreml-w8": Target(".w8.mlpackage", "onnx", _coreml("w8")),
-}
 
 
 def export(
@@ -177,14 +77,15 @@ def export(
         source_sha256=source.sha256 if isinstance(source, Embedder) else sha256_of(source.path),
         tools=tuple(f"{tool} {importlib.metadata.version(tool)}" for tool in TOOLS),
     )
-    job = Job(source, card, contract.preprocess(sample))
+    job = Job(source, card, contract.preprocess(sample), recipe)
     key = _key(card, recipe, sample)
     done = {} if not (record := _read(folder)) or record["key"] != key else record["targets"]
     results: dict[str, Exported] = {}
     for target in with_bases(recipe.targets):
         kept = _kept(done.get(target), target, folder)
         results[target] = kept or _make(target, job, results, recipe, probe, reference, folder)
-        progress(_line(results[target], kept is not None))
+        for line in _lines(results[target], kept is not None):
+            progress(line)
         _write(folder, key, results)
     return list(results.values())
 
@@ -193,23 +94,6 @@ def choose(faces: FaceSource, count: int, seed: int) -> Faces:
     """Draws `count` faces without repetition (all, if there are fewer), in an order that `seed` decides."""
     order = np.random.default_rng(seed).permutation(len(faces))[:count]
     return np.ascontiguousarray(faces[order])
-
-
-def with_bases(targets: tuple[str, ...]) -> list[str]:
-    """Gives `targets` and what they are made from, bases first.
-
-    >>> with_bases(("tflite-w8",))
-    ['onnx', 'tflite-fp32', 'tflite-w8']
-    """
-    ordered: list[str] = []
-    for target in targets:
-        chain: list[str] = []
-        step: str | None = target
-        while step is not None:
-            chain.insert(0, step)
-            step = TARGETS[step].base
-        ordered += [name for name in chain if name not in ordered]
-    return ordered
 
 
 def reference_embeddings(source: Source, faces: Faces) -> Embeddings:
@@ -267,6 +151,7 @@ def _write(folder: Path, key: str, results: Mapping[str, Exported]) -> None:
             "sha256": sha256_of(result.artifact.path) if result.artifact else None,
             "parity": dataclasses.asdict(result.parity) if result.parity else None,
             "seconds": round(result.seconds, 3),
+            "notes": result.artifact.notes if result.artifact else (),
             "reason": result.reason,
         }
         for name, result in results.items()
@@ -281,14 +166,17 @@ def _kept(entry: Mapping[str, Any] | None, target: str, folder: Path) -> Exporte
     path = folder / entry["file"]
     if not path.exists() or sha256_of(path) != entry["sha256"]:
         return None
-    return Exported(target, read_artifact(path), Parity(**entry["parity"]), entry["seconds"])
+    artifact = dataclasses.replace(read_artifact(path), notes=tuple(entry["notes"]))
+    return Exported(target, artifact, Parity(**entry["parity"]), entry["seconds"])
 
 
-def _line(result: Exported, kept: bool) -> str:
+def _lines(result: Exported, kept: bool) -> Iterator[str]:
     if result.artifact is None or result.parity is None:
-        return f"{result.target}: {result.reason}"
+        yield f"{result.target}: {result.reason}"
+        return
     how = "kept" if kept else f"{result.seconds:.1f} s"
-    return (
+    yield (
         f"{result.artifact.path.name}: cosine to the source {result.parity.cosine_mean:.5f}, "
         f"largest difference {result.parity.largest_difference:.1e} ({how})"
     )
+    yield from (f"  {note}" for note in result.artifact.notes)

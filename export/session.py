@@ -77,7 +77,7 @@ class TorchSession:
 
 
 def _litert(path: Path, threads: int) -> Session:
-    from .litert import LiteRTSession
+    from .tflite.litert import LiteRTSession
 
     return LiteRTSession(path, threads)
 
@@ -85,7 +85,7 @@ def _litert(path: Path, threads: int) -> Session:
 def _coreml(path: Path, threads: int) -> Session:
     import torch
 
-    from .coreml_evaluator import CoreMLEvaluator
+    from .coreml.evaluator import CoreMLEvaluator
 
     torch.set_num_threads(threads)
     return CoreMLEvaluator(path)
@@ -126,19 +126,19 @@ def open_session(path: Path, threads: int = 1, factory: str | None = None) -> Se
 
 
 def _onnx_card(path: Path) -> Card | None:
-    from .to_onnx import read_card
+    from .graph.to_onnx import read_card
 
     return read_card(path)
 
 
 def _tflite_card(path: Path) -> Card | None:
-    from .litert import read_card
+    from .tflite.litert import read_card
 
     return read_card(path)
 
 
 def _coreml_card(path: Path) -> Card | None:
-    from .coreml_evaluator import read_card
+    from .coreml.evaluator import read_card
 
     return read_card(path)
 

@@ -24,10 +24,10 @@ from pocketface.benchmark.arm64 import (
     setup,
 )
 from pocketface.export.artifact import Artifact, Card
-from pocketface.export.litert import LiteRTSession
-from pocketface.export.quantise_tflite import quantise_tflite
-from pocketface.export.to_onnx import to_onnx
-from pocketface.export.to_tflite import to_tflite
+from pocketface.export.graph.to_onnx import to_onnx
+from pocketface.export.tflite.litert import LiteRTSession
+from pocketface.export.tflite.quantise import quantise_tflite
+from pocketface.export.tflite.to_tflite import to_tflite
 from pocketface.faces.contract import InputContract
 from pocketface.models.embedder import Embedder
 from pocketface.models.mobilefacenet import mobilefacenet

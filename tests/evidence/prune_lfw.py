@@ -38,7 +38,11 @@ EXAMPLE = HERE.parent / "examples" / "lfw_relu6.toml"
 CRITERIA = ("gauss-newton", "taylor", "feature-map", "l1", "random")
 SIZES = (850_000, 700_000, 500_000, 400_000)  # parameters
 EPOCHS = 1.5  # after each size
-LONG = {475_000: 40.0}  # 1.9 MB in fp32: one long cosine after the last cut
+LONG = {  # cut in six steps, then one long cosine; 475,000 parameters are 1.9 MB in fp32
+    "long-700000": PruneRecipe(target=700_000, steps=6, epochs=14.0, cost="balanced"),
+    "long-475000": PruneRecipe(target=475_000, steps=6, epochs=40.0, cost="balanced"),
+    "long-475000-by-parameters": PruneRecipe(target=475_000, steps=6, epochs=40.0, cost="parameters"),  # keeps MACs
+}
 
 
 def main() -> None:
@@ -46,15 +50,15 @@ def main() -> None:
     parser.add_argument("--faces", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/prune-lfw"))
-    parser.add_argument("--only", action="append", help="a criterion, or long-475000; may be repeated [all]")
+    parser.add_argument("--only", action="append", help="a criterion, or a name of `LONG`; may be repeated [all]")
     options = parser.parse_args()
     roots = chain.Roots(EXAMPLE.parent, options.faces, options.weights)
     recipe = roots.resolve(chain.read_recipe(EXAMPLE))
     bench = Bench(recipe, options.out)
     bench.measure(bench.source, {"criterion": "none", "recovered": False}, "unpruned")
-    for job in options.only or [*CRITERIA, *(f"long-{target}" for target in LONG)]:
-        if job.startswith("long-"):
-            long_recovery(bench, int(job.removeprefix("long-")))
+    for job in options.only or [*CRITERIA, *LONG]:
+        if job in LONG:
+            long_recovery(bench, job)
         else:
             walk_down(bench, job)
     rows = [row for path in sorted(options.out.glob("*.json")) for row in read_measurements(path)]
@@ -74,12 +78,12 @@ def walk_down(bench: "Bench", criterion: str) -> None:
         bench.measure(current, conditions | {"recovered": True, "epochs": EPOCHS}, f"{name}-after")
 
 
-def long_recovery(bench: "Bench", target: int) -> None:
+def long_recovery(bench: "Bench", name: str) -> None:
     """Cuts in six steps and learns for long."""
-    name, epochs = f"long-{target}", LONG[target]
-    recipe = PruneRecipe(target=target, steps=6, epochs=epochs)
+    recipe = LONG[name]
     made = bench.make(name, lambda part: prune(bench.source, bench.train, recipe, say, part))
-    bench.measure(made, {"criterion": "gauss-newton", "recovered": True, "schedule": "long", "epochs": epochs}, name)
+    told = {"criterion": recipe.criterion, "schedule": "long", "cost": recipe.cost, "epochs": recipe.epochs}
+    bench.measure(made, told | {"recovered": True}, name)
 
 
 def say(line: str) -> None:

@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from pocketface.export.artifact import ConversionError
-from pocketface.export.exporter import TARGETS, ForeignOnnx, export, with_bases
+from pocketface.export.exporter import export
+from pocketface.export.graph.to_onnx import to_onnx
 from pocketface.export.recipe import TARGETS as NAMES
 from pocketface.export.recipe import ExportRecipe
 from pocketface.export.session import embed, open_session, read_artifact
-from pocketface.export.to_onnx import to_onnx
+from pocketface.export.targets import TARGETS, ForeignOnnx, with_bases
 from pocketface.faces.contract import Faces, InputContract
 from pocketface.models.batch_norm import reestimate_batch_norms
 from pocketface.models.embedder import Embedder

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .artifact import METADATA_KEY, Artifact, Card, ConversionError, Precision
-from .coreml_package import WEIGHTS, import_coremltools, quietly, write_package
+from ..artifact import METADATA_KEY, Artifact, Card, ConversionError, Precision
+from ..graph.to_onnx import INPUT, OUTPUT, read_onnx
 from .mil_program import mil_program
-from .to_onnx import INPUT, OUTPUT, read_onnx
+from .package import WEIGHTS, import_coremltools, quietly, write_package
 
 SMALLEST_QUANTISED = 2048  # weights; what is smaller stays in half precision: it costs accuracy and saves no bytes
 

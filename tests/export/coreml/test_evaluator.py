@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from pocketface.export.artifact import Card
-from pocketface.export.coreml_evaluator import CoreMLEvaluator, constants_of, read_card
-from pocketface.export.coreml_package import import_coremltools, quietly, read_package, write_package
-from pocketface.export.mil_operators import OPERATORS
+from pocketface.export.coreml.evaluator import CoreMLEvaluator, constants_of, read_card
+from pocketface.export.coreml.mil_operators import OPERATORS
+from pocketface.export.coreml.package import import_coremltools, quietly, read_package, write_package
 from pocketface.faces.contract import InputContract
 
 Array = NDArray[Any]

@@ -12,11 +12,11 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from pocketface.export.artifact import Card, ConversionError
-from pocketface.export.coreml_evaluator import CoreMLEvaluator, read_card
-from pocketface.export.coreml_package import import_coremltools, quietly, read_package
-from pocketface.export.mil_lowering import OPERATORS
-from pocketface.export.to_coreml import PRECISIONS, to_coreml
-from pocketface.export.to_onnx import adopt_onnx, to_onnx
+from pocketface.export.coreml.evaluator import CoreMLEvaluator, read_card
+from pocketface.export.coreml.mil_lowering import OPERATORS
+from pocketface.export.coreml.package import import_coremltools, quietly, read_package
+from pocketface.export.coreml.to_coreml import PRECISIONS, to_coreml
+from pocketface.export.graph.to_onnx import adopt_onnx, to_onnx
 from pocketface.faces.contract import IMAGENET, InputContract
 from pocketface.models.batch_norm import reestimate_batch_norms
 from pocketface.models.embedder import Embedder, unit

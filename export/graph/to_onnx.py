@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..models.embedder import Embedder
-from ..models.files import written_whole
-from .artifact import METADATA_KEY, Artifact, Card, ConversionError
+from ...models.embedder import Embedder
+from ...models.files import written_whole
+from ..artifact import METADATA_KEY, Artifact, Card, ConversionError
 
 if TYPE_CHECKING:
     import onnx

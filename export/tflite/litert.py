@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .artifact import LARGEST_CARD, METADATA_KEY, Card
+from ..artifact import LARGEST_CARD, METADATA_KEY, Card
 from .flatbuffer import read_metadata
 
 LARGEST_FILE = 1 << 31  # bytes: offsets in a FlatBuffer have 31 bits

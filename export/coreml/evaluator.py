@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .artifact import METADATA_KEY, Card
-from .coreml_package import Package, read_package, read_value
+from ..artifact import METADATA_KEY, Card
 from .mil_operators import OPERATORS, SELECTING, Inputs, Operator
 from .mil_weights import CONSTANTS
+from .package import Package, read_package, read_value
 
 Mode = Literal["exact", "fp16"]
 

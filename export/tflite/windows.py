@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .context import TO_LAST, Context, Value
 from .flatbuffer import REFLECT, SAME, VALID
-from .tflite_context import TO_LAST, Context, Value
 
 Pair = tuple[int, int]
 

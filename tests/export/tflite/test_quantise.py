@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from pocketface.export.artifact import METADATA_KEY, Artifact, Card, ConversionError
-from pocketface.export.flatbuffer import unpack
-from pocketface.export.litert import LiteRTSession, dequantised, quantised, read_card, xnnpack_partitions
-from pocketface.export.quantise_tflite import PRECISIONS, quantise_tflite
-from pocketface.export.to_tflite import to_tflite
+from pocketface.export.tflite.flatbuffer import unpack
+from pocketface.export.tflite.litert import LiteRTSession, dequantised, quantised, read_card, xnnpack_partitions
+from pocketface.export.tflite.quantise import PRECISIONS, quantise_tflite
+from pocketface.export.tflite.to_tflite import to_tflite
 from pocketface.faces.contract import InputContract
 from pocketface.models.embedder import unit
 

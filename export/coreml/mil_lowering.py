@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .artifact import ConversionError
+from ..artifact import ConversionError
 
 Array = NDArray[Any]
 Lowering = Callable[..., Any]

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .context import Context, Value, affine_of, reordered
 from .flatbuffer import ACTIVATIONS, VALID
-from .tflite_context import Context, Value, affine_of, reordered
-from .tflite_windows import image_of, pad, windows_of
+from .windows import image_of, pad, windows_of
 
 
 def conv(context: Context, node: Any) -> None:

@@ -15,11 +15,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from pocketface.export.artifact import Card
-from pocketface.export.equalise import equalise
-from pocketface.export.litert import LiteRTSession
-from pocketface.export.quantise_tflite import quantise_tflite
-from pocketface.export.to_onnx import to_onnx
-from pocketface.export.to_tflite import to_tflite
+from pocketface.export.graph.equalise import equalise
+from pocketface.export.graph.to_onnx import to_onnx
+from pocketface.export.tflite.litert import LiteRTSession
+from pocketface.export.tflite.quantise import quantise_tflite
+from pocketface.export.tflite.to_tflite import to_tflite
 from pocketface.faces.contract import InputContract
 from pocketface.models.embedder import Embedder, Embeddings, unit
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .artifact import ConversionError
+from ..artifact import ConversionError
 from .flatbuffer import Writer
 
 TO_LAST = (0, 2, 3, 1)  # NCHW -> NHWC

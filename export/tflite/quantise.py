@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .artifact import Artifact, ConversionError, Precision
+from ..artifact import Artifact, ConversionError, Precision
 from .flatbuffer import unpack
 from .to_tflite import with_tools, write_tflite
 

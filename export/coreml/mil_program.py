@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .artifact import ConversionError
+from ..artifact import ConversionError
 from .mil_lowering import OPERATORS, Array, Node
 
 if TYPE_CHECKING:

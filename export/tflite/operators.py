@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from .context import AXIS_TO_LAST, FUSED, TO_LAST, Context, bounds_of, reordered
 from .flatbuffer import ACTIVATIONS
-from .tflite_context import AXIS_TO_LAST, FUSED, TO_LAST, Context, bounds_of, reordered
-from .tflite_layers import batch_norm, conv, matrix_product
-from .tflite_windows import average_pool, global_average, max_pool, pad_node
+from .layers import batch_norm, conv, matrix_product
+from .windows import average_pool, global_average, max_pool, pad_node
 
 Emitter = Callable[[Context, Any], None]
 

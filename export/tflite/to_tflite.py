@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ..models.files import sha256_of, written_whole
-from .artifact import METADATA_KEY, Artifact, Card, ConversionError
+from ...models.files import sha256_of, written_whole
+from ..artifact import METADATA_KEY, Artifact, Card, ConversionError
+from ..graph.to_onnx import read_onnx, simplified
+from .context import Context, Value
 from .flatbuffer import pack, set_metadata
-from .tflite_context import Context, Value
-from .tflite_operators import OPERATORS
-from .to_onnx import read_onnx, simplified
+from .operators import OPERATORS
 
 
 def to_tflite(onnx_path: Path, card: Card, path: Path) -> Artifact:

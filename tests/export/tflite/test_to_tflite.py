@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from pocketface.export.artifact import METADATA_KEY, Artifact, Card, ConversionError
-from pocketface.export.flatbuffer import pack, set_metadata, unpack
-from pocketface.export.litert import LiteRTSession, read_card, xnnpack_partitions
+from pocketface.export.graph.to_onnx import to_onnx
 from pocketface.export.session import OnnxRuntimeSession
-from pocketface.export.to_onnx import to_onnx
-from pocketface.export.to_tflite import to_tflite
+from pocketface.export.tflite.flatbuffer import pack, set_metadata, unpack
+from pocketface.export.tflite.litert import LiteRTSession, read_card, xnnpack_partitions
+from pocketface.export.tflite.to_tflite import to_tflite
 from pocketface.faces.contract import IMAGENET, InputContract
 from pocketface.models.batch_norm import reestimate_batch_norms
 from pocketface.models.embedder import Embedder, unit

@@ -1,0 +1,1 @@
+"""Core ML: writing .mlpackage folders, and evaluating them on any operating system."""

@@ -1,0 +1,1 @@
+"""TFLite: writing, quantising and running .tflite files, without TensorFlow."""
