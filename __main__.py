@@ -187,24 +187,25 @@ def export(
     embedder: Annotated[str, typer.Argument(help="Checkpoint folder, .onnx file, zoo name, or file.py:factory.")],
     weights: Weights = None,
     faces: Faces = "synthetic",
-    target: Annotated[list[str] | None, typer.Option(help="One of the targets; may be repeated [all].")] = None,
+    target: Annotated[list[str] | None, typer.Option(help="A kind of file; may be repeated [the usual ones].")] = None,
     mean: Mean = None,
     scale: Scale = None,
     size: Size = None,
     channel_order: Order = None,
     name: Name = None,
     licence: Annotated[str, typer.Option(help="Of the weights.")] = "unknown",
+    settings: Settings = None,
     out: Out = Path("runs/export"),
 ) -> None:
     """Writes ONNX, TFLite and Core ML files, each checked against its source: DIR/artifacts."""
     from . import chain
     from .export.exporter import export as export_stage
-    from .export.graph.to_onnx import read_onnx
+    from .export.graph.reading import read_onnx
     from .export.recipe import ExportRecipe
     from .export.targets import ForeignOnnx
     from .models.checkpoint import open_embedder
 
-    recipe = ExportRecipe.model_validate({"targets": target} if target else {})
+    recipe = chain.calibrated(ExportRecipe.model_validate(chosen({"targets": target or None}, settings)), faces)
     contract = contract_of(mean, scale, size, channel_order)
     if embedder.endswith(".onnx"):
         if contract is None:
@@ -222,12 +223,51 @@ def export(
 
 
 @app.command()
+def trace(
+    embedder: Annotated[str, typer.Argument(help="What the file was made from: as for export.")],
+    file: Annotated[Path, typer.Argument(help="The .onnx, .tflite or .mlpackage.")],
+    weights: Weights = None,
+    faces: Faces = "synthetic",
+) -> None:
+    """Compares a file with its source layer by layer, and names the first layer where it leaves it."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from . import chain
+    from .export.session import read_artifact
+    from .export.targets import ForeignOnnx
+    from .export.trace import FACES
+    from .export.trace import trace as trace_layers
+    from .models.checkpoint import open_embedder
+
+    artifact = read_artifact(file)
+    contract, name = artifact.card.contract, artifact.card.model
+    foreign = embedder.endswith(".onnx")
+    source: Any = (
+        ForeignOnnx(Path(embedder), name, contract) if foreign else open_embedder(embedder, weights, contract=contract)
+    )
+    found = trace_layers(source, artifact, chain.read_train(faces, contract, 1).faces[:FACES])
+    table = Table(box=None, pad_edge=False)
+    for title in ("layer", "operator", "difference / range", "cosine"):
+        table.add_column(title, overflow="fold")
+    for layer in found.layers:
+        scaled = " (channels scaled)" if layer.scaled else ""
+        table.add_row(escape(layer.name), layer.kind, f"{layer.difference:.1e}{scaled}", f"{layer.cosine:.6f}")
+    Console().print(table)
+    if found.missing:
+        say(f"not in the file, or part of another layer there: {', '.join(found.missing)}")
+    say(f"{file.name}: {found.verdict()}")
+
+
+@app.command()
 def benchmark(
     files: Annotated[list[Path], typer.Argument(help="Converted files, checkpoints, or folders of them.")],
     pairs: Annotated[str, typer.Option(help="pairs.txt, .csv, .bin; or 'synthetic'.")] = "synthetic",
     images: Annotated[Path | None, typer.Option(help="Folder that the pairs name images of.")] = None,
     threads: Annotated[list[int] | None, typer.Option(help="Thread counts; may be repeated [1 2].")] = None,
     embedder: Annotated[str | None, typer.Option(help="file.py:factory that built a foreign checkpoint.")] = None,
+    certify: Annotated[bool, typer.Option("--certify", help="Write each file's thresholds into it.")] = False,
     mean: Mean = None,
     scale: Scale = None,
     size: Size = None,
@@ -248,8 +288,48 @@ def benchmark(
         say,
         contract=contract_of(mean, scale, size, channel_order),
         factory=embedder,
+        pairs_name=Path(pairs).name if certify else None,
     )
     say(f"{out / 'measurements.json'}: {len(rows)} rows")
+
+
+@app.command()
+def handoff(
+    files: Annotated[list[Path], typer.Argument(help="Converted files, or run folders.")],
+    out: Out = Path("runs/handoff"),
+) -> None:
+    """Writes what an app needs besides the files: golden faces and their embeddings, Kotlin, Swift, a Mac's script."""
+    from .export.handoff import handoff as hand_off
+
+    say(str(hand_off(files, out) / "README.md"))
+
+
+@app.command()
+def diagnose(
+    file: Annotated[Path, typer.Argument(help="The file that the app runs.")],
+    golden: Annotated[str, typer.Option(help="golden-0 ... golden-3, or an image that the app was given.")],
+    vector: Annotated[str, typer.Option(help="What the app got: a .npy or text file, or the numbers themselves.")],
+    landmarks: Annotated[
+        str | None, typer.Option(help="Of a photo: x and y of eyes, nose tip, mouth corners, ten numbers with commas.")
+    ] = None,
+    mean: Mean = None,
+    scale: Scale = None,
+    size: Size = None,
+    channel_order: Order = None,
+) -> None:
+    """Names the mistake in an app's preprocessing from one vector that it produced."""
+    from .export.diagnose import diagnose as diagnosed
+    from .export.diagnose import read_vector
+    from .export.golden import open_golden
+    from .export.session import read_artifact
+
+    artifact = read_artifact(file, contract_of(mean, scale, size, channel_order))
+    points = None if landmarks is None else read_vector(landmarks).tolist()
+    found = diagnosed(artifact, open_golden(golden, artifact.card.contract, points), read_vector(vector))
+    say(f"{found.verdict}: {found}" if found.verdict in ("mistake", "other weights") else str(found))
+    say(f"length {found.length:.4f}")
+    for score in found.scores[:8]:
+        say(f"  {score.cosine:9.6f}  {' + '.join(score.mistakes) or 'right'}")
 
 
 @app.command()

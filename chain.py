@@ -23,10 +23,11 @@ from .benchmark.recipe import BenchmarkRecipe
 from .benchmark.report import write_report
 from .benchmark.runner import Subject, benchmark
 from .benchmark.verification import similarities, tenfold_accuracy
-from .export.exporter import Exported, export
+from .export.exporter import export
+from .export.handoff import handoff
 from .export.recipe import ExportRecipe
 from .faces.contract import InputContract
-from .faces.folders import FaceSource, LabelledFaces, fingerprint, split_identities
+from .faces.folders import LabelledFaces, fingerprint, split_identities
 from .faces.pairs import Pairs, pairs_of, read_pairs, synthetic_pairs
 from .faces.shards import read_faces
 from .faces.synthetic import synthetic_faces
@@ -173,9 +174,12 @@ def run(recipe: RunRecipe, out: Path, progress: Callable[[str], None] = print) -
     for embedder in embedders:
         folder = save_once(embedder, out / "checkpoints" / embedder.name, factory)
         targets = recipe.export.targets if embedder is embedders[-1] else recipe.compare
-        made = export_targets(embedder, train.faces, recipe.export, targets, out, progress)
+        chosen = calibrated(recipe.export, recipe.train).model_copy(update={"targets": targets})
+        artifacts = out / "artifacts" / embedder.name
+        made = export(embedder, train.faces, chosen, artifacts, progress, pairs.faces)
         subjects.append(Subject(embedder, folder, made))
-    benchmark(subjects, pairs, recipe.benchmark, out, progress)
+    benchmark(subjects, pairs, recipe.benchmark, out, progress, Path(recipe.pairs).name)
+    hand_off(subjects[-1], out, progress)
     write_manifest(out, recipe, train, pairs, source, started)
     report, _ = write_report([out], out)
     return report
@@ -292,17 +296,20 @@ def save_once(embedder: Embedder, folder: Path, factory: str | None) -> Path:
     return save_checkpoint(embedder, folder)
 
 
-def export_targets(
-    embedder: Embedder,
-    faces: FaceSource,
-    recipe: ExportRecipe,
-    targets: tuple[str, ...],
-    out: Path,
-    progress: Callable[[str], None],
-) -> list[Exported]:
-    """Exports one embedder of the run."""
-    chosen = recipe.model_copy(update={"targets": targets})
-    return export(embedder, faces, chosen, out / "artifacts" / embedder.name, progress)
+def calibrated(recipe: ExportRecipe, train: str) -> ExportRecipe:
+    """Gives `recipe` with int8 ranges as suit the faces, unless it says which."""
+    if train != SYNTHETIC or "ranges" in recipe.model_fields_set:
+        return recipe
+    return recipe.model_copy(update={"ranges": "minmax"})  # photos reach further than rendered faces: cut nothing off
+
+
+def hand_off(subject: Subject, out: Path, progress: Callable[[str], None]) -> None:
+    """Writes the hand-off of what ships: golden faces, what each file makes of them, and code for an app."""
+    paths = [result.artifact.path for result in subject.exported if result.artifact is not None]
+    try:
+        progress(f"hand-off: {handoff(paths, out / 'handoff')}")
+    except ValueError as error:  # the run has its files and its report all the same
+        progress(f"no hand-off: {error}")
 
 
 def write_manifest(

@@ -18,7 +18,8 @@ FAMILIES = {  # what belongs together, by the beginning of the metric's name
 NOTES = {
     "coreml-evaluator": "Rows of runtime coreml-evaluator are emulated: they are the numerics of a reference "
     "interpreter of the saved .mlpackage, not of Apple's runtime, and latency is not measured. To measure "
-    "it, open the .mlpackage in Xcode (Performance tab) on a Mac or an iPhone, or time MLModel.predict there.",
+    "it, run mac/measure.py of the hand-off on a Mac and bring its mac_results.json back, or open the .mlpackage in "
+    "Xcode (Performance tab) on a Mac or an iPhone.",
 }
 
 

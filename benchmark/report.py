@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from ..models.files import written_whole
 from .conditions import how, notes
 from .figures import KINDS, interval, written
 from .layers import Curve, Pruned, changed, curves_in, drawn, pruned_in
+from .mac_results import PLACES, read_mac_results
 from .measurement import Measurement, read_measurements
 from .summary import COLUMNS, Column, Line, columns_of, pareto_front, summarise
 from .verdict import best_files, verdict
@@ -89,14 +91,22 @@ def read_run(folder: Path, folders: Sequence[Path]) -> Run:
         except ValueError as error:
             raise ValueError(f"{folder / 'manifest.json'} is no JSON: {error}") from error
     recipe = folder / "recipe.toml"
+    rows = read_measurements(path) if path.is_file() else []
     return Run(
         name,
-        read_measurements(path) if path.is_file() else [],
+        [*rows, *_of_mac(folder, rows)],
         manifest if isinstance(manifest, dict) else {"manifest": manifest},
         recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
         pruned_in(folder),
         curves,
     )
+
+
+def _of_mac(folder: Path, rows: Sequence[Measurement]) -> list[Measurement]:
+    """Gives what a Mac measured of the run's files, under the names that they bear in the run."""
+    found = [row for place in PLACES if (folder / place).is_file() for row in read_mac_results(folder / place)]
+    names = {Path(row.artifact).name: row.artifact for row in rows}
+    return [dataclasses.replace(row, artifact=names.get(row.artifact, row.artifact)) for row in found]
 
 
 def describe(runs: Sequence[Run]) -> dict[str, Any]:
@@ -124,6 +134,7 @@ def describe(runs: Sequence[Run]) -> dict[str, Any]:
         "how": how([row for run in runs for row in run.rows]),
         "notes": notes(lines),
         "thresholds": list(_thresholds(lines)),
+        "certified": any(row.conditions.get("certified") for line in lines for row in line.cells.values()),
         "failures": [(number, reason, _whose(reason, lines, columns)) for reason, number in reasons.items()],
         "runs": [(run.name, _command(run.manifest), dict(_flat(run.manifest)), run.recipe) for run in runs],
     }

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..export.artifact import Artifact, Card
+from ..export.artifact import Artifact, Card, Precision
+from ..export.cards import fingerprint
 from ..export.exporter import Exported
 from ..export.session import SUFFIXES, format_of, read_artifact
 from ..faces.contract import InputContract
@@ -23,7 +24,8 @@ from ..faces.pairs import Pairs
 from ..models.checkpoint import load_checkpoint
 from ..models.complexity import macs, parameters
 from ..models.embedder import Embedder, Embeddings, unit
-from ..models.files import sha256_of, written_whole
+from ..models.files import written_whole
+from .certification import certificate_of, certify
 from .embedding import Job as EmbeddingJob
 from .embedding import embed_all
 from .latency import Job, device_name, measure_all
@@ -31,16 +33,30 @@ from .latency import measurements as latency_rows
 from .measurement import Measurement, write_measurements
 from .recipe import BenchmarkRecipe
 from .size import measurements as size_rows
+from .verification import Verification, difference, verify
 from .verification import measurements as verification_rows
-from .verification import verify
 
 NO_MAC = (
     "latency is not measured off a Mac: the evaluator that checks the numbers is no phone runtime; "
-    "on a Mac or iPhone open the file in Xcode (Performance tab) or time MLModel.predict"
+    "on a Mac run mac/measure.py of the hand-off, or open the file in Xcode (Performance tab)"
 )
 
-RUNTIMES = {"pytorch": "torch", "onnx": "onnxruntime", "tflite": "litert", "coreml": "coreml-evaluator"}
-PACKAGES = {"pytorch": "torch", "onnx": "onnxruntime", "tflite": "ai-edge-litert", "coreml": "coremltools"}
+RUNTIMES = {
+    "pytorch": "torch",
+    "onnx": "onnxruntime",
+    "ort": "onnxruntime",
+    "tflite": "litert",
+    "coreml": "coreml-evaluator",
+    "executorch": "executorch",
+}
+PACKAGES = {
+    "pytorch": "torch",
+    "onnx": "onnxruntime",
+    "ort": "onnxruntime",
+    "tflite": "ai-edge-litert",
+    "coreml": "coremltools",
+    "executorch": "executorch",
+}
 
 
 @dataclass(frozen=True)
@@ -67,6 +83,7 @@ def benchmark(
     recipe: BenchmarkRecipe,
     folder: Path,
     progress: Callable[[str], None] = lambda line: None,
+    pairs_name: str | None = None,
 ) -> list[Measurement]:
     """Measures every checkpoint and file of a run and writes `measurements.json`.
 
@@ -76,11 +93,12 @@ def benchmark(
         recipe: Threads, runs and seconds.
         folder: The run folder; embeddings and latencies taken earlier of the same files are kept.
         progress: Told one line per step.
+        pairs_name: What the pairs are called in the certificate that each file gets; None: no file gets one.
     """
     entries = [entry for subject in subjects for entry in _entries(subject)]
     source = subjects[0].embedder
     rows = [row for subject in subjects for row in _export_rows(subject, folder)]
-    rows += _measure(entries, pairs, recipe, folder, progress, source.name)
+    rows += _measure(entries, pairs, recipe, folder, progress, source.name, pairs_name)
     write_measurements(rows, folder / "measurements.json")
     return rows
 
@@ -93,6 +111,7 @@ def benchmark_files(
     progress: Callable[[str], None] = lambda line: None,
     contract: InputContract | None = None,
     factory: str | None = None,
+    pairs_name: str | None = None,
 ) -> list[Measurement]:
     """Measures files that lie anywhere; the first is what the others' embeddings are compared with.
 
@@ -104,6 +123,7 @@ def benchmark_files(
         progress: See `benchmark`.
         contract: What to feed files that do not say.
         factory: What built a foreign checkpoint.
+        pairs_name: See `benchmark`.
 
     Raises:
         ValueError: A file is not there or of no known format, or they want different inputs.
@@ -114,7 +134,7 @@ def benchmark_files(
         raise ValueError(f"these files want faces of {len(contracts)} sizes; measure each size by itself")
     folder.mkdir(parents=True, exist_ok=True)
     pairs = read_pairs(entries[0].artifact.card.contract)
-    rows = _measure(entries, pairs, recipe, folder, progress, entries[0].artifact.card.model)
+    rows = _measure(entries, pairs, recipe, folder, progress, entries[0].artifact.card.model, pairs_name)
     write_measurements(rows, folder / "measurements.json")
     return rows
 
@@ -126,23 +146,37 @@ def _measure(
     folder: Path,
     progress: Callable[[str], None],
     source: str,
+    pairs_name: str | None,
 ) -> list[Measurement]:
     jobs = [_embedding_job(entry, pairs) for entry in entries]
     embedded = embed_all(jobs, pairs.faces, folder / "embeddings", progress)
+    first: Verification | None = None
     rows: list[Measurement] = []
     for entry, raw in zip(entries, embedded, strict=True):
         row = _row(entry.artifact, folder)
-        rows += size_rows(entry.artifact.path, row)
+        verification = None if isinstance(raw, str) else verify(unit(raw), pairs, pairs.identities)
+        certified = verification is not None and _certify(entry, verification, pairs, pairs_name)
+        rows += size_rows(entry.artifact.path, row)  # after the certificate, which is part of what ships
         rows += [row(metric=metric, value=value, unit="1") for metric, value in entry.costs]
-        if isinstance(raw, str):
+        if isinstance(raw, str) or verification is None:
             rows.append(row(metric="verification_accuracy", value=None, unit="1", valid=False, reason=raw))
             continue
-        embeddings = unit(raw)
-        rows += _drift(embeddings, embedded[0], source, row)
-        verification = verify(embeddings, pairs, pairs.identities)
-        rows += verification_rows(verification, row)
+        rows += _drift(unit(raw), embedded[0], source, row)
+        rows += verification_rows(verification, row, certified)
+        if entry is entries[0]:
+            first = verification
+        elif first is not None:
+            rows.append(difference(verification, first, pairs, partial(_compared, row, source)))
         progress(f"{entry.artifact.path.name}: accuracy {100 * (verification.accuracy.value or 0):.2f} %")
     return rows + _latencies(entries, recipe, folder, progress)
+
+
+def _certify(entry: Entry, verification: Verification, pairs: Pairs, name: str | None) -> bool:
+    if name is None:
+        return False
+    kind = entry.artifact.format
+    runtime = f"{RUNTIMES[kind]} {importlib.metadata.version(PACKAGES[kind])}"
+    return certify(entry.artifact, certificate_of(verification, pairs, name, runtime))
 
 
 def _row(artifact: Artifact, folder: Path) -> Callable[..., Measurement]:
@@ -159,6 +193,10 @@ def _row(artifact: Artifact, folder: Path) -> Callable[..., Measurement]:
         runtime=RUNTIMES[artifact.format],
         device=device_name(),
     )
+
+
+def _compared(row: Callable[..., Measurement], source: str, conditions: Any, **fields: Any) -> Measurement:
+    return row(conditions={"to": source, **conditions}, **fields)
 
 
 def _with_version(version: str, conditions: Any = None, **fields: Any) -> Measurement:
@@ -219,12 +257,12 @@ def _export_rows(subject: Subject, folder: Path) -> list[Measurement]:
 
 
 def _failure(model: str, result: Exported) -> Measurement:
-    kind, _, precision = result.target.partition("-")
+    kind, *words = result.target.split("-")
     return Measurement(
         model,
         artifact="",
         format=kind,
-        precision=precision if precision not in ("", "dynamic") else "fp32",
+        precision=next((word for word in words if word in get_args(Precision)), "fp32"),
         runtime="",
         device="",
         metric="export",
@@ -253,7 +291,7 @@ def _drift(
 def _embedding_job(entry: Entry, pairs: Pairs) -> EmbeddingJob:
     artifact = entry.artifact
     version = importlib.metadata.version(PACKAGES[artifact.format])
-    decides = (sha256_of(artifact.path), pairs.sha256, RUNTIMES[artifact.format], version, artifact.card.contract)
+    decides = (fingerprint(artifact.path), pairs.sha256, RUNTIMES[artifact.format], version, artifact.card.contract)
     return EmbeddingJob(artifact.path, artifact.card.contract, "|".join(map(str, decides)), entry.factory)
 
 
@@ -263,7 +301,7 @@ def _latencies(
     """Times every file that has a runtime here, all in turns; Core ML files get a row that says how to time them."""
     timed = [entry for entry in entries if entry.artifact.format != "coreml"]
     jobs = [(entry, _job(entry, threads)) for entry in timed for threads in recipe.threads]
-    hashes = [sha256_of(job.path) + repr(job) for _, job in jobs]
+    hashes = [fingerprint(job.path) + repr(job) for _, job in jobs]
     key = hashlib.sha256((recipe.model_dump_json() + device_name() + "".join(hashes)).encode()).hexdigest()
     path = folder / "latency.json"
     rows = _kept_rows(path, key)

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .intervals import Booleans, Estimate, Floats, Integers, percentiles, resampling_units, share
+from .intervals import (
+    Booleans,
+    Estimate,
+    Floats,
+    Integers,
+    accuracy_difference,
+    percentiles,
+    resampling_units,
+    share,
+)
 from .measurement import Measurement
 from .roc import (
     TarAtFar,
@@ -138,8 +147,13 @@ def verify(
     )
 
 
-def measurements(verification: Verification, row: Callable[..., Measurement]) -> list[Measurement]:
-    """Gives the rows of measurements.json; `row` makes one and knows model ... device already."""
+def measurements(
+    verification: Verification, row: Callable[..., Measurement], certified: bool = False
+) -> list[Measurement]:
+    """Gives the rows of measurements.json; `row` makes one and knows model ... device already.
+
+    `certified` says that the thresholds stand in the file itself.
+    """
     conditions = {
         "protocol": PROTOCOL,
         "flip": False,
@@ -169,8 +183,21 @@ def measurements(verification: Verification, row: Callable[..., Measurement]) ->
     ]
     for far, point in verification.tar.items():
         rows.append(one(f"tar_at_far_{power(far)}", point.tar, measured_far=point.measured_far))
-        rows.append(one(f"threshold_at_far_{power(far)}", point.threshold, measured_far=point.measured_far))
+        known = {"measured_far": point.measured_far, "certified": "in the file's own metadata" if certified else None}
+        rows.append(one(f"threshold_at_far_{power(far)}", point.threshold, **known))
     return rows
+
+
+def difference(
+    verification: Verification, source: Verification, pairs: Pairs, row: Callable[..., Measurement]
+) -> Measurement:
+    """Gives the row of how much more often one decides right than `source`, pair by pair on the same `pairs`."""
+    known = bool((pairs.identities >= 0).all())
+    people = _people(pairs.identities, pairs) if known else None
+    estimate = accuracy_difference(source.correct, verification.correct, people)
+    interval = f"paired bootstrap of {verification.resampled}"
+    fields = dict(value=estimate.value, low=estimate.low, high=estimate.high, unit="1", n=verification.pairs)
+    return row(metric="accuracy_difference", **fields, conditions={"interval": interval})
 
 
 def _people(identities: Integers, pairs: Pairs) -> tuple[Integers, Integers]:

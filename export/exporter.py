@@ -7,27 +7,27 @@ import hashlib
 import importlib.metadata
 import json
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..faces.contract import Faces
 from ..faces.folders import FaceSource
 from ..models.embedder import Embedder, Embeddings
 from ..models.files import sha256_of, written_whole
+from .ancestry import sentences
 from .artifact import Artifact, Card, ConversionError
-from .graph.to_onnx import adopt_onnx
+from .calibration import choose, lint
+from .cards import fingerprint
 from .parity import Parity, check, compare
 from .recipe import ExportRecipe
+from .reference import reference_of
 from .session import embed, open_session, read_artifact
 from .targets import TARGETS, Job, Source, with_bases
 
-TOOLS = ("torch", "onnx", "onnxscript", "onnxsim", "ai-edge-litert", "ai-edge-quantizer", "coremltools")
+TOOLS = ("torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "ai-edge-litert", "ai-edge-quantizer", "coremltools")
 RECORD = "exported.json"
 
 
@@ -48,6 +48,7 @@ def export(
     recipe: ExportRecipe,
     folder: Path,
     progress: Callable[[str], None] = lambda line: None,
+    tested: Faces | None = None,
 ) -> list[Exported]:
     """Writes `source` in every format that `recipe` names, each checked against it.
 
@@ -59,7 +60,8 @@ def export(
         faces: (N, H, W, 3) uint8 RGB aligned crops, for parity and int8 ranges; never the verification pairs.
         recipe: What to make.
         folder: Where to.
-        progress: Told one line per target.
+        progress: Told what looks wrong with the faces, and one line per target.
+        tested: (M, H, W, 3) crops of the verification pairs, if there are any: `faces` must not share photos with them.
 
     Returns:
         One entry per target, in the recipe's order, bases first.
@@ -67,42 +69,33 @@ def export(
     folder.mkdir(parents=True, exist_ok=True)
     contract = source.contract
     sample = choose(faces, recipe.calibration_faces, recipe.seed)
+    if any("w8" in target for target in recipe.targets):
+        for line in lint(sample, contract, tested):
+            progress(line)
     probe = sample[: recipe.parity_faces]
-    reference = reference_embeddings(source, probe)
+    reference = reference_of(source, probe)
     card = Card(
         source.name,
         contract,
-        reference.shape[1],
+        reference.embeddings.shape[1],
+        normalised=reference.normalised,
+        rewrites=reference.rewrites,
         licence=source.licence,
         source_sha256=source.sha256 if isinstance(source, Embedder) else sha256_of(source.path),
         tools=tuple(f"{tool} {importlib.metadata.version(tool)}" for tool in TOOLS),
+        ancestry=sentences(source.ancestry) if isinstance(source, Embedder) else (),
     )
-    job = Job(source, card, contract.preprocess(sample), recipe)
+    job = Job(source, card, contract.preprocess(sample), recipe, lambda line: progress(f"  {line}"))
     key = _key(card, recipe, sample)
     done = {} if not (record := _read(folder)) or record["key"] != key else record["targets"]
     results: dict[str, Exported] = {}
     for target in with_bases(recipe.targets):
         kept = _kept(done.get(target), target, folder)
-        results[target] = kept or _make(target, job, results, recipe, probe, reference, folder)
+        results[target] = kept or _make(target, job, results, recipe, probe, reference.embeddings, folder)
         for line in _lines(results[target], kept is not None):
             progress(line)
         _write(folder, key, results)
     return list(results.values())
-
-
-def choose(faces: FaceSource, count: int, seed: int) -> Faces:
-    """Draws `count` faces without repetition (all, if there are fewer), in an order that `seed` decides."""
-    order = np.random.default_rng(seed).permutation(len(faces))[:count]
-    return np.ascontiguousarray(faces[order])
-
-
-def reference_embeddings(source: Source, faces: Faces) -> Embeddings:
-    """Gives what the source itself makes of `faces`: PyTorch's word, or for a foreign file onnxruntime's."""
-    if isinstance(source, Embedder):
-        return source.embed(faces)
-    with tempfile.TemporaryDirectory() as folder:
-        adopted = adopt_onnx(source.path, Card(source.name, source.contract, 0), Path(folder) / "adopted.onnx")
-        return embed(open_session(adopted.path), source.contract, faces)
 
 
 def _make(
@@ -148,7 +141,7 @@ def _write(folder: Path, key: str, results: Mapping[str, Exported]) -> None:
     targets = {
         name: {
             "file": result.artifact.path.name if result.artifact else None,
-            "sha256": sha256_of(result.artifact.path) if result.artifact else None,
+            "sha256": fingerprint(result.artifact.path) if result.artifact else None,
             "parity": dataclasses.asdict(result.parity) if result.parity else None,
             "seconds": round(result.seconds, 3),
             "notes": result.artifact.notes if result.artifact else (),
@@ -164,10 +157,19 @@ def _kept(entry: Mapping[str, Any] | None, target: str, folder: Path) -> Exporte
     if not entry or not entry["file"]:
         return None
     path = folder / entry["file"]
-    if not path.exists() or sha256_of(path) != entry["sha256"]:
+    if not path.exists() or not _is(path, entry["sha256"]):
         return None
-    artifact = dataclasses.replace(read_artifact(path), notes=tuple(entry["notes"]))
+    artifact = read_artifact(path)
+    bare = artifact.card.but(certificate=None)  # what is made from it has thresholds of its own
+    artifact = dataclasses.replace(artifact, card=bare, notes=tuple(entry["notes"]))
     return Exported(target, artifact, Parity(**entry["parity"]), entry["seconds"])
+
+
+def _is(path: Path, expected: str) -> bool:
+    try:
+        return fingerprint(path) == expected
+    except ValueError:
+        return False  # damaged since
 
 
 def _lines(result: Exported, kept: bool) -> Iterator[str]:

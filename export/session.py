@@ -27,7 +27,7 @@ class Session(Protocol):
 
 
 class OnnxRuntimeSession:
-    """An .onnx file in onnxruntime, on the CPU."""
+    """An .onnx or .ort file in onnxruntime, on the CPU."""
 
     runtime = "onnxruntime"
 
@@ -38,19 +38,22 @@ class OnnxRuntimeSession:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what goes wrong is raised, too
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has a class for each of its failures
             raise ConversionError(f"onnxruntime cannot open {path.name}: {str(error).splitlines()[0]}") from error
         port = self._session.get_inputs()[0]
-        self._input = port.name
+        self._name, self._input = path.name, port.name
         self._one_by_one = port.shape[0] == 1
 
     def run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Session.run`."""
         batches = [inputs[i : i + 1] for i in range(len(inputs))] if self._one_by_one else [inputs]
-        rows = [self._session.run(None, {self._input: batch})[0] for batch in batches]
+        try:
+            rows = [self._session.run(None, {self._input: batch})[0] for batch in batches]
+        except Exception as error:  # see above
+            raise ConversionError(f"onnxruntime cannot run {self._name}: {str(error).splitlines()[0]}") from error
         return np.concatenate(rows).astype(np.float32, copy=False)
 
 
@@ -91,14 +94,28 @@ def _coreml(path: Path, threads: int) -> Session:
     return CoreMLEvaluator(path)
 
 
+def _executorch(path: Path, threads: int) -> Session:
+    from .executorch_session import ExecuTorchSession
+
+    return ExecuTorchSession(path, threads)
+
+
 SESSIONS: dict[Format, Callable[[Path, int], Session]] = {
     "pytorch": TorchSession,
     "onnx": OnnxRuntimeSession,
+    "ort": OnnxRuntimeSession,
     "tflite": _litert,
     "coreml": _coreml,
+    "executorch": _executorch,
 }
 
-SUFFIXES: dict[str, Format] = {".onnx": "onnx", ".tflite": "tflite", ".mlpackage": "coreml"}
+SUFFIXES: dict[str, Format] = {
+    ".onnx": "onnx",
+    ".ort": "ort",
+    ".tflite": "tflite",
+    ".mlpackage": "coreml",
+    ".pte": "executorch",
+}
 
 
 def format_of(path: Path) -> Format:
@@ -131,6 +148,12 @@ def _onnx_card(path: Path) -> Card | None:
     return read_card(path)
 
 
+def _ort_card(path: Path) -> Card | None:
+    from .ort_format import read_card
+
+    return read_card(path)
+
+
 def _tflite_card(path: Path) -> Card | None:
     from .tflite.litert import read_card
 
@@ -143,10 +166,18 @@ def _coreml_card(path: Path) -> Card | None:
     return read_card(path)
 
 
+def _executorch_card(path: Path) -> Card | None:
+    from .executorch_session import read_card
+
+    return read_card(path)
+
+
 CARDS: dict[Format, Callable[[Path], Card | None]] = {
     "onnx": _onnx_card,
+    "ort": _ort_card,
     "tflite": _tflite_card,
     "coreml": _coreml_card,
+    "executorch": _executorch_card,
 }
 
 
@@ -154,7 +185,7 @@ def read_artifact(path: Path, contract: InputContract | None = None) -> Artifact
     """Describes a converted file by its own card.
 
     Args:
-        path: An .onnx, .tflite or .mlpackage.
+        path: A file that ends in one of `SUFFIXES`.
         contract: What to feed a file without a card; a file with one is fed by it.
 
     Raises:

@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..faces.contract import InputContract
-from ..models.embedder import Embedder
+from ..models.embedder import Embedder, unit
 from .artifact import Artifact, Card, ConversionError, Precision
 from .coreml.to_coreml import to_coreml
+from .graph.batch import free_batch
+from .graph.bias_correction import correct_biases
 from .graph.equalise import equalise
-from .graph.to_onnx import adopt_onnx, read_onnx, to_onnx
+from .graph.half import to_half
+from .graph.prelu import as_skip
+from .graph.qdq import quantise_onnx
+from .graph.reading import read_onnx
+from .graph.to_onnx import adopt_onnx, to_onnx, write_onnx
+from .ort_format import to_ort
+from .ranges import activation_ranges
 from .recipe import ExportRecipe
+from .session import open_session
+from .tflite.half import half_arithmetic
+from .tflite.mixed_precision import mixed_precision
 from .tflite.quantise import quantise_tflite
 from .tflite.to_tflite import to_tflite
+from .to_executorch import to_executorch
 
-EQUALISATION_FACES = 64
+if TYPE_CHECKING:
+    import onnx
+
+JUDGED = 4  # every fourth face judges what the others set
 
 
 @dataclass(frozen=True)
@@ -44,6 +62,7 @@ class Job:
     card: Card
     calibration: NDArray[np.float32]  # (N, 3, H, W), preprocessed
     recipe: ExportRecipe
+    progress: Callable[[str], None] = lambda line: None  # told what takes long
 
 
 @dataclass(frozen=True)
@@ -63,8 +82,49 @@ def _onnx(job: Job, base: Artifact | None, path: Path) -> Artifact:
 
 def _dynamic_onnx(job: Job, base: Artifact | None, path: Path) -> Artifact:
     if isinstance(job.source, ForeignOnnx):
-        raise ConversionError(f"{job.source.path.name} is given as ONNX; a dynamic batch wants the PyTorch network")
+        with tempfile.TemporaryDirectory() as folder:
+            one = adopt_onnx(job.source.path, job.card, Path(folder) / "one.onnx")
+            return write_onnx(free_batch(read_onnx(one.path), job.source.path.name), one.card, path, batch=None)
     return to_onnx(job.source, job.card, path, dynamic=True)
+
+
+def _half_onnx(job: Job, base: Artifact | None, path: Path) -> Artifact:
+    assert base is not None
+    return write_onnx(to_half(read_onnx(base.path)), base.card.but(precision="fp16"), path, batch=1)
+
+
+def _integer_onnx(job: Job, base: Artifact | None, path: Path) -> Artifact:
+    """Quantises as for TFLite, with PReLUs rewritten: onnxruntime has no int8 kernel for them."""
+    assert base is not None
+    model, rewrites = _equalised(job, base)
+    model, layers = correct_biases(model, job.calibration)
+    model, sites = as_skip(model)
+    skips = (f"PReLU as x + relu((a - 1) x) at {sites} sites",) if sites else ()
+    card = base.card.but(rewrites=(*base.card.rewrites, *rewrites, f"correct {layers} biases", *skips))
+    return quantise_onnx(model, card, path, job.calibration, job.recipe.ranges)
+
+
+def _ort(job: Job, base: Artifact | None, path: Path) -> Artifact:
+    assert base is not None
+    model, sites = as_skip(read_onnx(base.path))  # halves the time of a PReLU net in onnxruntime
+    skips = (f"PReLU as x + relu((a - 1) x) at {sites} sites",) if sites else ()
+    return to_ort(model, base.card.but(rewrites=(*base.card.rewrites, *skips)), path)
+
+
+def _executorch(job: Job, base: Artifact | None, path: Path) -> Artifact:
+    if isinstance(job.source, ForeignOnnx):
+        raise ConversionError(f"{job.source.path.name} is given as ONNX; executorch wants the PyTorch network")
+    return to_executorch(job.source, job.card, path)
+
+
+def _ort_onnx(job: Job, base: Artifact | None, path: Path) -> Artifact:
+    """Writes PReLUs as onnxruntime computes them fastest."""
+    assert base is not None
+    model, sites = as_skip(read_onnx(base.path))
+    if not sites:
+        raise ConversionError(f"{job.card.model} has no PReLU with a slope per channel; take onnx")
+    card = base.card.but(rewrites=(*base.card.rewrites, f"PReLU as x + relu((a - 1) x) at {sites} sites"))
+    return write_onnx(model, card, path, batch=1)
 
 
 def _tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
@@ -75,55 +135,135 @@ def _tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
 def _quantised(precision: Precision) -> Callable[[Job, Artifact | None, Path], Artifact]:
     def make(job: Job, base: Artifact | None, path: Path) -> Artifact:
         assert base is not None
-        return quantise_tflite(base, precision, path, job.calibration)
+        return quantise_tflite(base, precision, path, job.calibration, job.recipe.ranges)
 
     return make
 
 
-def _integer_tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
-    """Quantises weights and activations; the channels around PReLUs are equalised before."""
+def _half_tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
     assert base is not None
-    import onnx
+    return half_arithmetic(base, path, job.calibration)
 
-    model = read_onnx(base.path)
-    sites = 0
-    # Measured on trained nets: 0.965 -> 0.996 cosine with PReLU; with ReLU6 there is nothing to gain.
-    if any(node.op_type == "PRelu" for node in model.graph.node):
-        model, sites = equalise(model, job.calibration[:EQUALISATION_FACES])
-    card = job.card.but(rewrites=(f"equalise {sites} sites",) if sites else ())
+
+def _integer_tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
+    """Quantises weights and activations; channels are equalised before."""
+    assert base is not None
+    return _integers(job, *_equalised(job, base), path)
+
+
+def _integer_only_tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
+    """Does the same with each PReLU written as two operators that int8 kernels exist for."""
+    assert base is not None
+    model, rewrites = _equalised(job, base)
+    model, sites = as_skip(model)
+    if not sites:
+        raise ConversionError(f"{job.card.model} has no PReLU with a slope per channel; take tflite-w8a8")
+    return _integers(job, model, (*rewrites, f"PReLU as x + relu((a - 1) x) at {sites} sites"), path)
+
+
+def _equalised(job: Job, base: Artifact) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    model, sites = equalise(read_onnx(base.path), job.calibration)
+    return model, (f"equalise {sites} sites",) if sites else ()
+
+
+def _integers(
+    job: Job, model: onnx.ModelProto, rewrites: tuple[str, ...], path: Path, precision: Precision = "w8a8"
+) -> Artifact:
+    with _corrected(job, model, rewrites) as fp32:
+        return quantise_tflite(fp32, precision, path, job.calibration, job.recipe.ranges)
+
+
+@contextmanager
+def _corrected(job: Job, model: onnx.ModelProto, rewrites: tuple[str, ...]) -> Iterator[Artifact]:
+    """Writes the float32 .tflite that int8 files are made from, its biases corrected for int8 weights."""
+    model, layers = correct_biases(model, job.calibration)
+    card = job.card.but(rewrites=(*job.card.rewrites, *rewrites, f"correct {layers} biases"))
     with tempfile.TemporaryDirectory() as folder:
-        graph = Path(folder) / base.path.name
-        onnx.save(model, graph)
-        fp32 = to_tflite(graph, card, graph.with_suffix(".tflite"))
-        return quantise_tflite(fp32, "w8a8", path, job.calibration)
+        graph = Path(folder) / f"{job.card.model}.onnx"
+        graph.write_bytes(model.SerializeToString())
+        yield to_tflite(graph, card, graph.with_suffix(".tflite"))
+
+
+def _mixed_tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
+    """Quantises as `_integer_tflite`, and leaves the layers float that cost most; every fourth face is their judge."""
+    assert base is not None
+    judged = job.calibration[::JUDGED]
+    fit = np.delete(job.calibration, np.s_[::JUDGED], axis=0)
+    if not len(fit):
+        raise ConversionError(f"one face cannot set ranges and judge them; {path.name} wants two at least")
+    exact = unit(open_session(base.path).run(judged))
+    job = replace(job, calibration=fit)
+    with _corrected(job, *_equalised(job, base)) as fp32:
+        return mixed_precision(
+            fp32, path, fit, judged, exact, job.recipe.least_int8_cosine, job.recipe.ranges, job.progress
+        )
+
+
+def _integer_weights(precision: Precision) -> Callable[[Job, Artifact | None, Path], Artifact]:
+    def make(job: Job, base: Artifact | None, path: Path) -> Artifact:
+        assert base is not None
+        return _integers(job, read_onnx(base.path), (), path, precision)
+
+    return make
 
 
 def _coreml(precision: Precision) -> Callable[[Job, Artifact | None, Path], Artifact]:
     def make(job: Job, base: Artifact | None, path: Path) -> Artifact:
         assert base is not None
-        return to_coreml(base.path, job.card, path, precision)
+        recipe = job.recipe
+        return to_coreml(
+            base.path, job.card, path, precision, minimum_ios=recipe.minimum_ios, image=recipe.coreml_image
+        )
 
     return make
+
+
+def _integer_coreml(job: Job, base: Artifact | None, path: Path) -> Artifact:
+    """Quantises weights and activations, equalised and by ranges as for TFLite."""
+    assert base is not None
+    model, rewrites = _equalised(job, base)
+    faces = hashlib.sha256(job.calibration.tobytes()).hexdigest()
+    card = job.card.but(rewrites=(*job.card.rewrites, *rewrites), calibration_sha256=faces)
+    recipe = job.recipe
+    with tempfile.TemporaryDirectory() as folder:
+        graph = Path(folder) / f"{card.model}.onnx"
+        graph.write_bytes(model.SerializeToString())
+        ranges = activation_ranges(graph, job.calibration, recipe.ranges)
+        return to_coreml(
+            graph, card, path, "w8a8", minimum_ios=recipe.minimum_ios, image=recipe.coreml_image, ranges=ranges
+        )
 
 
 TARGETS: dict[str, Target] = {
     "onnx": Target(".onnx", None, _onnx),
     "onnx-dynamic": Target(".dynamic.onnx", None, _dynamic_onnx),
+    "onnx-ort": Target(".ort.onnx", "onnx", _ort_onnx),
+    "onnx-fp16": Target(".fp16.onnx", "onnx", _half_onnx),
+    "onnx-w8a8": Target(".w8a8.onnx", "onnx", _integer_onnx),
+    "ort": Target(".ort", "onnx", _ort),
+    "executorch": Target(".pte", None, _executorch),
     "tflite-fp32": Target(".tflite", "onnx", _tflite),
     "tflite-fp16": Target(".fp16.tflite", "tflite-fp32", _quantised("fp16")),
-    "tflite-w8": Target(".w8.tflite", "tflite-fp32", _quantised("w8")),
+    "tflite-fp16-arithmetic": Target(".fp16-arithmetic.tflite", "tflite-fp32", _half_tflite),
+    "tflite-w8": Target(".w8.tflite", "onnx", _integer_weights("w8")),
     "tflite-w8a8": Target(".w8a8.tflite", "onnx", _integer_tflite),
+    "tflite-w8a8-skip": Target(".w8a8-skip.tflite", "onnx", _integer_only_tflite),
+    "tflite-w8a8-mixed": Target(".w8a8-mixed.tflite", "onnx", _mixed_tflite),
+    "tflite-w8a16": Target(".w8a16.tflite", "onnx", _integer_weights("w8a16")),
     "coreml-fp32": Target(".mlpackage", "onnx", _coreml("fp32")),
     "coreml-fp16": Target(".fp16.mlpackage", "onnx", _coreml("fp16")),
     "coreml-w8": Target(".w8.mlpackage", "onnx", _coreml("w8")),
+    "coreml-w6": Target(".w6.mlpackage", "onnx", _coreml("w6")),
+    "coreml-w4": Target(".w4.mlpackage", "onnx", _coreml("w4")),
+    "coreml-w8a8": Target(".w8a8.mlpackage", "onnx", _integer_coreml),
 }
 
 
 def with_bases(targets: tuple[str, ...]) -> list[str]:
     """Gives `targets` and what they are made from, bases first.
 
-    >>> with_bases(("tflite-w8",))
-    ['onnx', 'tflite-fp32', 'tflite-w8']
+    >>> with_bases(("tflite-fp16",))
+    ['onnx', 'tflite-fp32', 'tflite-fp16']
     """
     ordered: list[str] = []
     for target in targets:

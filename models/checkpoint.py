@@ -1,7 +1,7 @@
 """A pruned embedder on disk and back: weights.safetensors and embedder.json in one folder, never a pickle.
 
 folder/weights.safetensors   every parameter and buffer
-folder/embedder.json         name, architecture, options, widths, input contract, licence, ancestry, hash
+folder/embedder.json         name, architecture, options, activations, widths, input contract, licence, ancestry, hash
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from safetensors.torch import save_file
 
 from ..faces.contract import InputContract
+from .activations import activations_of, replace_activations
 from .embedder import Embedder
 from .files import sha256_of, written_whole
 from .foreign import build_foreign, fill, load_embedder, read_weights
@@ -38,6 +39,7 @@ def save_checkpoint(embedder: Embedder, folder: Path) -> Path:
             "name": embedder.name,
             "architecture": embedder.architecture,
             "options": dict(embedder.options),
+            "activations": activations_of(embedder.backbone),
             "widths": widths_of(embedder.backbone),
             "contract": embedder.contract.to_dict(),
             "embedding_size": embedder.embedding_size,
@@ -76,6 +78,7 @@ def load_checkpoint(folder: Path, factory: str | None = None) -> Embedder:
             f"{folder} was built by {architecture!r}; name that code yourself, as --embedder {architecture}"
         )
     try:
+        replace_activations(backbone, description.get("activations", {}))  # older ones have replaced none
         resize(backbone, description["widths"])
         contract = InputContract.from_dict(description["contract"])
     except (TypeError, AttributeError) as error:

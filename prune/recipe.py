@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -39,6 +39,17 @@ class TrainingRecipe(BaseModel):
     learning_rate: float = Field(3e-3, gt=0)
     variants: int = Field(6, ge=1)  # different crops of each face, the first as it is, the others augmented
     seed: int = Field(0, ge=0)
+    precision: Literal["fp32", "w8a8"] = "fp32"  # w8a8: learns to be exported in int8; wants a tenth of the rate
+    activation: Literal["relu", "relu6", "leaky"] | None = None  # what PReLUs shall become; leaky has one slope a layer
+    activation_layers: int | None = Field(None, ge=1)  # only the first so many, which see the largest maps
+
+    @model_validator(mode="after")
+    def _one_at_a_time(self) -> Self:
+        if self.activation is None and self.activation_layers is not None:
+            raise ValueError("activation_layers counts PReLUs to replace; say by what with activation")
+        if self.activation is not None and self.precision != "fp32":
+            raise ValueError("activations are replaced in fp32; recover once more with precision = 'w8a8' afterwards")
+        return self
 
 
 class PruneRecipe(TrainingRecipe):
@@ -76,6 +87,8 @@ class PruneRecipe(TrainingRecipe):
             raise ValueError(
                 "the schedule epoch scores every mini-batch, of which accumulate makes parts; leave it at 1"
             )
+        if self.precision != "fp32" or self.activation is not None:
+            raise ValueError("precision and activation are not for pruning, but for recovering afterwards")
         if self.cost == "measured" and self.by not in MEASURED:
             raise ValueError(f"cost = 'measured' goes with by = {' or '.join(map(repr, MEASURED))}, not {self.by!r}")
         return self

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from ..models.batch_norm import synchronised
 from ..models.embedder import Embedder
+from .activations import fading
 from .augmentation import Crops
+from .fake_quantisation import FakeQuantised
 from .recipe import TrainingRecipe
 from .signals import Signal
 
@@ -87,10 +89,12 @@ def learn(
     signal.to(accelerator.device)
     _move(progress.optimiser, accelerator.device)
     order = _Order(len(crops), size * shares, (recipe.seed, stream))
-    with synchronised(backbone):
-        network, optimiser = accelerator.prepare(backbone, progress.optimiser)
+    with synchronised(backbone), fading(backbone, recipe) as tell:
+        computed = FakeQuantised(student) if recipe.precision == "w8a8" else backbone
+        network, optimiser = accelerator.prepare(computed, progress.optimiser)
         while progress.batch < batches:
             backbone.train()
+            tell(progress.batch / batches)
             chosen = np.array_split(order[progress.batch], shares)
             for part in progress.optimiser.param_groups:
                 part["lr"] = recipe.learning_rate * _rate(progress.batch, batches)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..models.embedder import Embedder
+from .activations import replaced, settle
 from .augmentation import Crops
 from .groups import Group
 from .importance import Labelled, Watch, watching
@@ -56,6 +57,7 @@ def recover(
             f"the signal {recipe.signal} wants {'a teacher' if teacher is None else 'labels, not a teacher'}; "
             "distillation learns from a teacher, softmax, arcface and cosface from labels"
         )
+    replaced(student.backbone, recipe)  # whatever is wrong with that is said before anything slow begins
     crops = crops_of(student, faces, recipe, recipe.epochs)
     origin = teacher.sha256 if teacher is not None else ""
     store = store_of(resume, student.sha256, faces.sha256, recipe.model_dump_json(), origin)
@@ -67,6 +69,7 @@ def recover(
         train(state, Phase(0.0, recipe.epochs), signal, crops, recipe, store, progress)
         state.phase = 1
         store.save(state, signal)
+    settle(state.student.backbone, recipe)
     entry: dict[str, Any] = {
         "stage": "recover",
         "recipe": recipe.model_dump(),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..artifact import METADATA_KEY, Card
+from .images import picture_of
+from .mil_half_sums import HALF_SUMS
 from .mil_operators import OPERATORS, SELECTING, Inputs, Operator
 from .mil_weights import CONSTANTS
 from .package import Package, read_package, read_value
 
-Mode = Literal["exact", "fp16"]
+Mode = Literal["exact", "fp16", "fp16acc"]
 
 FACES_AT_ONCE = 4  # their activations stay in a CPU's cache: a third quicker than 32
 
@@ -33,8 +35,8 @@ class Step:
     operator: Operator
     constants: Inputs
     variables: dict[str, str | list[str]]  # input -> the values, or list of values, that it takes
-    result: str
-    shape: tuple[int, ...]  # of the result, for one face
+    results: tuple[str, ...]
+    shape: tuple[int, ...]  # of the first result, for one face
     rounded: bool  # to half precision
     last_used: tuple[str, ...]  # what nobody needs after this step
 
@@ -43,8 +45,10 @@ class CoreMLEvaluator:
     """A Core ML program that maps one preprocessed face to one embedding, run on any number of faces.
 
     Modes: "fp16" rounds each result that the program types as half precision (sums inside an operator are kept in
-    float32); "exact" keeps them all in float32, so that only the stored weights are rounded. A program of float32
-    gives the same in both.
+    float32); "fp16acc" also squares and sums within reductions in half precision, as hardware may; "exact" keeps all
+    in float32, so that only the stored weights are rounded. A program of float32 gives the same in all three.
+
+    A package that takes a picture is given the one that the preprocessed face was made from.
     """
 
     runtime = "coreml-evaluator"
@@ -56,21 +60,26 @@ class CoreMLEvaluator:
             ValueError: It is missing or damaged, takes something else than one (1, 3, H, W) array, or has operators
                 that the evaluator does not know.
         """
-        if mode not in ("exact", "fp16"):
-            raise ValueError(f"no mode {mode!r}; known: exact, fp16")
+        if mode not in get_args(Mode):
+            raise ValueError(f"no mode {mode!r}; known: {', '.join(get_args(Mode))}")
         package = read_package(Path(path))
         ports = package.model.description.input
         self._name = package.name
-        if len(ports) != 1 or ports[0].type.WhichOneof("Type") != "multiArrayType":
-            raise ValueError(f"{self._name} does not take one array, as the evaluator gives it")
+        kind = ports[0].type.WhichOneof("Type") if len(ports) == 1 else None
+        if kind not in ("multiArrayType", "imageType"):
+            raise ValueError(f"{self._name} does not take one array or picture, as the evaluator gives it")
         if len(package.program.outputs) != 1:
             raise ValueError(f"{self._name} has {len(package.program.outputs)} outputs; an embedder has one")
         self._input, self._output = str(ports[0].name), str(package.program.outputs[0])
-        self._shape = tuple(int(size) for size in ports[0].type.multiArrayType.shape)
+        self._picture = picture_of(package, ports[0].type.imageType, _card(package)) if kind == "imageType" else None
+        if self._picture:
+            self._shape: tuple[int, ...] = (1, 3, self._picture.contract.height, self._picture.contract.width)
+        else:
+            self._shape = tuple(int(size) for size in ports[0].type.multiArrayType.shape)
         if len(self._shape) != 4 or self._shape[:2] != (1, 3):
             raise ValueError(f"{self._name} takes {self._shape}; an embedder takes (1, 3, H, W)")
         self._steps = _steps(package, mode, self._output)
-        ranks = {self._input: 4} | {step.result: len(step.shape) for step in self._steps}
+        ranks = {self._input: 4} | {name: len(step.shape) for step in self._steps for name in step.results}
         self._apart = all(_keeps_faces_apart(step, ranks) for step in self._steps)
 
     @torch.inference_mode()
@@ -82,13 +91,24 @@ class CoreMLEvaluator:
         """
         if inputs.ndim != 4 or inputs.shape[1:] != self._shape[1:]:
             raise ValueError(f"{self._name} takes (N, {', '.join(map(str, self._shape[1:]))}), not {inputs.shape}")
-        faces = torch.from_numpy(np.ascontiguousarray(inputs, np.float32))
+        given = self._picture.pixels(inputs) if self._picture else inputs
+        faces = torch.from_numpy(np.ascontiguousarray(given, np.float32))
         if not len(faces):
             return np.zeros((0, *self._steps[-1].shape[1:]), np.float32)
         rows = [self._embed(some) for some in torch.split(faces, FACES_AT_ONCE if self._apart else 1)]
         return torch.cat(rows).numpy()
 
+    @torch.inference_mode()
+    def values(self, inputs: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Gives every value of the program by its name, for one (1, 3, H, W) preprocessed face."""
+        given = self._picture.pixels(inputs) if self._picture else inputs
+        values = self._values(torch.from_numpy(np.ascontiguousarray(given, np.float32)), keep=True)
+        return {name: value.numpy() for name, value in values.items()}
+
     def _embed(self, faces: Tensor) -> Tensor:
+        return self._values(faces)[self._output]
+
+    def _values(self, faces: Tensor, keep: bool = False) -> dict[str, Tensor]:
         values: dict[str, Tensor] = {self._input: faces.contiguous(memory_format=torch.channels_last)}
         for step in self._steps:
             given: Inputs = dict(step.constants)
@@ -100,11 +120,14 @@ class CoreMLEvaluator:
                 result = step.operator(given)
             except (RuntimeError, IndexError, KeyError, TypeError) as error:
                 reason = str(error).splitlines()[0]
-                raise ValueError(f"{self._name}: {step.name} {step.result!r} cannot be computed: {reason}") from error
-            values[step.result] = result.copy_(result.half()) if step.rounded else result
-            for name in step.last_used:
+                at = f"{step.name} {step.results[0]!r}"
+                raise ValueError(f"{self._name}: {at} cannot be computed: {reason}") from error
+            results = (result,) if isinstance(result, Tensor) else result
+            for name, one in zip(step.results, results, strict=True):
+                values[name] = one.copy_(one.half()) if step.rounded else one
+            for name in () if keep else step.last_used:
                 del values[name]
-        return values[self._output]
+        return values
 
 
 def read_card(path: Path) -> Card | None:
@@ -113,7 +136,11 @@ def read_card(path: Path) -> Card | None:
     Raises:
         ValueError: The package is damaged, or the card is none.
     """
-    metadata = read_package(Path(path)).model.description.metadata.userDefined
+    return _card(read_package(Path(path)))
+
+
+def _card(package: Package) -> Card | None:
+    metadata = package.model.description.metadata.userDefined
     return Card.from_json(metadata[METADATA_KEY]) if METADATA_KEY in metadata else None
 
 
@@ -136,8 +163,9 @@ def constants_of(package: Package) -> dict[str, NDArray[Any] | str]:
             value: Any = CONSTANTS[operation.type](given)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, ArithmeticError) as error:
             raise ValueError(f"{package.name} is damaged: {operation.type} {name!r} does not fit ({error!r})") from None
-        half = _is_half(operation.outputs[0]) and isinstance(value, np.ndarray)
-        arrays[name] = value.astype(np.float16) if half else value
+        for result, one in zip(operation.outputs, value if isinstance(value, tuple) else (value,), strict=True):
+            half = _is_half(result) and isinstance(one, np.ndarray)
+            arrays[result.name] = one.astype(np.float16) if half else one
     return arrays
 
 
@@ -158,7 +186,7 @@ def _steps(package: Package, mode: Mode, output: str) -> list[Step]:
     needed = {output}
     for operation in reversed([one for one in package.program.operations if one.type not in CONSTANTS]):
         result = operation.outputs[0]
-        if operation.type not in OPERATORS or len(operation.outputs) != 1 or operation.blocks:
+        if operation.type not in OPERATORS or operation.blocks:
             raise ValueError(f"{package.name}: the evaluator has no operator {operation.type} ({result.name!r})")
         constants: Inputs = {}
         variables: dict[str, str | list[str]] = {}
@@ -177,10 +205,14 @@ def _steps(package: Package, mode: Mode, output: str) -> list[Step]:
                 variables[key] = names
         used = {name for taken in variables.values() for name in ([taken] if isinstance(taken, str) else taken)}
         shape = tuple(int(dimension.constant.size) for dimension in result.type.tensorType.dimensions)
-        rounded = mode == "fp16" and _is_half(result) and operation.type not in SELECTING
+        half = mode != "exact" and _is_half(result)
+        rounded = half and operation.type not in SELECTING
         operator = OPERATORS[operation.type]
+        if half and mode == "fp16acc":
+            operator = HALF_SUMS.get(operation.type, operator)
         last_used = tuple(used - needed)
-        steps.append(Step(operation.type, operator, constants, variables, result.name, shape, rounded, last_used))
+        results = tuple(one.name for one in operation.outputs)
+        steps.append(Step(operation.type, operator, constants, variables, results, shape, rounded, last_used))
         needed |= used
     return steps[::-1]
 
@@ -208,8 +240,8 @@ def _keeps_faces_apart(step: Step, ranks: dict[str, int]) -> bool:
             return rank > 2 or "y" in given
         case "transpose":
             return bool(given["perm"][0] % rank == 0)
-        case "concat" | "softmax":
-            return bool(given.get("axis", -1) % len(step.shape) != 0)
+        case "concat" | "softmax" | "split" | "gather":
+            return bool(given.get("axis", 0 if step.name == "gather" else -1) % len(step.shape) != 0)
         case "expand_dims":
             return all(axis % len(step.shape) != 0 for axis in given["axes"])
         case "tile":

@@ -7,38 +7,29 @@ input is a NumPy array where the graph holds a constant, and None where it is le
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..artifact import ConversionError
+from .mil_node import LEAST, Array, Node, axes_of
+from .mil_norms import batch_normalization, layer_normalization, lp_normalization, reduce_l2, sqrt
+from .mil_shapes import (
+    concat,
+    expand,
+    flatten,
+    gather,
+    pad,
+    reshape,
+    slice_,
+    split,
+    squeeze,
+    transpose,
+    unsqueeze,
+)
 
-Array = NDArray[Any]
 Lowering = Callable[..., Any]
 
-# The least number that half precision holds in full; hardware may take what is smaller for zero. It stands in for
-# the tiny divisors (1e-12) that keep a network from dividing by zero.
-LEAST = np.float32(6.2e-5)
 BOUND = 3e38  # exporters write an open end of Clip as the largest float32
-
-
-@dataclass(frozen=True)
-class Node:
-    """An ONNX node: its kind, its name in messages, its attributes as Python values."""
-
-    kind: str
-    name: str
-    attributes: dict[str, Any]
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Gives an attribute."""
-        return self.attributes.get(name, default)
-
-    def refuse(self, reason: str) -> ConversionError:
-        """Gives the error that says why this node has no Core ML form."""
-        return ConversionError(f"Core ML cannot express {self.kind} {self.name!r}: {reason}")
 
 
 # ---- convolution, pooling, dense
@@ -131,18 +122,6 @@ def _linear(mb: Any, x: Any, weight: Array, bias: Array) -> Any:
     return mb.linear(x=x, weight=np.ascontiguousarray(weight), bias=np.ascontiguousarray(bias))
 
 
-def batch_normalization(mb: Any, node: Node, x: Any, gamma: Array, beta: Array, mean: Array, variance: Array) -> Any:
-    """Given a variance, which half precision may not hold; result 1, and gamma divided by its root.
-
-    MIL normalises images; of rows (N, C) it is a product and a sum.
-    """
-    scale = gamma / np.sqrt(variance + np.float32(node.get("epsilon", 1e-5)))
-    if len(x.shape) < 3:
-        return mb.add(x=mb.mul(x=x, y=scale), y=beta - mean * scale)
-    one = np.ones_like(variance)
-    return mb.batch_norm(x=x, mean=mean, variance=one, gamma=scale, beta=beta, epsilon=np.float32(0))
-
-
 # ---- activations
 
 
@@ -196,134 +175,10 @@ def softmax(mb: Any, node: Node, x: Any) -> Any:
     return mb.softmax(x=x, axis=int(node.get("axis", -1)))
 
 
-# ---- lengths: half precision ends at 65504, so squares of an embedding must not be summed as they are
-
-
-def reduce_l2(mb: Any, node: Node, x: Any, axes: Array | None = None) -> Any:
-    """Given the length of x; result m times the length of x / m, with m the largest |x|."""
-    return _length(mb, x, _axes(node, axes, x), bool(node.get("keepdims", 1)))
-
-
-def sqrt(mb: Any, node: Node, x: Any) -> Any:
-    """The root of a sum of squares (and of that plus a tiny number) is a length; other roots are roots."""
-    squares = _without_tiny_addend(x)
-    if squares.op is not None and squares.op.op_type in ("reduce_sum_square", "reduce_sum"):
-        inside = _squared(squares.op.x) if squares.op.op_type == "reduce_sum" else squares.op.x
-        if inside is not None:
-            keep = bool(squares.op.keep_dims.val)
-            axes = [int(axis) for axis in squares.op.axes.val]
-            return mb.maximum(x=_length(mb, inside, axes, keep), y=LEAST)
-    return mb.sqrt(x=x)
-
-
-def lp_normalization(mb: Any, node: Node, x: Any) -> Any:
-    """Given x divided by its length; result the same without squares that overflow."""
-    if int(node.get("p", 2)) != 2:
-        raise node.refuse(f"it divides by the {node.get('p')}-norm; only the length (p=2) is known")
-    length = _length(mb, x, [int(node.get("axis", -1))], keep=True)
-    return mb.real_div(x=x, y=mb.maximum(x=length, y=LEAST))
-
-
-def _length(mb: Any, x: Any, axes: list[int], keep: bool) -> Any:
-    largest = mb.maximum(x=mb.reduce_max(x=mb.abs(x=x), axes=axes, keep_dims=True), y=LEAST)
-    scaled = mb.reduce_l2_norm(x=mb.real_div(x=x, y=largest), axes=axes, keep_dims=True)
-    length = mb.mul(x=scaled, y=largest)
-    return length if keep else mb.squeeze(x=length, axes=axes)
-
-
-def _without_tiny_addend(x: Any) -> Any:
-    if x.op is None or x.op.op_type != "add":
-        return x
-    for one, other in ((x.op.x, x.op.y), (x.op.y, x.op.x)):
-        if other.val is not None and np.size(other.val) == 1 and 0 <= float(np.max(other.val)) < 1e-4:
-            return one
-    return x
-
-
-def _squared(x: Any) -> Any | None:
-    """Gives what x is the square of."""
-    if x.op is not None and x.op.op_type == "mul" and x.op.x is x.op.y:
-        return x.op.x
-    if x.op is not None and x.op.op_type == "pow" and x.op.y.val is not None and np.all(x.op.y.val == 2):
-        return x.op.x
-    return None
-
-
-# ---- shape
-
-
-def reshape(mb: Any, node: Node, x: Any, shape: Array) -> Any:
-    """A zero keeps the axis."""
-    keeps = not node.get("allowzero", 0)
-    sizes = [x.shape[axis] if size == 0 and keeps else int(size) for axis, size in enumerate(shape)]
-    return mb.reshape(x=x, shape=sizes)
-
-
-def flatten(mb: Any, node: Node, x: Any) -> Any:
-    """Two axes: what is before `axis`, and the rest."""
-    axis = int(node.get("axis", 1)) % (len(x.shape) + 1)
-    return mb.reshape(x=x, shape=[int(np.prod(x.shape[:axis])), int(np.prod(x.shape[axis:]))])
-
-
-def pad(
-    mb: Any,
-    node: Node,
-    x: Any,
-    pads: Array | None = None,
-    value: Array | None = None,
-    axes: Array | None = None,
-) -> Any:
-    """Given starts then ends; result start and end of each axis."""
-    ends = [int(n) for n in (node.get("pads") if pads is None else pads)]
-    which = _axes(node, axes, x)
-    widths = np.zeros((len(x.shape), 2), np.int32)
-    for i, axis in enumerate(which):
-        widths[axis] = ends[i], ends[i + len(which)]
-    mode = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}.get(node.get("mode", "constant"))
-    if mode is None or widths.min() < 0:
-        raise node.refuse(f"it pads by {ends} in mode {node.get('mode')!r}")
-    filling = np.float32(0 if value is None else value)
-    if mode == "constant":
-        return mb.pad(x=x, pad=widths.ravel(), mode=mode, constant_val=filling)
-    return mb.pad(x=x, pad=widths[-2:].ravel(), mode=mode)  # MIL reflects images, not channels
-
-
-def squeeze(mb: Any, node: Node, x: Any, axes: Array | None = None) -> Any:
-    """Without axes: every axis of size one."""
-    given = _axes(node, axes, x)
-    return mb.squeeze(x=x, axes=[axis for axis in given if x.shape[axis] == 1])
-
-
-def unsqueeze(mb: Any, node: Node, x: Any, axes: Array | None = None) -> Any:
-    """Adds axes of size one."""
-    return mb.expand_dims(x=x, axes=[int(n) for n in (node.get("axes") if axes is None else axes)])
-
-
-def transpose(mb: Any, node: Node, x: Any) -> Any:
-    """Without an order: the axes backwards."""
-    return mb.transpose(x=x, perm=[int(n) for n in node.get("perm", range(len(x.shape))[::-1])])
-
-
-def expand(mb: Any, node: Node, x: Any, shape: Array) -> Any:
-    """Repeats axes of size one; MIL's arithmetic repeats by itself, so most often this is nothing."""
-    target = np.broadcast_shapes(tuple(x.shape), tuple(int(n) for n in shape))
-    if tuple(x.shape) == target:
-        return mb.identity(x=x)
-    if len(target) > len(x.shape):
-        x = mb.expand_dims(x=x, axes=list(range(len(target) - len(x.shape))))
-    return mb.tile(x=x, reps=[want // have for want, have in zip(target, x.shape, strict=True)])
-
-
-def concat(mb: Any, node: Node, *values: Any) -> Any:
-    """Joins along one axis."""
-    return mb.concat(values=list(values), axis=int(node.get("axis")))
-
-
-def _axes(node: Node, given: Array | None, x: Any) -> list[int]:
-    """Gives axes counted from the front; they are an attribute, in later opsets an input; without: all."""
-    axes = node.get("axes") if given is None else given
-    rank = len(x.shape)
-    return list(range(rank)) if axes is None or len(axes) == 0 else [int(axis) % rank for axis in axes]
+def gelu(mb: Any, node: Node, x: Any) -> Any:
+    """The normal distribution function exactly, or by a tanh."""
+    exact = node.get("approximate", "none") == "none"
+    return mb.gelu(x=x, mode="EXACT" if exact else "TANH_APPROXIMATION")
 
 
 # ---- the many that are said alike
@@ -344,7 +199,7 @@ def _binary(name: str) -> Lowering:
 
 def _reduction(name: str) -> Lowering:
     def lower(mb: Any, node: Node, x: Any, axes: Array | None = None) -> Any:
-        return getattr(mb, name)(x=x, axes=_axes(node, axes, x), keep_dims=bool(node.get("keepdims", 1)))
+        return getattr(mb, name)(x=x, axes=axes_of(node, axes, x), keep_dims=bool(node.get("keepdims", 1)))
 
     return lower
 
@@ -354,6 +209,7 @@ OPERATORS: dict[str, Lowering] = {
     "Gemm": gemm,
     "MatMul": matmul,
     "BatchNormalization": batch_normalization,
+    "LayerNormalization": layer_normalization,
     "MaxPool": max_pool,
     "AveragePool": average_pool,
     "GlobalAveragePool": global_average_pool,
@@ -365,6 +221,8 @@ OPERATORS: dict[str, Lowering] = {
     "HardSigmoid": hard_sigmoid,
     "HardSwish": hard_swish,
     "Tanh": _unary("tanh"),
+    "Erf": _unary("erf"),
+    "Gelu": gelu,
     "Softmax": softmax,
     "Add": _binary("add"),
     "Sub": _binary("sub"),
@@ -391,6 +249,9 @@ OPERATORS: dict[str, Lowering] = {
     "Transpose": transpose,
     "Expand": expand,
     "Concat": concat,
+    "Split": split,
+    "Slice": slice_,
+    "Gather": gather,
     "Pad": pad,
     "Identity": _unary("identity"),
     "Dropout": _unary("identity"),

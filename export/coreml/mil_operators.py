@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Inputs = dict[str, Any]
-Operator = Callable[[Inputs], Tensor]
+Operator = Callable[[Inputs], Tensor | tuple[Tensor, ...]]
 
 
 # ---- convolution, pooling, dense
@@ -122,6 +122,28 @@ def gelu(i: Inputs) -> Tensor:
     return F.gelu(x, approximate="none" if mode == "EXACT" else "tanh")
 
 
+def quantize(i: Inputs) -> Tensor:
+    """Gives the integers round(input / scale) + zero_point within the bounds of their type, as floats."""
+    scale, zero = _steps(i)
+    lowest, highest = {"int8": (-128, 127), "uint8": (0, 255)}[i["output_dtype"]]
+    return (torch.round(i["input"] / scale) + zero).clamp(lowest, highest)
+
+
+def dequantize(i: Inputs) -> Tensor:
+    """Gives scale (input - zero_point)."""
+    scale, zero = _steps(i)
+    return (_tensor(i["input"]) - zero) * scale
+
+
+def _steps(i: Inputs) -> tuple[Tensor, Tensor]:
+    """Gives scale and zero point, one for all or one for each slice along `axis`."""
+    scale, zero = _tensor(i["scale"]), _tensor(i.get("zero_point", 0))
+    along = [1] * _tensor(i["input"]).ndim
+    if scale.ndim:
+        along[i["axis"]] = -1
+    return tuple(one.reshape(along) if one.ndim else one for one in (scale, zero))  # type: ignore[return-value]
+
+
 def _of_two(function: Callable[[Tensor, Tensor], Tensor]) -> Operator:
     return lambda i: function(_tensor(i["x"]), _tensor(i["y"]))
 
@@ -190,6 +212,29 @@ def pad(i: Inputs) -> Tensor:
     return _padded(i["x"], ends, float(i.get("constant_val", 0)), mode)
 
 
+def concat(i: Inputs) -> Tensor:
+    """Joins along one axis, one after the other or (a channel shuffle) one of each in turns."""
+    axis = i["axis"] % i["values"][0].ndim
+    if i.get("interleave", False):
+        return torch.stack(i["values"], axis + 1).flatten(axis, axis + 1)
+    return torch.cat(i["values"], axis)
+
+
+def split(i: Inputs) -> tuple[Tensor, ...]:
+    """Cuts one axis into parts, of given sizes or alike."""
+    axis: int = i["axis"]
+    sizes = i.get("split_sizes") or i["x"].shape[axis] // i["num_splits"]
+    return tuple(torch.split(i["x"], sizes, axis))
+
+
+def gather(i: Inputs) -> Tensor:
+    """Takes entries of one axis, which becomes the axes of the indices."""
+    x, indices = i["x"], torch.tensor(i["indices"])
+    axis = i.get("axis", 0) % x.ndim
+    taken = torch.index_select(x, axis, indices.reshape(-1))
+    return taken.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+
+
 def slice_by_index(i: Inputs) -> Tensor:
     """Cuts out begin to end of each axis, by a positive stride."""
     x: Tensor = i["x"]
@@ -234,6 +279,7 @@ OPERATORS: dict[str, Operator] = {
     "minimum": _of_two(torch.minimum),
     "pow": _of_two(torch.pow),
     "abs": _of_one(torch.abs),
+    "erf": _of_one(torch.erf),
     "exp": _of_one(torch.exp),
     "sqrt": _of_one(torch.sqrt),
     "square": _of_one(torch.square),
@@ -253,14 +299,18 @@ OPERATORS: dict[str, Operator] = {
     "transpose": lambda i: i["x"].permute(i["perm"]),
     "squeeze": squeeze,
     "expand_dims": expand_dims,
-    "concat": lambda i: torch.cat(i["values"], i["axis"]),
+    "concat": concat,
     "tile": lambda i: i["x"].repeat(i["reps"]),
     "pad": pad,
+    "split": split,
     "slice_by_index": slice_by_index,
+    "gather": gather,
+    "quantize": quantize,
+    "dequantize": dequantize,
 }
 
 # These give only numbers that they were given: nothing to round.
 SELECTING = {
     "relu", "relu6", "clip", "maximum", "minimum", "abs", "max_pool", "reduce_max", "identity", "reshape", "transpose",
-    "squeeze", "expand_dims", "concat", "tile", "slice_by_index",
+    "squeeze", "expand_dims", "concat", "tile", "slice_by_index", "split", "gather",
 }  # fmt: skip

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..artifact import ConversionError
-from .mil_lowering import OPERATORS, Array, Node
+from .mil_lowering import OPERATORS
+from .mil_node import LEAST, Array, Node
 
 if TYPE_CHECKING:
     import onnx
+
+Ranges = Mapping[str, tuple[float, float]]
+"""The least and the largest number that each value of an ONNX graph takes, by its name; 0 lies between."""
+
+MULTIPLYING = ("Conv", "Gemm", "MatMul")  # by constant weights: where numbers of 8 bits pay
 
 
 def mil_program(
@@ -19,6 +27,7 @@ def mil_program(
     output: tuple[int, ...],
     names: tuple[str, str],
     opset: Any,
+    ranges: Ranges | None = None,
 ) -> Any:
     """Gives the MIL program of an ONNX graph with one input and one output.
 
@@ -28,6 +37,8 @@ def mil_program(
         output: (1, D), of the output; a graph that ends in (1, D, 1, 1) is given that shape.
         names: What input and output are called in the program.
         opset: coremltools' deployment target.
+        ranges: Of values that become 8 bits before they are multiplied by weights (from iOS 17 on); the others,
+            and all where it is left out, stay float.
 
     Raises:
         ConversionError: An operator has no lowering, or none for its attributes; the output has another size.
@@ -44,6 +55,7 @@ def mil_program(
         raise ConversionError(
             f"the graph has {len(inputs)} inputs and {len(graph.output)} outputs; an embedder has one of each"
         )
+    quantised: dict[str, Any] = {}
     program = Program()
     face = Placeholder(sym_shape=shape, dtype=types.fp32, name=names[0])
     with Function({names[0]: face}, opset_version=opset) as function:
@@ -56,8 +68,16 @@ def mil_program(
             if node.kind not in OPERATORS or proto.domain not in ("", "ai.onnx"):
                 raise ConversionError(f"Core ML has no lowering for ONNX operator {node.kind} ({node.name!r})")
             given = [values[name] if name else None for name in proto.input]
+            if ranges and node.kind in MULTIPLYING and isinstance(given[1], np.ndarray) and proto.input[0] in ranges:
+                name = proto.input[0]
+                if name not in quantised:
+                    quantised[name] = _in_eight_bits(mb, given[0], *ranges[name])
+                given[0] = quantised[name]
             try:
-                values[proto.output[0]] = OPERATORS[node.kind](mb, node, *given)
+                made = OPERATORS[node.kind](mb, node, *given)
+                values.update(zip(proto.output, made if isinstance(made, tuple | list) else [made], strict=False))
+                if proto.output[0] != graph.output[0].name:  # which the reshape below is called
+                    _name(made, proto.output[0])
             except (ValueError, TypeError, AttributeError, KeyError, IndexError, AssertionError) as error:
                 if isinstance(error, ConversionError):
                     raise
@@ -70,12 +90,42 @@ def mil_program(
     return program
 
 
+def onnx_name(name: str) -> str:
+    """Gives the name of an ONNX value as MIL spells it: letters, digits and underscores, no digit first.
+
+    >>> onnx_name("/stem/Conv_output_0"), onnx_name("683")
+    ('_stem_Conv_output_0', '_683')
+    """
+    spelt = re.sub(r"\W", "_", name, flags=re.ASCII)
+    return f"_{spelt}" if spelt[:1].isdigit() else spelt
+
+
+def _name(made: Any, name: str) -> None:
+    """Calls a result as ONNX does, so that a trace finds it in the package."""
+    if getattr(made, "op", None) is not None:  # no constant, no list
+        made.name = made.op.name = onnx_name(name)
+
+
+def _in_eight_bits(mb: Any, x: Any, low: float, high: float) -> Any:
+    """Given x; result dequantize(quantize(x)), which Core ML fuses with what reads it.
+
+    What is never negative is said as uint8 from 0 on, all else as int8 with a zero point.
+    """
+    scale = np.float32(max((high - low) / 255, float(LEAST)))
+    least, dtype = (0, "uint8") if low == 0 else (-128, "int8")
+    zero = np.array(np.clip(np.rint(least - low / float(scale)), least, least + 255), dtype)[()]
+    integers = mb.quantize(input=x, scale=scale, zero_point=zero, output_dtype=dtype)
+    return mb.dequantize(input=integers, scale=scale, zero_point=zero)
+
+
 def _node(proto: onnx.NodeProto) -> Node:
     from onnx import helper
 
     attributes = {one.name: helper.get_attribute_value(one) for one in proto.attribute}
     texts = {name: value.decode() for name, value in attributes.items() if isinstance(value, bytes)}
-    return Node(proto.op_type, proto.name or (proto.output[0] if proto.output else ""), attributes | texts)
+    return Node(
+        proto.op_type, proto.name or (proto.output[0] if proto.output else ""), attributes | texts, len(proto.output)
+    )
 
 
 def _value(node: Node) -> Array:
@@ -91,7 +141,10 @@ def _constant(array: Array) -> Array:
     """Gives an array as MIL takes it: float32, or int32."""
     if array.dtype.kind == "f":
         return array.astype(np.float32)
-    return array.astype(np.int32) if array.dtype.kind in "iu" and array.dtype.itemsize > 4 else array
+    if array.dtype.kind in "iu" and array.dtype.itemsize > 4:
+        # exporters write "to the end" as the largest int64
+        return np.asarray(np.clip(array, -(2**31), 2**31 - 1), np.int32)
+    return array
 
 
 def _first_line(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """The operators of a Core ML program that hold its constants, plain or stored small: the evaluator's second table.
 
-Each function takes NumPy arrays by the names of Apple's MIL reference and gives the array that they stand for.
+Each function takes NumPy arrays by the names of Apple's MIL reference and gives the array that they stand for; those
+for weights that are both sparse and small give two, a mask and what is not zero.
 """
 
 from __future__ import annotations
@@ -69,11 +70,35 @@ def sparse_to_dense(i: Inputs) -> Array:
     return dense.reshape(shape)
 
 
-CONSTANTS: dict[str, Callable[[Inputs], Array]] = {
+def lut_to_sparse(i: Inputs) -> tuple[Array, Array]:
+    """Looks up what is not zero (iOS 18): the mask, and the numbers where it is set."""
+    indices = _dense(i["indices_mask"], i["indices_nonzero_data"])
+    dense = lut_to_dense({"indices": indices, "lut": i["lut"], "vector_axis": i.get("vector_axis", 0)})
+    mask = i["indices_mask"]
+    for axis, size in enumerate(dense.shape):  # a palette of vectors widens one axis
+        mask = np.repeat(mask, size // mask.shape[axis], axis)
+    return mask, dense[mask.astype(bool)]
+
+
+def sparse_blockwise_shift_scale(i: Inputs) -> tuple[Array, Array]:
+    """Scales what is not zero (iOS 18): the mask, and the numbers where it is set."""
+    data = _dense(i["data_mask"], i["nonzero_data"])
+    return i["data_mask"], blockwise_shift_scale({**i, "data": data})[i["data_mask"].astype(bool)]
+
+
+def _dense(mask: Array, nonzero: Array) -> Array:
+    dense = np.zeros(mask.shape, nonzero.dtype)
+    dense[mask.astype(bool)] = nonzero
+    return dense
+
+
+CONSTANTS: dict[str, Callable[[Inputs], Array | tuple[Array, ...]]] = {
     "const": lambda i: i["val"],
     "constexpr_affine_dequantize": affine_dequantize,
     "constexpr_blockwise_shift_scale": blockwise_shift_scale,
     "constexpr_lut_to_dense": lut_to_dense,
+    "constexpr_lut_to_sparse": lut_to_sparse,
+    "constexpr_sparse_blockwise_shift_scale": sparse_blockwise_shift_scale,
     "constexpr_sparse_to_dense": sparse_to_dense,
     "constexpr_cast": lambda i: i["source_val"].astype(np.float32),
 }

@@ -21,6 +21,7 @@ OPTIONS = {  # operators that carry options, and the schema's table for them
     "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
     "DIV": "DivOptions",
     "FULLY_CONNECTED": "FullyConnectedOptions",
+    "GELU": "GeluOptions",
     "HARD_SWISH": "HardSwishOptions",
     "L2_NORMALIZATION": "L2NormOptions",
     "LEAKY_RELU": "LeakyReluOptions",
@@ -33,7 +34,11 @@ OPTIONS = {  # operators that carry options, and the schema's table for them
     "PAD": "PadOptions",
     "PADV2": "PadV2Options",
     "RESHAPE": "ReshapeOptions",
+    "SLICE": "SliceOptions",
+    "SPLIT": "SplitOptions",
+    "SPLIT_V": "SplitVOptions",
     "SUB": "SubOptions",
+    "TRANSPOSE": "TransposeOptions",
 }
 
 _MOST_METADATA = 1000  # entries looked through; a file has a handful

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..artifact import LARGEST_CARD, METADATA_KEY, Card
 from .flatbuffer import read_metadata
 
+DELEGATE = "DELEGATE"  # a piece that XNNPACK runs, in LiteRT's list of operators; what it replaces stays listed
 LARGEST_FILE = 1 << 31  # bytes: offsets in a FlatBuffer have 31 bits
 
 
@@ -26,11 +27,16 @@ class LiteRTSession:
             ValueError: LiteRT cannot load it, or it is no embedder.
         """
         self.path = path
-        self._interpreter = _interpreter(path, threads)
+        self._interpreter = opened(path, threads)
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0]["shape"]) != 4 or inputs[0]["shape"][0] != 1:
             raise ValueError(f"{path.name} is no embedder: it wants one input (1, H, W, 3) and one output (1, D)")
         self._input, self._output = inputs[0], outputs[0]
+
+    @property
+    def takes(self) -> dict[str, Any]:
+        """What LiteRT tells of the input: "dtype", and for int8 "quantization" (scale, zero)."""
+        return dict(self._input)
 
     def run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Gives the network's output, face by face.
@@ -42,7 +48,7 @@ class LiteRTSession:
             (N, D) float32, dequantised where the file gives integers, of any length.
 
         Raises:
-            ValueError: The inputs have another shape.
+            ValueError: The inputs have another shape, or LiteRT cannot run the file.
         """
         _, height, width, channels = (int(side) for side in self._input["shape"])
         if inputs.ndim != 4 or inputs.shape[1:] != (channels, height, width):
@@ -50,10 +56,14 @@ class LiteRTSession:
         images = quantised(inputs.transpose(0, 2, 3, 1), self._input)
         rows = np.empty((len(inputs), int(np.prod(self._output["shape"]))), np.float32)
         for row, image in zip(rows, images, strict=True):
-            self._interpreter.set_tensor(self._input["index"], image[None])
-            self._interpreter.invoke()
-            embedding = self._interpreter.get_tensor(self._output["index"])
-            row[:] = dequantised(embedding, self._output).reshape(-1)
+            try:
+                self._interpreter.set_tensor(self._input["index"], image[None])
+                self._interpreter.invoke()
+                embedding = self._interpreter.get_tensor(self._output["index"])
+                row[:] = dequantised(embedding, self._output).reshape(-1)
+            except (RuntimeError, ValueError) as error:  # damaged, where loading does not look
+                reason = " ".join(str(error).split())
+                raise ValueError(f"{self.path.name}: LiteRT cannot run it: {reason}") from error
         return rows
 
 
@@ -95,17 +105,22 @@ def read_card(path: Path) -> Card | None:
 
 
 def xnnpack_partitions(path: Path) -> int:
-    """Gives how many pieces of the graph XNNPACK runs.
+    """Gives how many pieces of the graph XNNPACK runs; `delegation` tells the rest.
 
     One is best: whatever lies between two pieces runs in plain kernels and copies its tensors twice.
 
     Raises:
         ValueError: LiteRT cannot load the file.
     """
-    return sum(op["op_name"] == "DELEGATE" for op in _interpreter(path, 1)._get_ops_details())
+    return sum(op["op_name"] == DELEGATE for op in opened(path)._get_ops_details())
 
 
-def _interpreter(path: Path, threads: int) -> Any:
+def opened(path: Path, threads: int = 1) -> Any:
+    """Gives LiteRT's interpreter of a .tflite file, ready to run.
+
+    Raises:
+        ValueError: LiteRT cannot load it.
+    """
     from ai_edge_litert.interpreter import Interpreter
 
     try:

@@ -10,6 +10,7 @@ import numpy as np
 from .context import AXIS_TO_LAST, FUSED, TO_LAST, Context, bounds_of, reordered
 from .flatbuffer import ACTIVATIONS
 from .layers import batch_norm, conv, matrix_product
+from .patterns import channel_shuffle, cut, erf, gelu, split, whole_gelu
 from .windows import average_pool, global_average, max_pool, pad_node
 
 Emitter = Callable[[Context, Any], None]
@@ -29,6 +30,8 @@ def binary(code: str) -> Emitter:
     """Gives the emitter of an elementwise operator on two tensors, or on one and a constant."""
 
     def emit(context: Context, node: Any) -> None:
+        if code in ("DIV", "MUL") and gelu(context, node):
+            return
         computed = [context.values[name] for name in node.input if name in context.values]
         rank = len(context.shape(node.output[0]))
         layouts = {value.flattened for value in computed}
@@ -60,7 +63,7 @@ def clip(context: Context, node: Any) -> None:
     bounds = [(code, bound) for code, bound in (("MAXIMUM", low), ("MINIMUM", high)) if np.isfinite(bound)]
     for code, bound in bounds:
         step = name if code == bounds[-1][0] else f"{name}/step"
-        limit = context.writer.constant(f"{name}/{code.lower()}", np.array([bound]))
+        limit = context.writer.constant(f"{name}/{code.lower()}", np.array(bound))  # a vector could not be quantised
         value = context.emit(step, code, [value.tensor, limit], like=value, non_negative=low >= 0)
     context.values[name] = value
 
@@ -132,6 +135,8 @@ def reshape(context: Context, node: Any) -> None:
         flattened = (channels, height, width) if channels > 1 and height * width > 1 else None
     elif len(source) == 2 and target in ((*source, 1, 1), (1, *(flattened or ()))):
         flattened = None
+    elif channel_shuffle(context, node):
+        return
     else:
         raise context.refuse(node, f"turns {source} into {target}; only an image into a row, and back, is supported")
     _reshape(context, node.output[0], value.tensor, flattened, value.non_negative)
@@ -233,7 +238,9 @@ OPERATORS: dict[str, Emitter] = {
     "Conv": conv,
     "Div": binary("DIV"),
     "Dropout": nothing,
+    "Erf": erf,
     "Flatten": reshape,
+    "Gelu": whole_gelu,
     "Gemm": matrix_product,
     "GlobalAveragePool": global_average,
     "HardSigmoid": hard_sigmoid,
@@ -251,6 +258,8 @@ OPERATORS: dict[str, Emitter] = {
     "Relu": clip,
     "Reshape": reshape,
     "Sigmoid": unary("LOGISTIC", non_negative=True),
+    "Slice": cut,
+    "Split": split,
     "Squeeze": reshape,
     "Sub": binary("SUB"),
     "Tanh": unary("TANH"),

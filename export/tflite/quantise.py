@@ -1,4 +1,4 @@
-"""fp32 .tflite -> smaller: half precision, int8 weights, or int8 throughout, by ai-edge-quantizer."""
+"""fp32 .tflite -> smaller: half precision, int8 weights, or integers throughout, by ai-edge-quantizer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifact import Artifact, ConversionError, Precision
+from ..ranges import How, Range, activation_ranges
 from .flatbuffer import unpack
 from .to_tflite import with_tools, write_tflite
 
@@ -61,11 +62,27 @@ def w8a8() -> Recipe:
     return rows
 
 
-PRECISIONS: dict[Precision, Callable[[], Recipe]] = {"fp16": fp16, "w8": w8, "w8a8": w8a8}
+def w8a16() -> Recipe:
+    """Weights in int8, activations in int16: for digital signal processors; LiteRT runs it in plain kernels."""
+    from ai_edge_quantizer import recipe
+
+    rows: Recipe = recipe.static_wi8_ai16()
+    return rows
+
+
+PRECISIONS: dict[Precision, Callable[[], Recipe]] = {"fp16": fp16, "w8": w8, "w8a8": w8a8, "w8a16": w8a16}
+
+NOTES: dict[Precision, tuple[str, ...]] = {
+    "w8a16": ("int16 activations are for processors that have them: LiteRT takes 100 times as long as for int8",),
+}
 
 
 def quantise_tflite(
-    fp32: Artifact, precision: Precision, path: Path, calibration: NDArray[np.float32] | None = None
+    fp32: Artifact,
+    precision: Precision,
+    path: Path,
+    calibration: NDArray[np.float32] | None = None,
+    ranges: How = "mse",
 ) -> Artifact:
     """Writes a float32 .tflite file again in `precision`, with its card brought up to date.
 
@@ -75,10 +92,11 @@ def quantise_tflite(
         fp32: What `to_tflite` made.
         precision: A key of `PRECISIONS`.
         path: Where the file goes.
-        calibration: (N, 3, H, W) float32, preprocessed: the faces that set the ranges of "w8a8".
+        calibration: (N, 3, H, W) float32, preprocessed: the faces that set the ranges of "w8a8" and "w8a16".
+        ranges: How they set them; see `activation_ranges`.
 
     Returns:
-        The file; "w8a8" takes and gives int8, the others float32.
+        The file; "w8a8" takes and gives int8, "w8a16" int16, the others float32.
 
     Raises:
         ConversionError: No such precision, no faces where some are needed, or the quantiser gives up.
@@ -88,19 +106,35 @@ def quantise_tflite(
     from ai_edge_quantizer.quantizer import Quantizer
 
     card = fp32.card.but(precision=precision, tools=with_tools(fp32.card, "ai-edge-quantizer"))
+    rows, seen = PRECISIONS[precision](), None
+    if Quantizer(str(fp32.path), rows).need_calibration:
+        faces = _checked(calibration, fp32, precision)
+        card = card.but(calibration_sha256=hashlib.sha256(faces.tobytes()).hexdigest())
+        assert calibration is not None
+        how: How = "minmax" if precision == "w8a16" else ranges  # 65,536 steps gain nothing by clipping
+        seen = activation_ranges(fp32.path, calibration, how)
+    model = unpack(quantised_content(fp32.path, rows, seen))
+    return write_tflite(model, card, path, notes=NOTES.get(precision, ()))
+
+
+def quantised_content(fp32: Path, rows: Recipe, ranges: Mapping[str, Range] | None = None) -> bytes:
+    """Gives the .tflite file that the quantiser makes of `fp32` by `rows`, with `ranges` for its activations.
+
+    Raises:
+        ConversionError: The quantiser gives up.
+    """
+    from ai_edge_quantizer.quantizer import Quantizer
+
+    bounds = None
+    if ranges is not None:
+        bounds = {
+            name: {"min": np.full((1, 1), low), "max": np.full((1, 1), high)} for name, (low, high) in ranges.items()
+        }
     with _quiet():
-        quantizer = Quantizer(str(fp32.path), PRECISIONS[precision]())
-        ranges = None
-        if quantizer.need_calibration:
-            faces = _checked(calibration, fp32, precision)
-            card = card.but(calibration_sha256=hashlib.sha256(faces.tobytes()).hexdigest())
-            samples = [{"input": face[None]} for face in faces]
-            ranges = quantizer.calibrate({"serving_default": samples})
         try:
-            content = bytes(quantizer.quantize(ranges).quantized_model)
+            return bytes(Quantizer(str(fp32), rows).quantize(bounds).quantized_model)
         except (RuntimeError, ValueError, KeyError) as error:
-            raise ConversionError(f"{fp32.path.name} cannot be made {precision}: {error}") from error
-    return write_tflite(unpack(content), card, path)
+            raise ConversionError(f"{fp32.name} cannot be quantised: {error}") from error
 
 
 def _checked(calibration: NDArray[np.float32] | None, fp32: Artifact, precision: Precision) -> NDArray[np.float32]:

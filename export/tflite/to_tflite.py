@@ -10,8 +10,10 @@ import numpy as np
 
 from ...models.files import sha256_of, written_whole
 from ..artifact import METADATA_KEY, Artifact, Card, ConversionError
-from ..graph.to_onnx import read_onnx, simplified
+from ..graph.reading import read_onnx
+from ..graph.to_onnx import simplified
 from .context import Context, Value
+from .delegation import delegation
 from .flatbuffer import pack, set_metadata
 from .operators import OPERATORS
 
@@ -54,13 +56,24 @@ def to_tflite(onnx_path: Path, card: Card, path: Path) -> Artifact:
     return write_tflite(context.writer.finish({"input": faces}, {"embedding": embedding}), card, path)
 
 
-def write_tflite(model: Any, card: Card, path: Path) -> Artifact:
-    """Writes the schema's `model` with `card` in its metadata, whole or not at all."""
-    model.description = f"{card.model} {card.precision}, by pocketface"
+def write_tflite(model: Any, card: Card, path: Path, notes: tuple[str, ...] = ()) -> Artifact:
+    """Writes the schema's `model` with `card` in its metadata, whole or not at all.
+
+    What XNNPACK takes of it is added to the artifact's `notes`.
+
+    Raises:
+        ConversionError: LiteRT cannot load it; it is taken away again.
+    """
+    model.description = "\n".join(card.sentences().values())
     set_metadata(model, METADATA_KEY, card.to_json().encode())
     with written_whole(path) as beside:
         beside.write_bytes(pack(model))
-    return Artifact(path, "tflite", card)
+    try:
+        taken = delegation(path)
+    except ValueError as error:
+        path.unlink()
+        raise ConversionError(str(error)) from error
+    return Artifact(path, "tflite", card, notes=(taken.sentence(), *notes))
 
 
 def with_tools(card: Card, *packages: str) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ def test_the_recipe_knows_every_target() -> None:
 
 
 def test_a_quantised_file_brings_what_it_is_made_from() -> None:
-    assert with_bases(("coreml-w8", "tflite-w8")) == ["onnx", "coreml-w8", "tflite-fp32", "tflite-w8"]
+    assert with_bases(("coreml-w8", "tflite-fp16")) == ["onnx", "coreml-w8", "tflite-fp32", "tflite-fp16"]
 
 
 def test_every_file_says_what_it_must_be_fed(tiny: Embedder, tmp_path: Path) -> None:

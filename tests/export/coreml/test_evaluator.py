@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pocketface.export.artifact import Card
 from pocketface.export.coreml.evaluator import CoreMLEvaluator, constants_of, read_card
+from pocketface.export.coreml.mil_half_sums import HALF_SUMS
 from pocketface.export.coreml.mil_operators import OPERATORS
 from pocketface.export.coreml.package import import_coremltools, quietly, read_package, write_package
 from pocketface.faces.contract import InputContract
@@ -31,6 +32,8 @@ def package(
     target: str = "iOS16",
     compress: Callable[[Any, Any], Any] | None = None,
     side: int = 4,
+    entry: Any = None,
+    channels: int = 3,
 ) -> Path:
     """Saves, by coremltools itself, the program that `build(mb, x)` makes of x (1, 3, side, side)."""
     with quietly():
@@ -38,7 +41,7 @@ def package(
         from coremltools.converters.mil import Builder as mb
         from coremltools.converters.mil.mil import Function, Placeholder, Program, types
 
-        face = Placeholder(sym_shape=(1, 3, side, side), dtype=types.fp32, name="input")
+        face = Placeholder(sym_shape=(1, channels, side, side), dtype=types.fp32, name="input")
         program = Program()
         with Function({"input": face}, opset_version=getattr(ct.target, target)) as function:
             function.set_outputs([build(mb, function.inputs["input"])])
@@ -47,7 +50,7 @@ def package(
             program,
             source="milinternal",
             convert_to="mlprogram",
-            inputs=[ct.TensorType(name="input", shape=(1, 3, side, side))],
+            inputs=[entry or ct.TensorType(name="input", shape=(1, 3, side, side))],
             compute_precision=ct.precision.FLOAT16 if half else ct.precision.FLOAT32,
             minimum_deployment_target=getattr(ct.target, target),
             skip_model_load=True,
@@ -103,6 +106,62 @@ def test_pad_widens_start_and_end_of_the_last_axes() -> None:
     assert result.tolist() == [[[[7, 7, 7], [1, 7, 7]]]]
 
 
+def test_quantize_rounds_to_the_even_integer_and_keeps_within_its_type() -> None:
+    x = torch.tensor([-300.0, -3, -1, 1, 3, 300])
+    given = {"input": x, "scale": torch.tensor(2.0), "zero_point": 5}
+    assert OPERATORS["quantize"](given | {"output_dtype": "int8"}).tolist() == [-128, 3, 5, 5, 7, 127]
+    assert OPERATORS["quantize"](given | {"output_dtype": "uint8"}).tolist() == [0, 3, 5, 5, 7, 155]
+
+
+def test_dequantize_takes_one_scale_or_one_for_each_slice() -> None:
+    x = torch.tensor([[1.0, 2], [3, 4]])
+    assert OPERATORS["dequantize"]({"input": x, "scale": torch.tensor(0.5), "zero_point": 1}).tolist() == [
+        [0, 0.5],
+        [1, 1.5],
+    ]
+    each = {"input": x, "scale": torch.tensor([1.0, 10]), "zero_point": [0, 3], "axis": 0}
+    assert OPERATORS["dequantize"](each).tolist() == [[1, 2], [0, 10]]
+
+
+@pytest.mark.parametrize(("interleave", "expected"), [(False, [1, 2, 3, 4]), (True, [1, 3, 2, 4])])
+def test_concat_joins_one_after_the_other_or_in_turns(interleave: bool, expected: list[int]) -> None:
+    values = [torch.tensor([[[[1.0]], [[2]]]]), torch.tensor([[[[3.0]], [[4]]]])]
+    joined = OPERATORS["concat"]({"values": values, "axis": 1, "interleave": interleave})
+    assert joined.flatten().tolist() == expected  # type: ignore[union-attr]
+
+
+def test_split_gives_parts_of_given_sizes_or_alike() -> None:
+    x = torch.arange(6.0)[None]
+    by_size = OPERATORS["split"]({"x": x, "split_sizes": [1, 5], "axis": 1})
+    alike = OPERATORS["split"]({"x": x, "num_splits": 3, "axis": -1})
+    assert [part.tolist() for part in by_size] == [[[0]], [[1, 2, 3, 4, 5]]]
+    assert [part.tolist() for part in alike] == [[[0, 1]], [[2, 3]], [[4, 5]]]
+
+
+def test_gather_puts_the_axes_of_the_indices_in_place_of_its_own() -> None:
+    x = torch.tensor([[1.0, 2, 3]])
+    assert OPERATORS["gather"]({"x": x, "indices": [[2], [0]], "axis": 1}).tolist() == [[[3], [1]]]
+
+
+def test_half_sums_round_each_addition_and_end_at_65504() -> None:
+    x = torch.tensor([[2048.0, 1, 1, 0], [60000, 60000, -60000, -60000]])
+    assert HALF_SUMS["reduce_sum"]({"x": x, "axes": [1]}).tolist()[0] == 2048  # type: ignore[union-attr]
+    exact = OPERATORS["reduce_sum"]({"x": x, "axes": [1]})
+    assert exact.tolist() == [2050, 0]  # type: ignore[union-attr]
+    assert HALF_SUMS["reduce_l2_norm"]({"x": x[1:], "axes": [1]}).tolist() == [float("inf")]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("kind", ["reduce_mean", "reduce_sum_square", "reduce_l2_norm", "l2_norm", "layer_norm"])
+def test_half_sums_of_small_numbers_are_near_the_exact_ones(kind: str) -> None:
+    given = {"x": torch.from_numpy(numbers(2, 3, 5, 7)), "axes": [1, 3], "keep_dims": True}
+    if kind == "layer_norm":
+        given |= {"axes": [3], "gamma": torch.arange(7.0), "beta": torch.ones(7)}
+    near, exact = HALF_SUMS[kind](given), OPERATORS[kind](given)
+    assert isinstance(near, torch.Tensor) and isinstance(exact, torch.Tensor) and near.shape == exact.shape
+    torch.testing.assert_close(near, exact, rtol=4e-3, atol=4e-3)
+    assert not torch.equal(near, exact)
+
+
 # ---- programs
 
 
@@ -115,6 +174,41 @@ def test_fp16_mode_rounds_each_result_and_exact_does_not(tmp_path: Path) -> None
     face = np.ones((1, 3, 4, 4), np.float32) * np.array([1, 1.5, 3], np.float32).reshape(3, 1, 1)
     assert CoreMLEvaluator(path, "exact").run(face).tolist() == [[1, 1.5, 3]]
     assert CoreMLEvaluator(path).run(face).tolist() == [[0, 2, 4]]
+
+
+def test_a_naive_norm_overflows_beyond_256_where_squares_are_summed_in_half_precision(
+    tmp_path: Path,
+) -> None:
+    def build(mb: Any, x: Any) -> Any:
+        x = mb.mul(x=mb.reshape(x=x, shape=[1, 48]), y=np.float32(500))
+        return mb.real_div(x=x, y=mb.reduce_l2_norm(x=x, axes=[1], keep_dims=True))
+
+    path, face = package(tmp_path / "a.mlpackage", build, half=True), numbers(1, 3, 4, 4)
+    lengths = {mode: np.linalg.norm(CoreMLEvaluator(path, mode).run(face)) for mode in ("fp16", "fp16acc")}  # type: ignore[arg-type]
+    assert lengths == {"fp16": pytest.approx(1, abs=1e-3), "fp16acc": 0}
+
+
+@pytest.mark.parametrize(("layout", "expected"), [("RGB", [21, 41, 61]), ("BGR", [61, 41, 21])])
+def test_a_picture_comes_to_the_program_in_the_order_of_colours_that_it_asks_for(
+    layout: str, expected: list[int], tmp_path: Path
+) -> None:
+    build: Any = lambda mb, x: mb.reduce_mean(x=x, axes=[2, 3], keep_dims=False)  # noqa: E731
+    ct = import_coremltools()
+    entry = ct.ImageType(
+        name="input", shape=(1, 3, 8, 8), scale=2.0, bias=[1, 1, 1], color_layout=layout, channel_first=True
+    )
+    session = CoreMLEvaluator(package(tmp_path / "a.mlpackage", build, side=8, entry=entry))
+    red, green, blue = (np.full((8, 8), value, np.float32) for value in (10.2, 20, 30))  # pixels are whole numbers
+    assert session.run(np.stack([red, green, blue])[None]).tolist() == [expected]
+
+
+def test_a_picture_in_grey_is_refused(tmp_path: Path) -> None:
+    entry = import_coremltools().ImageType(name="input", shape=(1, 1, 8, 8), color_layout="G", channel_first=True)
+    path = package(
+        tmp_path / "a.mlpackage", lambda mb, x: mb.reshape(x=x, shape=[1, 64]), side=8, entry=entry, channels=1
+    )
+    with pytest.raises(ValueError, match="takes a picture in grayscale; an embedder takes one in colour"):
+        CoreMLEvaluator(path)
 
 
 def test_many_faces_give_what_each_gives_alone(tmp_path: Path) -> None:
@@ -155,7 +249,7 @@ def test_an_operator_that_the_evaluator_has_not_is_named(tmp_path: Path) -> None
 
 
 def test_an_unknown_mode_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no mode 'int8'; known: exact, fp16"):
+    with pytest.raises(ValueError, match="no mode 'int8'; known: exact, fp16, fp16acc"):
         CoreMLEvaluator(tmp_path, "int8")  # type: ignore[arg-type]
 
 
@@ -166,6 +260,7 @@ def linear(**how: Any) -> Callable[[Any, Any], Any]:
     return lambda optimize, model: optimize.linear_quantize_weights(
         model,
         optimize.OptimizationConfig(optimize.OpLinearQuantizerConfig(weight_threshold=100, **how)),
+        joint_compression=_is_sparse(model),
     )
 
 
@@ -173,7 +268,12 @@ def palette(**how: Any) -> Callable[[Any, Any], Any]:
     return lambda optimize, model: optimize.palettize_weights(
         model,
         optimize.OptimizationConfig(optimize.OpPalettizerConfig(mode="uniform", weight_threshold=100, **how)),
+        joint_compression=_is_sparse(model),
     )
+
+
+def _is_sparse(model: Any) -> bool:
+    return "constexpr_sparse_to_dense" in str(model.get_spec().mlProgram)
 
 
 def pruned(optimize: Any, model: Any) -> Any:
@@ -181,9 +281,15 @@ def pruned(optimize: Any, model: Any) -> Any:
     return optimize.prune_weights(model, optimize.OptimizationConfig(how))
 
 
+def both(how: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    return lambda optimize, model: how(optimize, pruned(optimize, model))
+
+
 @pytest.mark.parametrize(
     ("target", "compress", "kind"),
     [
+        ("iOS18", both(linear(mode="linear", dtype="int8")), "constexpr_sparse_blockwise_shift_scale"),
+        ("iOS18", both(palette(nbits=4)), "constexpr_lut_to_sparse"),
         ("iOS16", linear(mode="linear_symmetric", dtype="uint8"), "constexpr_affine_dequantize"),
         ("iOS16", linear(mode="linear", dtype="int8"), "constexpr_affine_dequantize"),
         ("iOS16", palette(nbits=4), "constexpr_lut_to_dense"),
@@ -211,8 +317,11 @@ def test_stored_weights_are_what_coremltools_decompresses(
     compressed = program.functions["main"].find_ops(op_type=kind)
     assert compressed
     for operation in compressed:
-        expected = np.asarray(operation.materialized_val_inference(), np.float32)
-        assert np.array_equal(np.asarray(weights[operation.outputs[0].name], np.float32), expected)
+        expected = operation.materialized_val_inference()
+        for result, value in zip(
+            operation.outputs, expected if len(operation.outputs) > 1 else [expected], strict=True
+        ):
+            assert np.array_equal(np.asarray(weights[result.name], np.float32), np.asarray(value, np.float32))
     for operation in program.functions["main"].find_ops(op_type="const"):
         value = weights.get(operation.outputs[0].name)  # coremltools invents names for attributes
         if isinstance(value, np.ndarray):

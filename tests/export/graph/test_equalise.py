@@ -93,11 +93,43 @@ def test_the_network_computes_what_it_computed(second: NDArray[np.float32], grou
     np.testing.assert_allclose(run(after, face), run(before, face), rtol=1e-5, atol=1e-5)
 
 
-def test_nothing_happens_across_a_relu6() -> None:
-    before = model([helper.make_node("Clip", ["first", "low", "high"], ["between"])], MIXING, 1)
+CLIP = [helper.make_node("Clip", ["first", "low", "high"], ["between"])]
+
+
+def test_under_a_relu6_a_channel_keeps_a_quarter_of_headroom_by_hand() -> None:
+    result, sites = equalise(model(CLIP, DEPTHWISE, 3), FACES)
+    first, second = weights_of(result, 1)
+    assert sites == 1  # channels reach 6, 1 and 0 behind the clip: 6 / (1.25 * 1), and no more than 64 for the silent
+    np.testing.assert_allclose(first[:, :, 0, 0], [[10, 10, 0], [4.8, 0, 0], [0, -64, 0]], rtol=1e-6)
+    np.testing.assert_allclose(second[:, 0, 0, 0], [1, 2 / 4.8, 3 / 64], rtol=1e-6)
+
+
+def test_under_a_relu6_what_was_seen_passes_and_what_is_far_above_is_cut() -> None:
+    before = model(CLIP, DEPTHWISE, 3)
+    after, _ = equalise(before, FACES)
+    np.testing.assert_allclose(run(after, 1.2 * FACES[:1])[0, :2], run(before, 1.2 * FACES[:1])[0, :2], rtol=1e-6)
+    assert run(before, 3 * FACES[:1])[0, 1].max() == 6  # 2 times 3
+    np.testing.assert_allclose(run(after, 3 * FACES[:1])[0, 1], 2 * 1.25, rtol=1e-6)
+
+
+def test_nothing_happens_between_a_relu6_and_a_layer_that_mixes_channels() -> None:
+    before = model(CLIP, MIXING, 1)
     after, sites = equalise(before, FACES)
     assert sites == 0
     assert run(after, FACES[:1]).tolist() == run(before, FACES[:1]).tolist()
+
+
+def test_nothing_happens_across_a_clip_that_is_no_relu() -> None:
+    network = model(CLIP, DEPTHWISE, 3)
+    network.graph.initializer.append(numpy_helper.from_array(np.float32(-1), "minus"))
+    network.graph.node[1].input[1] = "minus"
+    assert equalise(network, FACES)[1] == 0
+
+
+def test_a_clip_without_a_top_is_a_relu() -> None:
+    network = model([helper.make_node("Clip", ["first", "low"], ["between"])], DEPTHWISE, 3)
+    first, _ = weights_of(equalise(network, FACES)[0], 1)
+    np.testing.assert_allclose(first[:, :, 0, 0], [[10, 10, 0], [20, 0, 0], [0, -64, 0]])
 
 
 def test_nothing_happens_where_a_third_one_listens() -> None:
@@ -120,8 +152,8 @@ def test_no_faces_are_refused() -> None:
 def test_int8_of_a_trained_prelu_net_gains(shared: Path, tmp_path: Path) -> None:
     embedder = trained(shared)
     photos = sorted((shared / "faces" / "train112" / "lfw").rglob("*.jpg"))[::16]
-    crops = np.stack([np.asarray(Image.open(photo).convert("RGB")) for photo in photos[:80]])
-    calibration, probe = np.split(embedder.contract.preprocess(crops), [48])
+    crops = np.stack([np.asarray(Image.open(photo).convert("RGB")) for photo in photos[:48]])
+    calibration, probe = np.split(embedder.contract.preprocess(crops), [24])
     card = Card("y1", embedder.contract, 128)
     graph = to_onnx(embedder, card, tmp_path / "plain.onnx")
     result, sites = equalise(onnx.load(graph.path), calibration)
@@ -141,7 +173,7 @@ def test_int8_of_a_trained_prelu_net_gains(shared: Path, tmp_path: Path) -> None
 
 
 def trained(shared: Path) -> Embedder:
-    file = Path(__file__).parents[1] / "examples" / "published_mobilefacenets.py"
+    file = Path(__file__).parents[2] / "examples" / "published_mobilefacenets.py"
     spec = importlib.util.spec_from_file_location("published_mobilefacenets", file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

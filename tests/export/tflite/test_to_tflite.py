@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from pocketface.export.tflite.to_tflite import to_tflite
 from pocketface.faces.contract import IMAGENET, InputContract
 from pocketface.models.batch_norm import reestimate_batch_norms
 from pocketface.models.embedder import Embedder, unit
+from pocketface.models.torchvision_shim import import_torchvision
 from pocketface.models.zoo import ZOO, create
 
 RNG = np.random.default_rng(0)
@@ -288,6 +290,88 @@ CASES: dict[str, tuple[list[onnx.NodeProto], Constants, list[str]]] = {
         {"zero": np.float32(0)},
         ["ADD"],
     ),
+    "GELU as PyTorch writes it": (
+        [
+            node("Div", "input root", "d"),
+            node("Erf", "d", "e"),
+            node("Add", "e plus", "a"),
+            node("Mul", "half a", "h"),
+            node("Mul", "input h", "map"),
+        ],
+        {"root": np.float32(2**0.5), "plus": np.float32(1), "half": np.float32(0.5)},
+        ["GELU"],
+    ),
+    "GELU as older exporters write it": (
+        [
+            node("Mul", "input root", "d"),
+            node("Erf", "d", "e"),
+            node("Add", "plus e", "a"),
+            node("Mul", "input a", "h"),
+            node("Mul", "h half", "map"),
+        ],
+        {"root": np.float32(0.5**0.5), "plus": np.float32(1), "half": np.float32([0.5])},
+        ["GELU"],
+    ),
+    "channels shuffled": (
+        [
+            node("Conv", "input w", "c"),
+            node("Reshape", "c parts", "p"),
+            node("Transpose", "p", "t", perm=[0, 2, 1, 3, 4]),
+            node("Reshape", "t whole", "map"),
+        ],
+        {"w": weights(6, 3, 1, 1), "parts": np.array([1, 2, 3, 8, 8]), "whole": np.array([1, 6, 8, 8])},
+        ["CONV_2D", "RESHAPE", "TRANSPOSE", "RESHAPE"],
+    ),
+    "channels shuffled, pixels in a row": (
+        [
+            node("Conv", "input w", "c"),
+            node("Reshape", "c parts", "p"),
+            node("Transpose", "p", "t", perm=[0, 2, 1, 3]),
+            node("Reshape", "t whole", "map"),
+        ],
+        {"w": weights(6, 3, 1, 1), "parts": np.array([1, 3, 2, 64]), "whole": np.array([1, 6, 8, 8])},
+        ["CONV_2D", "RESHAPE", "TRANSPOSE", "RESHAPE"],
+    ),
+    "split in halves": (
+        [
+            node("Conv", "input w", "c"),
+            helper.make_node("Split", ["c"], ["left", "right"], axis=1, num_outputs=2),
+            node("Concat", "right left", "map", axis=1),
+        ],
+        {"w": weights(4, 3, 1, 1)},
+        ["CONV_2D", "SPLIT", "CONCATENATION"],
+    ),
+    "split unevenly": (
+        [
+            helper.make_node("Split", ["input", "sizes"], ["first", "others"], axis=1),
+            node("Concat", "others first", "map", axis=1),
+        ],
+        {"sizes": np.array([1, 2])},
+        ["SPLIT_V", "CONCATENATION"],
+    ),
+    "slices": (
+        [
+            node("Slice", "input from to axes", "s"),
+            node("Slice", "s zero far last", "map"),
+        ],
+        {
+            "from": np.array([1, -6]),
+            "to": np.array([3, -1]),
+            "axes": np.array([1, 2]),
+            "zero": np.array([2]),
+            "far": np.array([2**62]),
+            "last": np.array([-1]),
+        },
+        ["SLICE", "SLICE"],
+    ),
+    "split of rows of pixels": (
+        [
+            helper.make_node("Split", ["input"], ["upper", "lower"], axis=2, num_outputs=2),
+            node("Sub", "upper lower", "map"),
+        ],
+        {},
+        ["SPLIT", "SUB"],
+    ),
     "unit length of each pixel": ([node("LpNormalization", "input", "map", axis=1)], {}, ["L2_NORMALIZATION"]),
 }
 
@@ -307,6 +391,19 @@ def test_operator_computes_what_onnxruntime_computes(tmp_path: Path, case: str) 
     theirs = OnnxRuntimeSession(path).run(FACES)
     np.testing.assert_allclose(ours, theirs, atol=5e-6)
     assert operators(artifact.path) == [*expected, "RESHAPE", "FULLY_CONNECTED"]
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_gelu_of_one_operator(tmp_path: Path, approximate: str) -> None:
+    nodes = [
+        node("Gelu", "input", "h", approximate=approximate),
+        node("GlobalAveragePool", "h", "g"),
+        node("Flatten", "g", "embedding"),
+    ]
+    path = written(tmp_path, nodes, {}, 3, opset=20)
+    artifact = converted(path, 3)
+    np.testing.assert_allclose(LiteRTSession(artifact.path).run(FACES), OnnxRuntimeSession(path).run(FACES), atol=1e-6)
+    assert operators(artifact.path) == ["GELU", "MEAN", "RESHAPE"]
 
 
 def test_one_by_one_conv_by_hand(tmp_path: Path) -> None:
@@ -429,6 +526,46 @@ def test_torchs_normalize_becomes_one_operator(tmp_path: Path, dynamo: bool) -> 
 
 
 REFUSED: dict[str, tuple[list[onnx.NodeProto], Constants, str]] = {
+    "a Slice with steps": (
+        [
+            node("Slice", "input from to axes steps", "s"),
+            node("GlobalAveragePool", "s", "g"),
+            node("Flatten", "g", "embedding"),
+        ],
+        {"from": np.array([0]), "to": np.array([8]), "axes": np.array([2]), "steps": np.array([2])},
+        "Slice 'the_s' takes every other value, or cuts a flattened image; only plain parts are supported",
+    ),
+    "an Erf of its own": (
+        [node("Erf", "input", "e"), node("GlobalAveragePool", "e", "g"), node("Flatten", "g", "embedding")],
+        {},
+        "Erf 'the_e' is no part of x (1 + erf(x / sqrt 2)) / 2; only that use of it is supported",
+    ),
+    "almost a GELU: sqrt 2 / x": (
+        [
+            node("Div", "root input", "d"),
+            node("Erf", "d", "e"),
+            node("Add", "e plus", "a"),
+            node("Mul", "half a", "h"),
+            node("Mul", "input h", "m"),
+            node("GlobalAveragePool", "m", "g"),
+            node("Flatten", "g", "embedding"),
+        ],
+        {"root": np.float32(2**0.5), "plus": np.float32(1), "half": np.float32(0.5)},
+        "Erf 'the_e' is no part of x (1 + erf(x / sqrt 2)) / 2; only that use of it is supported",
+    ),
+    "almost a GELU: x squared": (
+        [
+            node("Div", "input root", "d"),
+            node("Mul", "input d", "q"),
+            node("Erf", "q", "e"),
+            node("Add", "e plus", "a"),
+            node("Mul", "half a", "h"),
+            node("GlobalAveragePool", "h", "g"),
+            node("Flatten", "g", "embedding"),
+        ],
+        {"root": np.float32(2**0.5), "plus": np.float32(1), "half": np.float32(0.5)},
+        "Erf 'the_e' is no part of x (1 + erf(x / sqrt 2)) / 2; only that use of it is supported",
+    ),
     "unknown operator": (
         [node("Softmax", "input", "s"), node("Flatten", "s", "embedding")],
         {},
@@ -546,8 +683,31 @@ def test_zoo_net_computes_what_pytorch_and_onnxruntime_compute(tmp_path: Path, n
         torchs = unit(embedder.backbone(torch.from_numpy(faces)).numpy())
     assert np.abs(ours - unit(OnnxRuntimeSession(path).run(faces))).max() <= 1e-5
     assert np.abs(ours - torchs).max() <= 1e-5
-    assert xnnpack_partitions(artifact.path) == 1
+    assert (artifact.notes, xnnpack_partitions(artifact.path)) == (("1 XNNPACK partition",), 1)
     assert "TRANSPOSE" not in operators(artifact.path)
+    # Each pads an image of even size at the top and left; TFLite's own SAME would at the bottom and right.
+    evens = {"mobilefacenet": [112, 56, 28, 14], "resnet50v2": [56, 28, 14]}
+    assert _padded(artifact.path) == [
+        ([[0, 0], [1, 0], [1, 0], [0, 0]], side, 2) for side in evens.get(name, [])
+    ]  # all others need no PAD
+
+
+def _padded(path: Path) -> list[tuple[list[list[int]], int, int]]:
+    """Gives of each PAD its amounts, its image's side, and the stride of the convolution that reads it."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = unpack(path.read_bytes())
+    graph = model.subgraphs[0]
+    pads = [
+        row for row in graph.operators if model.operatorCodes[row.opcodeIndex].builtinCode == schema.BuiltinOperator.PAD
+    ]
+    found = []
+    for row in pads:
+        image, amounts = (graph.tensors[place] for place in row.inputs)
+        (reader,) = (other for other in graph.operators if row.outputs[0] in other.inputs)
+        values = model.buffers[amounts.buffer].data.view(np.int32).reshape(4, 2)
+        found.append((values.tolist(), int(image.shape[1]), reader.builtinOptions.strideH))
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -607,7 +767,7 @@ def test_the_file_carries_its_card(mobilefacenet: tuple[Embedder, Artifact, Arti
     assert card is not None and len(card.source_sha256) == 64
     assert any(tool.startswith("ai-edge-litert ") for tool in card.tools)
     model = unpack(artifact.path.read_bytes())
-    assert model.description == b"mobilefacenet fp32, by pocketface"
+    assert model.description.startswith(b"Face embedder mobilefacenet, fp32\n")
     assert [entry.name for entry in model.metadata] == [METADATA_KEY.encode()]
 
 
@@ -635,6 +795,24 @@ def test_foreign_onnx_converts_as_it_is(shared: Path, tmp_path: Path) -> None:
     assert np.abs(ours - theirs).max() <= 1e-5
     assert xnnpack_partitions(artifact.path) == 1
     assert set(operators(artifact.path)) == {"ADD", "CONV_2D", "DEPTHWISE_CONV_2D", "PAD", "RESHAPE"}
+
+
+@pytest.mark.parametrize(
+    ("name", "some"), [("shufflenet_v2_x0_5", {"SLICE": 26, "TRANSPOSE": 16}), ("repvit_m0_9", {"GELU": 27})]
+)
+def test_a_net_of_others_runs_in_one_piece(tmp_path: Path, name: str, some: dict[str, int]) -> None:
+    models = import_torchvision().models
+    timm = pytest.importorskip("timm", reason="wants the extra `test`")
+    torch.manual_seed(0)
+    network = (getattr(models, name) if hasattr(models, name) else partial(timm.create_model, name))(num_classes=32)
+    path = tmp_path / "net.onnx"
+    _export(network.eval(), torch.zeros(1, 3, 64, 64), path, dynamo=False)
+    artifact = converted(path, 32, InputContract(64, 64))
+    faces = RNG.normal(0, 1, (2, 3, 64, 64)).astype(np.float32)
+    ours, theirs = unit(LiteRTSession(artifact.path).run(faces)), unit(OnnxRuntimeSession(path).run(faces))
+    assert np.abs(ours - theirs).max() <= 1e-5
+    assert artifact.notes == ("1 XNNPACK partition",)
+    assert some.items() <= Counter(operators(artifact.path)).items()
 
 
 # Files that are not what they seem

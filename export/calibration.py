@@ -1,0 +1,117 @@
+"""The faces that set the int8 ranges: which are drawn, and what looks wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..faces.contract import TEMPLATES, Faces, InputContract
+from ..faces.folders import FaceSource
+
+ENOUGH = 64  # faces; the ranges of fewer vary with the draw
+HASH_SIDE = 16  # an image's hash has 16 * 16 bits
+ALIKE = 12  # bits: a photo saved again differs by 0 to 10 of 256, another photo by 26 or more
+MOSTLY = 0.5
+EYE_PATCH = 5  # pixels of a 112x112 crop, on either side of the eye
+CHEEK = 17  # pixels of it below the eye
+LEAST_CONTRAST = 0.25  # of cheeks to eyes, in deviations of the mean face: 1.4 to 2 where aligned, 0.2 at 10 pixels off
+
+
+def choose(faces: FaceSource, count: int, seed: int) -> Faces:
+    """Draws `count` faces without repetition (all, if there are fewer), in an order that `seed` decides."""
+    order = np.random.default_rng(seed).permutation(len(faces))[:count]
+    return np.ascontiguousarray(faces[order])
+
+
+def lint(faces: Faces, contract: InputContract, tested: Faces | None = None) -> list[str]:
+    """Tells what looks wrong with a calibration set, a sentence each.
+
+    Args:
+        faces: (N, H, W, 3) uint8, said to be aligned RGB crops.
+        contract: Whose template says where the eyes should be.
+        tested: (M, H, W, 3) the crops of the verification pairs, if they are known.
+
+    Returns:
+        No sentence where nothing is suspected.
+    """
+    return [*_few(faces), *_alike(faces), *_swapped(faces), *_unaligned(faces, contract), *_overlap(faces, tested)]
+
+
+def hashes(faces: Faces) -> NDArray[np.bool_]:
+    """Gives (N, 256): whether each of 16 x 16 places is brighter than its left neighbour.
+
+    Compression, scaling and exposure change few of the bits; another photo, even of the same face, many.
+    """
+    bits = np.empty((len(faces), HASH_SIDE**2), np.bool_)
+    for row, face in zip(bits, faces, strict=True):
+        grey = Image.fromarray(face).convert("L").resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.BOX)
+        row[:] = (np.diff(np.asarray(grey, np.int16), axis=1) > 0).reshape(-1)
+    return bits
+
+
+def _few(faces: Faces) -> Iterator[str]:
+    if len(faces) < ENOUGH:
+        yield f"int8 ranges are set by {len(faces)} faces; {ENOUGH} or more make them steadier"
+
+
+def _alike(faces: Faces) -> Iterator[str]:
+    bits = hashes(faces)
+    repeated = sum(bool((_distances(bits[row], bits[:row]) <= ALIKE).any()) for row in range(1, len(faces)))
+    if repeated:
+        yield (
+            f"{repeated} of {len(faces)} calibration faces are nearly the same photo as another one; "
+            "different photos show more of what the ranges must hold"
+        )
+
+
+def _swapped(faces: Faces) -> Iterator[str]:
+    """Skin is redder than blue, in any light and of any tone; of 400 photos 4 % were not."""
+    height, width = faces.shape[1:3]
+    centre = faces[:, height // 3 : -height // 8 or None, width // 4 : -width // 4 or None]
+    red, blue = (centre[..., channel].mean(axis=(1, 2)) for channel in (0, 2))
+    coloured = red != blue
+    swapped = (blue > red)[coloured]
+    if len(swapped) and swapped.mean() > MOSTLY:
+        yield (
+            f"{swapped.mean():.0%} of the calibration faces are bluer than red, as BGR pixels taken for RGB; "
+            "give RGB crops, the contract's own order is applied to them"
+        )
+
+
+def _unaligned(faces: Faces, contract: InputContract) -> Iterator[str]:
+    """Looks for the eyes' shade in the mean face, which only aligned crops have; a few faces prove nothing."""
+    if len(faces) < ENOUGH:
+        return
+    mean = faces.mean(axis=(0, 3))
+    down, across = contract.height / 112, contract.width / 112
+
+    def brightness(x: float, y: float) -> float:
+        top, left = round((y - EYE_PATCH) * down), round((x - EYE_PATCH) * across)
+        return float(mean[top : round((y + EYE_PATCH) * down), left : round((x + EYE_PATCH) * across)].mean())
+
+    eyes = TEMPLATES[contract.template][:2]
+    contrast = np.mean([brightness(x, y + CHEEK) - brightness(x, y) for x, y in eyes]) / max(float(mean.std()), 1e-9)
+    if contrast < LEAST_CONTRAST:
+        yield (
+            f"the calibration faces show no eyes where the {contract.template} template has them; "
+            "align them with pocketface.faces.alignment"
+        )
+
+
+def _overlap(faces: Faces, tested: Faces | None) -> Iterator[str]:
+    if tested is None or not len(tested):
+        return
+    known = hashes(tested)
+    shared = sum(bool((_distances(bits, known) <= ALIKE).any()) for bits in hashes(faces))
+    if shared:
+        yield (
+            f"{shared} of {len(faces)} calibration faces are in the verification pairs too; "
+            "accuracy of int8 files is flattered, so calibrate on others"
+        )
+
+
+def _distances(bits: NDArray[np.bool_], others: NDArray[np.bool_]) -> NDArray[np.int64]:
+    return np.asarray((bits != others).sum(axis=1))

@@ -1,0 +1,110 @@
+"""The threshold certificate: from which similarity on two faces are one person, and who says so."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Point:
+    """A threshold for one false accept rate with 95 % intervals; or, where the pairs cannot carry it, the reason."""
+
+    far: float  # asked for, e.g. 1e-3
+    threshold: float | None = None  # at or above it two faces count as the same person
+    threshold_low: float | None = None
+    threshold_high: float | None = None
+    tar: float | None = None  # share of the genuine pairs that are accepted there
+    tar_low: float | None = None
+    tar_high: float | None = None
+    measured_far: float | None = None  # at the threshold; at most `far`
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuses what no measurement can have given."""
+        shares = (self.tar, self.tar_low, self.tar_high, self.measured_far)
+        cosines = (self.threshold, self.threshold_low, self.threshold_high)
+        if not _within(0, self.far, 1) or self.far in (0, 1):
+            raise ValueError(f"FAR {self.far!r} is no rate of false accepts; it lies between 0 and 1")
+        if not all(value is None or _within(0, value, 1) for value in shares):
+            raise ValueError(f"a share at FAR {self.far:g} lies outside 0 to 1")
+        if not all(value is None or _within(-1.001, value, 1.001) for value in cosines):
+            raise ValueError(f"a threshold at FAR {self.far:g} is no cosine")
+        if (self.threshold is None) != bool(self.reason):
+            raise ValueError(f"at FAR {self.far:g} there must be either a threshold or a reason for none")
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Thresholds that hold for one file and no other, with what they were measured on."""
+
+    points: tuple[Point, ...]  # by rising FAR
+    pairs: int
+    genuine: int
+    impostor: int
+    identities: int | None  # people in the pairs; None: not known
+    pairs_name: str  # "pairs.txt"; "synthetic": rendered people, whose thresholds are not those of real ones
+    pairs_sha256: str  # of crops, pairs and verdicts
+    runtime: str  # what embedded: "litert 2.3.0"
+    interval: str = ""  # "bootstrap of 6000 pairs"
+    similarity: Literal["cosine"] = "cosine"
+
+    def __post_init__(self) -> None:
+        """Refuses another similarity than the one that every reader of a certificate takes for granted."""
+        if self.similarity != "cosine":
+            raise ValueError(f"no similarity {self.similarity!r}; known: cosine")
+        if not self.points or len(self.points) > 32:
+            raise ValueError(f"a certificate has 1 to 32 thresholds, not {len(self.points)}")
+
+    def threshold(self, far: float) -> float:
+        """Gives the cosine at or above which two faces are accepted.
+
+        Raises:
+            ValueError: The certificate has no threshold for that false accept rate.
+        """
+        point = next((point for point in self.points if math.isclose(point.far, far)), None)
+        if point is None:
+            raise ValueError(f"no threshold at FAR {far:g}; known: {', '.join(f'{p.far:g}' for p in self.points)}")
+        if point.threshold is None:
+            raise ValueError(f"no threshold at FAR {far:g}: {point.reason}")
+        return point.threshold
+
+    def sentence(self) -> str:
+        """Gives the thresholds as a person reads them."""
+        parts = [
+            f"{point.threshold:.4f} at FAR {point.far:g}" if point.threshold is not None else point.reason
+            for point in self.points
+        ]
+        return (
+            f"Two faces are one person where the cosine of their embeddings is at least the threshold: "
+            f"{'; '.join(parts)} ({self.pairs:,} pairs of {self.pairs_name}, by {self.runtime})."
+        )
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Certificate:
+        """Reads what `dataclasses.asdict` gave.
+
+        Raises:
+            ValueError: A key or a value that no certificate has.
+        """
+        try:
+            points = tuple(Point(**point) for point in values["points"])
+            certificate = cls(**{**values, "points": points})
+            counts = (certificate.pairs, certificate.genuine, certificate.impostor, certificate.identities or 0)
+            words = (certificate.pairs_name, certificate.pairs_sha256, certificate.runtime, certificate.interval)
+            whole = all(isinstance(count, int) and count >= 0 for count in counts)
+            if not whole or not all(isinstance(word, str) for word in words):
+                raise TypeError("a count or a name is of another kind")
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"the threshold certificate is none: {error}") from error
+        return certificate
+
+    def to_dict(self) -> dict[str, Any]:
+        """Gives plain values, as they are written into files."""
+        return dataclasses.asdict(self)
+
+
+def _within(least: float, value: Any, most: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most

@@ -1,0 +1,116 @@
+"""Pictures as a Core ML model's input: Core ML reads the pixels, the program scales them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...faces.contract import InputContract
+from ..artifact import Card, ConversionError
+from .package import Package
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def image_type(ct: Any, name: str, contract: InputContract) -> Any:
+    """Gives coremltools' description of a picture: its size, its colours' order, and pixel * scale + bias.
+
+    Args:
+        ct: The module coremltools.
+        name: Of the input.
+        contract: With one scale for all channels; see `one_scale`.
+    """
+    (scale,) = set(contract.scale)
+    return ct.ImageType(
+        name=name,
+        shape=(1, 3, contract.height, contract.width),
+        scale=scale,
+        bias=[-mean * scale for mean in contract.mean],
+        color_layout={"rgb": ct.colorlayout.RGB, "bgr": ct.colorlayout.BGR}[contract.channel_order],
+        channel_first=True,
+    )
+
+
+def one_scale(graph: onnx.GraphProto, contract: InputContract) -> InputContract:
+    """Gives all channels of the input one scale, and their own to the convolutions that read them.
+
+    Given:   (pixel - mean) * (1/58, 1/57, 1/57)            -> conv W
+    Result:  (pixel - mean) * 1/58                          -> conv W * (1, 58/57, 58/57)
+
+    A picture has room for one scale only. Padding stays what it was: zero is the mean pixel in both.
+
+    Args:
+        graph: Of one input; changed in place, by a new constant for each convolution.
+        contract: What the graph is fed.
+
+    Returns:
+        What it must be fed then.
+
+    Raises:
+        ConversionError: Something else than a convolution with constant weights reads the input.
+    """
+    from onnx import numpy_helper
+
+    if len(set(contract.scale)) == 1:
+        return contract
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    entries = {value.name for value in graph.input} - set(weights)
+    factors = np.array(contract.scale) / contract.scale[0]
+    for node in graph.node:
+        if not entries & set(node.input):
+            continue
+        weight = weights.get(node.input[1]) if node.op_type == "Conv" else None
+        if weight is None or len(weight.dims) != 4 or weight.dims[1] != 3:
+            raise ConversionError(
+                f"a picture has one scale, the contract has {contract.scale}, and {node.op_type} {node.name!r} cannot "
+                f"take up the difference; leave coreml_image out"
+            )
+        values = numpy_helper.to_array(weight) * factors[:, None, None]
+        name = f"{node.output[0]}/one_scale"
+        graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), name))
+        node.input[1] = name
+    height, width, (scale, *_) = contract.height, contract.width, contract.scale
+    return InputContract(height, width, contract.channel_order, contract.mean, (scale,) * 3, contract.template)
+
+
+def pixel_range(contract: InputContract) -> tuple[float, float]:
+    """Gives the least and the largest number that a pixel of any channel becomes.
+
+    >>> pixel_range(InputContract())
+    (-1.0, 1.0)
+    """
+    ends = [
+        (pixel - mean) * scale for mean, scale in zip(contract.mean, contract.scale, strict=True) for pixel in (0, 255)
+    ]
+    return min(*ends, 0.0), max(*ends, 0.0)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What a package's picture is to the network: the colours in `layout`, made into numbers as `contract` says."""
+
+    contract: InputContract
+    layout: str  # "rgb" or "bgr"
+
+    def pixels(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Undoes the contract: (N, 3, H, W) preprocessed faces to the whole numbers 0 to 255 that Core ML reads."""
+        mean, scale = (np.array(three)[:, None, None] for three in (self.contract.mean, self.contract.scale))
+        pixels: NDArray[np.float32] = np.rint(inputs / scale + mean).clip(0, 255).astype(np.float32)
+        return pixels if self.layout == self.contract.channel_order else pixels[:, ::-1]
+
+
+def picture_of(package: Package, port: Any, card: Card | None) -> Picture:
+    """Describes an image input; a package without a card is given pixels as they are, in the order RGB.
+
+    Raises:
+        ValueError: The picture is in grey.
+    """
+    layout = type(port).ColorSpace.Name(port.colorSpace).lower()
+    if layout not in ("rgb", "bgr"):
+        raise ValueError(f"{package.name} takes a picture in {layout}; an embedder takes one in colour")
+    pixels = InputContract(int(port.height), int(port.width), mean=(0, 0, 0), scale=(1, 1, 1))
+    return Picture(card.contract if card else pixels, layout)

@@ -1,0 +1,113 @@
+"""Takes back by the biases what int8 weights would shift each channel by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .watch import watched
+
+if TYPE_CHECKING:
+    import onnx
+
+LARGEST_STEP = 127  # of int8 weights, symmetric and with a step per output channel
+
+
+def correct_biases(model: onnx.ModelProto, inputs: NDArray[np.float32]) -> tuple[onnx.ModelProto, int]:
+    """Lowers each bias by the mean shift that rounding its channel's weights to int8 causes.
+
+    Given:   conv W, b                    W becomes W + E when rounded; its inputs have the mean m
+    Result:  conv W, b - E * m            rounded to int8, each channel has the mean it had before
+
+    Errors of rounding are many and small, but behind a ReLU all inputs are positive, and they add up. A layer is
+    linear, so one run that takes the mean of its input gives the mean of its error.
+
+    Args:
+        model: float32, batch 1; changed in a copy. Worth nothing but as the source of an int8 file.
+        inputs: (N, 3, H, W) float32, preprocessed faces that show the means.
+
+    Returns:
+        The network, and how many layers have another bias.
+
+    Raises:
+        ValueError: There are no faces.
+
+    Source: Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, ICCV 2019,
+    sec. 4.2, with means of data in place of those of batch norms.
+    """
+    import onnx
+
+    if not len(inputs):
+        raise ValueError("bias correction wants faces to see the inputs' means; pass at least one")
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in result.graph.initializer}
+    layers = list(_layers(result.graph, weights))
+    means = _means(result, sorted({node.input[0] for node in layers}), inputs) if layers else {}
+    for node in layers:
+        exact = weights[node.input[1]]
+        shift = _output_mean(node, rounded(exact) - exact, means[node.input[0]], result.opset_import)
+        bias = weights[node.input[2]] if len(node.input) > 2 else np.zeros(len(shift), np.float32)
+        name = f"{node.output[0]}/corrected"  # a name of its own: others may share the old one
+        result.graph.initializer.append(onnx.numpy_helper.from_array((bias - shift).astype(np.float32), name))
+        node.input[:] = [*node.input[:2], name]
+    used = {name for node in result.graph.node for name in node.input}
+    kept = [tensor for tensor in result.graph.initializer if tensor.name in used]
+    del result.graph.initializer[:]
+    result.graph.initializer.extend(kept)
+    return result, len(layers)
+
+
+def rounded(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Gives weights as int8 holds them: a step per output channel, the first axis.
+
+    >>> rounded(np.float32([[127, 0.6], [254, 3.2]])).tolist()
+    [[127.0, 1.0], [254.0, 4.0]]
+    """
+    largest = np.abs(weights).max(axis=tuple(range(1, weights.ndim)), keepdims=True)
+    step = np.maximum(largest, 1e-30) / LARGEST_STEP
+    return np.asarray(np.round(weights / step) * step, np.float32)
+
+
+def _layers(graph: Any, weights: dict[str, NDArray[Any]]) -> Iterator[Any]:
+    """Gives the layers with constant weights, whose first axis is the output channel, and a constant bias or none."""
+    for node in graph.node:
+        attributes = {attribute.name: attribute for attribute in node.attribute}
+        row_major = node.op_type == "Gemm" and "transB" in attributes and attributes["transB"].i == 1
+        scaled = any(name in attributes and attributes[name].f != 1 for name in ("alpha", "beta"))
+        if (node.op_type == "Conv" or (row_major and not scaled)) and set(node.input[1:]) <= set(weights):
+            yield node
+
+
+def _means(model: Any, names: list[str], inputs: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
+    """Gives the mean of each tensor over all inputs, element by element."""
+    watch = watched(model, names)
+    sums: dict[str, NDArray[np.float64]] = {}
+    for face in inputs:
+        for name, values in watch(face[None]).items():
+            sums[name] = sums.get(name, 0.0) + values.astype(np.float64)
+    return {name: total / len(inputs) for name, total in sums.items()}
+
+
+def _output_mean(node: Any, weights: NDArray[np.float32], mean: NDArray[np.float64], opset: Any) -> NDArray[np.float64]:
+    """Gives (C,) the mean of what `node` would give with `weights` and no bias, for an input that is `mean`."""
+    import onnx
+    import onnxruntime as ort
+
+    alone = onnx.NodeProto()
+    alone.CopyFrom(node)
+    alone.input[:], alone.output[:] = ["mean", "weights"], ["result"]
+    graph = onnx.helper.make_graph(
+        [alone],
+        "layer",
+        [onnx.helper.make_tensor_value_info("mean", onnx.TensorProto.FLOAT, mean.shape)],
+        [onnx.helper.make_tensor_value_info("result", onnx.TensorProto.FLOAT, None)],
+        [onnx.numpy_helper.from_array(np.ascontiguousarray(weights), "weights")],
+    )
+    content = onnx.helper.make_model(graph, opset_imports=opset, ir_version=9).SerializeToString()
+    session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
+    result = session.run(None, {"mean": mean.astype(np.float32)})[0].astype(np.float64)
+    return np.asarray(result.mean(axis=(0, *range(2, result.ndim))))

@@ -1,0 +1,228 @@
+"""Reads an ONNX file that somebody else made: what it claims is checked before any runtime sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..artifact import ConversionError
+
+if TYPE_CHECKING:
+    import onnx
+
+LARGEST_FILE = 1 << 30  # bytes; face embedders for phones have some MB
+MOST_FIELDS = 200_000  # of the file's structure; two bytes can become a node of 200 in memory
+MOST_NODES = 20_000  # the largest embedder has some thousand
+DEEPEST = 40  # messages inside messages; a weight in a node in the graph is the fifth
+
+OLDEST_OPSET = 7  # the oldest that onnxruntime runs
+TENSOR_TYPES = "FLOAT FLOAT16 BFLOAT16 DOUBLE INT8 INT16 INT32 INT64 UINT8 UINT16 UINT32 UINT64 BOOL".split()
+RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+
+
+def read_onnx(path: Path) -> onnx.ModelProto:
+    """Reads an ONNX file without following it to other files, and refuses what is no network of plain layers.
+
+    The work and the memory are in proportion to the file's size, whatever it claims. How large its results become
+    is another question: see `sizes.check_sizes`.
+
+    Raises:
+        ConversionError: It is missing, too large, damaged, keeps weights elsewhere, or has what no embedder needs:
+            control flow, functions or operators of its own, random numbers, types that the formats do not have.
+    """
+    import onnx
+
+    content = _content(path)
+    try:
+        _count(content, onnx.ModelProto.DESCRIPTOR)
+        model = onnx.load_model_from_string(content)
+    except ConversionError as error:
+        raise ConversionError(f"{path.name} {error}") from None
+    except Exception as error:  # protobuf raises its own kinds
+        raise ConversionError(f"{path.name} is damaged or no ONNX file: {first_line(error)}") from error
+    try:
+        _check(model)
+        onnx.checker.check_model(model)
+    except ConversionError as error:
+        raise ConversionError(f"{path.name} {error}") from None
+    except Exception as error:  # the checker raises its own kinds
+        raise ConversionError(f"{path.name} is damaged or no ONNX file: {first_line(error)}") from error
+    return model
+
+
+def ports(model: onnx.ModelProto, name: str) -> tuple[Any, Any]:
+    """Gives the one input that is no weight, and the one output.
+
+    Raises:
+        ConversionError: There are more, or none.
+    """
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    if len(inputs) != 1 or len(model.graph.output) != 1:
+        raise ConversionError(
+            f"{name} has {len(inputs)} inputs and {len(model.graph.output)} outputs; an embedder has one of each"
+        )
+    return inputs[0], model.graph.output[0]
+
+
+def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Gives every tensor that the file holds: weights, and values of Constant and like nodes."""
+    yield from model.graph.initializer
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+
+
+def first_line(error: Exception) -> str:
+    """Gives what the error says, without the trace that native libraries append."""
+    text = str(error).strip()
+    return text.splitlines()[0].rstrip(":") if text else type(error).__name__
+
+
+def _content(path: Path) -> bytes:
+    if path.is_dir():
+        raise ConversionError(f"{path} is a folder; an ONNX file is wanted")
+    if not path.is_file():
+        raise ConversionError(f"no ONNX file at {path}")
+    size = path.stat().st_size
+    if not 0 < size <= LARGEST_FILE:
+        raise ConversionError(f"{path.name} has {size} bytes; an embedder's ONNX file has 1 to {LARGEST_FILE}")
+    return path.read_bytes()
+
+
+def _count(content: bytes, descriptor: Any) -> None:
+    """Counts the fields of a protobuf message and of those inside it, before any is built.
+
+    Raises:
+        ConversionError: They are too many, too deep, or run over the end.
+    """
+    view, left = memoryview(content), MOST_FIELDS
+    todo = [(0, len(content), descriptor, 0)]
+    while todo:
+        at, end, kind, depth = todo.pop()
+        if depth > DEEPEST:
+            raise ConversionError(f"nests graphs more than {DEEPEST} messages deep; an embedder's is a plain list")
+        fields = kind.fields_by_number
+        while at < end:
+            if (left := left - 1) < 0:
+                raise ConversionError(f"lists more than {MOST_FIELDS} things; an embedder has some thousand")
+            key, at = _varint(view, at)
+            match key & 7:
+                case 0:
+                    _, at = _varint(view, at)
+                case 1:
+                    at += 8
+                case 5:
+                    at += 4
+                case 2:
+                    size, at = _varint(view, at)
+                    field = fields.get(key >> 3)
+                    if field is not None and field.message_type is not None:
+                        todo.append((at, at + size, field.message_type, depth + 1))
+                    at += size
+                case _:
+                    raise ConversionError("is damaged or no ONNX file: it is no protobuf message")
+            if at > end:
+                raise ConversionError("is cut short or damaged: a part ends outside of it")
+
+
+def _varint(view: memoryview, at: int) -> tuple[int, int]:
+    value = 0
+    for place in range(10):
+        if at + place >= len(view):
+            break
+        byte = view[at + place]
+        value |= (byte & 127) << 7 * place
+        if byte < 128:
+            return value, at + place + 1
+    raise ConversionError("is damaged or no ONNX file: it is no protobuf message")
+
+
+def _check(model: onnx.ModelProto) -> None:
+    """Refuses what no embedder needs; the sentences go on after the file's name."""
+    graph = model.graph
+    if not graph.node:
+        raise ConversionError("is damaged or no ONNX file: it has no nodes")
+    if len(graph.node) > MOST_NODES:
+        raise ConversionError(f"has {len(graph.node)} nodes; an embedder has at most {MOST_NODES}")
+    if len(model.functions):
+        raise ConversionError("has functions of its own; write them out with onnx.inliner.inline_local_functions")
+    if len(graph.sparse_initializer):
+        raise ConversionError("has sparse weights; save them dense")
+    _check_operators(model)
+    for tensor in tensors(model):
+        _check_tensor(tensor)
+    _check_order(graph)
+
+
+def _check_operators(model: onnx.ModelProto) -> None:
+    import onnx
+
+    newest = onnx.defs.onnx_opset_version()
+    versions = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
+    if len(versions) != 1 or not OLDEST_OPSET <= versions[0] <= newest:
+        shown = ", ".join(map(str, versions)) or "none"
+        raise ConversionError(f"says opset {shown}; export it with one of {OLDEST_OPSET} to {newest}")
+    foreign = sorted({node.op_type for node in model.graph.node if node.domain not in ("", "ai.onnx")})
+    if foreign:
+        raise ConversionError(f"uses operators that are not ONNX's own: {', '.join(foreign)}")
+    for node in model.graph.node:
+        where = f"{node.op_type} {node.name or ', '.join(node.output)!r}"
+        if not onnx.defs.has(node.op_type, versions[0]):
+            raise ConversionError(f"uses {where}, which ONNX has not in opset {versions[0]}")
+        if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
+            raise ConversionError(f"has control flow ({where}); trace it in eval mode with a fixed input size")
+        if node.op_type in RANDOM:
+            raise ConversionError(f"draws random numbers ({where}); export it in eval mode")
+        if any(attribute.name == "training_mode" and attribute.i for attribute in node.attribute):
+            raise ConversionError(f"has {where} in training mode; export it in eval mode")
+
+
+def _check_tensor(tensor: onnx.TensorProto) -> None:
+    """Compares what a tensor claims with what it holds."""
+    import onnx
+
+    if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+        raise ConversionError(f"keeps weights in other files ({tensor.name!r}); save it with them inside")
+    types = {number: name for name, number in onnx.TensorProto.DataType.items()}
+    kind = types.get(tensor.data_type, str(tensor.data_type))
+    if kind not in TENSOR_TYPES:
+        raise ConversionError(f"has {tensor.name!r} of type {kind}; known: {', '.join(TENSOR_TYPES)}")
+    shape = "x".join(map(str, tensor.dims))
+    if any(side < 1 for side in tensor.dims) and (list(tensor.dims) != [0] or tensor.raw_data):
+        raise ConversionError(f"has {tensor.name!r} of shape {shape}; every side is at least 1")
+    count = int(np.prod([int(side) for side in tensor.dims], dtype=object))
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    field = onnx.helper.tensor_dtype_to_field(tensor.data_type)
+    held = len(tensor.raw_data) // dtype.itemsize if tensor.HasField("raw_data") else len(getattr(tensor, field))
+    if held != count:
+        raise ConversionError(f"has {tensor.name!r} of shape {shape}, but {held} numbers for it; save it anew")
+    if kind in ("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE"):
+        values = onnx.numpy_helper.to_array(tensor).astype(np.float64, copy=False)
+        if not np.isfinite(values).all():
+            raise ConversionError(f"has numbers in {tensor.name!r} that are not finite; its training went wrong")
+
+
+def _check_order(graph: onnx.GraphProto) -> None:
+    """Each value is made once, before it is read."""
+    known = {tensor.name for tensor in graph.initializer}
+    if len(known) != len(graph.initializer):
+        raise ConversionError("is damaged: two weights have one name")
+    known |= {value.name for value in graph.input} | {""}
+    for node in graph.node:
+        if missing := [name for name in node.input if name not in known]:
+            made = any(missing[0] in other.output for other in graph.node)
+            why = "only computes later: its nodes are out of order, or in a circle" if made else "never computes"
+            raise ConversionError(f"is damaged: {node.op_type} reads {missing[0]!r}, which it {why}")
+        for name in node.output:
+            if name and name in known:
+                raise ConversionError(f"is damaged: {name!r} is computed twice")
+            known.add(name)
+    for output in graph.output:
+        if output.name not in known:
+            raise ConversionError(f"is damaged: nothing computes its output {output.name!r}")

@@ -1,0 +1,44 @@
+"""Runs an ONNX graph and hands out what lies inside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import onnx
+
+Watch = Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.float32]]]
+"""Takes one face (1, 3, H, W), preprocessed; gives tensors by their names."""
+
+
+def watched(model: onnx.ModelProto, names: Collection[str]) -> Watch:
+    """Gives what runs `model` in onnxruntime, on one thread, and hands out the float tensors `names`.
+
+    The graph's input may be among them.
+    """
+    import onnx
+    import onnxruntime as ort
+
+    probed = onnx.ModelProto()
+    probed.CopyFrom(model)
+    outputs = {output.name for output in probed.graph.output}
+    computed = {name for node in probed.graph.node for name in node.output}
+    probed.graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        for name in dict.fromkeys(names)
+        if name in computed - outputs
+    )
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    session = ort.InferenceSession(probed.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    port, handed_out = session.get_inputs()[0].name, [output.name for output in session.get_outputs()]
+
+    def watch(face: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
+        seen = {port: face, **dict(zip(handed_out, session.run(handed_out, {port: face}), strict=True))}
+        return {name: seen[name] for name in names}
+
+    return watch

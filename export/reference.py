@@ -1,0 +1,75 @@
+"""What a source itself makes of faces: the word that every file made of it is compared with."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..faces.contract import Faces
+from ..models.embedder import Embedder, Embeddings, unit
+from .artifact import ConversionError
+from .graph.foreign import foreign_graph
+from .session import open_session, raw_embeddings
+from .targets import ForeignOnnx, Source
+
+UNIT_WITHIN = 1e-3  # of one: what float16 leaves of a length
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A source's own embeddings of some faces, and what they tell about it."""
+
+    embeddings: Embeddings
+    normalised: bool  # it gives unit vectors by itself
+    rewrites: tuple[str, ...] = ()  # what of it had to be changed before anything could be made of it
+
+
+def reference_of(source: Source, faces: Faces) -> Reference:
+    """Embeds `faces` with the source itself: PyTorch's word, or for a foreign file onnxruntime's.
+
+    A foreign file is run as it lies there. Where onnxruntime cannot, or where it rounds every layer to half precision
+    and the files made of it do not, its network is run with what `foreign_graph` changed, before anything is folded.
+
+    Raises:
+        ConversionError: The file is no embedder of its contract, or gives numbers that are not finite.
+    """
+    if isinstance(source, Embedder):
+        raw, rewrites = raw_embeddings(_Eager(source), source.contract, faces), tuple[str, ...]()
+    else:
+        raw, rewrites = _of_file(source, faces)
+    if raw.ndim != 2:
+        name = source.name if isinstance(source, Embedder) else source.path.name
+        raise ConversionError(f"{name} gives {raw.shape[1:]} for a face; an embedder gives a row of numbers")
+    lengths = np.linalg.norm(raw.astype(np.float64), axis=1)
+    return Reference(unit(raw), bool((np.abs(lengths - 1) < UNIT_WITHIN).all()), rewrites)
+
+
+def _of_file(source: ForeignOnnx, faces: Faces) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    foreign = foreign_graph(source.path, source.contract)
+    if not foreign.rounds:
+        with contextlib.suppress(ConversionError):
+            return raw_embeddings(open_session(source.path), source.contract, faces), foreign.rewrites
+    with tempfile.TemporaryDirectory() as folder:
+        changed = Path(folder) / source.path.name
+        changed.write_bytes(foreign.model.SerializeToString())
+        return raw_embeddings(open_session(changed), source.contract, faces), foreign.rewrites
+
+
+@dataclass
+class _Eager:
+    """The embedder's own network as a session."""
+
+    embedder: Embedder
+    runtime: str = "torch"
+
+    def run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        import torch
+
+        backbone, device = self.embedder.backbone.eval(), self.embedder.example().device
+        with torch.inference_mode():
+            return np.asarray(backbone(torch.from_numpy(inputs).to(device)).cpu().numpy())

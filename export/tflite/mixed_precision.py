@@ -1,0 +1,160 @@
+"""int8 with the layers left float whose rounding costs the embeddings most."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...models.embedder import Embeddings, unit
+from ..artifact import Artifact, ConversionError
+from ..ranges import How, activation_ranges
+from .flatbuffer import pack, unpack
+from .litert import LiteRTSession
+from .quantise import Recipe, quantised_content, w8a8
+from .rounding import Layer, Plan, plan_of, with_rounded
+from .to_tflite import with_tools, write_tflite
+
+PROBE_FACES = 16  # rank the tensors; more give the same order
+SHOWN = 6  # layers a note names
+
+
+def mixed_precision(
+    fp32: Artifact,
+    path: Path,
+    calibration: NDArray[np.float32],
+    judged: NDArray[np.float32],
+    exact: Embeddings,
+    least_cosine: float,
+    ranges: How = "mse",
+    progress: Callable[[str], None] = lambda line: None,
+) -> Artifact:
+    """Writes `fp32` in int8, with as few layers in float arithmetic as `least_cosine` allows.
+
+    Each activation is rounded alone, and the loss of cosine it causes is its cost; costs are small and add up. Then
+    the layers leave int8 one by one or with their neighbours, most cost per MAC first, until the file itself, run on
+    faces that set no range, is near enough. A float layer keeps int8 weights, so its file is no larger.
+
+    Args:
+        fp32: What `to_tflite` made.
+        path: Where the file goes.
+        calibration: (N, 3, H, W) float32, preprocessed: they set the ranges, and rank the layers.
+        judged: Other faces, (M, 3, H, W): they say when it is enough.
+        exact: (M, D) the source's unit embeddings of `judged`.
+        least_cosine: What the mean cosine on them must reach.
+        ranges: How they are set; see `activation_ranges`.
+        progress: Told a line a step.
+
+    Returns:
+        The file; takes and gives int8. Its notes say what was traded for what.
+
+    Raises:
+        ConversionError: No choice of layers comes that near.
+    """
+    faces = np.ascontiguousarray(calibration.transpose(0, 2, 3, 1)).tobytes()
+    content, seen = fp32.path.read_bytes(), activation_ranges(fp32.path, calibration, ranges)
+
+    def cosine(file: bytes, inputs: NDArray[np.float32], embeddings: Embeddings) -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            probed = Path(folder) / path.name
+            probed.write_bytes(file)
+            return float((unit(LiteRTSession(probed).run(inputs)) * embeddings).sum(axis=1).mean())
+
+    whole = best = quantised_content(fp32.path, w8a8(), seen)
+    plan, kept = plan_of(content, whole), frozenset[str]()
+    before = after = cosine(whole, judged, exact)
+    progress(f"int8 throughout: cosine {before:.5f}")
+    if after < least_cosine:
+        probe = calibration[:PROBE_FACES]
+        own = unit(LiteRTSession(fp32.path).run(probe))
+        costs = {
+            tensor: max(0.0, 1 - cosine(pack(with_rounded(content, tensor, seen[tensor])), probe, own))
+            for tensor in sorted(plan.rounded(frozenset()))
+        }
+        for kept in _fewer_and_fewer(plan, costs):
+            best = quantised_content(fp32.path, _rows(plan, kept), seen)
+            after = cosine(best, judged, exact)
+            progress(f"{len(kept)} of {len(plan.layers)} layers in float: cosine {after:.5f}")
+            if after >= least_cosine:
+                break
+        else:
+            raise ConversionError(
+                f"{path.name}: no choice of layers reaches cosine {least_cosine}; with {len(kept)} of them in float "
+                f"it is {after:.5f}; lower least_int8_cosine or take tflite-w8"
+            )
+    card = fp32.card.but(
+        precision="w8a8",
+        tools=with_tools(fp32.card, "ai-edge-quantizer"),
+        calibration_sha256=hashlib.sha256(faces).hexdigest(),
+        rewrites=(*fp32.card.rewrites, *([f"{len(kept)} layers in float arithmetic"] if kept else [])),
+    )
+    notes = tuple(_notes(plan, kept, before, after, len(judged), len(best) - len(whole)))
+    return write_tflite(unpack(best), card, path, notes)
+
+
+def _fewer_and_fewer(plan: Plan, costs: Mapping[str, float]) -> Iterator[frozenset[str]]:
+    """Gives growing sets of layers to keep float, the best bargain first, until nothing is left to gain."""
+    kept: frozenset[str] = frozenset()
+    work = {layer.name: layer.macs or layer.elements for layer in plan.layers}
+    while True:
+        cost = sum(costs[tensor] for tensor in plan.rounded(kept))
+        bargains = []
+        for more in _candidates(plan, kept):
+            gain = cost - sum(costs[tensor] for tensor in plan.rounded(kept | more))
+            bargains.append((gain / sum(work[name] for name in more), sorted(more)))
+        if not bargains or (best := max(bargains))[0] <= 0:
+            return
+        kept |= frozenset(best[1])
+        yield kept
+
+
+def _candidates(plan: Plan, kept: frozenset[str]) -> set[frozenset[str]]:
+    """Gives each layer alone, and the layers around each tensor, which free it together."""
+    around: dict[str, set[str]] = {layer.name: {layer.name} for layer in plan.layers}
+    for layer in plan.layers:
+        for tensor in layer.reads:
+            around.setdefault(tensor, set()).add(layer.name)
+    alone = (frozenset({layer.name}) for layer in plan.layers)
+    return {left for more in (*alone, *map(frozenset, around.values())) if (left := more - kept)}
+
+
+def _rows(plan: Plan, kept: frozenset[str]) -> Recipe:
+    """Gives the quantiser's recipe: int8, but for the layers `kept`, and what only moves between float tensors."""
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    from ai_edge_quantizer.qtyping import TFLOperationName
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+
+    manager, every = RecipeManager(), TFLOperationName.ALL_SUPPORTED
+    manager.load_quantization_recipe(w8a8())
+    rounded = plan.rounded(kept)
+    moves = [result for result, tensor in plan.moved.items() if tensor not in rounded]
+    bare = [layer.name for layer in plan.layers if layer.name in kept and not layer.weighted]
+    for name in (*bare, *moves):
+        manager.add_quantization_config(_scope(name), every, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    for layer in plan.layers:
+        if layer.name in kept and layer.weighted:
+            manager.add_weight_only_config(_scope(layer.name), every, num_bits=8)
+    rows: Recipe = manager.get_quantization_recipe()
+    return rows
+
+
+def _scope(name: str) -> str:
+    return f"^{re.escape(name)};$"  # the quantiser's name of the operator that gives `name`
+
+
+def _notes(plan: Plan, kept: frozenset[str], before: float, after: float, faces: int, growth: int) -> Iterator[str]:
+    judged = f"on {faces} faces that set no range"
+    if not kept:
+        yield f"int8 throughout is near enough: cosine {before:.5f} {judged}; no layer stays float"
+        return
+    floats: list[Layer] = [layer for layer in plan.layers if layer.name in kept]
+    share = 1 - sum(layer.macs for layer in floats) / max(sum(layer.macs for layer in plan.layers), 1)
+    names = ", ".join(layer.name for layer in floats[:SHOWN]) + (" and others" if len(floats) > SHOWN else "")
+    yield f"{len(floats)} of {len(plan.layers)} int8 layers stay in float arithmetic: {names}"
+    yield f"cosine {judged}: {after:.5f}, int8 throughout {before:.5f}"
+    yield f"int8 computes {share:.1%} of the MACs; the file is {growth:+,} bytes against int8 throughout"

@@ -1,0 +1,244 @@
+"""A certificate inside a finished file: its numbers, and that nothing else of the file changes."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from ai_edge_litert import schema_py_generated as schema
+from coremltools.models.utils import load_spec
+from torch import nn
+
+from pocketface.benchmark.certification import certificate_of, certify
+from pocketface.benchmark.recipe import BenchmarkRecipe
+from pocketface.benchmark.runner import benchmark_files
+from pocketface.benchmark.verification import verify
+from pocketface.export.artifact import Card
+from pocketface.export.cards import fingerprint, read_card, write_card
+from pocketface.export.certificate import Certificate, Point
+from pocketface.export.exporter import Exported, export
+from pocketface.export.recipe import ExportRecipe
+from pocketface.export.session import embed, open_session, read_artifact
+from pocketface.faces.contract import InputContract
+from pocketface.faces.pairs import Pairs, synthetic_pairs
+from pocketface.models.embedder import Embedder
+from pocketface.models.files import sha256_of
+
+TARGETS = ("onnx", "tflite-fp32", "tflite-w8a8", "coreml-fp16")
+CERTIFICATE = Certificate(
+    points=(
+        Point(1e-3, reason="FAR 1e-3 wants at least 1,000 impostor pairs; there are 300"),
+        Point(1e-2, 0.41, 0.39, 0.44, 0.95, 0.92, 0.97, 0.0067),
+    ),
+    pairs=600,
+    genuine=300,
+    impostor=300,
+    identities=40,
+    pairs_name="pairs.txt",
+    pairs_sha256="ab" * 32,
+    runtime="litert 2.3.0",
+)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Embedder:
+    torch.manual_seed(0)
+    backbone = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 8)
+    )
+    return Embedder(
+        "tiny", backbone.eval(), InputContract(32, 32), "mobilefacenet", licence="MIT",
+        ancestry=({"stage": "source", "architecture": "/secret/place/net.py:tiny"},),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pairs() -> Pairs:
+    return synthetic_pairs(30, 3, 0, 32, 0)
+
+
+@pytest.fixture(scope="module")
+def exported(tiny: Embedder, pairs: Pairs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported")
+    export(tiny, pairs.faces[:8], ExportRecipe(targets=TARGETS), folder)
+    return folder
+
+
+@pytest.fixture
+def made(tiny: Embedder, pairs: Pairs, exported: Path, tmp_path: Path) -> list[Exported]:
+    """A copy of the exported files, which the test may change."""
+    shutil.copytree(exported, tmp_path / "artifacts")
+    made = export(tiny, pairs.faces[:8], ExportRecipe(targets=TARGETS), tmp_path / "artifacts")
+    assert [result.reason for result in made] == [""] * 4
+    return made
+
+
+def paths(made: list[Exported]) -> list[Path]:
+    return [result.artifact.path for result in made if result.artifact]
+
+
+def bytes_of(path: Path) -> list[bytes]:
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    return [file.read_bytes() for file in files]
+
+
+def test_the_old_card_gives_the_old_bytes_and_a_certificate_leaves_the_fingerprint(made: list[Exported]) -> None:
+    for path in paths(made):
+        before, hash_before, card = bytes_of(path), sha256_of(path), read_card(path)
+        assert card is not None and card.certificate is None
+        assert fingerprint(path) == hash_before
+        write_card(path, card.but(certificate=CERTIFICATE))
+        certified = bytes_of(path)
+        assert certified != before and sha256_of(path) != hash_before
+        assert fingerprint(path) == hash_before
+        assert read_artifact(path).card.certificate == CERTIFICATE
+        write_card(path, card.but(certificate=CERTIFICATE))
+        assert bytes_of(path) == certified
+        write_card(path, card)
+        assert bytes_of(path) == before
+
+
+def test_other_weights_have_another_fingerprint_though_the_card_is_the_same(made: list[Exported]) -> None:
+    path = paths(made)[0]
+    card = read_card(path)
+    assert card is not None
+    write_card(path, card.but(certificate=CERTIFICATE))
+    before = fingerprint(path)
+    model = onnx.load(path)
+    weights = onnx.numpy_helper.to_array(model.graph.initializer[0]) * 2
+    model.graph.initializer[0].raw_data = weights.tobytes()
+    onnx.save(model, path)
+    assert fingerprint(path) != before
+
+
+def test_weights_and_graph_stay_byte_for_byte_what_they_were(made: list[Exported]) -> None:
+    onnx_path, tflite_path, _, coreml_path = paths(made)
+    graph = onnx.load(onnx_path).graph.SerializeToString(deterministic=True)
+    buffers = tflite_buffers(tflite_path)
+    weights = (coreml_path / "Data/com.apple.CoreML/weights/weight.bin").read_bytes()
+    program = load_spec(str(coreml_path)).mlProgram.SerializeToString(deterministic=True)
+    for path in (onnx_path, tflite_path, coreml_path):
+        card = read_card(path)
+        assert card is not None
+        write_card(path, card.but(certificate=CERTIFICATE))
+    assert onnx.load(onnx_path).graph.SerializeToString(deterministic=True) == graph
+    assert tflite_buffers(tflite_path) == buffers
+    assert (coreml_path / "Data/com.apple.CoreML/weights/weight.bin").read_bytes() == weights
+    assert load_spec(str(coreml_path)).mlProgram.SerializeToString(deterministic=True) == program
+
+
+def tflite_buffers(path: Path) -> list[bytes]:
+    """The weights' bytes by TensorFlow's own schema, without those of the metadata."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes()))
+    theirs = {entry.buffer for entry in model.metadata}
+    kept = [buffer.data for index, buffer in enumerate(model.buffers) if index not in theirs]
+    return [b"" if data is None else bytes(data) for data in kept]
+
+
+def test_certified_files_embed_bit_by_bit_as_before(made: list[Exported], tiny: Embedder, pairs: Pairs) -> None:
+    for path in paths(made):
+        before = embed(open_session(path), tiny.contract, pairs.faces[:3])
+        card = read_card(path)
+        assert card is not None
+        write_card(path, card.but(certificate=CERTIFICATE))
+        assert np.array_equal(embed(open_session(path), tiny.contract, pairs.faces[:3]), before)
+
+
+def test_somebody_without_pocketface_reads_what_matters(made: list[Exported]) -> None:
+    onnx_path, tflite_path, _, coreml_path = paths(made)
+    for path in (onnx_path, tflite_path, coreml_path):
+        card = read_card(path)
+        assert card is not None
+        write_card(path, card.but(certificate=CERTIFICATE))
+    props = {item.key: item.value for item in onnx.load(onnx_path).metadata_props}
+    threshold = "0.4100 at FAR 0.01"
+    assert props["license"] == "MIT" and threshold in props["threshold"] and "mean (127.5" in props["input"]
+    described = schema.Model.GetRootAs(tflite_path.read_bytes()).Description().decode()
+    assert threshold in described and "Divide it by its length" in described
+    metadata = load_spec(str(coreml_path)).description.metadata
+    assert metadata.license == "MIT" and threshold in metadata.userDefined["threshold"]
+    assert json.loads(metadata.userDefined["pocketface"])["certificate"]["pairs_name"] == "pairs.txt"
+    assert metadata.userDefined["ancestry"] == "Weights of net.py:tiny."
+
+
+def test_a_threshold_is_looked_up_by_its_rate_or_refused_with_the_reason() -> None:
+    assert CERTIFICATE.threshold(0.01) == 0.41
+    with pytest.raises(ValueError, match=r"no threshold at FAR 0\.001: FAR 1e-3 wants at least 1,000 impostor pairs"):
+        CERTIFICATE.threshold(1e-3)
+    with pytest.raises(ValueError, match=r"no threshold at FAR 1e-06; known: 0\.001, 0\.01"):
+        CERTIFICATE.threshold(1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"similarity": "l2"}, "no similarity 'l2'; known: cosine"),
+        ({"points": []}, "1 to 32 thresholds, not 0"),
+        ({"points": [{"far": 2.0, "threshold": 0.5}]}, "FAR 2.0 is no rate"),
+        ({"points": [{"far": 0.01, "threshold": float("nan")}]}, "at FAR 0.01 is no cosine"),
+        ({"points": [{"far": 0.01, "threshold": "0.5"}]}, "at FAR 0.01 is no cosine"),
+        ({"points": [{"far": 0.01}]}, "either a threshold or a reason"),
+        ({"points": [{"far": 0.01, "threshold": 0.5, "tar": 1.5}]}, "a share at FAR 0.01 lies outside"),
+        ({"pairs": -1}, "a count or a name is of another kind"),
+        ({"runtime": 5}, "a count or a name is of another kind"),
+        ({"valid_for": "all"}, "unexpected keyword argument 'valid_for'"),
+    ],
+)
+def test_a_certificate_that_cannot_be_is_refused(change: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said.replace("(", r"\(")):
+        Certificate.from_dict({**CERTIFICATE.to_dict(), **change})
+
+
+def test_the_certificate_holds_what_the_verification_found(pairs: Pairs) -> None:
+    """100 impostor pairs at 0.00 .. 0.99, one genuine pair at 0.5: FAR 1e-2 admits one impostor, the one at 0.99."""
+    impostor = np.arange(100) / 100
+    cosines = np.concatenate([impostor, [0.5, 0.995]])
+    vectors = np.concatenate([[[1.0, 0.0]], np.stack([cosines, np.sqrt(1 - cosines**2)], 1)]).astype(np.float32)
+    same = np.arange(102) >= 100
+    count = dataclasses.replace(
+        pairs, faces=np.zeros((103, 32, 32, 3), np.uint8), left=np.zeros(102, np.int64), right=np.arange(1, 103),
+        same=same, fold=np.arange(102) % 2, identities=np.full(103, -1),
+    )  # fmt: skip
+    certificate = certificate_of(verify(vectors, count), count, "few.csv", "litert 2.3.0")
+    rare, common = certificate.points
+    assert rare.threshold is None and rare.reason == "FAR 1e-3 wants at least 1,000 impostor pairs; there are 100"
+    assert common.threshold == pytest.approx(0.985, abs=1e-3)  # midway between the two most similar impostors
+    assert (common.tar, common.measured_far) == (0.5, 0.01)
+    assert (certificate.pairs, certificate.genuine, certificate.impostor, certificate.identities) == (102, 2, 100, None)
+
+
+def test_a_benchmark_certifies_a_file_and_a_second_one_changes_nothing(
+    tiny: Embedder, pairs: Pairs, made: list[Exported], tmp_path: Path
+) -> None:
+    quick = BenchmarkRecipe(threads=(1,), minimum_runs=5, minimum_seconds=0, rounds=1)
+    _, path, *_ = paths(made)
+    rows = benchmark_files([path], lambda _: pairs, quick, tmp_path / "out", pairs_name="few.txt")
+    first, kept = path.read_bytes(), sorted((tmp_path / "out" / "embeddings").iterdir())
+    certificate = read_artifact(path).card.certificate
+    assert certificate is not None and certificate.pairs_sha256 == pairs.sha256
+    assert (certificate.pairs_name, certificate.identities) == ("few.txt", 30)
+    (threshold,) = [row for row in rows if row.metric == "threshold_at_far_1e-2"]
+    assert certificate.points[1].threshold == threshold.value and threshold.conditions["certified"]
+    again = benchmark_files([path], lambda _: pairs, quick, tmp_path / "out", pairs_name="few.txt")
+    assert path.read_bytes() == first
+    assert sorted((tmp_path / "out" / "embeddings").iterdir()) == kept
+    assert [(row.metric, row.value) for row in again] == [(row.metric, row.value) for row in rows]
+
+    said: list[str] = []
+    found = export(tiny, pairs.faces[:8], ExportRecipe(targets=TARGETS), tmp_path / "artifacts", said.append)
+    assert [line.endswith("(kept)") for line in said if ": cosine" in line] == [True] * 4
+    assert all(result.artifact and result.artifact.card.certificate is None for result in found)  # nobody inherits it
+
+
+def test_a_file_without_a_card_is_not_certified(made: list[Exported], tmp_path: Path) -> None:
+    model = onnx.load(paths(made)[0])
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "bare.onnx")
+    artifact = read_artifact(tmp_path / "bare.onnx", InputContract(32, 32))
+    assert not certify(artifact, CERTIFICATE)
+    with pytest.raises(ValueError, match=r"bare\.onnx carries no card to replace; files that `pocketface export`"):
+        write_card(artifact.path, Card("x", InputContract(32, 32), 8))
