@@ -15,6 +15,7 @@ FORMATS = {
     "coreml": "Core ML",
     "executorch": "ExecuTorch",
     "onnx": "ONNX",
+    "ort": "ORT format",
     "pytorch": "PyTorch",
 }
 ACCURACY, SIZE, LATENCY = "verification_accuracy", "size_bytes", "latency_ms_p50@1"

@@ -90,7 +90,7 @@ class Card:
         length = "It has length one." if self.normalised else "Divide it by its length before you compare cosines."
         texts = {
             "description": f"Face embedder {self.model}, {self.precision}",
-            "license": self.licence,
+            "license": "" if self.licence == "unknown" else self.licence,
             "input": (
                 f"One face, {contract.height} pixels high and {contract.width} wide, aligned by five landmarks to the "
                 f"{contract.template} template, {fed}"

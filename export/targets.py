@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +16,8 @@ from ..models.embedder import Embedder, unit
 from .artifact import Artifact, Card, ConversionError, Precision
 from .coreml.to_coreml import to_coreml
 from .graph.batch import free_batch
-from .graph.bias_correction import correct_biases
-from .graph.equalise import equalise
 from .graph.half import to_half
-from .graph.prelu import as_skip
+from .graph.lowering import Lowering
 from .graph.qdq import quantise_onnx
 from .graph.reading import read_onnx
 from .graph.to_onnx import adopt_onnx, to_onnx, write_onnx
@@ -34,9 +30,6 @@ from .tflite.mixed_precision import mixed_precision
 from .tflite.quantise import quantise_tflite
 from .tflite.to_tflite import to_tflite
 from .to_executorch import to_executorch
-
-if TYPE_CHECKING:
-    import onnx
 
 JUDGED = 4  # every fourth face judges what the others set
 
@@ -65,13 +58,17 @@ class Job:
     progress: Callable[[str], None] = lambda line: None  # told what takes long
 
 
+Maker = Callable[[Job, Artifact | None, Path], Artifact]
+"""Makes one file of a job, from the file of its base."""
+
+
 @dataclass(frozen=True)
 class Target:
     """One kind of file: its ending, the target it is made from, and what makes it."""
 
     suffix: str
     base: str | None
-    make: Callable[[Job, Artifact | None, Path], Artifact]
+    make: Maker
 
 
 def _onnx(job: Job, base: Artifact | None, path: Path) -> Artifact:
@@ -96,19 +93,21 @@ def _half_onnx(job: Job, base: Artifact | None, path: Path) -> Artifact:
 def _integer_onnx(job: Job, base: Artifact | None, path: Path) -> Artifact:
     """Quantises as for TFLite, with PReLUs rewritten: onnxruntime has no int8 kernel for them."""
     assert base is not None
-    model, rewrites = _equalised(job, base)
-    model, layers = correct_biases(model, job.calibration)
-    model, sites = as_skip(model)
-    skips = (f"PReLU as x + relu((a - 1) x) at {sites} sites",) if sites else ()
-    card = base.card.but(rewrites=(*base.card.rewrites, *rewrites, f"correct {layers} biases", *skips))
-    return quantise_onnx(model, card, path, job.calibration, job.recipe.ranges)
+    graph = Lowering.of(base).equalised(job.calibration).skipping().corrected(job.calibration)
+    return quantise_onnx(graph.model, graph.card, path, job.calibration, job.recipe.ranges)
+
+
+def _quick_onnx(job: Job, base: Artifact | None, path: Path) -> Artifact:
+    """Writes PReLUs as onnxruntime computes them fastest."""
+    assert base is not None
+    graph = _without_prelus(Lowering.of(base), "onnx")
+    return write_onnx(graph.model, graph.card, path, batch=1)
 
 
 def _ort(job: Job, base: Artifact | None, path: Path) -> Artifact:
     assert base is not None
-    model, sites = as_skip(read_onnx(base.path))  # halves the time of a PReLU net in onnxruntime
-    skips = (f"PReLU as x + relu((a - 1) x) at {sites} sites",) if sites else ()
-    return to_ort(model, base.card.but(rewrites=(*base.card.rewrites, *skips)), path)
+    graph = Lowering.of(base).skipping()
+    return to_ort(graph.model, graph.card, path)
 
 
 def _executorch(job: Job, base: Artifact | None, path: Path) -> Artifact:
@@ -117,71 +116,41 @@ def _executorch(job: Job, base: Artifact | None, path: Path) -> Artifact:
     return to_executorch(job.source, job.card, path)
 
 
-def _ort_onnx(job: Job, base: Artifact | None, path: Path) -> Artifact:
-    """Writes PReLUs as onnxruntime computes them fastest."""
-    assert base is not None
-    model, sites = as_skip(read_onnx(base.path))
-    if not sites:
-        raise ConversionError(f"{job.card.model} has no PReLU with a slope per channel; take onnx")
-    card = base.card.but(rewrites=(*base.card.rewrites, f"PReLU as x + relu((a - 1) x) at {sites} sites"))
-    return write_onnx(model, card, path, batch=1)
-
-
 def _tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
     assert base is not None
     return to_tflite(base.path, job.card, path)
 
 
-def _quantised(precision: Precision) -> Callable[[Job, Artifact | None, Path], Artifact]:
-    def make(job: Job, base: Artifact | None, path: Path) -> Artifact:
-        assert base is not None
-        return quantise_tflite(base, precision, path, job.calibration, job.recipe.ranges)
-
-    return make
-
-
 def _half_tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
     assert base is not None
+    return quantise_tflite(base, "fp16", path)
+
+
+def _half_arithmetic_tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
+    assert base is not None
     return half_arithmetic(base, path, job.calibration)
+
+
+def _integer_weights_tflite(precision: Precision) -> Maker:
+    def make(job: Job, base: Artifact | None, path: Path) -> Artifact:
+        assert base is not None
+        return _quantised_tflite(job, Lowering.of(base).corrected(job.calibration), precision, path)
+
+    return make
 
 
 def _integer_tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
     """Quantises weights and activations; channels are equalised before."""
     assert base is not None
-    return _integers(job, *_equalised(job, base), path)
+    graph = Lowering.of(base).equalised(job.calibration).corrected(job.calibration)
+    return _quantised_tflite(job, graph, "w8a8", path)
 
 
 def _integer_only_tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
     """Does the same with each PReLU written as two operators that int8 kernels exist for."""
     assert base is not None
-    model, rewrites = _equalised(job, base)
-    model, sites = as_skip(model)
-    if not sites:
-        raise ConversionError(f"{job.card.model} has no PReLU with a slope per channel; take tflite-w8a8")
-    return _integers(job, model, (*rewrites, f"PReLU as x + relu((a - 1) x) at {sites} sites"), path)
-
-
-def _equalised(job: Job, base: Artifact) -> tuple[onnx.ModelProto, tuple[str, ...]]:
-    model, sites = equalise(read_onnx(base.path), job.calibration)
-    return model, (f"equalise {sites} sites",) if sites else ()
-
-
-def _integers(
-    job: Job, model: onnx.ModelProto, rewrites: tuple[str, ...], path: Path, precision: Precision = "w8a8"
-) -> Artifact:
-    with _corrected(job, model, rewrites) as fp32:
-        return quantise_tflite(fp32, precision, path, job.calibration, job.recipe.ranges)
-
-
-@contextmanager
-def _corrected(job: Job, model: onnx.ModelProto, rewrites: tuple[str, ...]) -> Iterator[Artifact]:
-    """Writes the float32 .tflite that int8 files are made from, its biases corrected for int8 weights."""
-    model, layers = correct_biases(model, job.calibration)
-    card = job.card.but(rewrites=(*job.card.rewrites, *rewrites, f"correct {layers} biases"))
-    with tempfile.TemporaryDirectory() as folder:
-        graph = Path(folder) / f"{job.card.model}.onnx"
-        graph.write_bytes(model.SerializeToString())
-        yield to_tflite(graph, card, graph.with_suffix(".tflite"))
+    graph = _without_prelus(Lowering.of(base).equalised(job.calibration), "tflite-w8a8")
+    return _quantised_tflite(job, graph.corrected(job.calibration), "w8a8", path)
 
 
 def _mixed_tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
@@ -192,22 +161,13 @@ def _mixed_tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
     if not len(fit):
         raise ConversionError(f"one face cannot set ranges and judge them; {path.name} wants two at least")
     exact = unit(open_session(base.path).run(judged))
-    job = replace(job, calibration=fit)
-    with _corrected(job, *_equalised(job, base)) as fp32:
-        return mixed_precision(
-            fp32, path, fit, judged, exact, job.recipe.least_int8_cosine, job.recipe.ranges, job.progress
-        )
+    graph, recipe = Lowering.of(base).equalised(fit).corrected(fit), job.recipe
+    with graph.saved() as saved:
+        fp32 = to_tflite(saved, graph.card, saved.with_suffix(".tflite"))
+        return mixed_precision(fp32, path, fit, judged, exact, recipe.least_int8_cosine, recipe.ranges, job.progress)
 
 
-def _integer_weights(precision: Precision) -> Callable[[Job, Artifact | None, Path], Artifact]:
-    def make(job: Job, base: Artifact | None, path: Path) -> Artifact:
-        assert base is not None
-        return _integers(job, read_onnx(base.path), (), path, precision)
-
-    return make
-
-
-def _coreml(precision: Precision) -> Callable[[Job, Artifact | None, Path], Artifact]:
+def _coreml(precision: Precision) -> Maker:
     def make(job: Job, base: Artifact | None, path: Path) -> Artifact:
         assert base is not None
         recipe = job.recipe
@@ -221,35 +181,46 @@ def _coreml(precision: Precision) -> Callable[[Job, Artifact | None, Path], Arti
 def _integer_coreml(job: Job, base: Artifact | None, path: Path) -> Artifact:
     """Quantises weights and activations, equalised and by ranges as for TFLite."""
     assert base is not None
-    model, rewrites = _equalised(job, base)
-    faces = hashlib.sha256(job.calibration.tobytes()).hexdigest()
-    card = job.card.but(rewrites=(*job.card.rewrites, *rewrites), calibration_sha256=faces)
+    graph = Lowering.of(base).equalised(job.calibration).corrected(job.calibration)
+    card = graph.card.but(calibration_sha256=hashlib.sha256(job.calibration.tobytes()).hexdigest())
     recipe = job.recipe
-    with tempfile.TemporaryDirectory() as folder:
-        graph = Path(folder) / f"{card.model}.onnx"
-        graph.write_bytes(model.SerializeToString())
-        ranges = activation_ranges(graph, job.calibration, recipe.ranges)
+    with graph.saved() as saved:
+        ranges = activation_ranges(saved, job.calibration, recipe.ranges)
         return to_coreml(
-            graph, card, path, "w8a8", minimum_ios=recipe.minimum_ios, image=recipe.coreml_image, ranges=ranges
+            saved, card, path, "w8a8", minimum_ios=recipe.minimum_ios, image=recipe.coreml_image, ranges=ranges
         )
+
+
+def _quantised_tflite(job: Job, graph: Lowering, precision: Precision, path: Path) -> Artifact:
+    with graph.saved() as saved:
+        fp32 = to_tflite(saved, graph.card, saved.with_suffix(".tflite"))
+        return quantise_tflite(fp32, precision, path, job.calibration, job.recipe.ranges)
+
+
+def _without_prelus(graph: Lowering, otherwise: str) -> Lowering:
+    """Rewrites PReLUs; a file that would be the same as another is not made."""
+    skipping = graph.skipping()
+    if skipping is graph:
+        raise ConversionError(f"{graph.card.model} has no PReLU with a slope per channel; take {otherwise}")
+    return skipping
 
 
 TARGETS: dict[str, Target] = {
     "onnx": Target(".onnx", None, _onnx),
     "onnx-dynamic": Target(".dynamic.onnx", None, _dynamic_onnx),
-    "onnx-ort": Target(".ort.onnx", "onnx", _ort_onnx),
+    "onnx-ort": Target(".ort.onnx", "onnx", _quick_onnx),
     "onnx-fp16": Target(".fp16.onnx", "onnx", _half_onnx),
     "onnx-w8a8": Target(".w8a8.onnx", "onnx", _integer_onnx),
     "ort": Target(".ort", "onnx", _ort),
     "executorch": Target(".pte", None, _executorch),
     "tflite-fp32": Target(".tflite", "onnx", _tflite),
-    "tflite-fp16": Target(".fp16.tflite", "tflite-fp32", _quantised("fp16")),
-    "tflite-fp16-arithmetic": Target(".fp16-arithmetic.tflite", "tflite-fp32", _half_tflite),
-    "tflite-w8": Target(".w8.tflite", "onnx", _integer_weights("w8")),
+    "tflite-fp16": Target(".fp16.tflite", "tflite-fp32", _half_tflite),
+    "tflite-fp16-arithmetic": Target(".fp16-arithmetic.tflite", "tflite-fp32", _half_arithmetic_tflite),
+    "tflite-w8": Target(".w8.tflite", "onnx", _integer_weights_tflite("w8")),
     "tflite-w8a8": Target(".w8a8.tflite", "onnx", _integer_tflite),
     "tflite-w8a8-skip": Target(".w8a8-skip.tflite", "onnx", _integer_only_tflite),
     "tflite-w8a8-mixed": Target(".w8a8-mixed.tflite", "onnx", _mixed_tflite),
-    "tflite-w8a16": Target(".w8a16.tflite", "onnx", _integer_weights("w8a16")),
+    "tflite-w8a16": Target(".w8a16.tflite", "onnx", _integer_weights_tflite("w8a16")),
     "coreml-fp32": Target(".mlpackage", "onnx", _coreml("fp32")),
     "coreml-fp16": Target(".fp16.mlpackage", "onnx", _coreml("fp16")),
     "coreml-w8": Target(".w8.mlpackage", "onnx", _coreml("w8")),

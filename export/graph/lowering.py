@@ -1,0 +1,65 @@
+"""The ONNX graph on its way to a file: rewrites one after the other, and what each is called in the card."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..artifact import Artifact, Card
+from .bias_correction import correct_biases
+from .equalise import equalise
+from .prelu import as_skip
+from .reading import read_onnx
+
+if TYPE_CHECKING:
+    import onnx
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """A graph, its card, and by name what was done to it; each rewrite gives the next one."""
+
+    model: onnx.ModelProto
+    card: Card
+
+    @classmethod
+    def of(cls, base: Artifact) -> Lowering:
+        """Starts from the .onnx file that all other formats are made from."""
+        return cls(read_onnx(base.path), base.card)
+
+    def equalised(self, faces: NDArray[np.float32]) -> Lowering:
+        """Gives the channels between layers the same range: `equalise`."""
+        model, sites = equalise(self.model, faces)
+        return self._then(model, sites, f"equalise {sites} sites")
+
+    def skipping(self) -> Lowering:
+        """Writes PReLUs as two operators that have fast kernels: `as_skip`."""
+        model, sites = as_skip(self.model)
+        return self._then(model, sites, f"PReLU as x + relu((a - 1) x) at {sites} sites")
+
+    def corrected(self, faces: NDArray[np.float32]) -> Lowering:
+        """Takes back what int8 weights will shift; worth nothing but for an int8 file: `correct_biases`."""
+        model, layers = correct_biases(self.model, faces)
+        return self._then(model, layers, f"correct {layers} biases")
+
+    @contextmanager
+    def saved(self) -> Iterator[Path]:
+        """Writes the graph where a converter can read it, for as long as it needs to."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{self.card.model}.onnx"
+            path.write_bytes(self.model.SerializeToString())
+            yield path
+
+    def _then(self, model: onnx.ModelProto, places: int, name: str) -> Lowering:
+        """Gives the rewritten graph, or this one where there was nothing to do."""
+        if not places:
+            return self
+        return dataclasses.replace(self, model=model, card=self.card.but(rewrites=(*self.card.rewrites, name)))
