@@ -435,7 +435,7 @@ def test_the_stage_makes_pictures_and_palettes_for_the_ios_that_it_is_told(tmp_p
         assert read_card(one.artifact.path) == card and card.input == "image"
         assert one.parity.cosine_min > least, one.target
         assert read_package(one.artifact.path).model.specificationVersion == ios - 9
-    assert card.rewrites == ("equalise 1 sites",) and len(card.calibration_sha256) == 64
+    assert card.rewrites == ("equalise 1 sites", "correct 2 biases") and len(card.calibration_sha256) == 64
 
 
 def test_w8a8_wants_ranges(tiny: Path, tmp_path: Path) -> None:
