@@ -12,7 +12,6 @@ files are then timed in turns by `pocketface benchmark`'s own engine, and compar
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
@@ -85,12 +84,13 @@ def convert(tool: str, precision: str, folder: Path, given: list[object], peers:
     command = [python, HERE / "converters_child.py", tool, precision, *given, "--out", path]
     started = time.perf_counter()
     with open(path.with_suffix(".log"), "w") as log:
-        process = subprocess.Popen([str(part) for part in command], stdout=log, stderr=log)
-        _, status, usage = os.wait4(process.pid, 0)
-    made: Made = {"file": str(path), "seconds": time.perf_counter() - started, "bytes": usage.ru_maxrss * 1024}
-    if status or not path.is_file():
-        last = path.with_suffix(".log").read_text(errors="replace").strip().splitlines()
-        made = {"reason": f"{tool} makes no {precision} file: {last[-1] if last else status}"}
+        status = subprocess.run([str(part) for part in command], stdout=log, stderr=log, check=False).returncode
+    seconds, said = time.perf_counter() - started, path.with_suffix(".log").read_text(errors="replace").splitlines()
+    peak = [int(line.rpartition(" ")[2]) * 1024 for line in said if line.startswith("peak memory, KiB:")]
+    if status or not path.is_file() or not peak:
+        made: Made = {"reason": f"{tool} makes no {precision} file: {said[-1] if said else status}"}
+    else:
+        made = {"file": str(path), "seconds": seconds, "bytes": peak[0]}
     note.write_text(json.dumps(made))
     print(tool, precision, made, flush=True)
     return made

@@ -25,6 +25,8 @@ def main() -> None:
         parser.add_argument(name, type=Path, required=True)
     options = parser.parse_args()
     TOOLS[options.tool](options)
+    status = Path("/proc/self/status").read_text()  # a parent would see its own peak in what the system tells of us
+    print("peak memory, KiB:", next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
 
 
 def pocketface(options: argparse.Namespace) -> None:

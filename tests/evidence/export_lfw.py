@@ -37,13 +37,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/export-lfw"))
     parser.add_argument("--only", choices=RECIPES, help="one of the networks [both]")
     options = parser.parse_args()
-    for name in [options.only] if options.only else RECIPES:
-        roots = chain.Roots(EXAMPLES, options.faces, options.weights)
-        recipe = roots.resolve(chain.read_recipe(EXAMPLES / f"{name}.toml"))
-        quick = tuple(target for target in TARGETS if target not in SLOW)
-        measured(recipe, quick, options.out / name)
-        measured(recipe.model_copy(update={"train": chain.SYNTHETIC}), SYNTHETIC, options.out / f"{name}-synthetic")
-        measured(recipe, SLOW, options.out / f"{name}-slow")
+    quick = tuple(target for target in TARGETS if target not in SLOW)
+    for targets, kind in ((quick, ""), (SYNTHETIC, "-synthetic"), (SLOW, "-slow")):
+        for name in [options.only] if options.only else RECIPES:
+            roots = chain.Roots(EXAMPLES, options.faces, options.weights)
+            recipe = roots.resolve(chain.read_recipe(EXAMPLES / f"{name}.toml"))
+            if kind == "-synthetic":
+                recipe = recipe.model_copy(update={"train": chain.SYNTHETIC})
+            measured(recipe, targets, options.out / f"{name}{kind}")
     rows = [row for path in sorted(options.out.glob("*/evidence.json")) for row in read_measurements(path)]
     write_measurements(rows, HERE / "export_lfw.json")
 
