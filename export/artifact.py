@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -100,6 +101,11 @@ class Card:
             "threshold": self.certificate.sentence() if self.certificate else "",
         }
         return {name: text for name, text in texts.items() if text}
+
+    def with_tools(self, *packages: str) -> Card:
+        """Gives the same card with the installed versions of `packages` among its tools, each once."""
+        versions = (f"{package} {version(package)}" for package in packages)
+        return self.but(tools=tuple(dict.fromkeys((*self.tools, *versions))))
 
     def but(self, **changes: Any) -> Card:
         """Gives the same card with some fields changed."""

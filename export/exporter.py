@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
 import shutil
 import time
@@ -82,9 +81,8 @@ def export(
         rewrites=reference.rewrites,
         licence=source.licence,
         source_sha256=source.sha256 if isinstance(source, Embedder) else sha256_of(source.path),
-        tools=tuple(f"{tool} {importlib.metadata.version(tool)}" for tool in TOOLS),
         ancestry=sentences(source.ancestry) if isinstance(source, Embedder) else (),
-    )
+    ).with_tools(*TOOLS)
     job = Job(source, card, contract.preprocess(sample), recipe, lambda line: progress(f"  {line}"))
     key = _key(card, recipe, sample)
     done = {} if not (record := _read(folder)) or record["key"] != key else record["targets"]

@@ -152,9 +152,8 @@ def _write_file(expected: Expected, faces: Sequence[Golden], folder: Path) -> No
             from .tflite.litert import quantised
 
             tensor = expected.artifact.card.contract.preprocess(face.crop[None]).transpose(0, 2, 3, 1)
-            port = {"dtype": expected.takes["kind"], "quantization": (expected.takes["scale"], expected.takes["zero"])}
-            port["dtype"] = np.dtype(expected.takes["kind"])
-            integers = quantised(tensor, port)
+            steps = expected.takes["scale"], expected.takes["zero"]
+            integers = quantised(tensor, {"dtype": np.dtype(expected.takes["kind"]), "quantization": steps})
             (folder / "golden" / f"{face.name}.{path.name}.i8.bin").write_bytes(integers.tobytes())
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +41,7 @@ def to_ort(model: onnx.ModelProto, card: Card, path: Path) -> Artifact:
     import onnx
     import onnxruntime as ort
 
-    card = card.but(tools=(*card.tools, f"onnxruntime {version('onnxruntime')}"))
+    card = card.with_tools("onnxruntime")
     given = onnx.ModelProto()
     given.CopyFrom(model)
     onnx.helper.set_model_props(given, {METADATA_KEY: ""})  # the card's place; the card itself is the file's end

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from operator import getitem
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ def to_executorch(embedder: Embedder, card: Card, path: Path) -> Artifact:
             from executorch.exir import to_edge_transform_and_lower
         except ImportError as error:
             raise ConversionError(MISSING) from error
-    card = card.but(tools=(*card.tools, f"executorch {version('executorch')}"))
+    card = card.with_tools("executorch")
     try:
         with quiet():
             program = torch.export.export(embedder.backbone.eval(), (embedder.example(),))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifact import ConversionError
+from .initializers import drop_unread
 from .reading import first_line
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def free_batch(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     for value in (result.graph.input[0], result.graph.output[0]):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     del result.graph.value_info[:]
-    _drop_unread(result.graph)
+    drop_unread(result.graph)
     _prove(model, result, name)
     return result
 
@@ -89,11 +90,3 @@ def _run(model: onnx.ModelProto, faces: NDArray[np.float32]) -> NDArray[np.float
 def _sides(value: Any) -> tuple[int, ...]:
     """Gives the sides of a value, 0 for those that are not known."""
     return tuple(side.dim_value for side in value.type.tensor_type.shape.dim)
-
-
-def _drop_unread(graph: Any) -> None:
-    used = {name for node in graph.node for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    kept = [type(tensor).FromString(tensor.SerializeToString()) for tensor in kept]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)

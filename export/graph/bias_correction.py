@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .initializers import drop_unread
 from .watch import watched
 
 if TYPE_CHECKING:
@@ -54,10 +55,7 @@ def correct_biases(model: onnx.ModelProto, inputs: NDArray[np.float32]) -> tuple
         name = f"{node.output[0]}/corrected"  # a name of its own: others may share the old one
         result.graph.initializer.append(onnx.numpy_helper.from_array((bias - shift).astype(np.float32), name))
         node.input[:] = [*node.input[:2], name]
-    used = {name for node in result.graph.node for name in node.input}
-    kept = [tensor for tensor in result.graph.initializer if tensor.name in used]
-    del result.graph.initializer[:]
-    result.graph.initializer.extend(kept)
+    drop_unread(result.graph)
     return result, len(layers)
 
 

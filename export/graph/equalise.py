@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .initializers import drop_unread
 from .watch import watched
 
 if TYPE_CHECKING:
@@ -99,10 +100,7 @@ def equalise(model: onnx.ModelProto, inputs: NDArray[np.float32]) -> tuple[onnx.
                 values = rescaled[node.output[0], place]
                 result.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
                 node.input[place] = name
-    used = {name for node in result.graph.node for name in node.input}
-    kept = [tensor for tensor in result.graph.initializer if tensor.name in used]
-    del result.graph.initializer[:]
-    result.graph.initializer.extend(kept)
+    drop_unread(result.graph)
     return result, len(sites)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -78,10 +77,9 @@ def quantise_onnx(
         graph.write_bytes(model.SerializeToString())
         seen = activation_ranges(graph, calibration, ranges)
     quantised = to_qdq(model, seen)
-    card = card.but(
+    card = card.with_tools("onnxruntime").but(
         precision="w8a8",
         calibration_sha256=hashlib.sha256(np.ascontiguousarray(calibration).tobytes()).hexdigest(),
-        tools=(*card.tools, f"onnxruntime {importlib.metadata.version('onnxruntime')}"),
     )
     artifact = write_onnx(quantised, card, path, batch=1)
     return Artifact(artifact.path, artifact.format, artifact.card, notes=NOTES)

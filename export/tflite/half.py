@@ -11,7 +11,7 @@ from ..artifact import Artifact, ConversionError
 from ..ranges import activation_ranges
 from .flatbuffer import set_metadata, unpack
 from .quantise import fp16, quantised_content
-from .to_tflite import with_tools, write_tflite
+from .to_tflite import write_tflite
 
 KEY, VALUE = "reduced_precision_support", b"fp16accfp16"
 """The metadata entry by which LiteRT lets XNNPACK compute, and sum up, in half precision."""
@@ -44,9 +44,8 @@ def half_arithmetic(fp32: Artifact, path: Path, faces: NDArray[np.float32]) -> A
         )
     model = unpack(quantised_content(fp32.path, fp16()))
     set_metadata(model, KEY, VALUE)
-    card = fp32.card.but(
+    card = fp32.card.with_tools("ai-edge-quantizer").but(
         precision="fp16",
         rewrites=(*fp32.card.rewrites, "arithmetic in half precision where the core has it"),
-        tools=with_tools(fp32.card, "ai-edge-quantizer"),
     )
     return write_tflite(model, card, path, notes=(NOTE,))

@@ -18,7 +18,7 @@ from .flatbuffer import pack, unpack
 from .litert import LiteRTSession
 from .quantise import Recipe, quantised_content, w8a8
 from .rounding import Layer, Plan, plan_of, with_rounded
-from .to_tflite import with_tools, write_tflite
+from .to_tflite import write_tflite
 
 PROBE_FACES = 16  # rank the tensors; more give the same order
 SHOWN = 6  # layers a note names
@@ -87,9 +87,8 @@ def mixed_precision(
                 f"{path.name}: no choice of layers reaches cosine {least_cosine}; with {len(kept)} of them in float "
                 f"it is {after:.5f}; lower least_int8_cosine or take tflite-w8"
             )
-    card = fp32.card.but(
+    card = fp32.card.with_tools("ai-edge-quantizer").but(
         precision="w8a8",
-        tools=with_tools(fp32.card, "ai-edge-quantizer"),
         calibration_sha256=hashlib.sha256(faces).hexdigest(),
         rewrites=(*fp32.card.rewrites, *([f"{len(kept)} layers in float arithmetic"] if kept else [])),
     )

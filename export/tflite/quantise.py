@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..artifact import Artifact, ConversionError, Precision
 from ..ranges import How, Range, activation_ranges
 from .flatbuffer import unpack
-from .to_tflite import with_tools, write_tflite
+from .to_tflite import write_tflite
 
 Recipe = list[dict[str, Any]]
 
@@ -105,7 +105,7 @@ def quantise_tflite(
         raise ConversionError(f"no TFLite precision {precision!r}; known: {', '.join(PRECISIONS)}")
     from ai_edge_quantizer.quantizer import Quantizer
 
-    card = fp32.card.but(precision=precision, tools=with_tools(fp32.card, "ai-edge-quantizer"))
+    card = fp32.card.with_tools("ai-edge-quantizer").but(precision=precision)
     rows, seen = PRECISIONS[precision](), None
     if Quantizer(str(fp32.path), rows).need_calibration:
         faces = _checked(calibration, fp32, precision)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +47,8 @@ def to_tflite(onnx_path: Path, card: Card, path: Path) -> Artifact:
             raise context.refuse(node, f"has no counterpart here; known: {', '.join(OPERATORS)}")
         OPERATORS[node.op_type](context, node)
     embedding = _embedding(context, graph.output[0].name, card)
-    card = card.but(
-        precision="fp32",
-        source_sha256=card.source_sha256 or sha256_of(onnx_path),
-        tools=with_tools(card, "onnx", "ai-edge-litert"),
+    card = card.with_tools("onnx", "ai-edge-litert").but(
+        precision="fp32", source_sha256=card.source_sha256 or sha256_of(onnx_path)
     )
     return write_tflite(context.writer.finish({"input": faces}, {"embedding": embedding}), card, path)
 
@@ -74,11 +71,6 @@ def write_tflite(model: Any, card: Card, path: Path, notes: tuple[str, ...] = ()
         path.unlink()
         raise ConversionError(str(error)) from error
     return Artifact(path, "tflite", card, notes=(taken.sentence(), *notes))
-
-
-def with_tools(card: Card, *packages: str) -> tuple[str, ...]:
-    """Gives the card's tools and the installed versions of `packages`, each once."""
-    return tuple(dict.fromkeys((*card.tools, *(f"{package} {version(package)}" for package in packages))))
 
 
 def _graph(path: Path, card: Card) -> Any:

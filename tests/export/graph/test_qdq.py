@@ -126,7 +126,7 @@ def test_the_card_tells_what_was_done(made: Path) -> None:
     card = read_artifact(made / "net.w8a8.onnx").card
     assert card.precision == "w8a8" and len(card.calibration_sha256) == 64
     assert "PReLU as x + relu((a - 1) x) at 1 sites" in card.rewrites
-    assert card.tools[-1] == f"onnxruntime {onnxruntime.__version__}"
+    assert card.tools.count(f"onnxruntime {onnxruntime.__version__}") == 1  # however many wrote it down
 
 
 def test_the_same_faces_give_the_same_bytes(made: Path, tmp_path: Path) -> None:
