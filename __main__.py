@@ -87,7 +87,7 @@ def prune(
     """Makes a smaller embedder that embeds like the original: DIR/checkpoint."""
     from . import chain
     from .benchmark.measurement import write_measurements
-    from .benchmark.speedup import speedup
+    from .benchmark.speed.speedup import speedup
     from .models.checkpoint import open_embedder, save_checkpoint
     from .prune.pruner import told
     from .prune.recipe import PruneRecipe
@@ -146,7 +146,8 @@ def recover(
         learner, left = warm_start(learner, start)
         say(f"{start.name}: all tensors taken but {', '.join(left[:3]) or 'none'}{' …' if len(left) > 3 else ''}")
     train = chain.read_train(faces, learner.contract)
-    knows = load_checkpoint(teacher) if teacher is not None else None
+    code = student if ":" in student else None  # the teacher's too, where that is foreign
+    knows = load_checkpoint(teacher, code) if teacher is not None else None
     trained = recover_stage(learner, train, recipe, knows, say, out / "unfinished")
     if not is_first_process():
         return
@@ -338,7 +339,7 @@ def report(
     out: Annotated[Path | None, typer.Option("--out", help="Where to [the first folder].")] = None,
 ) -> None:
     """Writes report.html and report.md from measurements."""
-    from .benchmark.report import write_report
+    from .benchmark.report.page import write_report
 
     page, text = write_report(folders, out or folders[0])
     say(f"{page}\n{text}")

@@ -18,11 +18,11 @@ import tomli_w
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from .benchmark.layer_costs import layer_costs
+from .benchmark.accuracy.verification import similarities, tenfold_accuracy
 from .benchmark.recipe import BenchmarkRecipe
-from .benchmark.report import write_report
+from .benchmark.report.page import write_report
 from .benchmark.runner import Subject, benchmark
-from .benchmark.verification import similarities, tenfold_accuracy
+from .benchmark.speed.layer_costs import layer_costs
 from .export.exporter import export
 from .export.handoff import handoff
 from .export.recipe import ExportRecipe

@@ -6,8 +6,8 @@ from ..export.artifact import Artifact
 from ..export.cards import WRITERS, read_card, write_card
 from ..export.certificate import Certificate, Point
 from ..faces.pairs import Pairs
-from .roc import TarAtFar
-from .verification import Verification
+from .accuracy.roc import TarAtFar
+from .accuracy.verification import Verification
 
 
 def certificate_of(verification: Verification, pairs: Pairs, name: str, runtime: str) -> Certificate:

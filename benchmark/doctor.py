@@ -11,8 +11,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from . import arm64_emulator
-from .latency import device_name
+from .arm64 import emulator as arm64_emulator
+from .speed.latency import device_name
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..faces.contract import Faces, InputContract
-from .latency import cores
+from .speed.latency import cores
 
 
 @dataclass(frozen=True)

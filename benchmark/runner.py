@@ -25,16 +25,16 @@ from ..models.checkpoint import load_checkpoint
 from ..models.complexity import macs, parameters
 from ..models.embedder import Embedder, Embeddings, unit
 from ..models.files import written_whole
+from .accuracy.verification import Verification, difference, verify
+from .accuracy.verification import measurements as verification_rows
 from .certification import certificate_of, certify
 from .embedding import Job as EmbeddingJob
 from .embedding import embed_all
-from .latency import Job, device_name, measure_all
-from .latency import measurements as latency_rows
 from .measurement import Measurement, write_measurements
 from .recipe import BenchmarkRecipe
 from .size import measurements as size_rows
-from .verification import Verification, difference, verify
-from .verification import measurements as verification_rows
+from .speed.latency import Job, device_name, measure_all
+from .speed.latency import measurements as latency_rows
 
 NO_MAC = (
     "latency is not measured off a Mac: the evaluator that checks the numbers is no phone runtime; "

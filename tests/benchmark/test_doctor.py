@@ -2,7 +2,7 @@
 
 import pytest
 
-from pocketface.benchmark import arm64_emulator
+from pocketface.benchmark.arm64 import emulator as arm64_emulator
 from pocketface.benchmark.doctor import arm64
 
 

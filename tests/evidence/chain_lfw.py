@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 from pocketface import chain
-from pocketface.benchmark.latency import device_name
 from pocketface.benchmark.measurement import Measurement, read_measurements, write_measurements
+from pocketface.benchmark.speed.latency import device_name
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "examples"

@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 
 from pocketface import chain
-from pocketface.benchmark.latency import Job, device_name, measure_all
-from pocketface.benchmark.latency import measurements as latency_rows
 from pocketface.benchmark.measurement import Measurement, write_measurements
+from pocketface.benchmark.speed.latency import Job, device_name, measure_all
+from pocketface.benchmark.speed.latency import measurements as latency_rows
 from pocketface.export.artifact import Card
 from pocketface.export.calibration import choose
 from pocketface.export.graph.to_onnx import to_onnx

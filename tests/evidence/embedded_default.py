@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pocketface.benchmark.verification import eer, similarities
+from pocketface.benchmark.accuracy.verification import eer, similarities
 from pocketface.chain import FIRST_TEST_IDENTITY
 from pocketface.faces.pairs import synthetic_pairs
 from pocketface.faces.synthetic import synthetic_faces

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pocketface import chain
-from pocketface.benchmark import arm64
+from pocketface.benchmark.arm64 import emulated as arm64
 from pocketface.benchmark.measurement import Measurement, read_measurements, write_measurements
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.export.recipe import TARGETS

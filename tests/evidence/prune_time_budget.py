@@ -22,12 +22,12 @@ import torch
 from torch import Tensor
 
 from pocketface import chain
-from pocketface.benchmark.intervals import Estimate, accuracy_difference
-from pocketface.benchmark.latency import device_name
-from pocketface.benchmark.layer_costs import layer_costs, tflite_of
+from pocketface.benchmark.accuracy.intervals import Estimate, accuracy_difference
+from pocketface.benchmark.accuracy.verification import Verification, measurements, verify
 from pocketface.benchmark.measurement import Measurement, write_measurements
-from pocketface.benchmark.meters import stopwatch
-from pocketface.benchmark.verification import Verification, measurements, verify
+from pocketface.benchmark.speed.latency import device_name
+from pocketface.benchmark.speed.layer_costs import layer_costs, tflite_of
+from pocketface.benchmark.speed.meters import stopwatch
 from pocketface.models.checkpoint import load_checkpoint, save_checkpoint
 from pocketface.models.embedder import Embedder, Embeddings
 from pocketface.prune.groups import Group, cut, find_groups

@@ -13,10 +13,10 @@ from ai_edge_litert import schema_py_generated as schema
 from coremltools.models.utils import load_spec
 from torch import nn
 
+from pocketface.benchmark.accuracy.verification import verify
 from pocketface.benchmark.certification import certificate_of, certify
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runner import benchmark_files
-from pocketface.benchmark.verification import verify
 from pocketface.export.artifact import Card
 from pocketface.export.cards import fingerprint, read_card, write_card
 from pocketface.export.certificate import Certificate, Point

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from pocketface.benchmark.mac_results import read_mac_results
+from pocketface.benchmark.report.mac_results import read_mac_results
 from pocketface.export.cards import read_card, write_card
 from pocketface.export.certificate import Certificate, Point
 from pocketface.export.exporter import export

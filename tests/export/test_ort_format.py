@@ -11,7 +11,7 @@ import torch
 from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs.InferenceSession import InferenceSession
 from torch import nn
 
-from pocketface.benchmark.latency import Job, latency_in_fresh_process
+from pocketface.benchmark.speed.latency import Job, latency_in_fresh_process
 from pocketface.export.artifact import ConversionError
 from pocketface.export.cards import fingerprint, write_card
 from pocketface.export.exporter import export

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pocketface.benchmark.layer_costs import tflite_of
+from pocketface.benchmark.speed.layer_costs import tflite_of
 from pocketface.faces.contract import InputContract
 from pocketface.models.complexity import macs, parameters
 from pocketface.models.embedder import Embedder

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from pocketface.benchmark.arm64 import embed, installed, instructions, profile
+from pocketface.benchmark.arm64.emulated import embed, installed, instructions, profile
 from pocketface.export.artifact import METADATA_KEY, Artifact, Card, ConversionError
 from pocketface.export.tflite.flatbuffer import read_metadata
 from pocketface.export.tflite.half import half_arithmetic

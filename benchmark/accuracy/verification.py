@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..measurement import Measurement
 from .intervals import (
     Booleans,
     Estimate,
@@ -19,7 +20,6 @@ from .intervals import (
     resampling_units,
     share,
 )
-from .measurement import Measurement
 from .roc import (
     TarAtFar,
     area,
@@ -35,7 +35,7 @@ from .roc import (
 )
 
 if TYPE_CHECKING:
-    from ..faces.pairs import Pairs
+    from ...faces.pairs import Pairs
 
 FARS = (1e-2, 1e-3)
 PROTOCOL = "cosine; each fold judged by the threshold that is best on the other folds"

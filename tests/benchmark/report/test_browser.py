@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pocketface.benchmark.measurement import Measurement, write_measurements
-from pocketface.benchmark.report import write_report
+from pocketface.benchmark.report.page import write_report
 from pocketface.prune.sensitivity import Sensitivity, write_sensitivity
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="the page is tested with selenium")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .measurement import Measurement
+from ..measurement import Measurement
 from .summary import Line
 
 FAMILIES = {  # what belongs together, by the beginning of the metric's name

@@ -9,12 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ..export.artifact import ConversionError
-from ..models.embedder import Embedder
-from .intervals import Estimate
+from ...export.artifact import ConversionError
+from ...models.embedder import Embedder
+from ..accuracy.intervals import Estimate
+from ..measurement import Measurement
 from .latency import Job, Latency, device_name, measure_all, measurements
 from .layer_costs import tflite_of
-from .measurement import Measurement
 
 ROUNDS, RUNS, SECONDS = 5, 30, 0.3  # fresh processes for each file, and what each does at least
 

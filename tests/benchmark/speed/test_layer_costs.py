@@ -7,9 +7,9 @@ from functools import partial
 import pytest
 from torch import nn
 
-from pocketface.benchmark.arm64_emulator import installed
-from pocketface.benchmark.layer_costs import layer_costs, layer_file, tflite_of, widths_up_to
-from pocketface.benchmark.meters import Meter, counter, fastest_ms, stopwatch
+from pocketface.benchmark.arm64.emulator import installed
+from pocketface.benchmark.speed.layer_costs import layer_costs, layer_file, tflite_of, widths_up_to
+from pocketface.benchmark.speed.meters import Meter, counter, fastest_ms, stopwatch
 from pocketface.faces.contract import InputContract
 from pocketface.models.embedder import Embedder
 from pocketface.models.zoo import create
@@ -35,7 +35,7 @@ def quick_export(monkeypatch):
         path.write_bytes(bytes(size_of(embedder).bytes))
         return path
 
-    monkeypatch.setattr("pocketface.benchmark.layer_costs.tflite_of", export)
+    monkeypatch.setattr("pocketface.benchmark.speed.layer_costs.tflite_of", export)
 
 
 def small(first=16, second=24, size=16):
@@ -227,7 +227,7 @@ def test_a_real_table_prefers_the_narrower_network():
 @pytest.mark.skipif(installed() is not None, reason=str(installed()))
 def test_instructions_of_a_narrower_network_are_predicted_to_three_percent(tmp_path, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")  # where the emulator lies
-    monkeypatch.setattr("pocketface.benchmark.layer_costs.Cache.write", lambda cache: None)
+    monkeypatch.setattr("pocketface.benchmark.speed.layer_costs.Cache.write", lambda cache: None)
     meter = dataclasses.replace(counter("a76"), device=f"a test {tmp_path}")
     table = quiet(small(64, 64, size=56), meter=meter)
     narrow = small(32, 40, size=56)

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .intervals import Estimate
-from .measurement import Measurement
+from ..accuracy.intervals import Estimate
+from ..measurement import Measurement
 from .stopwatch import Latency, measure_latency
 
 __all__ = [
@@ -125,7 +125,7 @@ def latency_in_fresh_process(
     request |= {"minimum_runs": minimum_runs, "minimum_seconds": minimum_seconds}
     environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(job.threads))}
     # -P: a numpy.py in the folder where somebody works is not ours
-    command = [sys.executable, "-P", "-m", "pocketface.benchmark.stopwatch", json.dumps(request)]
+    command = [sys.executable, "-P", "-m", "pocketface.benchmark.speed.stopwatch", json.dumps(request)]
     try:
         process = subprocess.run(command, env=environment, capture_output=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from pocketface.benchmark.conditions import how
-from pocketface.benchmark.figures import written
-from pocketface.benchmark.layers import changed
 from pocketface.benchmark.measurement import Measurement, write_measurements
-from pocketface.benchmark.report import write_report
-from pocketface.benchmark.summary import Line, columns_of, pareto_front, summarise
-from pocketface.benchmark.verdict import best_files, verdict
+from pocketface.benchmark.report.conditions import how
+from pocketface.benchmark.report.figures import written
+from pocketface.benchmark.report.layers import changed
+from pocketface.benchmark.report.page import write_report
+from pocketface.benchmark.report.summary import Line, columns_of, pareto_front, summarise
+from pocketface.benchmark.report.verdict import best_files, verdict
 from pocketface.prune.sensitivity import Sensitivity, write_sensitivity
 
 DEVICE = "a CPU"

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from ..export.artifact import Precision
-from .measurement import Measurement
+from ...export.artifact import Precision
+from ..measurement import Measurement
 
 PLACES = ("mac_results.json", "handoff/mac/mac_results.json")  # in a run folder, where a report looks for it
 LARGEST_FILE = 1 << 20  # bytes

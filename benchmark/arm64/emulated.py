@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..export.tflite.litert import LiteRTSession, dequantised, quantised
-from .arm64_cores import CORES, core_of
-from .arm64_emulator import REMEDY, Emulator, installed, setup
-from .latency import cores
+from ...export.tflite.litert import LiteRTSession, dequantised, quantised
+from ..speed.latency import cores
+from .cores import CORES, core_of
+from .emulator import REMEDY, Emulator, installed, setup
 
 __all__ = [
     "CORES",
@@ -42,7 +42,7 @@ class Profile:
     """What one inference executes."""
 
     instructions: int
-    mix: dict[str, float]  # share of each class (see arm64_counter.c) that occurs, largest first; they sum to 1
+    mix: dict[str, float]  # share of each class (see counter.c) that occurs, largest first; they sum to 1
 
 
 def instructions(path: Path, core: str) -> int:

@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from ..export.artifact import Card
-from ..export.graph.to_onnx import to_onnx
-from ..export.tflite.context import Context, Value
-from ..export.tflite.flatbuffer import pack
-from ..export.tflite.operators import OPERATORS
-from ..export.tflite.to_tflite import to_tflite
-from ..models.embedder import Embedder
-from ..models.files import written_whole
-from ..prune.costs import CostTable, Grid, from_plain, to_plain
-from ..prune.runs import Run, Shape, runs_of
+from ...export.artifact import Card
+from ...export.graph.to_onnx import to_onnx
+from ...export.tflite.context import Context, Value
+from ...export.tflite.flatbuffer import pack
+from ...export.tflite.operators import OPERATORS
+from ...export.tflite.to_tflite import to_tflite
+from ...models.embedder import Embedder
+from ...models.files import written_whole
+from ...prune.costs import CostTable, Grid, from_plain, to_plain
+from ...prune.runs import Run, Shape, runs_of
 from .meters import METERS, Meter
 
 LARGE, WIDTHS_OF_LARGE = 4_000_000, 4  # of layers with more weights fewer widths are measured: their files are large

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from pocketface.benchmark.intervals import accuracy_difference, percentiles, resampling_units, wilson
+from pocketface.benchmark.accuracy.intervals import accuracy_difference, percentiles, resampling_units, wilson
+from pocketface.benchmark.accuracy.roc import auc, best_threshold, eer, roc, tar_at_far
+from pocketface.benchmark.accuracy.verification import _resampled, measurements, similarities, tenfold_accuracy, verify
 from pocketface.benchmark.measurement import Measurement
-from pocketface.benchmark.roc import auc, best_threshold, eer, roc, tar_at_far
-from pocketface.benchmark.verification import _resampled, measurements, similarities, tenfold_accuracy, verify
 
 ROW = partial(
     Measurement,

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from pocketface.benchmark import speedup as module
-from pocketface.benchmark.intervals import Estimate
-from pocketface.benchmark.speedup import ratio_of, speedup, verdict
-from pocketface.benchmark.stopwatch import Latency
+from pocketface.benchmark.accuracy.intervals import Estimate
+from pocketface.benchmark.speed import speedup as module
+from pocketface.benchmark.speed.speedup import ratio_of, speedup, verdict
+from pocketface.benchmark.speed.stopwatch import Latency
 from pocketface.faces.contract import InputContract
 from pocketface.models.embedder import Embedder
 

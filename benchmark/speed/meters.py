@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..prune.costs import Unit
+from ...prune.costs import Unit
 from .latency import device_name
 
 ROUNDS, RUNS, SECONDS = 2, 20, 0.003  # at least so many runs, and so long, in each of the rounds
@@ -49,7 +49,7 @@ def counter(core: str = "a76") -> Meter:
 
     They climb evenly: between every quarter of the width a line is right to 0.5 %.
     """
-    from .arm64 import instructions_of
+    from ..arm64.emulated import instructions_of
 
     return Meter("instructions", f"emulated ARM64 {core}", 1, lambda paths: instructions_of(paths, core), 4)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from .measurement import Measurement
+from ..measurement import Measurement
 
 
 def _figures(value: float) -> str:

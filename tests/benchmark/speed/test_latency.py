@@ -10,7 +10,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from pocketface.benchmark.latency import (
+from pocketface.benchmark.measurement import Measurement
+from pocketface.benchmark.speed.latency import (
     Job,
     Latency,
     device_name,
@@ -20,7 +21,6 @@ from pocketface.benchmark.latency import (
     measurements,
     merged,
 )
-from pocketface.benchmark.measurement import Measurement
 
 ROW = partial(
     Measurement,
@@ -230,7 +230,7 @@ def test_rows_of_a_failure_all_give_the_reason():
 
 
 def test_the_timing_process_does_not_pay_for_pytorch_or_scipy():
-    code = "import sys, pocketface.benchmark.stopwatch, pocketface.export.session; print(*sys.modules)"
+    code = "import sys, pocketface.benchmark.speed.stopwatch, pocketface.export.session; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "scipy", "onnx", "tensorflow", "PIL"} & set(loaded)
 

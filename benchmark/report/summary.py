@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from ..measurement import Measurement
 from .figures import KINDS
-from .measurement import Measurement
 
 
 class Column(NamedTuple):

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ..models.files import written_whole
+from ...models.files import written_whole
+from ..measurement import Measurement, read_measurements
 from .conditions import how, notes
 from .figures import KINDS, interval, written
 from .layers import Curve, Pruned, changed, curves_in, drawn, pruned_in
 from .mac_results import PLACES, read_mac_results
-from .measurement import Measurement, read_measurements
 from .summary import COLUMNS, Column, Line, columns_of, pareto_front, summarise
 from .verdict import best_files, verdict
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .intervals import Estimate, Z
+from ..accuracy.intervals import Estimate, Z
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 /* Runs .tflite files in LiteRT's own library for ARM64, on one thread.
  *
- *   arm64_runner count FILE...         per file three marks for arm64_counter.c: nothing lies between the first two,
+ *   runner count FILE...         per file three marks for counter.c: nothing lies between the first two,
  *                                      one inference between the last two
- *   arm64_runner embed FILE IN OUT     one inference for every input in IN (raw tensors, one after another)
+ *   runner embed FILE IN OUT     one inference for every input in IN (raw tensors, one after another)
  *
  * Fails with status 1 and one line on standard error.
  */

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from .arm64_cores import CORES, Core
+from .cores import CORES, Core
 
 REMEDY = "apt-get install --no-install-recommends qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc libc6-dev"
 PROGRAMS = ("qemu-aarch64", "aarch64-linux-gnu-gcc", "gcc")
 LIBRARIES = Path("/usr/aarch64-linux-gnu/lib")  # where Debian puts libraries of ARM64 on another machine
 NEEDED = ("ld-linux-aarch64.so.1", "libstdc++.so.6", "libc.so")
-COUNTER, RUNNER = (Path(__file__).with_name(f"arm64_{name}.c") for name in ("counter", "runner"))
+COUNTER, RUNNER = (Path(__file__).with_name(f"{name}.c") for name in ("counter", "runner"))
 LITERT = "libLiteRt.so"
 
 
@@ -33,7 +33,7 @@ class Emulator:
 
     @property
     def runner(self) -> Path:
-        """The program made of arm64_runner.c."""
+        """The program made of runner.c."""
         return self.folder / "runner"
 
     def run(self, core: Core, program: Path, *arguments: str | Path) -> list[Counter[str]]:
@@ -45,7 +45,7 @@ class Emulator:
             arguments: Its arguments.
 
         Returns:
-            Per mark (see arm64_counter.c) how many instructions of each class the program had executed by then.
+            Per mark (see counter.c) how many instructions of each class the program had executed by then.
 
         Raises:
             ValueError: The program failed; with its last word.
@@ -87,7 +87,7 @@ def setup(progress: Callable[[str], None] = lambda line: None) -> Emulator:
         ValueError: Programs of the system are missing, or LiteRT cannot be fetched, or the programs do not compile.
     """
     version = importlib.metadata.version("ai-edge-litert")
-    sources = sorted(Path(__file__).parent.glob("arm64_*.*"))  # a change of any builds anew
+    sources = sorted(file for file in Path(__file__).parent.iterdir() if file.is_file())  # a change of any builds anew
     key = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
     folder = _cache_folder() / f"litert-{version}-{key}"
     if missing := installed():

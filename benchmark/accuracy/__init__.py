@@ -1,0 +1,1 @@
+"""Verification and identification: error rates, their intervals, and what may be said of two files."""

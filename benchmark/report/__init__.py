@@ -1,0 +1,1 @@
+"""The report: what the measurements of one or several runs say, for people who decide."""
