@@ -269,6 +269,7 @@ def benchmark(
     threads: Annotated[list[int] | None, typer.Option(help="Thread counts; may be repeated [1 2].")] = None,
     embedder: Annotated[str | None, typer.Option(help="file.py:factory that built a foreign checkpoint.")] = None,
     certify: Annotated[bool, typer.Option("--certify", help="Write each file's thresholds into it.")] = False,
+    settings: Settings = None,
     mean: Mean = None,
     scale: Scale = None,
     size: Size = None,
@@ -280,7 +281,7 @@ def benchmark(
     from .benchmark.recipe import BenchmarkRecipe
     from .benchmark.runner import benchmark_files
 
-    recipe = BenchmarkRecipe.model_validate({"threads": threads} if threads else {})
+    recipe = BenchmarkRecipe.model_validate(chosen({"threads": threads or None}, settings))
     rows = benchmark_files(
         files,
         lambda contract: chain.read_test(pairs, images, contract),

@@ -1,0 +1,164 @@
+"""What is measured: the files of a run, and what one of them made of the faces."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..export.artifact import Artifact, Card
+from ..export.exporter import Exported
+from ..export.session import SUFFIXES, format_of, read_artifact
+from ..faces.contract import InputContract
+from ..faces.pairs import Pairs
+from ..models.checkpoint import load_checkpoint
+from ..models.complexity import macs, parameters
+from ..models.embedder import Embedder, Embeddings
+from .accuracy.verification import Verification
+from .measurement import Measurement
+from .recipe import BenchmarkRecipe
+from .speed.latency import device_name
+
+RUNTIMES = {
+    "pytorch": "torch",
+    "onnx": "onnxruntime",
+    "ort": "onnxruntime",
+    "tflite": "litert",
+    "coreml": "coreml-evaluator",
+    "executorch": "executorch",
+}
+PACKAGES = {
+    "pytorch": "torch",
+    "onnx": "onnxruntime",
+    "ort": "onnxruntime",
+    "tflite": "ai-edge-litert",
+    "coreml": "coremltools",
+    "executorch": "executorch",
+}
+
+RowMaker = Callable[..., Measurement]
+"""Makes a row about one file in one runtime: takes metric, value, unit and whatever else a Measurement has."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One embedder of a run: its checkpoint, and what was made of it."""
+
+    embedder: Embedder
+    checkpoint: Path
+    exported: Sequence[Exported]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file to measure."""
+
+    artifact: Artifact
+    factory: str | None = None  # the code of a checkpoint that is not of the zoo
+    costs: tuple[tuple[str, int], ...] = ()  # metric, value: what is known of the network itself
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What one file made of the faces that pairs are verified on, and what to judge it by."""
+
+    entry: Entry
+    name: str  # in the rows: the path below the run folder
+    embeddings: Embeddings = field(repr=False)  # (M, D) of unit length, one per face of `pairs`
+    verification: Verification
+    pairs: Pairs = field(repr=False)
+    recipe: BenchmarkRecipe
+    folder: Path  # the run folder
+    source: Seen | None  # the first file of the run, unpruned and in PyTorch as a rule; None: this is it
+
+    @property
+    def model(self) -> str:
+        """The embedder's name."""
+        return self.entry.artifact.card.model
+
+
+Part = Callable[[Seen, RowMaker], list[Measurement]]
+"""One thing to find out about each file, from its embeddings of the pairs' faces."""
+
+
+def row_maker(artifact: Artifact, folder: Path, runtime: str | None = None, device: str | None = None) -> RowMaker:
+    """Gives what makes rows about a file; in the usual runtime of its format, on this machine, unless told."""
+    version = importlib.metadata.version(PACKAGES[artifact.format])
+    return partial(
+        _with_version,
+        version,
+        model=artifact.card.model,
+        artifact=name_in(artifact.path, folder),
+        format=artifact.format,
+        precision=artifact.card.precision,
+        runtime=RUNTIMES[artifact.format] if runtime is None else runtime,
+        device=device_name() if device is None else device,
+    )
+
+
+def name_in(path: Path, folder: Path) -> str:
+    """Gives what rows call a file: its path below the run folder, or its name where it lies elsewhere."""
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
+
+
+def entries_of(subject: Subject) -> list[Entry]:
+    """Gives the checkpoint and every file that was made of it."""
+    embedder = subject.embedder
+    card = Card(embedder.name, embedder.contract, embedder.embedding_size, licence=embedder.licence)
+    factory = embedder.architecture if ":" in embedder.architecture else None
+    costs = _costs(embedder)
+    made = [result.artifact for result in subject.exported if result.artifact is not None]
+    return [
+        Entry(Artifact(subject.checkpoint, "pytorch", card, None), factory, costs),
+        *(Entry(artifact, None, costs) for artifact in made),
+    ]
+
+
+def entries_in(paths: Iterable[Path], contract: InputContract | None, factory: str | None) -> list[Entry]:
+    """Gives files that lie anywhere; of a folder all that lie in it.
+
+    Args:
+        paths: Files, checkpoints, or folders that hold some.
+        contract: What to feed files that do not say.
+        factory: What built a foreign checkpoint.
+
+    Raises:
+        ValueError: There is none, or one of no known format, or they want faces of different sizes.
+    """
+    entries = [_entry(path, contract, factory) for path in _found(paths)]
+    contracts = {(entry.artifact.card.contract.height, entry.artifact.card.contract.width) for entry in entries}
+    if len(contracts) != 1:
+        raise ValueError(f"these files want faces of {len(contracts)} sizes; measure each size by itself")
+    return entries
+
+
+def _with_version(version: str, conditions: Any = None, **fields: Any) -> Measurement:
+    return Measurement(conditions={"runtime_version": version, **(conditions or {})}, **fields)
+
+
+def _entry(path: Path, contract: InputContract | None, factory: str | None) -> Entry:
+    if format_of(path) != "pytorch":
+        return Entry(read_artifact(path, contract))
+    embedder = load_checkpoint(path, factory)
+    card = Card(embedder.name, embedder.contract, embedder.embedding_size, licence=embedder.licence)
+    return Entry(Artifact(path, "pytorch", card, None), factory, _costs(embedder))
+
+
+def _costs(embedder: Embedder) -> tuple[tuple[str, int], ...]:
+    return (("parameters", parameters(embedder.backbone)), ("macs", macs(embedder)))
+
+
+def _found(paths: Iterable[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir() or path.suffix in SUFFIXES or (path / "embedder.json").is_file():
+            found.append(path)
+            continue
+        inside = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES or file.name == "embedder.json")
+        found += [file.parent if file.name == "embedder.json" else file for file in inside]
+    if not found:
+        raise ValueError(f"no file to measure; what is measured ends in {', '.join(SUFFIXES)} or is a checkpoint")
+    return found
