@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from operator import getitem
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,8 @@ def _what_xnnpack_takes(graph: Any) -> tuple[str, ...]:
     targets = [node.target for node in graph.nodes if node.op == "call_function" and node.target is not getitem]
     called = [str(getattr(target, "__name__", target)) for target in targets]
     left = [name for name in called if name != "executorch_call_delegate"]
-    parts = len(called) - len(left)
+    parts, counts = len(called) - len(left), Counter(left).most_common()
     return (
         f"XNNPACK runs {parts} part{'s' if parts != 1 else ''} of it"
-        + (f"; left to plain kernels: {', '.join(left)}" if left else ""),
+        + (f"; left to plain kernels: {', '.join(f'{count} {name}' for name, count in counts)}" if left else ""),
     )

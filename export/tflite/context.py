@@ -15,18 +15,33 @@ from .flatbuffer import Writer
 TO_LAST = (0, 2, 3, 1)  # NCHW -> NHWC
 AXIS_TO_LAST = (0, 3, 1, 2)  # where each axis of NCHW goes
 
+Order = tuple[int, ...]
+"""Which axis of ONNX's tensor each axis of TFLite's is."""
+
+
+def usual(rank: int) -> Order:
+    """Gives how a tensor lies as a rule: an image channels last, all else as ONNX has it."""
+    return TO_LAST if rank == 4 else tuple(range(rank))
+
+
 FUSED = {(0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1", (0.0, np.inf): "RELU"}
 """Bounds that TFLite's operators can clip their own result to."""
 
 
 @dataclass(frozen=True)
 class Value:
-    """A computed tensor: channels last where ONNX means NCHW, as it is otherwise."""
+    """A computed tensor, usually channels last where ONNX means NCHW and as it is otherwise."""
 
     tensor: int
     shape: tuple[int, ...]  # in TFLite's order
     flattened: tuple[int, int, int] | None = None  # (C, H, W): a row in HWC order where ONNX means CHW
     non_negative: bool = False
+    turned: Order | None = None  # how it lies where that is not as usual
+
+    @property
+    def order(self) -> Order:
+        """How it lies."""
+        return usual(len(self.shape)) if self.turned is None else self.turned
 
 
 class Context:
@@ -47,6 +62,7 @@ class Context:
             value.name: tuple(side.dim_value for side in value.type.tensor_type.shape.dim)
             for value in (*graph.input, *graph.value_info, *graph.output)
         }
+        self._turns: dict[tuple[int, Order], Value] = {}
         self._outputs = {output.name for output in graph.output}
         self._consumers: dict[str, list[Any]] = {}
         for node in graph.node:
@@ -76,7 +92,32 @@ class Context:
         return shape
 
     def value(self, node: Any, place: int = 0) -> Value:
-        """Gives the computed tensor that is input `place` of `node`."""
+        """Gives the computed tensor that is input `place` of `node`, lying as usual."""
+        value = self.lying(node, place)
+        if value.turned is not None:
+            self.values[node.input[place]] = value = self.turn(node.input[place], value, usual(len(value.shape)))
+        return value
+
+    def turn(self, name: str, value: Value, order: Order) -> Value:
+        """Gives `value` lying as `order` says: by a TRANSPOSE, or a RESHAPE where no axis with a length moves."""
+        moves = tuple(value.order.index(axis) for axis in order)
+        shape = [value.shape[place] for place in moves]
+        if moves == tuple(range(len(moves))):
+            return value
+        if (value.tensor, order) not in self._turns:
+            self._turns[value.tensor, order] = self._turned(f"{name}/turned", value, order, moves, shape)
+        return self._turns[value.tensor, order]
+
+    def _turned(self, step: str, value: Value, order: Order, moves: Order, shape: list[int]) -> Value:
+        if sorted(long := [place for place in moves if value.shape[place] > 1]) == long:
+            inputs = [value.tensor, self.writer.constant(f"{step}/shape", np.array(shape))]
+            known: dict[str, Any] = dict(non_negative=value.non_negative, order=order)
+            return self.emit(step, "RESHAPE", inputs, shape, newShape=shape, **known)
+        inputs = [value.tensor, self.writer.constant(f"{step}/order", np.array(moves))]
+        return self.emit(step, "TRANSPOSE", inputs, shape, non_negative=value.non_negative, order=order)
+
+    def lying(self, node: Any, place: int = 0) -> Value:
+        """Gives the computed tensor that is input `place` of `node`, however it lies."""
         name = node.input[place]
         if name not in self.values:
             raise self.refuse(
@@ -103,14 +144,14 @@ class Context:
             raise self.refuse(node, f"lacks its input {place}")
         return constant.astype(np.float64)
 
-    def operand(self, node: Any, place: int, rank: int) -> int:
-        """Gives the TFLite tensor for one side of an elementwise operator on tensors of `rank`."""
+    def operand(self, node: Any, place: int, order: Order) -> int:
+        """Gives the TFLite tensor for one side of an elementwise operator on tensors that lie as `order` says."""
         name = node.input[place]
         if name not in self.constants:
-            return self.value(node, place).tensor
-        values = self.constants[name]
-        if rank == 4:  # (C, 1, 1) broadcasts from the right in NCHW, so its ones matter
-            values = values.reshape((1,) * (4 - values.ndim) + values.shape).transpose(TO_LAST)
+            return self.turn(name, self.lying(node, place), order).tensor
+        values, rank = self.constants[name], len(order)
+        if order != tuple(range(rank)):  # (C, 1, 1) broadcasts from the right in NCHW, so its ones matter
+            values = values.reshape((1,) * (rank - values.ndim) + values.shape).transpose(order)
         elif (flattened := self._flattened(node)) and values.size > 1:
             values = reordered(values, flattened)
         while values.ndim > 1 and values.shape[0] == 1:
@@ -127,25 +168,27 @@ class Context:
         like: Value | None = None,
         flattened: tuple[int, int, int] | None = None,
         non_negative: bool = False,
+        order: Order | None = None,
         version: int = 1,
         **options: Any,
     ) -> Value:
         """Appends an operator whose result is `output`.
 
-        Its shape is what ONNX says of that name. A step that ONNX has no name for gives TFLite's `shape`;
-        what maps each value by itself is `like` what it maps.
+        Its shape is what ONNX says of that name, lying as `order` says or as usual. A step that ONNX has no name for
+        gives TFLite's `shape`; what maps each value by itself is `like` what it maps.
         """
         if like is not None:
-            shape, flattened = like.shape, like.flattened
+            shape, flattened, order = like.shape, like.flattened, like.order
         if shape is None:
             shape = self.shape(output)
-            shape = [shape[axis] for axis in TO_LAST] if len(shape) == 4 else shape
-        name = output
+            shape = [shape[axis] for axis in order or usual(len(shape))]
+        turned = None if order is None or order == usual(len(shape)) else order
+        name = output if turned is None else f"{output}/as it lies"  # under its own name it would be misread
         if output in self._outputs:
             name = "embedding" if len(shape) == 2 else f"{output}/unflattened"
         tensor = self.writer.tensor(name, shape)
         self.writer.operator(code, inputs, [tensor], version, **options)
-        self.values[output] = Value(tensor, tuple(shape), flattened, non_negative)
+        self.values[output] = Value(tensor, tuple(shape), flattened, non_negative, turned)
         return self.values[output]
 
     def sole_consumer(self, name: str) -> Any | None:
@@ -153,15 +196,22 @@ class Context:
         consumers = self._consumers.get(name, [])
         return consumers[0] if len(consumers) == 1 and name not in self._outputs else None
 
-    def fuse_affine(self, name: str, channels: int) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
+    def fuse_affine(
+        self, name: str, channels: int, axis: int = 1
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
         """Takes in the batch norms and constant sums and products that follow `name` one by one.
+
+        Args:
+            name: Of a tensor whose channels lie along `axis` in ONNX.
+            channels: How many.
+            axis: 1, or the last.
 
         Returns:
             (channels,) scale and (channels,) shift, and the name of the last node's result.
         """
         scale, shift = np.ones(channels), np.zeros(channels)
         while (node := self.sole_consumer(name)) is not None:
-            affine = affine_of(self, node, name, channels)
+            affine = affine_of(self, node, name, channels, axis)
             if affine is None:
                 break
             scale, shift = scale * affine[0], shift * affine[0] + affine[1]
@@ -194,10 +244,10 @@ def bounds_of(context: Context, node: Any) -> tuple[float, float]:
 
 
 def affine_of(
-    context: Context, node: Any, name: str, channels: int
+    context: Context, node: Any, name: str, channels: int, axis: int = 1
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Gives scale and shift, (channels,) each, if `node` does nothing but that to each channel of `name`."""
-    if node.op_type == "BatchNormalization":
+    if node.op_type == "BatchNormalization" and axis == 1:
         gamma, beta, mean, variance = (context.weights(node, place) for place in (1, 2, 3, 4))
         scale = gamma / np.sqrt(variance + context.attribute(node, "epsilon", 1e-5))
         return scale, beta - mean * scale
@@ -209,7 +259,7 @@ def affine_of(
     if other is None or other.ndim > rank:
         return None
     shape = (1,) * (rank - other.ndim) + other.shape
-    if shape not in {(1, channels, *(1,) * (rank - 2)), (1,) * rank}:
+    if shape not in {(*(1,) * axis, channels, *(1,) * (rank - 1 - axis)), (1,) * rank}:
         return None
     constant = np.broadcast_to(other.reshape(-1).astype(np.float64), channels)
     if node.op_type == "Add":

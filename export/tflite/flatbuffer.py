@@ -16,6 +16,7 @@ ACTIVATIONS = {"NONE": 0, "RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}  # of Activa
 OPTIONS = {  # operators that carry options, and the schema's table for them
     "ADD": "AddOptions",
     "AVERAGE_POOL_2D": "Pool2DOptions",
+    "BATCH_MATMUL": "BatchMatMulOptions",
     "CONCATENATION": "ConcatenationOptions",
     "CONV_2D": "Conv2DOptions",
     "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
@@ -35,6 +36,7 @@ OPTIONS = {  # operators that carry options, and the schema's table for them
     "PADV2": "PadV2Options",
     "RESHAPE": "ReshapeOptions",
     "SLICE": "SliceOptions",
+    "SOFTMAX": "SoftmaxOptions",
     "SPLIT": "SplitOptions",
     "SPLIT_V": "SplitVOptions",
     "SUB": "SubOptions",

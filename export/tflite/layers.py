@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .axes import with_last
 from .context import Context, Value, affine_of, reordered
 from .flatbuffer import ACTIVATIONS, VALID
 from .windows import image_of, pad, windows_of
@@ -33,19 +34,40 @@ def conv(context: Context, node: Any) -> None:
 
 
 def matrix_product(context: Context, node: Any) -> None:
-    """Gemm or MatMul of a row with constant weights; what follows is folded in."""
-    row, weights = context.value(node), context.weights(node, 1)
-    if len(row.shape) != 2 or weights.ndim != 2 or context.attribute(node, "transA", 0):
-        raise context.refuse(node, f"multiplies {row.shape} by {weights.shape}; only a row by a matrix is supported")
+    """Gemm or MatMul with constant weights, along the last axis, what follows folded in; or of two computed tensors."""
+    if node.op_type == "MatMul" and node.input[1] in context.values:
+        batch_product(context, node)
+        return
+    row, weights = with_last(context, node, -1), context.weights(node, 1)
+    if weights.ndim != 2 or context.attribute(node, "transA", 0):
+        raise context.refuse(node, f"multiplies {row.shape} by {weights.shape}; only rows by a matrix are supported")
     if not context.attribute(node, "transB", 0):
         weights = weights.T
     weights = weights * context.attribute(node, "alpha", 1.0)
     bias = context.constant(node, 2)
     bias = np.zeros(1) if bias is None else bias.reshape(-1) * context.attribute(node, "beta", 1.0)
-    scale, shift, name = context.fuse_affine(node.output[0], len(weights))
+    rank = len(row.shape)
+    scale, shift, name = context.fuse_affine(node.output[0], len(weights), rank - 1)
     if row.flattened:
         weights = reordered(weights, row.flattened)
-    weighted(context, name, "FULLY_CONNECTED", row, weights * scale[:, None], bias * scale + shift)
+    # rows of several axes keep them, from version 5 on
+    options: dict[str, Any] = {} if rank == 2 else {"version": 5, "keepNumDims": True, "order": row.order}
+    weighted(context, name, "FULLY_CONNECTED", row, weights * scale[:, None], bias * scale + shift, **options)
+
+
+def batch_product(context: Context, node: Any) -> None:
+    """MatMul of two computed tensors: attention. A transpose of the last two axes of either costs nothing."""
+    tensors, turned = [], []
+    rank = len(context.shape(node.output[0]))
+    straight, swapped = tuple(range(rank)), (*range(rank - 2), rank - 1, rank - 2)
+    for place in (0, 1):
+        value = context.lying(node, place)
+        if len(value.shape) != rank or value.flattened:
+            raise context.refuse(node, "multiplies tensors of different rank; reshape them alike before it")
+        order = swapped if value.order == swapped else straight
+        tensors.append(context.turn(node.input[place], value, order).tensor)
+        turned.append(order == swapped)
+    context.emit(node.output[0], "BATCH_MATMUL", tensors, order=straight, adjX=turned[0], adjY=turned[1])
 
 
 def batch_norm(context: Context, node: Any) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from .axes import gather, layer_norm, mean, reshape, softmax, transpose, with_last
 from .context import AXIS_TO_LAST, FUSED, TO_LAST, Context, bounds_of, reordered
 from .flatbuffer import ACTIVATIONS
 from .layers import batch_norm, conv, matrix_product
-from .patterns import channel_shuffle, cut, erf, gelu, split, whole_gelu
+from .patterns import cut, erf, gelu, split, whole_gelu
 from .windows import average_pool, global_average, max_pool, pad_node
 
 Emitter = Callable[[Context, Any], None]
@@ -20,7 +21,7 @@ def unary(code: str, non_negative: bool = False) -> Emitter:
     """Gives the emitter of an operator that maps each value by itself."""
 
     def emit(context: Context, node: Any) -> None:
-        value = context.value(node)
+        value = context.lying(node)
         context.emit(node.output[0], code, [value.tensor], like=value, non_negative=non_negative)
 
     return emit
@@ -37,7 +38,8 @@ def binary(code: str) -> Emitter:
         layouts = {value.flattened for value in computed}
         if len(layouts) != 1 or any(len(value.shape) != rank for value in computed):
             raise context.refuse(node, "combines tensors of different rank or layout; reshape them alike before it")
-        tensors = [context.operand(node, place, rank) for place in (0, 1)]
+        order = computed[0].order
+        tensors = [context.operand(node, place, order) for place in (0, 1)]
         activation, output = context.fuse_activation(node.output[0])
         non_negative = activation in ("RELU", "RELU6") or (
             code in ("ADD", "MUL") and len(computed) == 2 and all(value.non_negative for value in computed)
@@ -48,6 +50,7 @@ def binary(code: str) -> Emitter:
             tensors,
             flattened=layouts.pop(),
             non_negative=non_negative,
+            order=order,
             fusedActivationFunction=ACTIVATIONS[activation],
         )
 
@@ -56,7 +59,7 @@ def binary(code: str) -> Emitter:
 
 def clip(context: Context, node: Any) -> None:
     """Relu or Clip that nothing before it could take in."""
-    value, (low, high), name = context.value(node), bounds_of(context, node), node.output[0]
+    value, (low, high), name = context.lying(node), bounds_of(context, node), node.output[0]
     if (low, high) in FUSED:
         context.emit(name, FUSED[low, high], [value.tensor], like=value, non_negative=low >= 0)
         return
@@ -88,13 +91,13 @@ def prelu(context: Context, node: Any) -> None:
 
 def leaky_relu(context: Context, node: Any) -> None:
     """One slope for all."""
-    value, alpha = context.value(node), context.attribute(node, "alpha", 0.01)
+    value, alpha = context.lying(node), context.attribute(node, "alpha", 0.01)
     context.emit(node.output[0], "LEAKY_RELU", [value.tensor], like=value, alpha=alpha)
 
 
 def hard_sigmoid(context: Context, node: Any) -> None:
     """Clips alpha x + beta to 0..1, as relu6(6 alpha x + 6 beta) / 6: TFLite clips to 6 for nothing."""
-    value, name = context.value(node), node.output[0]
+    value, name = context.lying(node), node.output[0]
     slope, offset = 6 * context.attribute(node, "alpha", 0.2), 6 * context.attribute(node, "beta", 0.5)
     steps: list[tuple[str, float, str]] = [("ADD", offset, "RELU6"), ("MUL", 1 / 6, "NONE")]
     if not np.isclose(slope, 1, rtol=1e-6):  # PyTorch's own slope of 1/6 needs no product
@@ -122,68 +125,29 @@ def concat(context: Context, node: Any) -> None:
     )
 
 
-def reshape(context: Context, node: Any) -> None:
-    """An image to a row or a row to an image of one pixel, by Reshape, Flatten, Squeeze or Unsqueeze."""
-    value, target = context.value(node), context.shape(node.output[0])
-    source = context.shape(node.input[0])
-    flattened = value.flattened
-    if source == target:
-        context.values[node.output[0]] = value
-        return
-    if len(source) == 4 and len(target) == 2 and target[0] == 1:
-        channels, height, width = source[1:]
-        flattened = (channels, height, width) if channels > 1 and height * width > 1 else None
-    elif len(source) == 2 and target in ((*source, 1, 1), (1, *(flattened or ()))):
-        flattened = None
-    elif channel_shuffle(context, node):
-        return
-    else:
-        raise context.refuse(node, f"turns {source} into {target}; only an image into a row, and back, is supported")
-    _reshape(context, node.output[0], value.tensor, flattened, value.non_negative)
-
-
-def transpose(context: Context, node: Any) -> None:
-    """Nothing: what moves channels last for a flatten is how the image lies here anyway."""
-    value, rank = context.value(node), len(context.shape(node.input[0]))
-    order = tuple(context.attribute(node, "perm", range(rank)[::-1]))
-    following = context.sole_consumer(node.output[0])
-    if order == tuple(range(rank)):
-        context.values[node.output[0]] = value
-    elif order == TO_LAST and following is not None and OPERATORS.get(following.op_type) is reshape:
-        if len(context.shape(following.output[0])) != 2:
-            raise context.refuse(node, "is followed by a reshape to no row; only a flatten is supported there")
-        context.fused.add(following.output[0])
-        _reshape(context, following.output[0], value.tensor, None, value.non_negative)
-    else:
-        raise context.refuse(node, f"reorders axes by {order}; only channels last before a flatten is supported")
-
-
 def l2_norm(context: Context, node: Any) -> None:
-    """LpNormalization along the channels."""
-    value = context.value(node)
-    rank = len(value.shape)
-    axis = context.attribute(node, "axis", -1) % rank
-    if context.attribute(node, "p", 2) != 2 or axis != 1 or rank not in (2, 4):
-        raise context.refuse(
-            node, "has another order than 2 or another axis than the channels; only those are supported"
-        )
+    """LpNormalization."""
+    axis = context.attribute(node, "axis", -1)
+    if context.attribute(node, "p", 2) != 2:
+        raise context.refuse(node, "has another order than 2; only that is supported")
+    value = with_last(context, node, axis)
     context.emit(node.output[0], "L2_NORMALIZATION", [value.tensor], like=value)
 
 
 def reduce_l2(context: Context, node: Any) -> None:
     """The start of what `F.normalize` becomes: ReduceL2, Clip or Max, Expand, Div."""
-    value, name = context.value(node), node.output[0]
+    name = node.output[0]
     axes = context.attribute(node, "axes", None)  # an attribute before opset 18
     axes = context.constant(node, 1) if axes is None else axes
-    along_channels = axes is not None and [int(axis) % len(value.shape) for axis in axes] == [1]
     while (following := context.sole_consumer(name)) is not None and _keeps_length(context, following):
         context.fused.add(following.output[0])
         name = following.output[0]
     if following is None or following.op_type != "Div" or list(following.input) != [node.input[0], name]:
         raise context.refuse(node, "is no part of x / |x|; only that use of it is supported")
-    if not along_channels:
-        raise context.refuse(node, "takes lengths along another axis than the channels; only that is supported")
+    if axes is None or len(axes) != 1:
+        raise context.refuse(node, "takes lengths along several axes; one is supported")
     context.fused.add(following.output[0])
+    value = with_last(context, node, int(axes[0]))
     context.emit(following.output[0], "L2_NORMALIZATION", [value.tensor], like=value)
 
 
@@ -219,15 +183,6 @@ def cast(context: Context, node: Any) -> None:
     nothing(context, node)
 
 
-def _reshape(
-    context: Context, name: str, tensor: int, flattened: tuple[int, int, int] | None, non_negative: bool
-) -> None:
-    target = context.shape(name)
-    target = tuple(target[axis] for axis in TO_LAST) if len(target) == 4 else target
-    inputs = [tensor, context.writer.constant(f"{name}/shape", np.array(target))]
-    context.emit(name, "RESHAPE", inputs, flattened=flattened, non_negative=non_negative, newShape=list(target))
-
-
 OPERATORS: dict[str, Emitter] = {
     "Add": binary("ADD"),
     "AveragePool": average_pool,
@@ -240,12 +195,14 @@ OPERATORS: dict[str, Emitter] = {
     "Dropout": nothing,
     "Erf": erf,
     "Flatten": reshape,
+    "Gather": gather,
     "Gelu": whole_gelu,
     "Gemm": matrix_product,
     "GlobalAveragePool": global_average,
     "HardSigmoid": hard_sigmoid,
     "HardSwish": unary("HARD_SWISH"),
     "Identity": nothing,
+    "LayerNormalization": layer_norm,
     "LeakyRelu": leaky_relu,
     "LpNormalization": l2_norm,
     "MatMul": matrix_product,
@@ -254,11 +211,12 @@ OPERATORS: dict[str, Emitter] = {
     "PRelu": prelu,
     "Pad": pad_node,
     "ReduceL2": reduce_l2,
-    "ReduceMean": global_average,
+    "ReduceMean": mean,
     "Relu": clip,
     "Reshape": reshape,
     "Sigmoid": unary("LOGISTIC", non_negative=True),
     "Slice": cut,
+    "Softmax": softmax,
     "Split": split,
     "Squeeze": reshape,
     "Sub": binary("SUB"),

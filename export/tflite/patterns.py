@@ -1,4 +1,4 @@
-"""What several ONNX operators say together, GELU and channel shuffles; and what cuts a tensor into parts."""
+"""A GELU, which several ONNX operators say together, and what cuts a tensor into parts."""
 
 from __future__ import annotations
 
@@ -41,40 +41,13 @@ def gelu(context: Context, node: Any) -> bool:
 
 def whole_gelu(context: Context, node: Any) -> None:
     """GELU as ONNX has it from opset 20 on."""
-    value, by_tanh = context.value(node), context.attribute(node, "approximate", b"none") == b"tanh"
+    value, by_tanh = context.lying(node), context.attribute(node, "approximate", b"none") == b"tanh"
     context.emit(node.output[0], "GELU", [value.tensor], like=value, approximate=by_tanh)
 
 
 def erf(context: Context, node: Any) -> None:
     """Refuses: an Erf that GELU did not take in."""
     raise context.refuse(node, "is no part of x (1 + erf(x / sqrt 2)) / 2; only that use of it is supported")
-
-
-def channel_shuffle(context: Context, node: Any) -> bool:
-    """Emits a channel shuffle if `node` starts one; tells whether it does.
-
-    Given:   Reshape (1, g, n, H, W) -> Transpose g and n -> Reshape (1, C, H, W)      C = g n
-    Result:  RESHAPE (H W, g, n) -> TRANSPOSE -> RESHAPE (1, H, W, C)
-    """
-    value, split = context.value(node), context.shape(node.output[0])
-    swap = context.sole_consumer(node.output[0])
-    merge = context.sole_consumer(swap.output[0]) if swap is not None and swap.op_type == "Transpose" else None
-    if swap is None or merge is None or merge.op_type != "Reshape" or len(value.shape) != 4 or len(split) < 4:
-        return False
-    (_, height, width, channels), (batch, groups, each, *rest) = value.shape, split
-    order = tuple(context.attribute(swap, "perm", ()))
-    shape = context.shape(merge.output[0])
-    if (batch, groups * each) != (1, channels) or rest not in ([height, width], [height * width]):
-        return False
-    if order != (0, 2, 1, *range(3, len(split))) or shape != (1, channels, height, width):
-        return False
-    context.fused.update((swap.output[0], merge.output[0]))
-    parted = _reshaped(context, node.output[0], value, (height * width, groups, each))
-    permutation = context.writer.constant(f"{swap.output[0]}/order", np.array([0, 2, 1]))
-    inputs, turned = [parted.tensor, permutation], (height * width, each, groups)
-    swapped = context.emit(swap.output[0], "TRANSPOSE", inputs, turned, non_negative=value.non_negative)
-    _reshaped(context, merge.output[0], swapped, value.shape)
-    return True
 
 
 def split(context: Context, node: Any) -> None:
@@ -120,11 +93,6 @@ def cut(context: Context, node: Any) -> None:
         context.writer.constant(f"{name}/{key}", np.array(row)) for key, row in (("begin", begin), ("size", shape))
     ]
     context.emit(name, "SLICE", [value.tensor, *inputs], shape, non_negative=value.non_negative)
-
-
-def _reshaped(context: Context, name: str, value: Value, shape: tuple[int, ...]) -> Value:
-    inputs = [value.tensor, context.writer.constant(f"{name}/shape", np.array(shape))]
-    return context.emit(name, "RESHAPE", inputs, shape, non_negative=value.non_negative, newShape=list(shape))
 
 
 def _fits(context: Context, node: Any, operator: str, other: float | str | None) -> bool:

@@ -15,10 +15,14 @@ from numpy.typing import NDArray
 
 from ..artifact import Artifact, ConversionError, Precision
 from ..ranges import How, Range, activation_ranges
+from .axes import LAYER_NORM_STEPS
 from .flatbuffer import unpack
 from .to_tflite import write_tflite
 
 Recipe = list[dict[str, Any]]
+
+FLOAT_IN_INT8 = ("BATCH_MATMUL", "GELU", "RSQRT", "SOFTMAX")
+INSIDE_LAYER_NORM = rf"/({'|'.join(LAYER_NORM_STEPS)})(/as it lies)?;$"  # the quantiser's names of those operators
 
 
 def fp16() -> Recipe:
@@ -53,12 +57,20 @@ def w8() -> Recipe:
 def w8a8() -> Recipe:
     """Weights and activations in int8: a third of the file, and faster.
 
-    PReLU has no int8 kernel in XNNPACK and stays float between two conversions, which XNNPACK runs in one
-    piece with the rest.
+    What has no int8 kernel in XNNPACK (PReLU, GELU, attention) stays float between two conversions, which XNNPACK runs
+    in one piece with the rest; so do the steps inside a layer norm, whose squares 8 bits cannot hold.
     """
     from ai_edge_quantizer import recipe
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    from ai_edge_quantizer.qtyping import TFLOperationName
+    from ai_edge_quantizer.recipe_manager import RecipeManager
 
-    rows: Recipe = recipe.static_wi8_ai8()
+    manager = RecipeManager()
+    manager.load_quantization_recipe(recipe.static_wi8_ai8())
+    left = [(".*", getattr(TFLOperationName, name)) for name in FLOAT_IN_INT8]
+    for scope, operator in (*left, (INSIDE_LAYER_NORM, TFLOperationName.ALL_SUPPORTED)):
+        manager.add_quantization_config(scope, operator, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    rows: Recipe = manager.get_quantization_recipe()
     return rows
 
 

@@ -122,17 +122,10 @@ def average_pool(context: Context, node: Any) -> None:
 
 
 def global_average(context: Context, node: Any) -> None:
-    """GlobalAveragePool, or a ReduceMean over height and width."""
-    image, keep = image_of(context, node), True
-    if node.op_type == "ReduceMean":
-        axes = context.attribute(node, "axes", None)  # an attribute before opset 18
-        axes = context.constant(node, 1) if axes is None else axes
-        if axes is None or sorted(int(axis) % 4 for axis in axes) != [2, 3]:
-            raise context.refuse(node, "averages over other axes than height and width; only those are supported")
-        keep = bool(context.attribute(node, "keepdims", 1))
-    axes = context.writer.constant(f"{node.output[0]}/axes", np.array([1, 2]))
-    inputs = [image.tensor, axes]
-    context.emit(node.output[0], "MEAN", inputs, non_negative=image.non_negative, keepDims=keep)
+    """The mean over height and width."""
+    image = image_of(context, node)
+    inputs = [image.tensor, context.writer.constant(f"{node.output[0]}/axes", np.array([1, 2]))]
+    context.emit(node.output[0], "MEAN", inputs, non_negative=image.non_negative, keepDims=True)
 
 
 def pad_node(context: Context, node: Any) -> None:

@@ -163,11 +163,15 @@ def test_a_network_given_by_file_is_pruned_and_its_checkpoint_embeds_bit_for_bit
     np.testing.assert_array_equal(load_checkpoint(folder, architecture).embed(pixels), pruned.embed(pixels))
 
 
-def test_a_pruned_edgenext_is_the_same_in_onnx(tmp_path):
+def test_a_pruned_edgenext_is_the_same_in_every_format(tmp_path):
     embedder = load_embedder(f"{__file__}:edgenext")
     groups = find_groups(embedder.backbone, FACE)
     cut(embedder.backbone, groups, {group.name: torch.arange(0, group.width, 3) for group in groups})
     pixels = np.random.default_rng(0).integers(0, 256, (4, 112, 112, 3)).astype(np.uint8)
-    (made,) = export(embedder, pixels, ExportRecipe(targets=("onnx",)), tmp_path)
-    assert made.parity is not None, made.reason
-    assert made.parity.largest_difference <= 1e-5
+    targets = ("onnx", "tflite-fp32", "tflite-w8a8", "coreml-fp32")
+    made = {each.target: each for each in export(embedder, pixels, ExportRecipe(targets=targets), tmp_path)}
+    assert {target: each.reason for target, each in made.items() if each.parity is None} == {}
+    assert max(made[target].parity.largest_difference for target in targets if "fp32" in target) <= 1e-5
+    assert made["onnx"].parity.largest_difference <= 1e-5
+    assert made["tflite-w8a8"].parity.cosine_mean >= 0.999
+    assert made["tflite-fp32"].artifact.notes[0].startswith("5 XNNPACK partitions; fall off: 6 L2_NORMALIZATION")

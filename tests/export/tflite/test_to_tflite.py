@@ -372,6 +372,95 @@ CASES: dict[str, tuple[list[onnx.NodeProto], Constants, list[str]]] = {
         {},
         ["SPLIT", "SUB"],
     ),
+    "block of ConvNeXt": (  # its transposes go, its layer scale goes into the weights
+        [
+            node("Transpose", "input", "t", perm=[0, 2, 3, 1]),
+            node("LayerNormalization", "t scale shift", "n", axis=-1, epsilon=1e-6),
+            node("MatMul", "n wide", "m"),
+            node("Add", "m bias", "a"),
+            node("Relu", "a", "r"),
+            node("MatMul", "r narrow", "o"),
+            node("Mul", "gamma o", "g"),
+            node("Transpose", "g", "back", perm=[0, 3, 1, 2]),
+            node("Add", "input back", "map"),
+        ],
+        {
+            "scale": weights(3),
+            "shift": weights(3),
+            "wide": weights(3, 5),
+            "bias": weights(5),
+            "narrow": weights(5, 3),
+            "gamma": weights(3),
+        },
+        [*"MEAN SUB MUL MEAN ADD RSQRT MUL MUL ADD".split(), "FULLY_CONNECTED", "FULLY_CONNECTED", "ADD"],
+    ),
+    "attention between pixels": (  # the image lies as a row of pixels, and the keys need no transpose
+        [
+            node("Reshape", "input rows", "f"),
+            node("Transpose", "f", "x", perm=[0, 2, 1]),
+            node("MatMul", "x wq", "q"),
+            node("MatMul", "x wk", "k"),
+            node("MatMul", "x wv", "v"),
+            node("Transpose", "k", "kt", perm=[0, 2, 1]),
+            node("MatMul", "q kt", "s"),
+            node("Softmax", "s", "p", axis=-1),
+            node("MatMul", "p v", "o"),
+            node("Transpose", "o", "ot", perm=[0, 2, 1]),
+            node("Reshape", "ot image", "map"),
+        ],
+        {
+            "rows": np.array([1, 3, 64]),
+            "image": np.array([1, 3, 8, 8]),
+            **{name: weights(3, 3) for name in ("wq", "wk", "wv")},
+        },
+        ["RESHAPE", *["FULLY_CONNECTED"] * 3, "BATCH_MATMUL", "SOFTMAX", "BATCH_MATMUL", "RESHAPE"],
+    ),
+    "attention between channels, with heads": (
+        [
+            node("Conv", "input w", "c"),
+            node("Reshape", "c heads", "h"),
+            node("LpNormalization", "h", "q", axis=-1),
+            node("Transpose", "q", "k", perm=[0, 1, 3, 2]),
+            node("MatMul", "q k", "s"),
+            node("Softmax", "s", "p", axis=-1),
+            node("MatMul", "p h", "o"),
+            node("Reshape", "o image", "map"),
+        ],
+        {"w": weights(4, 3, 1, 1), "heads": np.array([1, 2, 2, 64]), "image": np.array([1, 4, 8, 8])},
+        "CONV_2D RESHAPE TRANSPOSE L2_NORMALIZATION BATCH_MATMUL SOFTMAX BATCH_MATMUL RESHAPE".split(),
+    ),
+    "layer norm without a shift": (
+        [
+            node("Transpose", "input", "t", perm=[0, 2, 3, 1]),
+            node("LayerNormalization", "t scale", "n"),
+            node("Transpose", "n", "map", perm=[0, 3, 1, 2]),
+        ],
+        {"scale": weights(3)},
+        "MEAN SUB MUL MEAN ADD RSQRT MUL MUL".split(),
+    ),
+    "softmax over channels": ([node("Softmax", "input", "map", axis=1)], {}, ["SOFTMAX"]),
+    "softmax over columns": ([node("Softmax", "input", "map", axis=3)], {}, ["TRANSPOSE", "SOFTMAX", "TRANSPOSE"]),
+    "rows and columns swapped": ([node("Transpose", "input", "map", perm=[0, 1, 3, 2])], {}, ["TRANSPOSE"]),
+    "mean over channels": ([node("ReduceMean", "input a", "map")], {"a": np.array([1])}, ["MEAN"]),
+    "mean over pixels in a row": (
+        [
+            node("Reshape", "input rows", "f"),
+            node("Transpose", "f", "x", perm=[0, 2, 1]),
+            node("ReduceMean", "x a", "m", keepdims=0),
+            node("Reshape", "m image", "map"),
+        ],
+        {"rows": np.array([1, 3, 64]), "a": np.array([1]), "image": np.array([1, 3, 1, 1])},
+        ["RESHAPE", "MEAN", "RESHAPE"],
+    ),
+    "all values in their order": (
+        [
+            node("GlobalAveragePool", "input", "g"),
+            node("Reshape", "g three", "r"),
+            node("Gather", "r places", "map"),
+        ],
+        {"three": np.array([3]), "places": np.arange(3).reshape(1, 3, 1, 1)},
+        ["MEAN", "RESHAPE", "RESHAPE"],
+    ),
     "unit length of each pixel": ([node("LpNormalization", "input", "map", axis=1)], {}, ["L2_NORMALIZATION"]),
 }
 
@@ -567,20 +656,38 @@ REFUSED: dict[str, tuple[list[onnx.NodeProto], Constants, str]] = {
         "Erf 'the_e' is no part of x (1 + erf(x / sqrt 2)) / 2; only that use of it is supported",
     ),
     "unknown operator": (
-        [node("Softmax", "input", "s"), node("Flatten", "s", "embedding")],
+        [node("Sin", "input", "s"), node("Flatten", "s", "embedding")],
         {},
-        "Softmax 'the_s' has no counterpart here",
+        "Sin 'the_s' has no counterpart here",
     ),
-    "transpose": (
-        [node("Transpose", "input", "t", perm=[0, 1, 3, 2]), node("Flatten", "t", "embedding")],
-        {},
-        "reorders axes by",
+    "transpose of a flattened image": (
+        [node("Flatten", "input", "f"), node("Transpose", "f", "t"), node("Reshape", "t row", "embedding")],
+        {"row": np.array([1, 192])},
+        "reorders a flattened image",
+    ),
+    "some of the values": (
+        [
+            node("GlobalAveragePool", "input", "g"),
+            node("Reshape", "g row", "r"),
+            node("Gather", "r places", "p"),
+            node("Reshape", "p one", "embedding"),
+        ],
+        {"row": np.array([3]), "places": np.array([0, 2]), "one": np.array([1, 2])},
+        "picks some of the values",
+    ),
+    "layer norm of an image": (
+        [
+            node("LayerNormalization", "input scale", "n", axis=1),
+            node("Flatten", "n", "embedding"),
+        ],
+        {"scale": weights(3, 8, 8)},
+        "normalises along several axes",
     ),
     "flattened output": ([node("Flatten", "input", "embedding")], {}, "the card's embedding is"),
-    "mean over channels": (
-        [node("ReduceMean", "input a", "m"), node("Flatten", "m", "embedding")],
+    "mean over a flattened image": (
+        [node("Flatten", "input", "f"), node("ReduceMean", "f a", "embedding")],
         {"a": np.array([1])},
-        "averages over other axes",
+        "averages a flattened image",
     ),
     "dilated pool": (
         [

@@ -1,0 +1,187 @@
+"""Axes that move: transposes are put off until an operator needs them, and operators go along one axis as it lies.
+
+A Transpose costs nothing by itself: the tensor stays, only what is known of its axes changes (`Value.turned`). Layer
+norms, matrix products and softmax ask no more than that their own axis lies last, which it does for channels anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .context import Context, Order, Value, usual
+
+LAYER_NORM_STEPS = ("mean", "centred", "squared", "variance", "safe", "factor", "normal", "scaled")
+"""How the results inside a layer norm are called, after its own name and a slash."""
+
+Group = tuple[list[int], list[int]]
+"""Neighbouring axes before a reshape, and those that they become."""
+
+
+def transpose(context: Context, node: Any) -> None:
+    """Remembers where the axes lie; no operator.
+
+    Given:   Transpose -> LayerNormalization -> MatMul -> Transpose      a block of ConvNeXt
+    Result:  layer norm -> FULLY_CONNECTED                               along the channels, which lie last
+    """
+    value, rank = context.lying(node), len(context.shape(node.input[0]))
+    if value.flattened:
+        raise context.refuse(node, "reorders a flattened image; reorder it before it is flattened")
+    permutation = tuple(context.attribute(node, "perm", range(rank)[::-1]))
+    order = tuple(permutation.index(axis) for axis in value.order)
+    context.values[node.output[0]] = _told(value, value.shape, order)
+
+
+def reshape(context: Context, node: Any) -> None:
+    """Reshape, Flatten, Squeeze or Unsqueeze; an image that becomes a row keeps its channels last."""
+    value, name = context.lying(node), node.output[0]
+    source, target = context.shape(node.input[0]), context.shape(name)
+    if source == target:
+        context.values[name] = value
+    elif len(source) == 4 and len(target) == 2 and target[0] == 1 and value.turned is None:
+        channels, height, width = source[1:]
+        of_image = (channels, height, width) if channels > 1 and height * width > 1 else None
+        _reshaped(context, name, value, target, usual(2), of_image)
+    elif value.flattened and target == (1, *value.flattened):
+        _reshaped(context, name, value, [target[axis] for axis in usual(4)], usual(4))
+    elif value.flattened:
+        raise context.refuse(node, f"turns a flattened image into {target}; only back into the image is supported")
+    else:
+        groups = _groups(source, target)
+        value = context.turn(node.input[0], value, _together(value.order, source, groups))
+        order = _afterwards(value.order, source, target, groups)
+        _reshaped(context, name, value, [target[axis] for axis in order], order)
+
+
+def gather(context: Context, node: Any) -> None:
+    """A Gather of all values in their order, which is a reshape (`as_strided` becomes one)."""
+    indices = context.constant(node, 1)
+    length = context.shape(node.input[0])
+    if indices is None or len(length) != 1 or not np.array_equal(indices.reshape(-1), np.arange(length[0])):
+        raise context.refuse(node, "picks some of the values; only all in their order are supported")
+    reshape(context, node)
+
+
+def layer_norm(context: Context, node: Any) -> None:
+    """Normalises along the last axis, in float operators that XNNPACK has.
+
+    Given:   LayerNormalization
+    Result:  x - mean -> d;  d / sqrt(mean of d^2 + epsilon) * scale + shift
+    """
+    name, rank = node.output[0], len(context.shape(node.input[0]))
+    if context.attribute(node, "axis", -1) % rank != rank - 1 or len(node.output) > 1:
+        raise context.refuse(node, "normalises along several axes or gives its mean too; one is supported, the last")
+    value = with_last(context, node, -1)
+    last = context.writer.constant(f"{name}/axis", np.array([rank - 1]))
+
+    def step(label: str, code: str, inputs: Sequence[int], narrow: bool = False, **options: Any) -> int:
+        shape = [*value.shape[:-1], 1] if narrow else value.shape
+        return context.emit(f"{name}/{label}", code, inputs, shape, order=value.order, **options).tensor
+
+    def constant(label: str, values: Any) -> int:
+        return context.writer.constant(f"{name}/{label}", np.atleast_1d(values))
+
+    mean_of = step("mean", "MEAN", [value.tensor, last], narrow=True, keepDims=True)
+    centred = step("centred", "SUB", [value.tensor, mean_of])
+    squared = step("squared", "MUL", [centred, centred])
+    variance = step("variance", "MEAN", [squared, last], narrow=True, keepDims=True)
+    epsilon = constant("epsilon", context.attribute(node, "epsilon", 1e-5))
+    safe = step("safe", "ADD", [variance, epsilon], narrow=True)
+    factor = step("factor", "RSQRT", [safe], narrow=True)
+    normal = step("normal", "MUL", [centred, factor])
+    shift = context.constant(node, 2)
+    scaled = name if shift is None else f"{name}/scaled"
+    result = context.emit(scaled, "MUL", [normal, constant("scale", context.weights(node, 1))], like=value)
+    if shift is not None:
+        context.emit(name, "ADD", [result.tensor, constant("shift", shift)], like=value)
+
+
+def softmax(context: Context, node: Any) -> None:
+    """Softmax along one axis."""
+    value = with_last(context, node, context.attribute(node, "axis", -1))
+    context.emit(node.output[0], "SOFTMAX", [value.tensor], like=value, non_negative=True, beta=1.0)
+
+
+def mean(context: Context, node: Any) -> None:
+    """The mean over some axes."""
+    value, rank = context.lying(node), len(context.shape(node.input[0]))
+    axes = context.attribute(node, "axes", None)  # an attribute before opset 18
+    axes = context.constant(node, 1) if axes is None else axes
+    if value.flattened or axes is None:
+        raise context.refuse(node, "averages a flattened image, or everything; name axes, before it is flattened")
+    over, keep = {int(axis) % rank for axis in axes}, bool(context.attribute(node, "keepdims", 1))
+    left = [axis for axis in value.order if keep or axis not in over]
+    order = tuple(sorted(left).index(axis) for axis in left)
+    places = np.array(sorted(value.order.index(axis) for axis in over))
+    inputs = [value.tensor, context.writer.constant(f"{node.output[0]}/axes", places)]
+    result = context.emit(node.output[0], "MEAN", inputs, non_negative=value.non_negative, order=order, keepDims=keep)
+    context.values[node.output[0]] = result
+
+
+def with_last(context: Context, node: Any, axis: int, place: int = 0) -> Value:
+    """Gives input `place` of `node` lying so that ONNX's `axis` is last; the others stay as they are."""
+    value = context.lying(node, place)
+    axis %= len(value.shape)
+    order = (*(other for other in value.order if other != axis), axis)
+    return context.turn(node.input[place], value, order)
+
+
+def _told(value: Value, shape: tuple[int, ...], order: Order) -> Value:
+    turned = None if order == usual(len(order)) else order
+    return Value(value.tensor, shape, None, value.non_negative, turned)
+
+
+def _reshaped(
+    context: Context,
+    name: str,
+    value: Value,
+    shape: Sequence[int],
+    order: Order,
+    flattened: tuple[int, int, int] | None = None,
+) -> None:
+    shape = [int(side) for side in shape]
+    inputs = [value.tensor, context.writer.constant(f"{name}/shape", np.array(shape))]
+    known: dict[str, Any] = dict(flattened=flattened, non_negative=value.non_negative, order=order)
+    context.emit(name, "RESHAPE", inputs, shape, newShape=shape, **known)
+
+
+def _groups(source: Sequence[int], target: Sequence[int]) -> list[Group]:
+    """Parts both shapes into neighbouring axes of one product each; axes of length 1 are left out.
+
+    >>> _groups((1, 196, 48), (1, 14, 14, 4, 12))
+    [([1], [1, 2]), ([2], [3, 4])]
+    """
+    before = [axis for axis, side in enumerate(source) if side != 1]
+    after = [axis for axis, side in enumerate(target) if side != 1]
+    groups: list[Group] = []
+    while before:
+        old, new = [before.pop(0)], [after.pop(0)]
+        while (many := np.prod([source[axis] for axis in old])) != (few := np.prod([target[axis] for axis in new])):
+            if many < few:
+                old.append(before.pop(0))
+            else:
+                new.append(after.pop(0))
+        groups.append((old, new))
+    return groups
+
+
+def _together(order: Order, source: Sequence[int], groups: Sequence[Group]) -> Order:
+    """Gives the order nearest to `order` in which the axes of each group are neighbours that rise."""
+    group_of = {axis: old for old, _ in groups for axis in old}
+    found: list[int] = []
+    for axis in order:
+        found += [other for other in group_of.get(axis, [axis]) if other not in found]
+    long = [axis for axis in order if source[axis] != 1]
+    return order if [axis for axis in found if source[axis] != 1] == long else tuple(found)
+
+
+def _afterwards(order: Order, source: Sequence[int], target: Sequence[int], groups: Sequence[Group]) -> Order:
+    """Gives how the result lies: as usual if it may, else as its groups lie, axes of length 1 first."""
+    of_first = {old[0]: new for old, new in groups}
+    long = [axis for place in order for axis in of_first.get(place, [])]
+    for known in (usual(len(target)), tuple(range(len(target)))):
+        if [axis for axis in known if target[axis] != 1] == long:
+            return known
+    return (*(axis for axis, side in enumerate(target) if side == 1), *long)
