@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..faces.contract import Faces, InputContract
+from .activations import activations_of
 
 Embeddings = NDArray[np.float32]
 """(N, D) float32, each row of unit length."""
@@ -56,8 +57,9 @@ class Embedder:
 
     @property
     def sha256(self) -> str:
-        """Of every tensor, its name, and the input contract: what decides the embeddings."""
-        digest = hashlib.sha256(json.dumps(self.contract.to_dict(), sort_keys=True).encode())
+        """Of every tensor, its name, the activations and the input contract: what decides the embeddings."""
+        plain = {"contract": self.contract.to_dict(), "activations": activations_of(self.backbone)}
+        digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
         for name, tensor in self.backbone.state_dict().items():
             digest.update(f"{name} {list(tensor.shape)} {tensor.dtype}".encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from pocketface.faces.contract import InputContract
 from pocketface.models.activations import activations_of, replace_activations
+from pocketface.models.embedder import Embedder
 
 
 def tiny():
@@ -22,6 +24,13 @@ def test_what_was_read_off_one_network_can_be_set_on_another():
     assert backbone[1](torch.tensor([-2.0, 3.0])).tolist() == [1, 3]
     replace_activations(other, activations_of(backbone))
     assert activations_of(other) == activations_of(backbone)
+
+
+def test_another_activation_is_another_embedder_even_with_the_same_weights():
+    embedder = Embedder("tiny", tiny(), InputContract(8, 8))
+    other = embedder.clone()
+    replace_activations(other.backbone, {"2": "relu"})
+    assert embedder.clone().sha256 == embedder.sha256 != other.sha256
 
 
 def test_what_stays_keeps_its_weights():
