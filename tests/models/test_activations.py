@@ -27,7 +27,7 @@ def test_what_was_read_off_one_network_can_be_set_on_another():
 
 
 def test_another_activation_is_another_embedder_even_with_the_same_weights():
-    embedder = Embedder("tiny", tiny(), InputContract(8, 8))
+    embedder = Embedder("tiny", tiny(), InputContract(8, 8), "tiny")
     other = embedder.clone()
     replace_activations(other.backbone, {"2": "relu"})
     assert embedder.clone().sha256 == embedder.sha256 != other.sha256
