@@ -296,6 +296,37 @@ def benchmark(
 
 
 @app.command()
+def phone(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help=".tflite files, or folders of them; none: lists the phones.")
+    ] = None,
+    serial: Annotated[str | None, typer.Option(help="Which phone, where adb finds several.")] = None,
+    benchmark_model: Annotated[
+        Path | None, typer.Option(help="LiteRT's tool of that name for Android; none: our runner, tried on no phone.")
+    ] = None,
+    threads: Annotated[list[int] | None, typer.Option(help="Thread counts; may be repeated [1].")] = None,
+    cores: Annotated[str | None, typer.Option(help="big (unless told), all, or a hexadecimal mask such as f0.")] = None,
+    settings: Settings = None,
+    out: Out = Path("runs/phone"),
+) -> None:
+    """Times .tflite files on a phone over adb: into DIR/measurements.json. Tested on a loopback device, on no phone."""
+    from .benchmark.adb.measuring import files_in, measure_on_phone
+    from .benchmark.adb.phone import sentences
+    from .benchmark.adb.recipe import PhoneRecipe
+    from .benchmark.adb.rows import keep
+
+    recipe = PhoneRecipe.model_validate(chosen({"threads": threads or None, "cores": cores}, settings))
+    if not files:
+        for sentence in sentences():
+            say(sentence)
+        return
+    rows = measure_on_phone(files_in(files), serial, benchmark_model, out, recipe, say)
+    say(f"{keep(rows, out)}: {len(rows)} rows")
+    if invalid := [row for row in rows if not row.valid]:
+        raise ValueError(f"{len(invalid)} of {len(rows)} rows do not count; the first: {invalid[0].reason}")
+
+
+@app.command()
 def handoff(
     files: Annotated[list[Path], typer.Argument(help="Converted files, or run folders.")],
     out: Out = Path("runs/handoff"),
@@ -338,12 +369,57 @@ def diagnose(
 def report(
     folders: Annotated[list[Path], typer.Argument(help="Run folders with measurements.json.")],
     out: Annotated[Path | None, typer.Option("--out", help="Where to [the first folder].")] = None,
+    max_mb: Annotated[float | None, typer.Option(help="Largest file that the app takes, in MB of 10^6 bytes.")] = None,
+    max_ms: Annotated[float | None, typer.Option(help="Longest median latency on 1 thread, in ms.")] = None,
+    max_drop: Annotated[float, typer.Option(help="Most points of accuracy to lose against the source.")] = 0.2,
 ) -> None:
-    """Writes report.html and report.md from measurements."""
+    """Recommends a file: report.html, report.md, .csv and .json, and a model card per file."""
+    from .benchmark.report.limits import Limits
     from .benchmark.report.page import write_report
 
-    page, text = write_report(folders, out or folders[0])
+    page, text = write_report(folders, out or folders[0], Limits(max_mb, max_ms, max_drop))
     say(f"{page}\n{text}")
+
+
+@app.command()
+def compare(
+    run_a: Annotated[Path, typer.Argument(help="Run folder: before.")],
+    run_b: Annotated[Path, typer.Argument(help="Run folder: after.")],
+    gate: Annotated[
+        bool,
+        typer.Option("--gate", help="Exit with 1 where a file is worse by more than noise and by more than allowed."),
+    ] = False,
+    margin: Annotated[float, typer.Option(help="Allowed loss in accuracy, a share above 0; called equal.")] = 0.002,
+    max_slower: Annotated[float, typer.Option(min=0, help="Allowed growth of the latency, a share.")] = 0.05,
+    max_larger: Annotated[float, typer.Option(min=0, help="Allowed growth of the size, a share.")] = 0.0,
+    out: Annotated[Path | None, typer.Option("--out", help="Markdown file to write it to, whole.")] = None,
+) -> None:
+    """Says what changed from one run to another, and whether it is more than noise."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from .benchmark.compare import Limits, write_comparison
+    from .benchmark.compare import compare as compare_runs
+
+    found = compare_runs(run_a, run_b, Limits(margin, max_slower, max_larger))
+    titles, rows = found.table()
+    table = Table(box=None, pad_edge=False)
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for cells in rows:
+        table.add_row(*(escape(cell) for cell in cells))
+    if len(titles) > 1:  # something differs
+        Console().print(table)
+    if out is not None:
+        write_comparison(found, out)
+    shut = [f"gate: {failure}" for failure in found.failures] if gate else []
+    for line in [*found.sentences(), *([] if out is None else [str(out)]), *shut]:
+        say(line)
+    if gate:
+        say(f"gate: {'shut' if shut else 'open'}")
+    if shut:
+        raise typer.Exit(1)
 
 
 @app.command()

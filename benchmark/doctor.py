@@ -89,6 +89,7 @@ def arm64() -> Finding:
 
 
 TOOLS: tuple[tuple[str, str, str], ...] = (
+    ("C++ compiler (torch-compiled)", "c++", "apt-get install g++"),
     ("Chromium (browser tests)", "chromium", "apt-get install chromium chromium-driver"),
     ("adb (phones)", "adb", "apt-get install adb"),
 )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from ..export.artifact import Artifact, Card
+from ..export.artifact import Artifact, Card, Format
 from ..export.exporter import Exported
 from ..export.session import SUFFIXES, format_of, read_artifact
 from ..faces.contract import InputContract
@@ -20,24 +19,15 @@ from ..models.embedder import Embedder, Embeddings
 from .accuracy.verification import Verification
 from .measurement import Measurement
 from .recipe import BenchmarkRecipe
+from .speed import runtimes as speed_runtimes
 from .speed.latency import device_name
+from .speed.runtimes import usual
 
-RUNTIMES = {
-    "pytorch": "torch",
-    "onnx": "onnxruntime",
-    "ort": "onnxruntime",
-    "tflite": "litert",
-    "coreml": "coreml-evaluator",
-    "executorch": "executorch",
-}
-PACKAGES = {
-    "pytorch": "torch",
-    "onnx": "onnxruntime",
-    "ort": "onnxruntime",
-    "tflite": "ai-edge-litert",
-    "coreml": "coremltools",
-    "executorch": "executorch",
-}
+RUNTIMES = {kind: usual(kind).name for kind in get_args(Format)}
+"""Format -> the runtime that its files are verified in."""
+
+PACKAGES = {kind: usual(kind).packages[0] for kind in get_args(Format)}
+"""Format -> what that runtime is installed by."""
 
 RowMaker = Callable[..., Measurement]
 """Makes a row about one file in one runtime: takes metric, value, unit and whatever else a Measurement has."""
@@ -86,7 +76,8 @@ Part = Callable[[Seen, RowMaker], list[Measurement]]
 
 def row_maker(artifact: Artifact, folder: Path, runtime: str | None = None, device: str | None = None) -> RowMaker:
     """Gives what makes rows about a file; in the usual runtime of its format, on this machine, unless told."""
-    version = importlib.metadata.version(PACKAGES[artifact.format])
+    known = next((one for one in speed_runtimes.RUNTIMES if one.name == runtime), usual(artifact.format))
+    version = known.version
     return partial(
         _with_version,
         version,

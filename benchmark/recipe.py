@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from .arm64.cores import core_of
+from .speed.runtimes import check_names
 
 
 class BenchmarkRecipe(BaseModel):
@@ -14,3 +20,28 @@ class BenchmarkRecipe(BaseModel):
     minimum_runs: int = Field(50, ge=5)  # per file, thread count and round
     minimum_seconds: float = Field(0.5, ge=0)
     rounds: int = Field(2, ge=1)  # fresh processes per file and thread count, files interleaved
+    warm_up_seconds: float = Field(0.1, ge=0)  # before the runs that count, five runs at least
+    runtimes: tuple[str, ...] = ()  # names of speed/runtimes.py or "all"; () is the usual one of each format
+    strict: bool = False  # 1,024 runs and 60 s for each row, MLPerf Mobile's single stream
+    operators: bool = False  # time every operator too, where the runtime tells
+    fars: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()  # besides 1e-2, 1e-3 and lower ones that the pairs carry
+    flip: bool = False  # verifies on the sum of a face's embedding and its mirror image's; times one embedding still
+    templates: Path | None = None  # a table image,person,template[,pose]: which faces make a template
+    attributes: Path | None = None  # a table image,...: each column cuts the pairs in slices
+    robustness: int = Field(0, ge=0, le=1000)  # pairs to disturb in eight ways and embed again; 0: none
+    margin: float = Field(0.002, gt=0, lt=1)  # the loss in accuracy that is still called equal: 0.2 points
+    arm64: tuple[str, ...] | None = None  # emulated cores for .tflite files; None: a53, a55, a76 where there is qemu
+    arm64_pairs: int = Field(0, ge=0, multiple_of=2)  # a sample to embed on each emulated core: seconds a face
+
+    @field_validator("runtimes")
+    @classmethod
+    def _known_runtimes(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        check_names(names)
+        return names
+
+    @field_validator("arm64")
+    @classmethod
+    def _known_cores(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in names or ():
+            core_of(name)
+        return names

@@ -17,10 +17,20 @@ from ..export.exporter import Exported
 from ..faces.contract import InputContract
 from ..faces.pairs import Pairs
 from ..models.embedder import Embeddings, unit
-from .accuracy.verification import Verification, difference, verify
+from .accuracy.comparison import differences
+from .accuracy.identification import identification_rows
+from .accuracy.record import NAME as RECORD
+from .accuracy.record import compact, write_record
+from .accuracy.robustness import robustness_rows
+from .accuracy.slices import slice_rows
+from .accuracy.templates import read_templates, template_rows
+from .accuracy.transfer import template_compatibility, threshold_transfer
+from .accuracy.unlabelled import unlabelled_rows
+from .accuracy.verification import Verification, carried, verify
 from .accuracy.verification import measurements as verification_rows
+from .arm64.rows import arm64_rows
 from .certification import certificate_of, certify
-from .embedding import Job, embed_all
+from .embedding import Job, embed_all, flip_summed
 from .entries import (
     PACKAGES,
     RUNTIMES,
@@ -37,6 +47,7 @@ from .entries import (
 from .measurement import Measurement, write_measurements
 from .recipe import BenchmarkRecipe
 from .size import measurements as size_rows
+from .speed.agreement import runtime_difference
 from .timing import latencies
 
 __all__ = ["PARTS", "Subject", "benchmark", "benchmark_files"]
@@ -108,40 +119,56 @@ def _measure(
     progress: Callable[[str], None],
     pairs_name: str | None,
 ) -> list[Measurement]:
+    if recipe.templates is not None:  # what is wrong with it is said before the faces are embedded
+        read_templates(recipe.templates, pairs.names)
     jobs = [_embedding_job(entry, pairs) for entry in entries]
     embedded = embed_all(jobs, pairs.faces, folder / "embeddings", progress)
+    fars = tuple(dict.fromkeys((*carried(pairs.same), *recipe.fars)))
+    judged = flip_summed(jobs, embedded, pairs.faces, folder / "embeddings", progress) if recipe.flip else embedded
     rows: list[Measurement] = []
     source: Seen | None = None
-    for entry, raw in zip(entries, embedded, strict=True):
+    similarity: dict[str, NDArray[np.floating[Any]]] = {}
+    for entry, raw in zip(entries, judged, strict=True):
         row = row_maker(entry.artifact, folder)
-        verification = None if isinstance(raw, str) else verify(unit(raw), pairs, pairs.identities)
-        certified = verification is not None and _certify(entry, verification, pairs, pairs_name)
+        verification = None if isinstance(raw, str) else verify(unit(raw), pairs, pairs.identities, fars)
+        # A certificate is for who embeds a face once.
+        certified = verification is not None and not recipe.flip and _certify(entry, verification, pairs, pairs_name)
         rows += size_rows(entry.artifact.path, row)  # after the certificate, which is part of what ships
         rows += [row(metric=metric, value=value, unit="1") for metric, value in entry.costs]
         if isinstance(raw, str) or verification is None:
             rows.append(row(metric="verification_accuracy", value=None, unit="1", valid=False, reason=raw))
             continue
-        rows += _drift(unit(raw), embedded[0], entries[0].artifact.card.model, row)
-        rows += verification_rows(verification, row, certified)
+        rows += _drift(unit(raw), judged[0], entries[0].artifact.card.model, row)
+        rows += verification_rows(verification, row, certified, recipe.flip)
+        declared = partial(_declared, row, recipe.flip)
         name = name_in(entry.artifact.path, folder)
+        similarity[name] = compact(verification.similarity)
         seen = Seen(entry, name, unit(raw), verification, pairs, recipe, folder, source)
-        rows += [found for part in PARTS for found in part(seen, row)]
+        rows += [found for part in PARTS for found in part(seen, declared)]
         if entry is entries[0]:
             source = seen
         progress(f"{entry.artifact.path.name}: accuracy {100 * (verification.accuracy.value or 0):.2f} %")
-    return rows + latencies(entries, recipe, folder, progress)
+    write_record(folder / RECORD, pairs, similarity)
+    rows += latencies(entries, recipe, folder, progress)
+    return rows + arm64_rows(entries, embedded, pairs, recipe, folder, progress)
 
 
-def _accuracy_difference(seen: Seen, row: RowMaker) -> list[Measurement]:
-    if seen.source is None:
-        return []
-    return [
-        difference(seen.verification, seen.source.verification, seen.pairs, partial(_compared, row, seen.source.model))
-    ]
-
-
-PARTS: tuple[Part, ...] = (_accuracy_difference,)
+PARTS: tuple[Part, ...] = (
+    differences,
+    threshold_transfer,
+    template_compatibility,
+    identification_rows,
+    template_rows,
+    slice_rows,
+    robustness_rows,
+    unlabelled_rows,
+    runtime_difference,
+)
 """What is found out about every file besides its accuracy; each gives rows."""
+
+
+def _declared(row: RowMaker, flip: bool, conditions: Any = None, **fields: Any) -> Measurement:
+    return row(conditions={"flip": flip, **(conditions or {})}, **fields)
 
 
 def _certify(entry: Entry, verification: Verification, pairs: Pairs, name: str | None) -> bool:
@@ -150,10 +177,6 @@ def _certify(entry: Entry, verification: Verification, pairs: Pairs, name: str |
     kind = entry.artifact.format
     runtime = f"{RUNTIMES[kind]} {importlib.metadata.version(PACKAGES[kind])}"
     return certify(entry.artifact, certificate_of(verification, pairs, name, runtime))
-
-
-def _compared(row: Callable[..., Measurement], source: str, conditions: Any, **fields: Any) -> Measurement:
-    return row(conditions={"to": source, **conditions}, **fields)
 
 
 def _export_rows(subject: Subject, folder: Path) -> list[Measurement]:

@@ -1,71 +1,156 @@
-"""Times every file that has a runtime here, and keeps what an earlier try has taken."""
+"""Times every file in every runtime that is wanted, and keeps what an earlier try has taken."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..export.cards import fingerprint
 from ..models.files import written_whole
-from .entries import Entry, row_maker
+from .entries import Entry, RowMaker, name_in, row_maker
 from .measurement import Measurement
 from .recipe import BenchmarkRecipe
-from .speed.latency import Job, device_name, measure_all
+from .speed import ratio
+from .speed.latency import QUANTILES, Job, device_name, measure_all
 from .speed.latency import measurements as latency_rows
+from .speed.operators import measurements as operator_rows
+from .speed.runtimes import Runtime, runtimes_for
 
 NO_MAC = (
     "latency is not measured off a Mac: the evaluator that checks the numbers is no phone runtime; "
     "on a Mac run mac/measure.py of the hand-off, or open the file in Xcode (Performance tab)"
 )
+STRICT_RUNS, STRICT_SECONDS = 1024, 60
+"""What MLPerf Mobile asks of the single-stream scenario, which reports the 90th percentile.
+
+Source: MLCommons, Inference: Mobile v3.0, table of scenarios (mlcommons.org/en/inference-mobile-30).
+"""
+DECIDES = {"threads", "minimum_runs", "minimum_seconds", "rounds", "warm_up_seconds", "runtimes", "strict", "operators"}
+"""The fields of a recipe that decide how files are timed: others may change without timing anew."""
+
+
+@dataclass(frozen=True, eq=False)
+class Timing:
+    """One file in one runtime with so many threads."""
+
+    entry: Entry
+    runtime: Runtime
+    threads: int
+
+    @property
+    def job(self) -> Job:
+        """What to do in a process of its own."""
+        contract = self.entry.artifact.card.contract
+        shape = (1, 3, contract.height, contract.width)
+        return Job(self.entry.artifact.path, self.threads, shape, self.entry.factory, self.runtime.opener)
+
+    def row(self, folder: Path) -> RowMaker:
+        """Gives what makes rows about it."""
+        return row_maker(self.entry.artifact, folder, self.runtime.name)
 
 
 def latencies(
     entries: Sequence[Entry], recipe: BenchmarkRecipe, folder: Path, progress: Callable[[str], None]
 ) -> list[Measurement]:
-    """Times every file that has a runtime here, all in turns; Core ML files get a row that says how to time them."""
-    timed = [entry for entry in entries if entry.artifact.format != "coreml"]
-    jobs = [(entry, _job(entry, threads)) for entry in timed for threads in recipe.threads]
-    hashes = [fingerprint(job.path) + repr(job) for _, job in jobs]
-    key = hashlib.sha256((recipe.model_dump_json() + device_name() + "".join(hashes)).encode()).hexdigest()
+    """Times every file in every runtime that is wanted, all in turns, and compares each with its reference.
+
+    Core ML files, and files whose runtime is not installed, get a row that says so.
+    """
+    wanted = [
+        Timing(entry, runtime, threads)
+        for entry in entries
+        for runtime in runtimes_for(entry.artifact.format, recipe.runtimes)
+        for threads in recipe.threads
+    ]
+    hindered = {
+        timing: NO_MAC if timing.entry.artifact.format == "coreml" else timing.runtime.missing for timing in wanted
+    }
+    timings = [timing for timing in wanted if not hindered[timing]]
+    key = _key(timings, recipe)
     path = folder / "latency.json"
     rows = _kept_rows(path, key)
     if rows is None:
-        taken = measure_all(
-            [job for _, job in jobs],
-            recipe.rounds,
-            recipe.minimum_runs,
-            recipe.minimum_seconds,
-            progress=progress,
-        )
-        rows = [
-            row
-            for (entry, _), latency in zip(jobs, taken, strict=True)
-            for row in latency_rows(latency, row_maker(entry.artifact, folder))
-        ]
+        rows = _timed(timings, recipe, folder, progress)
         with written_whole(path) as beside:
             text = {"key": key, "rows": [dataclasses.asdict(row) for row in rows]}
             beside.write_text(json.dumps(text, indent=1), encoding="utf-8")
-    absent = [row_maker(entry.artifact, folder) for entry in entries if entry.artifact.format == "coreml"]
     return rows + [
-        row(
+        timing.row(folder)(
             metric="latency_ms_p50",
             value=None,
             unit="ms",
             valid=False,
-            reason=NO_MAC,
-            conditions={"threads": threads},
+            reason=reason,
+            conditions={"threads": timing.threads},
         )
-        for row in absent
-        for threads in recipe.threads
+        for timing, reason in hindered.items()
+        if reason
     ]
 
 
-def _job(entry: Entry, threads: int) -> Job:
-    contract = entry.artifact.card.contract
-    return Job(entry.artifact.path, threads, (1, 3, contract.height, contract.width), entry.factory)
+def reference_of(timing: Timing, timings: Sequence[Timing]) -> Timing:
+    """Gives what a file is compared with: unpruned fp32 in its runtime with as many threads, else the first there."""
+    peers = [other for other in timings if (other.runtime, other.threads) == (timing.runtime, timing.threads)]
+    source = timings[0].entry.artifact.card.model
+    whole = [peer for peer in peers if peer.entry.artifact.card.model == source and _precision(peer) == "fp32"]
+    return (whole or peers)[0]
+
+
+def _timed(
+    timings: Sequence[Timing], recipe: BenchmarkRecipe, folder: Path, progress: Callable[[str], None]
+) -> list[Measurement]:
+    runs, seconds = recipe.minimum_runs, recipe.minimum_seconds
+    if recipe.strict:  # all rounds together make one row
+        runs, seconds = max(runs, math.ceil(STRICT_RUNS / recipe.rounds)), max(seconds, STRICT_SECONDS / recipe.rounds)
+    taken = measure_all(
+        [timing.job for timing in timings],
+        recipe.rounds,
+        runs,
+        seconds,
+        progress=progress,
+        timeout=300 + 20 * seconds,
+        warm_up_seconds=recipe.warm_up_seconds,
+    )
+    told = dict(zip(timings, taken, strict=True))
+    rows: list[Measurement] = []
+    for timing, latency in told.items():
+        row, reference = timing.row(folder), reference_of(timing, timings)
+        rows += [_held_to_rule(found) if recipe.strict else found for found in latency_rows(latency, row)]
+        if reference is not timing:
+            against = name_in(reference.entry.artifact.path, folder)
+            rows.append(ratio.measurement(told[reference], latency, against, row))
+        if recipe.operators and timing.threads == recipe.threads[0] and not latency.reason:
+            progress(f"operators: {timing.job}")
+            rows += operator_rows(timing.job, timing.runtime.name, row)
+    return rows
+
+
+def _held_to_rule(row: Measurement) -> Measurement:
+    """Marks a quantile that too few undisturbed runs stand behind; names the rule in all."""
+    if row.metric not in QUANTILES:
+        return row
+    row = dataclasses.replace(row, conditions={**row.conditions, "rule": f"{STRICT_RUNS} runs and {STRICT_SECONDS} s"})
+    if not row.valid or (row.n or 0) >= STRICT_RUNS:
+        return row
+    return dataclasses.replace(
+        row, valid=False, reason=f"strict wants {STRICT_RUNS} runs that nothing disturbed; there are {row.n}"
+    )
+
+
+def _precision(timing: Timing) -> str:
+    return timing.entry.artifact.card.precision
+
+
+def _key(timings: Sequence[Timing], recipe: BenchmarkRecipe) -> str:
+    """The same for the same files, versions, machine and settings."""
+    decides = recipe.model_dump_json(include=DECIDES) + device_name()
+    files = [fingerprint(timing.job.path) + repr(timing.job) + timing.runtime.version for timing in timings]
+    return hashlib.sha256((decides + "".join(files)).encode()).hexdigest()
 
 
 def _kept_rows(path: Path, key: str) -> list[Measurement] | None:

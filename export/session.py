@@ -69,7 +69,8 @@ class TorchSession:
         from ..models.checkpoint import load_checkpoint
 
         torch.set_num_threads(threads)
-        self._backbone = load_checkpoint(path, factory).backbone.eval()
+        embedder = load_checkpoint(path, factory)
+        self._backbone, self._contract = embedder.backbone.eval(), embedder.contract
 
     def run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Session.run`."""

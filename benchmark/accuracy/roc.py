@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,9 +26,9 @@ class Steps:
 
     def count(self, weights: NDArray[Any]) -> Floats:
         """Sums the weights (..., P) of the pairs that each threshold accepts, (..., T)."""
-        sums = np.cumsum(weights[..., self.order], axis=-1, dtype=np.float64)
-        padded = np.concatenate([np.zeros_like(sums[..., :1]), sums], axis=-1)
-        return np.asarray(padded[..., self.accepted])
+        sums = np.zeros((*weights.shape[:-1], len(self.order) + 1))
+        np.cumsum(np.take(weights, self.order, axis=-1), axis=-1, dtype=np.float64, out=sums[..., 1:])
+        return sums if len(self.accepted) == len(self.order) + 1 else np.asarray(sums[..., self.accepted])
 
 
 def steps(similarity: Floats) -> Steps:
@@ -36,16 +37,31 @@ def steps(similarity: Floats) -> Steps:
     falling = similarity[order].astype(np.float64)
     last_of_equals = np.flatnonzero(np.append(falling[:-1] > falling[1:], True))
     values = falling[last_of_equals]
-    midway = (values[:-1] + values[1:]) / 2
-    midway = np.where(midway > values[1:], midway, values[:-1])  # neighbours that have no number between them
+    midway = between(values[1:], values[:-1])
     thresholds = np.concatenate([[np.nextafter(values[0], np.inf)], midway, values[-1:]])
     return Steps(thresholds, order, np.concatenate([[0], last_of_equals + 1]))
 
 
+def between(low: Floats, high: Floats) -> Floats:
+    """Gives the threshold that parts two similarities: midway, or `high` where no number lies between them."""
+    midway = (low + high) / 2
+    return np.asarray(np.where(midway > low, midway, high))
+
+
 def best_threshold(similarity: Floats, same: Booleans) -> float:
     """Gives the threshold that decides most pairs right; of equally good ones the highest."""
-    candidates = steps(similarity)
-    return float(candidates.thresholds[np.argmax(candidates.count(np.where(same, 1, -1)))])
+    order = np.argsort(-similarity, kind="stable")
+    return best_of_falling(similarity[order], same[order])
+
+
+def best_of_falling(similarity: Floats, same: Booleans) -> float:
+    """Does as `best_threshold` for pairs that are sorted, most similar first."""
+    gained = np.cumsum(np.where(same, np.int32(1), np.int32(-1)), dtype=np.int32)  # over accepting no pair
+    gained[:-1][similarity[:-1] == similarity[1:]] = -len(gained)  # equal similarities go together
+    last = int(np.argmax(gained))
+    if gained[last] <= 0:
+        return float(np.nextafter(similarity[0], np.inf))
+    return float(similarity[last] if last + 1 == len(gained) else between(similarity[last + 1], similarity[last]))
 
 
 def roc(similarity: Floats, same: Booleans) -> tuple[Floats, Floats, Floats]:
@@ -64,14 +80,29 @@ def eer(similarity: Floats, same: Booleans) -> float:
 
     Where no threshold makes the two equal, the steps before and after are joined by a straight line.
     """
-    far, tar, _ = roc(similarity, same)
-    return float(equal_error(far, tar))
+    check(similarity, same)
+    values, genuine, impostor = np.sort(similarity), np.sort(similarity[same]), np.sort(similarity[~same])
+
+    def at(place: int) -> tuple[float, float]:
+        """FAR and FRR where pairs as similar as `values[place]` are accepted; beyond the last none is."""
+        if place == len(values):
+            return 0.0, 1.0
+        accepted = len(impostor) - int(np.searchsorted(impostor, values[place]))
+        return accepted / len(impostor), int(np.searchsorted(genuine, values[place])) / len(genuine)
+
+    after = bisect_left(range(len(values)), True, key=lambda place: at(place)[0] < at(place)[1]) - 1
+    before = int(np.searchsorted(values, values[after], side="right"))
+    (far, frr), (far_before, frr_before) = at(after), at(before)
+    way = (frr_before - far_before) / (frr_before - far_before + far - frr)
+    return far_before + way * (far - far_before)
 
 
 def auc(similarity: Floats, same: Booleans) -> float:
     """Gives the chance that a genuine pair is more similar than an impostor pair, a draw counting half."""
-    far, tar, _ = roc(similarity, same)
-    return float(area(far, tar))
+    check(similarity, same)
+    genuine, impostor = np.sort(similarity[same]), np.sort(similarity[~same])
+    twice = sum(int(np.searchsorted(impostor, genuine, side=side).sum()) for side in ("left", "right"))
+    return twice / (2 * len(genuine) * len(impostor))
 
 
 @dataclass(frozen=True)
@@ -95,14 +126,19 @@ def tar_at_far(similarity: Floats, same: Booleans, far: float) -> TarAtFar:
     """
     if not 0 < far < 1:
         raise ValueError(f"FAR {far} is no rate of false accepts; it lies between 0 and 1")
-    false, true, thresholds = roc(similarity, same)
-    impostors = int(np.sum(~same))
+    check(similarity, same)
+    impostor, genuine = similarity[~same], similarity[same]
+    impostors = len(impostor)
     if impostors * far < 1 - 1e-9:
         wanted = int(np.ceil(1 / far - 1e-9))
         reason = f"FAR {power(far)} wants at least {wanted:,} impostor pairs; there are {impostors:,}"
         return TarAtFar(far, Estimate(None, reason=reason), Estimate(None, reason=reason))
-    at = int(last_within(false, far))
-    return TarAtFar(far, Estimate(float(true[at])), Estimate(float(thresholds[at])), float(false[at]))
+    accepted = int(impostors * far * (1 + 1e-9))  # at most, but for a rounding
+    rejected = np.partition(impostor, impostors - 1 - accepted)[impostors - 1 - accepted]  # the most similar such
+    above = similarity[similarity > rejected]
+    threshold = between(rejected, above.min()) if len(above) else np.nextafter(rejected, np.inf)
+    tar, measured = np.mean(genuine > rejected), np.mean(impostor > rejected)
+    return TarAtFar(far, Estimate(float(tar)), Estimate(float(threshold)), float(measured))
 
 
 def equal_error(far: Floats, tar: Floats) -> Floats:

@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..measurement import Measurement
+from .cells import cells_of
 from .intervals import (
+    MOST_PAIRS,
     Booleans,
     Estimate,
     Floats,
     Integers,
-    accuracy_difference,
+    Units,
     percentiles,
     resampling_units,
     share,
@@ -24,7 +26,7 @@ from .roc import (
     TarAtFar,
     area,
     auc,
-    best_threshold,
+    best_of_falling,
     check,
     eer,
     equal_error,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from ...faces.pairs import Pairs
 
 FARS = (1e-2, 1e-3)
+TOGETHER = 2000  # pairs
 PROTOCOL = "cosine; each fold judged by the threshold that is best on the other folds"
 
 
@@ -56,15 +59,21 @@ class Verification:
     sha256: str  # of crops and pairs
     similarity: Floats = field(repr=False, compare=False)  # (P,)
     correct: Booleans = field(repr=False, compare=False)  # (P,) the verdict by the other folds' threshold
+    # what every resample gave, (R,) each; those of two files on the same pairs are paired
+    again: Mapping[Any, Floats] = field(default_factory=dict, repr=False, compare=False)
 
 
 def similarities(embeddings: NDArray[np.floating[Any]], left: Integers, right: Integers) -> Floats:
-    """Gives the cosine of each pair of (M, D) unit vectors, (P,).
+    """Gives the cosine of each pair of (M, D) unit vectors, (P,); a few at a time, so that they stay in the cache.
 
     >>> similarities(np.float32([[1, 0], [0, 1]]), np.array([0, 0]), np.array([0, 1])).tolist()
     [1.0, 0.0]
     """
-    return np.asarray(np.einsum("pd,pd->p", embeddings[left], embeddings[right], dtype=np.float64))
+    found = np.empty(len(left))
+    for start in range(0, len(left), TOGETHER):
+        part = slice(start, start + TOGETHER)
+        found[part] = np.einsum("pd,pd->p", embeddings[left[part]], embeddings[right[part]], dtype=np.float64)
+    return found
 
 
 def tenfold_accuracy(similarity: Floats, same: Booleans, fold: Integers) -> tuple[Floats, Floats]:
@@ -88,10 +97,16 @@ def tenfold_accuracy(similarity: Floats, same: Booleans, fold: Integers) -> tupl
     Source: Huang et al., Labeled Faces in the Wild, UMass 07-49, 2007, view 2.
     """
     check(similarity, same, fold)
-    folds, place = np.unique(fold, return_inverse=True)
+    folds, place = _places(fold)
     if len(folds) < 2:
         raise ValueError("accuracy by folds wants at least 2 folds; all pairs are in one")
-    thresholds = np.array([best_threshold(similarity[fold != k], same[fold != k]) for k in folds])
+    falling = np.argsort(-similarity)
+    sorted_similarity, sorted_same, sorted_place = similarity[falling], same[falling], place[falling]
+    del falling
+    thresholds = np.empty(len(folds))
+    for k in range(len(folds)):
+        others = sorted_place != k
+        thresholds[k] = best_of_falling(sorted_similarity[others], sorted_same[others])
     right = (similarity >= thresholds[place]) == same
     return np.bincount(place, right) / np.bincount(place), thresholds
 
@@ -106,7 +121,8 @@ def verify(
     """Measures how well `embeddings` verify `pairs`.
 
     The intervals are of 1,000 resamples (see `intervals.resampling_units`). In each the thresholds of the
-    folds stay as they were chosen, those of a FAR are chosen anew.
+    folds stay as they were chosen, those of a FAR are chosen anew. Beyond 200,000 pairs there are 200, of
+    similarities that are rounded for that; see `Units.tallies`.
 
     Args:
         embeddings: (M, D) of unit length, one per face of `pairs`.
@@ -122,13 +138,34 @@ def verify(
     if len(embeddings) != len(pairs.faces):
         faces = len(pairs.faces)
         raise ValueError(f"{len(embeddings)} embeddings for {faces} faces; verification wants one for each")
-    similarity, same = similarities(embeddings, pairs.left, pairs.right), pairs.same
-    accuracies, thresholds = tenfold_accuracy(similarity, same, pairs.fold)
-    correct = (similarity >= thresholds[np.unique(pairs.fold, return_inverse=True)[1]]) == same
+    return verify_similarities(
+        similarities(embeddings, pairs.left, pairs.right),
+        pairs.same,
+        pairs.fold,
+        people_of(identities, pairs),
+        fars,
+        seed,
+        crops="x".join(str(side) for side in pairs.faces.shape[1:3]),
+        sha256=pairs.sha256,
+    )
 
-    known = identities is not None and bool((identities >= 0).all())
-    units = resampling_units(len(same), _people(identities, pairs) if known and identities is not None else None)
-    again = _resampled(similarity, same, correct, fars, units.weights(seed))
+
+def verify_similarities(
+    similarity: Floats,
+    same: Booleans,
+    fold: Integers,
+    people: tuple[Integers, Integers] | None = None,
+    fars: Sequence[float] = FARS,
+    seed: int = 0,
+    crops: str = "",
+    sha256: str = "",
+) -> Verification:
+    """Measures the same of (P,) cosines; `people` are on the left and on the right of each pair, if all are known."""
+    accuracies, thresholds = tenfold_accuracy(similarity, same, fold)
+    correct = (similarity >= thresholds[_places(fold)[1]]) == same
+    units = resampling_units(len(same), people)
+    del people  # of ten million pairs they take 160 MB
+    again = resampled(similarity, same, correct, units, fars, seed)
     genuine = units.among(same)
     fewer = min(genuine, units.among(~same))
     points = [tar_at_far(similarity, same, far) for far in fars]
@@ -137,26 +174,37 @@ def verify(
         accuracy_spread=float(accuracies.std()),
         eer=share(eer(similarity, same), again["eer"], fewer),
         auc=share(auc(similarity, same), again["auc"], fewer),
-        tar={point.far: _with_intervals(point, again, genuine) for point in points},
+        tar={point.far: with_intervals(point, again, genuine) for point in points},
         pairs=len(same),
         resampled=units.name,
-        crops="x".join(str(side) for side in pairs.faces.shape[1:3]),
-        sha256=pairs.sha256,
+        crops=crops,
+        sha256=sha256,
         similarity=similarity,
         correct=correct,
+        again=again,
     )
 
 
+def carried(same: Booleans) -> tuple[float, ...]:
+    """Gives the usual false accept rates, and every lower power of ten that these impostor pairs carry.
+
+    >>> carried(np.zeros(100_000, np.bool_))
+    (0.01, 0.001, 0.0001, 1e-05)
+    """
+    lower = [10.0**-power for power in range(4, 10) if np.sum(~same) >= 10**power]
+    return (*FARS, *lower)
+
+
 def measurements(
-    verification: Verification, row: Callable[..., Measurement], certified: bool = False
+    verification: Verification, row: Callable[..., Measurement], certified: bool = False, flip: bool = False
 ) -> list[Measurement]:
     """Gives the rows of measurements.json; `row` makes one and knows model ... device already.
 
-    `certified` says that the thresholds stand in the file itself.
+    `certified` says that the thresholds stand in the file itself, `flip` that embeddings of mirror images were added.
     """
     conditions = {
         "protocol": PROTOCOL,
-        "flip": False,
+        "flip": flip,
         "crops": verification.crops,
         "pairs_sha256": verification.sha256,
         "interval": f"bootstrap of {verification.resampled}",
@@ -188,19 +236,10 @@ def measurements(
     return rows
 
 
-def difference(
-    verification: Verification, source: Verification, pairs: Pairs, row: Callable[..., Measurement]
-) -> Measurement:
-    """Gives the row of how much more often one decides right than `source`, pair by pair on the same `pairs`."""
-    known = bool((pairs.identities >= 0).all())
-    people = _people(pairs.identities, pairs) if known else None
-    estimate = accuracy_difference(source.correct, verification.correct, people)
-    interval = f"paired bootstrap of {verification.resampled}"
-    fields = dict(value=estimate.value, low=estimate.low, high=estimate.high, unit="1", n=verification.pairs)
-    return row(metric="accuracy_difference", **fields, conditions={"interval": interval})
-
-
-def _people(identities: Integers, pairs: Pairs) -> tuple[Integers, Integers]:
+def people_of(identities: Integers | None, pairs: Pairs) -> tuple[Integers, Integers] | None:
+    """Gives who is on the left and on the right of each pair, (P,) each; None where anybody is not known."""
+    if identities is None or (identities < 0).any():
+        return None
     left, right = identities[pairs.left], identities[pairs.right]
     contradicted = np.flatnonzero((left == right) != pairs.same)
     if len(contradicted):
@@ -209,18 +248,42 @@ def _people(identities: Integers, pairs: Pairs) -> tuple[Integers, Integers]:
     return left, right
 
 
+def _places(fold: Integers) -> tuple[Integers, NDArray[np.int32]]:
+    """Gives the K different folds and, (P,), which of them each pair is in."""
+    folds = np.unique(fold)
+    return folds, np.searchsorted(folds, fold).astype(np.int32)
+
+
+def resampled(
+    similarity: Floats, same: Booleans, correct: Booleans, units: Units, fars: Sequence[float], seed: int = 0
+) -> dict[Any, Floats]:
+    """Gives the statistics of every resample of the units, (R,) each: "accuracy", "eer", "auc", ("tar", far) ..."""
+    if len(same) <= MOST_PAIRS:
+        return _resampled(similarity, same, correct, fars, units.weights(seed))
+    cells = cells_of(similarity, same, correct)
+    tallies = units.tallies(cells.cell, len(cells.same), seed)
+    return _resampled(cells.similarity, cells.same, cells.correct, fars, tallies)
+
+
 def _resampled(
     similarity: Floats, same: Booleans, correct: Booleans, fars: Sequence[float], draws: Iterable[Floats]
 ) -> dict[Any, Floats]:
     """Computes every statistic on every resample, (R,); one where no pair of a kind was drawn gives NaN."""
     at = steps(similarity)
     parts: dict[Any, list[Floats]] = {}
+    last: Integers | None = None
     for weights in draws:
         with np.errstate(invalid="ignore"):
             false, true = at.count(weights * ~same), at.count(weights * same)
             far, tar = false / false[:, -1:], true / true[:, -1:]
+            best = np.argmax(true - false, axis=1)
+            earlier = np.concatenate([best[-1:] if last is None else last, best[:-1]])[:, None]
+            last = best[-1:]
+            accepted, mistaken = (np.take_along_axis(of, earlier, axis=1)[:, 0] for of in (true, false))
             found: dict[Any, Floats] = {
                 "accuracy": weights @ correct.astype(np.float64) / weights.sum(axis=1),
+                # by the threshold that was best on the resample before: what choosing it adds to the uncertainty
+                "accuracy anew": (accepted + false[:, -1] - mistaken) / weights.sum(axis=1),
                 "eer": equal_error(far, tar),
                 "auc": area(far, tar),
             }
@@ -233,7 +296,8 @@ def _resampled(
     return {name: np.concatenate(values) for name, values in parts.items()}
 
 
-def _with_intervals(point: TarAtFar, again: Mapping[Any, Floats], genuine: int) -> TarAtFar:
+def with_intervals(point: TarAtFar, again: Mapping[Any, Floats], genuine: int) -> TarAtFar:
+    """Adds the intervals of `resampled` statistics to a point; `genuine` units hold a genuine pair."""
     if point.tar.value is None or point.threshold.value is None:
         return point
     tar = share(point.tar.value, again["tar", point.far], genuine)

@@ -1,7 +1,14 @@
 """What a .tflite file executes on a phone's ARM64 core: instructions counted and embeddings made in an emulator.
 
-The code is LiteRT's own for ARM64, with the kernels that it chooses on that core; counts are exact and repeat.
-They compare files of one precision on one core. They are no milliseconds: an emulator has no caches and no pipeline.
+The code is LiteRT's own for ARM64, with the kernels that it chooses on that core; counts are exact and repeat. They
+are no milliseconds: an emulator has no caches and no pipeline. What they are worth as a guess of time was seen on
+latencies that others published (tests/evidence/arm64_phones.py; no phone was used). Four fp32 MobileNets, one thread,
+three Pixel phones: the A76's counts order them as each phone does (so do their MACs: they lie far apart), and with
+one scale per phone, taken from the other three networks, they miss a latency by up to 5, 13 and 11 % (MACs: 28, 35
+and 35 %). More is not known: it is four networks of one family. Between precisions counts mislead. MobileNet V1 in int8
+executes 0.32 of its fp32 instructions on the A76 and took 0.36 of the time on a Pixel 4, whose cores have sdot as
+well; but on the A53 it executes 0.67, where a Raspberry Pi 4, whose A72 has no sdot either, took 0.31. So compare
+files of one precision on one core.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ PROGRAMS = ("qemu-aarch64", "aarch64-linux-gnu-gcc", "gcc")
 LIBRARIES = Path("/usr/aarch64-linux-gnu/lib")  # where Debian puts libraries of ARM64 on another machine
 NEEDED = ("ld-linux-aarch64.so.1", "libstdc++.so.6", "libc.so")
 COUNTER, RUNNER = (Path(__file__).with_name(f"{name}.c") for name in ("counter", "runner"))
+SOURCES = (COUNTER, RUNNER, Path(__file__), Path(__file__).with_name("cores.py"))  # a change of any builds anew
 LITERT = "libLiteRt.so"
 
 
@@ -30,6 +32,12 @@ class Emulator:
     """A folder with all that runs ARM64 programs here, and counts their instructions."""
 
     folder: Path
+
+    def versions(self) -> dict[str, str]:
+        """Gives what made a count: qemu's version, and what tells this counter from others."""
+        said = subprocess.run(["qemu-aarch64", "--version"], capture_output=True, text=True, check=False).stdout
+        found = re.search(r"version (\S+)", said)
+        return {"emulator": f"qemu {found[1] if found else 'unknown'}", "counter": self.folder.name.rpartition("-")[2]}
 
     @property
     def runner(self) -> Path:
@@ -87,8 +95,7 @@ def setup(progress: Callable[[str], None] = lambda line: None) -> Emulator:
         ValueError: Programs of the system are missing, or LiteRT cannot be fetched, or the programs do not compile.
     """
     version = importlib.metadata.version("ai-edge-litert")
-    sources = sorted(file for file in Path(__file__).parent.iterdir() if file.is_file())  # a change of any builds anew
-    key = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
+    key = hashlib.sha256(b"".join(source.read_bytes() for source in SOURCES)).hexdigest()[:12]
     folder = _cache_folder() / f"litert-{version}-{key}"
     if missing := installed():
         raise ValueError(f"{missing}: {REMEDY}")

@@ -3,6 +3,8 @@
  *   runner count FILE...         per file three marks for counter.c: nothing lies between the first two,
  *                                      one inference between the last two
  *   runner embed FILE IN OUT     one inference for every input in IN (raw tensors, one after another)
+ *   runner time FILE RUNS LEAST MOST   so many inferences at least, for LEAST seconds and no longer than MOST;
+ *                                      prints the lines of LiteRT's benchmark_model
  *
  * Fails with status 1 and one line on standard error.
  */
@@ -16,6 +18,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 /* LiteRT's C interface, as far as it is used here; the wheel ships the library without its headers. */
@@ -152,6 +155,58 @@ static void embed(const char *in, const char *out) {
     if (fclose(to)) fail("cannot write its outputs");
 }
 
+enum { WARM_UP = 3, MOST_RUNS = 100000 };
+static double took[MOST_RUNS]; /* microseconds */
+
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * 1e6 + time.tv_nsec / 1e3;
+}
+
+static int ascending(const void *left, const void *right) {
+    double difference = *(const double *)left - *(const double *)right;
+    return (difference > 0) - (difference < 0);
+}
+
+/* Prints the times in `took` as benchmark_model does, and gives their mean. */
+static double print_times(int count) {
+    double sum = 0, first = took[0], last = took[count - 1];
+    for (int i = 0; i < count; i++) sum += took[i];
+    qsort(took, count, sizeof *took, ascending);
+    printf("INFO: count=%d first=%.1f curr=%.1f min=%.1f max=%.1f avg=%.1f p5=%.1f median=%.1f p95=%.1f\n", count, first,
+           last, took[0], took[count - 1], sum / count, took[(int)(0.05 * (count - 1))], took[(count - 1) / 2],
+           took[(int)(0.95 * (count - 1))]);
+    return sum / count;
+}
+
+static double timed_run(Network *net) {
+    double start = now();
+    run(net);
+    return now() - start;
+}
+
+static void time_runs(int runs, double least, double most) {
+    struct rusage usage;
+    double start = now();
+    Network net = opened();
+    double loaded = now() - start;
+    fill(&net);
+    double first = took[0] = timed_run(&net);
+    for (int i = 1; i < WARM_UP; i++) took[i] = timed_run(&net);
+    double warm_up = print_times(WARM_UP);
+    start = now();
+    int count = 0;
+    while (count < MOST_RUNS && (count < runs || now() - start < least * 1e6) && now() - start < most * 1e6)
+        took[count++] = timed_run(&net);
+    if (!count) fail("there was no time for a single run");
+    double mean = print_times(count);
+    printf("INFO: Inference timings in us: Init: %.0f, First inference: %.1f, Warmup (avg): %.1f, Inference (avg): %.1f\n",
+           loaded, first, warm_up, mean);
+    getrusage(RUSAGE_SELF, &usage);
+    printf("INFO: Peak memory footprint (MB): overall=%.2f\n", usage.ru_maxrss / 1024.0);
+}
+
 /* In a copy of this process, so that a count does not depend on the files before it: they leave another heap. */
 static void in_child(void (*work)(void)) {
     int status;
@@ -172,13 +227,15 @@ int main(int arguments, char **argument) {
     MUST(LiteRtCreateEnvironment(0, NULL, &environment));
     if (arguments == 5 && !strcmp(argument[1], "embed")) {
         embed(argument[3], argument[4]);
+    } else if (arguments == 6 && !strcmp(argument[1], "time")) {
+        time_runs(atoi(argument[3]), atof(argument[4]), atof(argument[5]));
     } else if (arguments > 2 && !strcmp(argument[1], "count")) {
         for (int i = 2; i < arguments; i++) {
             file = argument[i];
             in_child(count);
         }
     } else {
-        fail("count FILE... | embed FILE IN OUT");
+        fail("count FILE... | embed FILE IN OUT | time FILE RUNS LEAST MOST");
     }
     return 0;
 }

@@ -29,6 +29,7 @@ KINDS: dict[str, Callable[[float, float | None], str]] = {
     "count": lambda v, _: _count(v),
     "ms": lambda v, _: f"{_figures(v)} ms",
     "share": _percent,
+    "points": lambda v, _: f"{100 * v:+.2f} points",
     "cosine": lambda v, _: f"{v:.4f}" if v < 0.9995 else f"{v:.6f}",
     "tiny": lambda v, _: f"{v:.1e}",
     "plain": lambda v, half: f"{v:.{2 if half and half > 0.005 else 3}f}",

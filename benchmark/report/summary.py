@@ -1,75 +1,17 @@
-"""What a report tells of a run: its columns, a line per file and runtime, and the best of the lines."""
+"""What a report tells of a run: a line per file and runtime, and the best of the lines."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import NamedTuple
 
 from ..measurement import Measurement
-from .figures import KINDS
 
+EMULATED = "litert-arm64-"
+"""Runtimes that begin so count instructions on a core that is not there: cells of the file's own line."""
 
-class Column(NamedTuple):
-    """A column of the table, and an axis of the plot where `axis` says so."""
-
-    key: str  # a metric; with @threads where the number of threads is part of the question
-    title: str
-    kind: str  # how its numbers are written: a key of KINDS
-    axis: str = ""  # "x", "y" or none
-    better: str = "low"
-    main: bool = False  # stays when only the main columns are shown
-
-
-COLUMNS = (
-    Column("size_bytes", "Size", "bytes", "x", main=True),
-    Column("size_ratio", "Smaller", "times", "", "high"),
-    Column("compressed_bytes", "Download", "bytes", "x"),
-    Column("parameters", "Parameters", "count", "x", main=True),
-    Column("macs", "MACs", "count", "x"),
-    Column("latency_ms_p50@1", "Latency on 1 thread", "ms", "x", main=True),
-    Column("latency_ratio", "Faster", "times", "", "high", main=True),
-    Column("latency_ms_p50@2", "Latency on 2 threads", "ms", "x"),
-    Column("latency_ms_p50@4", "Latency on 4 threads", "ms", "x"),
-    Column("latency_ms_p90@1", "p90 on 1 thread", "ms"),
-    Column("first_ms", "First run", "ms"),
-    Column("load_ms", "Load", "ms"),
-    Column("peak_memory_bytes", "Peak memory", "bytes", "x"),
-    Column("arm64_instructions", "ARM64 instructions", "count", "x"),
-    Column("verification_accuracy", "Accuracy", "share", "y", "high", main=True),
-    Column("tar_at_far_1e-2", "TAR at FAR 1e-2", "share", "y", "high"),
-    Column("tar_at_far_1e-3", "TAR at FAR 1e-3", "share", "y", "high", main=True),
-    Column("eer", "EER", "share", "y"),
-    Column("embedding_cosine_mean", "Mean cosine to source", "cosine", "y", "high"),
-    Column("embedding_cosine_min", "Least cosine to source", "cosine", "y", "high"),
-    Column("largest_difference", "Parity: largest difference", "tiny"),
-    Column("parity_cosine_mean", "Parity: mean cosine", "cosine", "", "high"),
-    Column("parity_cosine_min", "Parity: least cosine", "cosine", "", "high"),
-    Column("threshold_at_far_1e-3", "Threshold at FAR 1e-3", "plain", "", ""),
-)
-
-
-def columns_of(lines: Sequence[Line]) -> list[Column]:
-    """Gives the columns that `lines` fill: those of the table above, then one for every other metric."""
-    rows = [(key, row) for line in lines for key, row in line.cells.items()]
-    filled = dict(sorted(rows, key=lambda item: item[1].valid))  # a valid row says more of its column
-    known = {column.key for column in COLUMNS}
-    others = [
-        Column(key, _title(key, row), "plain" if row.metric.startswith("threshold") else _kind(row), better="")
-        for key, row in filled.items()
-        if key not in known and key != "export" and row.valid
-    ]
-    return [column for column in COLUMNS if column.key in filled] + others
-
-
-def _kind(row: Measurement) -> str:
-    return row.unit if row.unit in KINDS else "any"
-
-
-def _title(key: str, row: Measurement) -> str:
-    unit = "" if row.unit in ("", "1", *KINDS) else f", {row.unit}"
-    return row.metric.replace("_", " ") + key.removeprefix(row.metric).replace("@", ", threads ") + unit
+OF_FILE = ("size_bytes", "compressed_bytes", "weights_bytes", "parameters", "macs")  # whatever runs it
 
 
 @dataclass(frozen=True)
@@ -103,15 +45,24 @@ class Line:
         return row.value if row is not None and row.valid else None
 
 
-def summarise(rows: Sequence[Measurement], run: str = "") -> list[Line]:
-    """Pivots rows to one line per (model, artifact, format, precision, runtime).
+def part_of(row: Measurement) -> str:
+    """Names the part of its metric that a row is about ("JPEG 30"), "" where it is about the whole."""
+    templates = row.conditions.get("protocol", "") if row.metric.startswith("template_") else ""
+    return str(row.conditions.get("part") or templates)
 
-    Rows without a runtime (size) belong to every runtime of their file, parameters and MACs to every file of
-    their model. A file that was measured on two devices has a line for each.
+
+def summarise(rows: Sequence[Measurement], run: str = "") -> list[Line]:
+    """Pivots rows to one line per (model, artifact, format, precision, runtime); rows about a part are left out.
+
+    Sizes, and rows without a runtime, belong to every runtime of their file, parameters and MACs to every file of
+    their model, and what was emulated to the file's line in LiteRT. A file that was measured on two devices has a
+    line for each.
     """
     files: dict[tuple[str, str, str, str], list[Measurement]] = {}
     of_model: dict[str, dict[str, Measurement]] = {}
     for row in rows:
+        if part_of(row):
+            continue
         files.setdefault((row.model, row.artifact, row.format, row.precision), []).append(row)
         if row.metric in ("parameters", "macs") and row.valid:
             of_model.setdefault(row.model, {}).setdefault(row.metric, row)
@@ -119,30 +70,56 @@ def summarise(rows: Sequence[Measurement], run: str = "") -> list[Line]:
     for file, of_file in files.items():
         if all(row.metric in ("parameters", "macs") for row in of_file) and len(files) > 1:
             continue  # speaks of the model, is no file
-        found = dict.fromkeys((row.runtime, row.device) for row in of_file if row.runtime)
-        named = {runtime for runtime, device in found if device}
-        places = [place for place in found if place[1] or place[0] not in named]
-        for runtime, device in places or [("", of_file[0].device)]:
-            here = ((runtime, device), (runtime, ""))
-            cells = _cells([row for row in of_file if not row.runtime or (row.runtime, row.device) in here])
+        for place, here in _places(of_file).items():
+            cells = _cells(here)
             if "export" not in cells:
                 cells = {**of_model.get(file[0], {}), **cells}
-            lines.append(Line(run, *file, runtime, device, cells))
+            lines.append(Line(run, *file, *place, cells))
     return [_with_ratios(line, lines) for line in lines]
+
+
+def _places(rows: Sequence[Measurement]) -> dict[tuple[str, str], list[Measurement]]:
+    """Sorts a file's rows by (runtime, device); what was emulated stands with LiteRT's."""
+    found = dict.fromkeys((row.runtime, row.device) for row in rows if row.runtime)
+    named = {runtime for runtime, device in found if device}
+    real = [place for place in found if not place[0].startswith(EMULATED) and (place[1] or place[0] not in named)]
+    places = real or list(found)[:1] or [("", rows[0].device)]
+    home = next((place for place in places if place[0] == "litert"), places[0])
+    return {
+        place: [
+            row
+            for row in rows
+            if not row.runtime
+            or row.metric in OF_FILE
+            or (row.runtime, row.device) in (place, (place[0], ""))
+            or (row.runtime.startswith(EMULATED) and place == home)
+        ]
+        for place in places
+    }
+
+
+def key_of(row: Measurement) -> str:
+    """Gives the key of a row's column: its metric, and what else is part of the question."""
+    key, threads, batch = row.metric, row.conditions.get("threads", 1), row.conditions.get("batch", 1)
+    if row.conditions.get("flip") is True:
+        key += "+flip"
+    if row.runtime.startswith(EMULATED):
+        return f"{key}@{row.runtime.removeprefix(EMULATED)}"
+    if key.startswith("latency_ms") or threads != 1:
+        key += f"@{threads}"
+    if key.startswith("latency_ms") and batch != 1:
+        key += f", batch {batch}"
+    return key
 
 
 def _cells(rows: Sequence[Measurement]) -> dict[str, Measurement]:
     cells: dict[str, Measurement] = {}
     for row in rows:
-        key, threads, batch = row.metric, row.conditions.get("threads", 1), row.conditions.get("batch", 1)
-        if key.startswith("latency_ms") or threads != 1:
-            key += f"@{threads}"
-        if key.startswith("latency_ms") and batch != 1:
-            key += f", batch {batch}"
+        key = key_of(row)
         if key not in cells or not cells[key].valid:
             cells[key] = row
         elif row.valid and row != cells[key]:  # under other conditions: nothing is dropped silently
-            cells[f"{key} (measurement {sum(row.metric == r.metric for r in cells.values()) + 1})"] = row
+            cells[f"{key} (measurement {sum(key_of(r) == key for r in cells.values()) + 1})"] = row
     return cells
 
 
@@ -164,13 +141,14 @@ def baseline(line: Line, lines: Sequence[Line], key: str) -> Line:
 
 
 def _with_ratios(line: Line, lines: Sequence[Line]) -> Line:
+    """Adds how many times smaller and faster a file is, where that was not measured as such."""
     cells = dict(line.cells)
     for ratio, key, base in (
         ("size_ratio", "size_bytes", baseline(line, lines, "size_bytes")),
         ("latency_ratio", "latency_ms_p50@1", reference(line, lines)),
     ):
         mine, other = line.value(key), base.value(key)
-        if mine and other and line is not base:
+        if ratio not in cells and mine and other and line is not base:
             against = {"against": base.name}
             cells[ratio] = Measurement(
                 *(line.model, line.artifact, line.format, line.precision, line.runtime, line.device),

@@ -1,13 +1,16 @@
-"""The verdict, in words with numbers: what was done to the model, and which file of each format to ship."""
+"""The verdict, in words with numbers: what was done to the model, and which file to ship."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from .figures import interval, written
+from .figures import written
+from .limits import ACCURACY, DIFFERENCE, LATENCY, SIZE, Judged
+from .recommendation import Choice, Recommendation
 from .summary import Line, baseline
 
 FORMATS = {
@@ -18,7 +21,6 @@ FORMATS = {
     "ort": "ORT format",
     "pytorch": "PyTorch",
 }
-ACCURACY, SIZE, LATENCY = "verification_accuracy", "size_bytes", "latency_ms_p50@1"
 
 
 class Figure(NamedTuple):
@@ -31,54 +33,59 @@ class Figure(NamedTuple):
 
 @dataclass(frozen=True)
 class Pick:
-    """The file of one format to ship, and the unpruned fp32 it is compared with."""
+    """The file of one format to ship, or the nearest to the limits, and the unpruned fp32 it is compared with."""
 
     format: str
     line: Line
     base: Line
-    keeps: bool  # its accuracy's interval overlaps that of the base
+    meets: bool
+    first: bool  # recommended among all formats
+    why: str
     figures: tuple[Figure, ...]
 
-    @property
-    def why(self) -> str:
-        """Why this file."""
-        if not self.keeps:
-            return "most accurate; none is as fast as the reference and within its accuracy interval"
-        if self.line.value(LATENCY) is None:
-            return "smallest whose accuracy interval overlaps the reference's; its latency is not known"
-        return "smallest that is as fast as the reference (within 5 %) and whose accuracy interval overlaps its own"
 
-
-def best_files(lines: Sequence[Line]) -> list[Pick]:
-    """Picks one file per format: the smallest that keeps speed and accuracy, else the most accurate.
-
-    Accuracy is kept where its interval overlaps the reference's, speed within 5 %, which is noise. A file whose
-    latency could not be measured is not held to it.
-    """
+def picks_of(lines: Sequence[Line], recommendation: Recommendation) -> list[Pick]:
+    """Gives a pick per format: the recommended ones first, then in the order of `FORMATS`."""
     picks = []
-    for format, label in FORMATS.items():
-        able = [line for line in lines if line.format == format and line.value(ACCURACY) and line.value(SIZE)]
-        keeping = [line for line in able if _keeps(line, lines) and (line.value("latency_ratio") or 1) >= 0.95]
-        if format == "pytorch" or not able:
-            continue
-        if keeping:
-            best = min(keeping, key=lambda line: (line.value(SIZE) or 0, line.value(LATENCY) or 0))
-        else:
-            best = max(able, key=lambda line: line.value(ACCURACY) or 0)
-        base = baseline(best, lines, ACCURACY)
-        picks.append(Pick(label, best, base, bool(keeping), _figures(best, base)))
-    return picks
+    for kind, choice in recommendation.formats:
+        if shown := choice.best or choice.nearest:
+            base = baseline(shown.line, lines, ACCURACY)
+            first = shown in recommendation.best
+            figures = _figures(shown, base)
+            picks.append(
+                Pick(FORMATS.get(kind, kind), shown.line, base, shown.meets, first, _why(shown, choice), figures)
+            )
+    order = list(FORMATS.values())
+    return sorted(picks, key=lambda pick: (not pick.first, order.index(pick.format) if pick.format in order else 99))
 
 
 def verdict(lines: Sequence[Line]) -> str:
-    """Says in one paragraph what was done, what came of it, and what the first pick is worth."""
-    said = [*_pruning(lines), _files(lines)]
-    for pick in best_files(lines)[:1]:
-        facts = [f"{f.title.lower()} {f.text}" + (f" ({f.against})" if f.against else "") for f in pick.figures]
-        place = " on ".join(filter(None, (pick.line.runtime, pick.line.device)))
-        than = "" if pick.base is pick.line else f", compared with {pick.base.name}"
-        said.append(f"Best {pick.format} file: {pick.line.name}, {', '.join(facts)}{than}, measured in {place}.")
-    return " ".join(said)
+    """Says in one paragraph what was done, and what came of it."""
+    return " ".join([*_pruning(lines), _files(lines)])
+
+
+def recommended(lines: Sequence[Line], recommendation: Recommendation) -> list[tuple[str, str]]:
+    """Gives (what for, a sentence) for each thing that is recommended, or why nothing is."""
+    said = []
+    for title, choice in recommendation.choices:
+        if choice.best is None:
+            said.append((title, f"{choice.why[0].upper()}{choice.why[1:]}."))
+            continue
+        line = choice.best.line
+        base = baseline(line, lines, ACCURACY)
+        facts = [
+            f"{figure.title.lower()} {figure.text}" + (f" ({figure.against})" if figure.against else "")
+            for figure in _figures(choice.best, base)
+        ]
+        than = "" if base is line else f" Compared with {base.name}."
+        said.append((title, f"Ship {line.name}: {', '.join(facts)}. It is {choice.why}.{than}"))
+    return said
+
+
+def _why(judged: Judged, choice: Choice) -> str:
+    if judged.meets:
+        return f"{choice.why[0].upper()}{choice.why[1:]}."
+    return f"Does not meet the limits for sure: {'; '.join(miss.said for miss in judged.misses)}."
 
 
 def _pruning(lines: Sequence[Line]) -> list[str]:
@@ -109,38 +116,40 @@ def _files(lines: Sequence[Line]) -> str:
     return f"{said} {'file was' if len(made) == 1 else 'files were'} measured{end}."
 
 
-def _keeps(line: Line, lines: Sequence[Line]) -> bool:
-    mine, other = line.cells[ACCURACY], baseline(line, lines, ACCURACY).cells.get(ACCURACY)
-    if mine.value is None or other is None or other.value is None:
-        return False
-    (_, high), (low, _) = interval(mine), interval(other)
-    return (mine.value if high is None else high) >= (other.value if low is None else low)
-
-
-def _figures(line: Line, base: Line) -> tuple[Figure, ...]:
-    smaller = _against(line, base, "size_ratio", "smaller", "larger")
-    figures = [Figure("Size", written(line.cells[SIZE], "bytes")[0], smaller)]
-    speed = line.cells.get(LATENCY)
-    if speed is not None and speed.valid:
-        against = _against(line, base, "latency_ratio", "faster", "slower")
-        figures.append(Figure("Latency on 1 thread", written(speed, "ms")[0], against))
+def _figures(judged: Judged, base: Line) -> tuple[Figure, ...]:
+    line = judged.line
+    figures = []
+    if SIZE in line.cells and line.value(SIZE) is not None:
+        smaller = _against(line, base, "size_ratio", "smaller", "larger")
+        figures.append(Figure("Size", written(line.cells[SIZE], "bytes")[0], smaller))
+    speed = judged.latency
+    if speed is not None and judged.milliseconds is not None:
+        own = line.cells.get(LATENCY) is speed
+        against = _against(line, base, "latency_ratio", "faster", "slower") if own else ""
+        where = f"{speed.runtime} on {speed.device}" if speed.device else speed.runtime
+        told = ", ".join(filter(None, (against, where)))
+        figures.append(Figure("Latency on 1 thread", " ".join(written(speed, "ms")).strip(), told))
     elif speed is not None:
         figures.append(Figure("Latency on 1 thread", "not measured", speed.reason))
-    accuracy, other = line.cells[ACCURACY], base.cells.get(ACCURACY)
-    pairs = f" on {accuracy.n} pairs" if accuracy.n else ""
-    against = ""
-    if other is not None and other is not accuracy and other.valid:
-        against = f"against {' '.join(written(other, 'share')).strip()}"
-    figures.append(Figure("Accuracy", " ".join(written(accuracy, "share")).strip(), (against + pairs).strip()))
+    accuracy, compared = line.cells.get(ACCURACY), line.cells.get(DIFFERENCE)
+    if accuracy is not None and accuracy.valid:
+        pairs = f"on {accuracy.n:,} pairs" if accuracy.n else ""
+        figures.append(Figure("Accuracy", " ".join(written(accuracy, "share")).strip(), pairs))
+    if compared is not None and compared.valid:
+        to = compared.conditions.get("to", "the source")
+        figures.append(Figure("Accuracy against the source", " ".join(written(compared, "points")).strip(), f"{to}"))
     return tuple(figures)
 
 
 def _against(line: Line, base: Line, ratio: str, more: str, less: str) -> str:
     row = line.cells.get(ratio)
-    if row is None or row.value is None:
+    if row is None or row.value is None or not row.valid:
         return ""
     word, times = (more, row.value) if row.value >= 1 else (less, 1 / row.value)
-    than = "" if row.conditions["against"] == base.name else f" than {row.conditions['against']}"
+    name = PurePosixPath(str(row.conditions.get("against", base.name))).name
+    than = "" if name == base.name else f" than {name}"
+    if f"{times:.1f}" == "1.0":
+        return f"as {'fast' if more == 'faster' else 'large'}{than.replace(' than ', ' as ')}"
     return f"{times:.{0 if times >= 10 else 1}f}× {word}{than}"
 
 

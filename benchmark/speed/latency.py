@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import platform
@@ -10,13 +9,16 @@ import signal
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from ..accuracy.intervals import Estimate
 from ..measurement import Measurement
+from .noise import Noise
+from .noise import lent_cores as cores
 from .stopwatch import Latency, measure_latency
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
 
 OPENER = "pocketface.export.session:open_session"
 QUANTILES = {"latency_ms_p50": 0.5, "latency_ms_p90": 0.9, "latency_ms_p99": 0.99}
+TRIES = 2  # of a process that was disturbed: what lasts longer than both will not be waited for
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -47,8 +50,9 @@ class Job:
     opener: str = OPENER  # module:function(path, threads[, factory]) -> an object with run(inputs)
 
     def __str__(self) -> str:
-        """The file and its threads, for people."""
-        return f"{self.path.name} ({self.threads} thread{'s' if self.threads != 1 else ''})"
+        """The file and its threads, for people; and what opens it, if that is not the usual runtime."""
+        other = "" if self.opener == OPENER else f" in {self.opener.partition(':')[2]}"
+        return f"{self.path.name}{other} ({self.threads} thread{'s' if self.threads != 1 else ''})"
 
     @property
     def conditions(self) -> dict[str, Any]:
@@ -61,13 +65,15 @@ def measure_all(
     rounds: int = 3,
     minimum_runs: int = 40,
     minimum_seconds: float = 0.5,
-    timeout: float = 120,
+    timeout: float = 300,
     progress: Callable[[str], None] = lambda line: None,
+    warm_up_seconds: float = 0.0,
 ) -> list[Latency]:
     """Times every job once a round, in a fresh process each time, and merges the rounds.
 
     Going round and round, instead of finishing one job before the next, spreads a machine that warms up or
-    gets busy over all jobs alike. A job that fails is not tried again; its latency is the reason.
+    gets busy over all jobs alike. A process that was disturbed is tried once more at once; of two that were, the
+    less disturbed one stays, marked. A job that fails is not tried again; its latency is the reason.
 
     Args:
         jobs: Files with their threads.
@@ -76,56 +82,99 @@ def measure_all(
         minimum_seconds: Per process.
         timeout: Seconds that one process may take.
         progress: Told one line before each process.
+        warm_up_seconds: Per process, five runs at least.
 
     Returns:
         One latency per job, in the order of `jobs`.
     """
     taken: list[list[Latency]] = [[] for _ in jobs]
+    best: float | None = None  # the reference kernel, over all processes
     for number in range(1, rounds + 1):
         for job, latencies in zip(jobs, taken, strict=True):
             if latencies and latencies[-1].reason:
                 continue
-            progress(f"latency, round {number} of {rounds}: {job}")
+            line = f"latency, round {number} of {rounds}: {job}"
+            progress(line)
+            tries: list[Latency] = []
             try:
-                latencies.append(latency_in_fresh_process(job, minimum_runs, minimum_seconds, timeout))
+                while len(tries) < TRIES and (not tries or _disturbance(tries[-1], best)):
+                    if tries:
+                        progress(f"{line}, again: {_disturbance(tries[-1], best)}")
+                    tries.append(latency_in_fresh_process(job, minimum_runs, minimum_seconds, timeout, warm_up_seconds))
+                    best = min((time for latency in tries for time in _references(latency, best)), default=None)
+                latencies.append(min(tries, key=lambda latency: _taken(latency, best)))
             except RuntimeError as error:
                 latencies.append(Latency((), conditions=job.conditions, reason=str(error)))
-    return [merged(latencies) for latencies in taken]
+    return [merged(latencies, best) for latencies in taken]
 
 
-def merged(latencies: Sequence[Latency]) -> Latency:
-    """Makes one latency of at least one round; a round that failed spoils the rest."""
+def merged(latencies: Sequence[Latency], best_reference_ms: float | None = None) -> Latency:
+    """Makes one latency of at least one round; a round that failed spoils the rest.
+
+    Each round is judged again, knowing what the reference kernel took at its best in all of them.
+    """
     for latency in latencies:
         if latency.reason:
             return latency
+    noise = tuple(of_round for latency in latencies for of_round in latency.noise)
+    disturbances = tuple(of_round.disturbance(best_reference_ms) for of_round in noise)
+    clean = [latency for latency, why in zip_longest(latencies, disturbances) if not why] or latencies
     conditions = [latency.conditions for latency in latencies]
     peaks = [latency.peak_memory_bytes for latency in latencies if latency.peak_memory_bytes is not None]
     return Latency(
         rounds_ms=tuple(round_ms for latency in latencies for round_ms in latency.rounds_ms),
-        first_ms=_median(latency.first_ms for latency in latencies),
-        load_ms=_median(latency.load_ms for latency in latencies),
+        first_ms=_median(latency.first_ms for latency in clean),
+        load_ms=_median(latency.load_ms for latency in clean),
         peak_memory_bytes=max(peaks, default=None),
+        arena_bytes=latencies[0].arena_bytes,
         conditions={
             **conditions[0],
             "load_average": max(of_round["load_average"] for of_round in conditions),
             "involuntary_switches": sum(of_round["involuntary_switches"] for of_round in conditions),
         },
+        noise=noise,
+        disturbances=disturbances,
     )
 
 
 def latency_in_fresh_process(
-    job: Job, minimum_runs: int = 30, minimum_seconds: float = 0.5, timeout: float = 120
+    job: Job,
+    minimum_runs: int = 30,
+    minimum_seconds: float = 0.5,
+    timeout: float = 300,
+    warm_up_seconds: float = 0.0,
 ) -> Latency:
     """Loads and times a file in a new Python process, which knows nothing of earlier files.
+
+    The process is pinned to as many cores as the job has threads, where the system allows it.
 
     Raises:
         RuntimeError: The process failed, crashed or took longer than `timeout` seconds.
     """
-    request = {**dataclasses.asdict(job), "path": str(job.path.absolute())}
-    request |= {"minimum_runs": minimum_runs, "minimum_seconds": minimum_seconds}
+    asked = {
+        "minimum_runs": minimum_runs,
+        "minimum_seconds": minimum_seconds,
+        "warm_up_seconds": warm_up_seconds,
+        "opener": job.opener,
+        "threads": job.threads,
+    }
+    report = in_fresh_process(job, "pocketface.benchmark.speed.stopwatch", asked, timeout)
+    report["rounds_ms"] = tuple(tuple(round_ms) for round_ms in report["rounds_ms"])
+    report["conditions"] = {**job.conditions, **report["conditions"]}
+    report["noise"] = tuple(_noise(of_round) for of_round in report["noise"])
+    return Latency(**report)
+
+
+def in_fresh_process(job: Job, module: str, asked: Mapping[str, Any], timeout: float = 300) -> dict[str, Any]:
+    """Asks `module`, run in a new Python process, about a file; gives what it answers in JSON.
+
+    Raises:
+        RuntimeError: The process failed, crashed or took longer than `timeout` seconds.
+    """
+    request = {"path": str(job.path.absolute()), "shape": job.shape, "factory": job.factory, **asked}
     environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(job.threads))}
     # -P: a numpy.py in the folder where somebody works is not ours
-    command = [sys.executable, "-P", "-m", "pocketface.benchmark.speed.stopwatch", json.dumps(request)]
+    command = [sys.executable, "-P", "-m", module, json.dumps(request)]
     try:
         process = subprocess.run(command, env=environment, capture_output=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired:
@@ -137,24 +186,27 @@ def latency_in_fresh_process(
     if process.returncode or not reports:
         said = process.stderr.decode(errors="replace").strip().splitlines() or [f"exit {process.returncode}"]
         raise RuntimeError(f"{job} could not be timed: {said[-1]}")
-    report = reports[-1]
+    report: dict[str, Any] = reports[-1]
     if "error" in report:
         raise RuntimeError(f"{job} could not be timed: {report['error']}")
-    report["rounds_ms"] = tuple(tuple(round_ms) for round_ms in report["rounds_ms"])
-    report["conditions"] = {**job.conditions, **report["conditions"]}
-    return Latency(**report)
+    return report
 
 
 def measurements(latency: Latency, row: Callable[..., Measurement]) -> list[Measurement]:
-    """Gives the rows of measurements.json; `row` makes one and knows model ... device already."""
-    conditions = {
-        **latency.conditions,
-        "rounds": len(latency.rounds_ms),
+    """Gives the rows of measurements.json; `row` makes one and knows model ... device already.
+
+    Times that were disturbed stay in their rows, which are not valid and say why.
+    """
+    common = {**latency.conditions, **_noise_conditions(latency)}
+    of_quantiles = {
+        **common,
+        "rounds": len(latency.kept_ms),
         "p50_by_round_ms": [round(statistics.median(round_ms), 4) for round_ms in latency.rounds_ms],
         "interval": "order statistics, widened to the rounds",
     }
 
     def one(metric: str, estimate: Estimate, unit: str, n: int) -> Measurement:
+        reason = estimate.reason or (latency.disturbed if unit == "ms" else "")
         return row(
             metric=metric,
             value=estimate.value,
@@ -162,21 +214,57 @@ def measurements(latency: Latency, row: Callable[..., Measurement]) -> list[Meas
             low=estimate.low,
             high=estimate.high,
             n=n,
-            valid=not estimate.reason,
-            reason=estimate.reason,
-            conditions=conditions if metric in QUANTILES else latency.conditions,
+            valid=not reason,
+            reason=reason,
+            conditions=of_quantiles if metric in QUANTILES else common,
         )
 
     def of_rounds(value: float | None) -> Estimate:
         return Estimate(value, reason=latency.reason or ("this system does not tell" if value is None else ""))
 
-    runs, rounds = len(latency.samples_ms), len(latency.rounds_ms)
-    return [
+    runs, rounds = len(latency.samples_ms), len(latency.kept_ms)
+    rows = [
         *(one(metric, latency.quantile(share), "ms", runs) for metric, share in QUANTILES.items()),
         one("load_ms", of_rounds(latency.load_ms), "ms", rounds),
         one("first_ms", of_rounds(latency.first_ms), "ms", rounds),
         one("peak_memory_bytes", of_rounds(latency.peak_memory_bytes), "bytes", rounds),
     ]
+    if latency.arena_bytes is not None:
+        rows.append(one("arena_bytes", Estimate(latency.arena_bytes), "bytes", rounds))
+    return rows
+
+
+def _noise_conditions(latency: Latency) -> dict[str, Any]:
+    """What rows say of the disturbances that were watched for."""
+    if not latency.noise:
+        return {}
+    clocks = [told for noise in latency.noise for told in noise.mhz or ()]
+    return {
+        "taken_share": round(max(noise.taken_share for noise in latency.noise), 4),
+        "reference_ms": [[round(time, 4) for time in noise.reference_ms] for noise in latency.noise],
+        "mhz": [min(clocks), max(clocks)] if clocks else None,
+        "disturbed_rounds": len(latency.rounds_ms) - len(latency.clean),
+    }
+
+
+def _noise(told: Mapping[str, Any]) -> Noise:
+    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+    return Noise(**fields)
+
+
+def _disturbance(latency: Latency, best_reference_ms: float | None) -> str:
+    return next(filter(None, (noise.disturbance(best_reference_ms) for noise in latency.noise)), "")
+
+
+def _references(latency: Latency, best: float | None) -> list[float]:
+    times = [time for noise in latency.noise for time in noise.reference_ms]
+    return times if best is None else [*times, best]
+
+
+def _taken(latency: Latency, best_reference_ms: float | None) -> tuple[bool, float]:
+    """Sorts the least disturbed first."""
+    shares = (noise.taken_share for noise in latency.noise)
+    return bool(_disturbance(latency, best_reference_ms)), max(shares, default=0.0)
 
 
 def device_name() -> str:
@@ -189,11 +277,6 @@ def device_name() -> str:
     name = named[0] if named else platform.processor() or platform.system()
     count = cores()
     return f"{name}, {count} core{'s' if count != 1 else ''}, {platform.machine()}"
-
-
-def cores() -> int:
-    """Gives how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _median(values: Iterable[float | None]) -> float | None:

@@ -7,17 +7,17 @@ import gc
 import importlib
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from ..accuracy.intervals import Estimate, Z
+from .noise import Noise, Watch, lent_cores, pin
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,31 @@ class Latency:
     peak_memory_bytes: int | None = None  # of the whole process up to the last run; the most over the rounds
     conditions: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""
+    noise: tuple[Noise, ...] = ()  # one per round, where it was watched
+    arena_bytes: int | None = None  # that the runtime keeps for tensors, where it tells
+    disturbances: tuple[str, ...] = ()  # one per round, "" where it was left alone; () where nobody judged
+
+    @property
+    def clean(self) -> tuple[int, ...]:
+        """The rounds that were left alone."""
+        return tuple(i for i in range(len(self.rounds_ms)) if not self.disturbances or not self.disturbances[i])
+
+    @property
+    def disturbed(self) -> str:
+        """Why the times are not to be trusted, or "": less than half of the rounds were left alone."""
+        if self.reason or 2 * len(self.clean) >= len(self.rounds_ms):
+            return ""
+        return next(reason for reason in self.disturbances if reason)
+
+    @property
+    def kept_ms(self) -> tuple[tuple[float, ...], ...]:
+        """The rounds that count: the clean ones, or all where too few are clean."""
+        return self.rounds_ms if self.disturbed else tuple(self.rounds_ms[i] for i in self.clean)
 
     @property
     def samples_ms(self) -> tuple[float, ...]:
-        """All times, warm-up left out."""
-        return tuple(sample for round_ms in self.rounds_ms for sample in round_ms)
+        """All times that count, warm-up left out."""
+        return tuple(sample for round_ms in self.kept_ms for sample in round_ms)
 
     def quantile(self, share: float) -> Estimate:
         """Gives the time, in ms, that `share` of the runs stay within.
@@ -50,7 +70,7 @@ class Latency:
             wanted = math.ceil(1 / (1 - share) - 1e-9)
             few = f"p{share * 100:g} wants at least {wanted} runs; there are {n}"
             return Estimate(None, reason=self.reason or few)
-        by_round = [float(np.quantile(round_ms, share)) for round_ms in self.rounds_ms]
+        by_round = [float(np.quantile(round_ms, share)) for round_ms in self.kept_ms]
         reach = Z * math.sqrt(n * share * (1 - share))
         low, high = math.floor(n * share - reach) - 1, math.ceil(n * share + reach)
         return Estimate(
@@ -61,53 +81,50 @@ class Latency:
 
 
 def measure_latency(
-    run: Callable[[], object], minimum_runs: int = 30, minimum_seconds: float = 0.5, warm_up: int = 5
+    run: Callable[[], object],
+    minimum_runs: int = 30,
+    minimum_seconds: float = 0.5,
+    warm_up: int = 5,
+    warm_up_seconds: float = 0.0,
+    watch: Watch | None = None,
 ) -> Latency:
     """Times `run` until both minima are reached.
 
-    The first call is told apart, the next `warm_up` calls are thrown away. Python's garbage collector waits.
+    The first call is told apart, the next are thrown away: at least `warm_up` of them, for at least
+    `warm_up_seconds`. Python's garbage collector waits. `watch` (default: of one thread) looks out for disturbances.
 
     Raises:
         ValueError: `minimum_runs` is below 1.
     """
     if minimum_runs < 1:
         raise ValueError(f"minimum_runs {minimum_runs} would time nothing; 1 is the fewest")
-    load = _load_average()
     first = _timed_ms(run)
-    for _ in range(warm_up):
-        run()
-    collecting, switches = gc.isenabled(), _involuntary_switches()
+    _repeat(run, warm_up, warm_up_seconds)
+    collecting = gc.isenabled()
     gc.disable()
     try:
-        samples: list[float] = []
-        end = time.perf_counter() + minimum_seconds
-        while len(samples) < minimum_runs or time.perf_counter() < end:
-            samples.append(_timed_ms(run))
+        with watch or Watch() as watching:
+            samples = _repeat(run, minimum_runs, minimum_seconds)
     finally:
         if collecting:
             gc.enable()
-    disturbed = _involuntary_switches() - switches
-    return Latency((tuple(samples),), first, conditions={"load_average": load, "involuntary_switches": disturbed})
+    noise = watching.noise
+    told = {"load_average": noise.load_average, "involuntary_switches": noise.involuntary_switches}
+    return Latency((samples,), first, conditions=told, noise=(noise,))
+
+
+def _repeat(run: Callable[[], object], runs: int, seconds: float) -> tuple[float, ...]:
+    samples: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(samples) < runs or time.perf_counter() < end:
+        samples.append(_timed_ms(run))
+    return tuple(samples)
 
 
 def _timed_ms(run: Callable[[], object]) -> float:
     start = time.perf_counter_ns()
     run()
     return (time.perf_counter_ns() - start) / 1e6
-
-
-def _load_average() -> float:
-    """How many processes wanted a core during the last minute; 0 where the system does not tell."""
-    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else 0.0
-
-
-def _involuntary_switches() -> int:
-    """How often the system took the core away from this process; 0 where it does not tell."""
-    if sys.platform == "win32":
-        return 0
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
 def memory_bytes(entry: str) -> int | None:
@@ -131,21 +148,41 @@ def load_and_time(
     opener: str,
     minimum_runs: int,
     minimum_seconds: float,
+    warm_up_seconds: float,
 ) -> Latency:
-    """Opens the file at `path` and times it on noise; the arguments are the fields of `latency.Job`."""
-    module, _, function = opener.partition(":")
-    open_session = getattr(importlib.import_module(module), function)
+    """Opens the file at `path` and times it on noise; the arguments are those of `latency_in_fresh_process`."""
+    lent, pinned = lent_cores(), pin(threads)
+    open_session = opened_by(opener)
     arguments = (Path(path), threads) if factory is None else (Path(path), threads, factory)
     inputs = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
     before = memory_bytes("VmRSS")
     session = open_session(*arguments)
-    latency = measure_latency(lambda: session.run(inputs), minimum_runs, minimum_seconds)
+    latency = measure_latency(
+        lambda: session.run(inputs),
+        minimum_runs,
+        minimum_seconds,
+        warm_up_seconds=warm_up_seconds,
+        watch=Watch(threads, lent, pinned),
+    )
     return dataclasses.replace(
         latency,
         peak_memory_bytes=memory_bytes("VmHWM"),
-        load_ms=_timed_ms(lambda: open_session(*arguments)),  # again: the first time imported the runtime too
-        conditions={**latency.conditions, "memory_before_loading_bytes": before},
+        arena_bytes=getattr(session, "arena_bytes", None),
+        load_ms=_load_ms(session, lambda: open_session(*arguments)),
+        conditions={**latency.conditions, "memory_before_loading_bytes": before, "pinned_to": list(pinned)},
     )
+
+
+def _load_ms(session: Any, again: Callable[[], object]) -> float:
+    """What the session says itself, or how long opening takes again: the first time imported the runtime too."""
+    told = getattr(session, "load_ms", None)
+    return _timed_ms(again) if told is None else float(told)
+
+
+def opened_by(opener: str) -> Callable[..., Any]:
+    """Gives the function that "module:function" names."""
+    module, _, function = opener.partition(":")
+    return cast("Callable[..., Any]", getattr(importlib.import_module(module), function))
 
 
 def _main(request: str) -> None:

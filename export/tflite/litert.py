@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,14 @@ class LiteRTSession:
 
     runtime = "litert"
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
-        """Loads `path`.
+    def __init__(self, path: Path, threads: int = 1, interpreter: Callable[..., Any] | None = None) -> None:
+        """Loads `path`, into an interpreter of another make where `interpreter` gives one.
 
         Raises:
             ValueError: LiteRT cannot load it, or it is no embedder.
         """
         self.path = path
-        self._interpreter = opened(path, threads)
+        self._interpreter = opened(path, threads, interpreter)
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0]["shape"]) != 4 or inputs[0]["shape"][0] != 1:
             raise ValueError(f"{path.name} is no embedder: it wants one input (1, H, W, 3) and one output (1, D)")
@@ -37,6 +38,17 @@ class LiteRTSession:
     def takes(self) -> dict[str, Any]:
         """What LiteRT tells of the input: "dtype", and for int8 "quantization" (scale, zero)."""
         return dict(self._input)
+
+    @property
+    def arena_bytes(self) -> int | None:
+        """The memory in which inputs, outputs and what lies between take turns; None where a delegate keeps it."""
+        operators = self._interpreter._get_ops_details()
+        if any(op["op_name"] == DELEGATE for op in operators):
+            return None
+        written = {int(index) for op in operators for index in op["outputs"]} | {int(self._input["index"])}
+        read = {int(index) for op in operators for index in op["inputs"]}
+        indices = {tensor["index"] for tensor in self._interpreter.get_tensor_details()}
+        return _covered(_places(self._interpreter, sorted(indices - (read - written))))
 
     def run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Gives the network's output, face by face.
@@ -65,6 +77,27 @@ class LiteRTSession:
                 reason = " ".join(str(error).split())
                 raise ValueError(f"{self.path.name}: LiteRT cannot run it: {reason}") from error
         return rows
+
+
+def _places(interpreter: Any, indices: Iterable[int]) -> list[tuple[int, int]]:
+    """Gives the first address of each tensor and the one behind its last."""
+    places: list[tuple[int, int]] = []
+    for index in indices:
+        try:
+            values = interpreter.tensor(index)()
+        except ValueError:  # it has no memory: nothing uses it
+            continue
+        places.append((values.ctypes.data, values.ctypes.data + values.nbytes))
+    return places
+
+
+def _covered(places: Iterable[tuple[int, int]]) -> int:
+    """Counts the bytes that lie in at least one of `places`."""
+    covered, reached = 0, 0
+    for first, behind in sorted(places):
+        covered += max(0, behind - max(first, reached))
+        reached = max(reached, behind)
+    return covered
 
 
 def quantised(values: NDArray[np.float32], port: dict[str, Any]) -> NDArray[Any]:
@@ -115,8 +148,8 @@ def xnnpack_partitions(path: Path) -> int:
     return sum(op["op_name"] == DELEGATE for op in opened(path)._get_ops_details())
 
 
-def opened(path: Path, threads: int = 1) -> Any:
-    """Gives LiteRT's interpreter of a .tflite file, ready to run.
+def opened(path: Path, threads: int = 1, interpreter: Callable[..., Any] | None = None) -> Any:
+    """Gives the interpreter of a .tflite file, ready to run: LiteRT's, or one that is made by `interpreter`.
 
     Raises:
         ValueError: LiteRT cannot load it.
@@ -124,9 +157,9 @@ def opened(path: Path, threads: int = 1) -> Any:
     from ai_edge_litert.interpreter import Interpreter
 
     try:
-        interpreter = Interpreter(model_path=str(path), num_threads=threads)
-        interpreter.allocate_tensors()
+        opened = (interpreter or Interpreter)(model_path=str(path), num_threads=threads)
+        opened.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path.name}: LiteRT cannot load it: {reason}") from error
-    return interpreter
+    return opened

@@ -4,10 +4,17 @@ import zipfile
 from functools import partial
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
+from torch import nn
 
 from pocketface.benchmark.measurement import Measurement
-from pocketface.benchmark.size import compressed_bytes, measurements, size_bytes
+from pocketface.benchmark.size import compressed_bytes, measurements, size_bytes, weights_bytes
+from pocketface.benchmark.speed.layer_costs import tflite_of
+from pocketface.faces.contract import InputContract
+from pocketface.models.checkpoint import save_checkpoint
+from pocketface.models.embedder import Embedder
 
 ROW = partial(Measurement, model="m", artifact="a", format="coreml", precision="fp16", runtime="", device="")
 
@@ -67,3 +74,38 @@ def test_rows_are_in_bytes(package):
         ("size_bytes", 4000, "bytes"),
         ("compressed_bytes", compressed_bytes(package), "bytes"),
     ]
+
+
+def dense(rows=64):
+    """A network of one matrix, rows x 192, and as many biases."""
+    backbone = nn.Sequential(nn.Flatten(), nn.Linear(192, rows))
+    return Embedder("dense", backbone, InputContract(8, 8), architecture="tests:dense")
+
+
+def test_the_weights_of_every_format_are_those_of_the_network(tmp_path):
+    embedder = dense()
+    tflite = tflite_of(embedder, tmp_path)
+    floats = 64 * 192 + 64
+    assert weights_bytes(save_checkpoint(embedder, tmp_path / "checkpoint")) == 4 * floats
+    for file in (tflite, tflite.with_suffix(".onnx")):
+        beside = weights_bytes(file) - 4 * floats  # shapes of reshapes and the like
+        assert 0 <= beside <= 64
+        assert weights_bytes(file) < size_bytes(file)
+    model = onnx.load(tflite.with_suffix(".onnx"))
+    initializers = sum(numpy_helper.to_array(tensor).nbytes for tensor in model.graph.initializer)
+    assert weights_bytes(tflite.with_suffix(".onnx")) >= initializers
+    metrics = {row.metric: row.value for row in measurements(tflite, ROW)}
+    assert metrics["weights_bytes"] == weights_bytes(tflite)
+
+
+def test_the_weights_of_a_package_are_its_weight_file(package):
+    weights = package / "Data" / "com.apple.CoreML" / "weights"
+    weights.mkdir(parents=True)
+    (weights / "weight.bin").write_bytes(bytes(700))
+    assert weights_bytes(package) == 700
+
+
+def test_a_damaged_file_has_no_weights_to_tell(tmp_path):
+    for name in ("net.tflite", "net.onnx", "net.ort", "net.pte"):
+        (tmp_path / name).write_bytes(b"\0\0\0\0TFL3" + bytes(range(200)))
+        assert weights_bytes(tmp_path / name) is None

@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from pocketface.benchmark.measurement import Measurement, write_measurements
+from pocketface.benchmark.report.columns import columns_of
 from pocketface.benchmark.report.conditions import how
 from pocketface.benchmark.report.figures import written
 from pocketface.benchmark.report.layers import changed
 from pocketface.benchmark.report.page import write_report
-from pocketface.benchmark.report.summary import Line, columns_of, pareto_front, summarise
-from pocketface.benchmark.report.verdict import best_files, verdict
+from pocketface.benchmark.report.limits import Limits
+from pocketface.benchmark.report.recommendation import recommend
+from pocketface.benchmark.report.summary import Line, pareto_front, summarise
+from pocketface.benchmark.report.verdict import picks_of, recommended, verdict
 from pocketface.prune.sensitivity import Sensitivity, write_sensitivity
 
 DEVICE = "a CPU"
@@ -43,10 +46,12 @@ ROWS = [
     row(SMALL, "parameters", 300_000, runtime=""),
     row(SMALL, "latency_ms_p50", 0.9, "ms", threads=1, batch=1, runtime_version="2.3"),
     row(SMALL, "verification_accuracy", 0.987, low=0.983, high=0.990, n=6000, runtime_version="2.3"),
+    row(SMALL, "accuracy_difference", -0.0005, low=-0.0015, high=0.0005, n=6000, to="net"),
     row(SMALL, "threshold_at_far_1e-3", 0.25, low=0.2, high=0.3, n=6000),
     row(APPLE, "size_bytes", 610_000, "bytes", ""),
     row(APPLE, "latency_ms_p50", None, "ms", "coreml-evaluator", reason=NO_MAC, threads=1),
     row(APPLE, "verification_accuracy", 0.988, runtime="coreml-evaluator", low=0.984, high=0.991, n=6000),
+    row(APPLE, "accuracy_difference", 0.0, runtime="coreml-evaluator", low=-0.001, high=0.001, n=6000, to="net"),
     row(("net-pruned", "", "tflite", "w4"), "export", None, runtime="", reason="no kernel takes w4"),
 ]
 
@@ -163,7 +168,7 @@ def test_size_is_told_against_the_unpruned_fp32_of_another_runtime_where_its_own
 
 def test_metric_that_no_column_names_gets_its_own():
     lines = summarise([row(WHOLE, "energy_per_face", 3.5, "mJ")])
-    assert [(column.key, column.title) for column in columns_of(lines)] == [("energy_per_face", "energy per face, mJ")]
+    assert [(column.key, column.title) for column in columns_of(lines[0].cells.items())] == [("energy_per_face", "energy per face, mJ")]
 
 
 # ---- the front ----
@@ -221,35 +226,38 @@ def test_numbers_have_the_digits_they_are_worth(kind, value, low, high, text):
     assert " ".join(written(row(WHOLE, "m", value, low=low, high=high), kind)).strip() == text
 
 
-def test_pick_is_the_smallest_file_whose_accuracy_interval_overlaps_the_references():
-    assert [(pick.format, pick.line.name, pick.keeps) for pick in best_files(summarise(ROWS))] == [
-        ("TFLite", "net-pruned.w8a8.tflite", True),
-        ("Core ML", "net-pruned.mlpackage", True),
+def picks(rows, limits=None):
+    lines = summarise(rows)
+    return picks_of(lines, recommend(lines, limits or Limits()))
+
+
+def test_each_format_has_a_pick_the_recommended_ones_first():
+    assert [(pick.format, pick.line.name, pick.meets, pick.first) for pick in picks(ROWS)] == [
+        ("TFLite", "net-pruned.w8a8.tflite", True, True),
+        ("Core ML", "net-pruned.mlpackage", True, True),
     ]
 
 
-def test_pick_is_the_most_accurate_file_where_none_keeps_the_accuracy():
-    worse = dataclasses.replace(ROWS[8], value=0.9, low=0.89, high=0.91)
-    rows = [row(("net", "net.onnx", "onnx", "fp32"), "verification_accuracy", 0.992, low=0.989, high=0.994)]
-    (pick,) = best_files(summarise([*rows, *ROWS[5:8], worse]))
-    assert (pick.line.name, pick.keeps) == ("net-pruned.w8a8.tflite", False)
-    assert pick.why.startswith("most accurate")
+def test_pick_is_the_nearest_file_where_none_meets_the_limits():
+    pick = picks(ROWS, Limits(max_mb=0.3))[0]
+    assert (pick.line.name, pick.meets, pick.first) == ("net-pruned.w8a8.tflite", False, False)
+    assert pick.why == "Does not meet the limits for sure: 0.33 MB is above 0.3 MB."
 
 
-def test_pick_is_not_a_file_that_is_slower_than_the_reference():
-    slow = dataclasses.replace(ROWS[7], value=9.0)
-    (pick, _) = best_files(summarise([*ROWS[:7], slow, *ROWS[8:]]))
-    assert pick.line.name == "net.tflite"
-
-
-def test_verdict_says_what_was_done_and_what_came_of_it():
+def test_verdict_says_what_was_done():
     assert verdict(summarise(ROWS)) == (
         "net (1.00 M parameters) was pruned to net-pruned (300 k parameters). "
-        "2 TFLite and 1 Core ML files were measured; 1 could not be made. "
-        "Best TFLite file: net-pruned.w8a8.tflite, size 0.33 MB (12× smaller), "
-        "latency on 1 thread 0.90 ms (2.2× faster), "
-        "accuracy 98.7 % [98.3, 99.0] (against 99.2 % [98.9, 99.4] on 6000 pairs), "
-        "compared with net.tflite, measured in litert on a CPU."
+        "2 TFLite and 1 Core ML files were measured; 1 could not be made."
+    )
+
+
+def test_recommendation_is_a_sentence_with_its_numbers():
+    lines = summarise(ROWS)
+    assert recommended(lines, recommend(lines, Limits()))[0] == (
+        "Any phone",
+        "Ship net-pruned.w8a8.tflite: size 0.33 MB (12× smaller), latency on 1 thread 0.90 ms (2.2× faster, litert on "
+        "a CPU), accuracy 98.7 % [98.3, 99.0] (on 6,000 pairs), accuracy against the source -0.05 points "
+        "[-0.15, +0.05] (net). It is the fastest that meets the limits. Compared with net.tflite.",
     )
 
 
@@ -268,20 +276,21 @@ def test_markdown_table_is_literal(tmp_path):
     _, markdown = report(tmp_path, written_run(tmp_path / "run"))
     table = markdown.split("## All files\n\n")[1].split("\n\n")[0]
     assert table == "\n".join((
-        "| File | Nr | Format | Precision | Runtime | Size | Parameters | Latency on 1 thread | Faster | Accuracy |",
+        "| File | Nr | Format | Precision | Runtime | Size | Latency on 1 thread | Faster | Accuracy "
+        "| Against the source |",
         "| --- | ---: | --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
-        "| net.tflite ◆ | 1 | tflite | fp32 | litert | 4.00 MB | 1.00 M | 2.00 ms |  | 99.2 % \\[98.9, 99.4\\] |",
-        "| net-pruned.w8a8.tflite ◆ | 2 | tflite | w8a8 | litert | 0.33 MB | 300 k | 0.90 ms | 2.2× "
-        "| 98.7 % \\[98.3, 99.0\\] |",
-        "| net-pruned.mlpackage ◆ | 3 | coreml | fp16 | coreml-evaluator | 0.61 MB | 300 k | not measured (1) |  "
-        "| 98.8 % \\[98.4, 99.1\\] |",
+        "| net.tflite ◆ | 1 | tflite | fp32 | litert | 4.00 MB | 2.00 ms |  | 99.2 % \\[98.9, 99.4\\] |  |",
+        "| net-pruned.w8a8.tflite ★ ◆ | 2 | tflite | w8a8 | litert | 0.33 MB | 0.90 ms | 2.2× "
+        "| 98.7 % \\[98.3, 99.0\\] | -0.05 points \\[-0.15, +0.05\\] |",
+        "| net-pruned.mlpackage ★ ◆ | 3 | coreml | fp16 | coreml-evaluator | 0.61 MB | not measured (1) |  "
+        "| 98.8 % \\[98.4, 99.1\\] | +0.00 points \\[-0.10, +0.10\\] |",
         "| net-pruned tflite w4 | 4 | tflite | w4 | not made (2) |  |  |  |  |  |",
     ))  # fmt: skip
 
 
 def test_what_could_not_be_measured_is_listed_with_its_reason(tmp_path):
     page, markdown = report(tmp_path, written_run(tmp_path / "run"))
-    assert markdown.split("and why\n\n")[1].split("\n\n")[0] == (
+    assert markdown.split("slower, and why\n\n")[1].split("\n\n")[0] == (
         f"1. {NO_MAC}\n   - net-pruned.mlpackage: Latency on 1 thread\n"
         "2. no kernel takes w4\n   - net-pruned tflite w4: export"
     )

@@ -1,5 +1,6 @@
 """Times of functions that sleep, of processes that fail, and what rows make of them."""
 
+import dataclasses
 import gc
 import re
 import subprocess
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from pocketface.benchmark.measurement import Measurement
+from pocketface.benchmark.speed import latency as module
 from pocketface.benchmark.speed.latency import (
     Job,
     Latency,
@@ -21,6 +23,7 @@ from pocketface.benchmark.speed.latency import (
     measurements,
     merged,
 )
+from pocketface.benchmark.speed.noise import Noise
 
 ROW = partial(
     Measurement,
@@ -97,6 +100,12 @@ def test_no_runs_are_refused():
         measure_latency(lambda: None, minimum_runs=0)
 
 
+def test_the_warm_up_lasts_its_seconds_too():
+    calls = []
+    measure_latency(lambda: calls.append(time.sleep(0.001)), 1, 0, warm_up=2, warm_up_seconds=0.05)
+    assert 10 < len(calls) <= 52
+
+
 def test_quantiles_of_a_hundred_known_times():
     latency = Latency((tuple(float(ms) for ms in range(1, 101)),))
     assert latency.quantile(0.5).value == 50.5
@@ -147,6 +156,55 @@ def test_a_round_that_failed_spoils_the_rest():
     assert merged([Latency(((1.0,),)), failed]) == failed
 
 
+CALM = Noise(0.5, 1, 2, (1,), (0.2, 0.2), 0.01, 0.5, 0.0, 3, 0.1)
+BUSY = dataclasses.replace(CALM, waited_seconds=0.25, involuntary_switches=90)
+
+
+def test_a_disturbed_round_is_left_out_and_two_of_three_spoil_the_row():
+    told = {"load_average": 0.0, "involuntary_switches": 1}
+
+    def latency(*noise):
+        rounds = [Latency(((i + 1.0,) * 60,), 10.0 * i, 1.0, 5, told, noise=(one,)) for i, one in enumerate(noise)]
+        return merged(rounds)
+
+    once = latency(CALM, BUSY, CALM)
+    assert (once.disturbed, once.clean, once.first_ms) == ("", (0, 2), 10.0)
+    assert set(once.samples_ms) == {1.0, 3.0}
+    (p50, *_, memory) = measurements(once, ROW)
+    assert (p50.valid, p50.n, p50.conditions["rounds"], p50.conditions["disturbed_rounds"]) == (True, 120, 2, 1)
+    assert p50.conditions["taken_share"] == 0.5
+
+    (p50, *_, memory) = measurements(latency(BUSY, BUSY, CALM), ROW)
+    assert (p50.valid, p50.value, p50.n) == (False, 2.0, 180)
+    assert p50.reason == "disturbed: others had the core 50% of the time (90 times in 0.5 s)"
+    assert memory.valid  # whoever interrupts takes no memory
+
+
+def test_a_round_is_judged_by_the_reference_kernel_of_all():
+    slow = dataclasses.replace(CALM, reference_ms=(0.3, 0.3))
+    rounds = [
+        Latency(((1.0,),), conditions={"load_average": 0.0, "involuntary_switches": 0}, noise=(one,))
+        for one in (CALM, slow)
+    ]
+    both = merged(rounds, best_reference_ms=0.2)
+    assert both.disturbances == ("", "disturbed: a reference kernel ran 1.5 times slower than at its best")
+    assert merged(rounds).disturbances == ("", "")  # nobody knows that it could be faster
+
+
+def test_a_disturbed_process_is_tried_once_more(job, monkeypatch):
+    noises = iter([BUSY, CALM, CALM, BUSY, BUSY])
+
+    def timed(job, *effort):
+        conditions = {**job.conditions, "load_average": 0.0, "involuntary_switches": 0}
+        return Latency(((1.0,),), 1.0, 1.0, 1, conditions, noise=(next(noises),))
+
+    monkeypatch.setattr(module, "latency_in_fresh_process", timed)
+    lines = []
+    (latency,) = measure_all([job("good")], rounds=3, progress=lines.append)
+    assert [", again: " in line for line in lines] == [False, True, False, False, True]
+    assert latency.clean == (0, 1) and latency.disturbed == ""
+
+
 def test_a_fresh_process_loads_and_times(job):
     latency = latency_in_fresh_process(job("net.sleepy", threads=2), minimum_runs=10, minimum_seconds=0)
     assert len(latency.samples_ms) == 10
@@ -155,6 +213,7 @@ def test_a_fresh_process_loads_and_times(job):
     assert latency.peak_memory_bytes > latency.conditions["memory_before_loading_bytes"] + 20_000_000
     assert latency.conditions["threads"] == 2
     assert latency.conditions["batch"] == 1
+    assert len(latency.noise) == 1 and latency.noise[0].threads == 2
 
 
 def test_the_peak_is_that_of_the_child_and_not_of_its_parent(job):
@@ -174,11 +233,11 @@ def test_batch_and_factory_reach_the_runtime(job):
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("refuses", "refuses (1 thread) could not be timed: refuses is no network"),
-        ("raises", "raises (1 thread) could not be timed: KeyError: 'tensor 7'"),
-        ("dies", "dies (1 thread) crashed its process with SIGSEGV"),
-        ("leaves", "leaves (1 thread) could not be timed: no way"),
-        ("slow", "slow (1 thread) was not loaded and timed within 2 s"),
+        ("refuses", "refuses in Session (1 thread) could not be timed: refuses is no network"),
+        ("raises", "raises in Session (1 thread) could not be timed: KeyError: 'tensor 7'"),
+        ("dies", "dies in Session (1 thread) crashed its process with SIGSEGV"),
+        ("leaves", "leaves in Session (1 thread) could not be timed: no way"),
+        ("slow", "slow in Session (1 thread) was not loaded and timed within 2 s"),
     ],
 )
 def test_a_process_that_fails_says_so_in_one_sentence(job, name, sentence):
@@ -190,12 +249,12 @@ def test_files_take_turns_and_one_that_fails_is_not_tried_again(job):
     lines = []
     jobs = [job("good"), job("refuses"), job("good", threads=2)]
     latencies = measure_all(jobs, rounds=2, minimum_runs=3, minimum_seconds=0, progress=lines.append)
-    assert lines == [
-        "latency, round 1 of 2: good (1 thread)",
-        "latency, round 1 of 2: refuses (1 thread)",
-        "latency, round 1 of 2: good (2 threads)",
-        "latency, round 2 of 2: good (1 thread)",
-        "latency, round 2 of 2: good (2 threads)",
+    assert [line for line in lines if ", again: disturbed: " not in line] == [
+        "latency, round 1 of 2: good in Session (1 thread)",
+        "latency, round 1 of 2: refuses in Session (1 thread)",
+        "latency, round 1 of 2: good in Session (2 threads)",
+        "latency, round 2 of 2: good in Session (1 thread)",
+        "latency, round 2 of 2: good in Session (2 threads)",
     ]
     assert [len(latency.rounds_ms) for latency in latencies] == [2, 0, 2]
     assert "is no network" in latencies[1].reason

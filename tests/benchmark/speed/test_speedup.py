@@ -63,15 +63,16 @@ def test_two_real_networks_are_timed_in_turns(monkeypatch):
     monkeypatch.setattr(module, "SECONDS", 0.0)
     lines: list[str] = []
     rows, said = speedup(embedder_of(128), embedder_of(8), lines.append)
-    assert [(row.metric, row.model, row.n) for row in rows] == [
-        ("latency_ms_p50", "width-128", 60),
-        ("latency_ms_p50", "width-8", 60),
-        ("latency_ratio", "width-8", 2),
+    assert [(row.metric, row.model) for row in rows] == [
+        ("latency_ms_p50", "width-128"),
+        ("latency_ms_p50", "width-8"),
+        ("latency_ratio", "width-8"),
     ]
+    assert {row.n for row in rows[:2]} <= {30, 60} and rows[2].n == 2  # a round that was disturbed is left out
     assert rows[2].conditions["to"] == "width-128"
     assert rows[2].value is not None and rows[2].value < 0.5  # a hundredth of the work
     assert said.startswith(f"{rows[2].value:.2f}x the latency of the unpruned network")
-    timed = [line for line in lines if line.startswith("latency")]
+    timed = [line for line in lines if line.startswith("latency") and ", again: " not in line]
     assert [line.split(": ")[1] for line in timed] == ["width-128.tflite (1 thread)", "width-8.tflite (1 thread)"] * 2
 
 

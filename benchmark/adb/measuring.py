@@ -1,0 +1,244 @@
+"""Times .tflite files on a phone: in turns, on chosen cores, with rests; leaves nothing behind.
+
+Tested with the real `adb` against a loopback device that speaks its protocol; no phone was used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ..measurement import Measurement
+from .benchmark_model import LARGEST_PROFILE, Timed, Timing, Tool, benchmark_model, read_profile, read_timings
+from .device import Answer, Device, VanishedError, chosen
+from .phone import State, battery_command, describe, read_state, state_command
+from .recipe import PhoneRecipe
+from .rows import Job, mark_slowed, measurements
+from .runner import runner
+
+PARENT = "/data/local/tmp"  # where adb's shell may write and execute, on every Android
+CLEANING = 10.0  # seconds
+POLL = 2.0  # seconds between two looks at the temperature
+ENDED = "pocketface-ended"
+PROFILE, PROCESS = "profile.csv", "process.id"
+
+Progress = Callable[[str], None]
+
+
+def measure_on_phone(
+    files: Sequence[Path],
+    serial: str | None = None,
+    tool: Path | None = None,
+    folder: Path = Path(),
+    recipe: PhoneRecipe | None = None,
+    progress: Progress = lambda line: None,
+) -> list[Measurement]:
+    """Times files on a phone that adb reaches.
+
+    Each round runs every file once, in a process of its own that is pinned to cores, after a rest in which the phone
+    cools down; one more process per file tells operators and memory, where the tool can. A file that fails keeps its
+    reason and the others go on; when the phone is gone, what was taken before stays.
+
+    Args:
+        files: Those of another format than .tflite get a row with the reason.
+        serial: Of the phone; None: the only one.
+        tool: LiteRT's benchmark_model for Android; None: our own runner, which was tried on no phone.
+        folder: The run folder, below which rows name their files.
+        recipe: Rounds, runs, rests, threads and cores; None: the usual.
+        progress: Told one line per step.
+
+    Returns:
+        Rows of runtime "adb benchmark_model" or "adb runner": latency_ms_mean and its like, load_ms, first_ms,
+        peak_memory_bytes, operator_ms; low and high are the least and the most of the rounds.
+
+    Raises:
+        ValueError: No adb, no phone that can be used, no tool, or threads or cores that the phone has not.
+    """
+    recipe = recipe or PhoneRecipe()
+    device = chosen(serial)
+    phone = describe(device)
+    made = benchmark_model(tool) if tool else runner(progress)
+    if made.abi and phone.abi not in (made.abi, "unknown"):
+        raise ValueError(f"our runner is for {made.abi}; this phone is {phone.abi}, which wants --benchmark-model")
+    if made.most_threads and max(recipe.threads) > made.most_threads:
+        raise ValueError(f"our runner has {made.most_threads} thread; {max(recipe.threads)} want --benchmark-model")
+    jobs = [
+        Job(path, f"{number}.tflite", threads, phone.pinned(recipe.cores, threads))
+        for threads in recipe.threads
+        for number, path in enumerate(files)
+    ]
+    progress(f"{phone}: {phone.clusters}")
+    try:
+        with _folder_on(device, progress) as place:
+            _push(device, made, jobs, place)
+            start = _state(device, jobs[0].cores).celsius if jobs else None
+            for number in range(1, recipe.rounds + 1):
+                for job in _sound(jobs):
+                    progress(f"{phone.model}, round {number} of {recipe.rounds}: {job.name}")
+                    _time(device, made, job, place, recipe, start)
+            for job in _sound(jobs) if made.profiling else ():
+                progress(f"{phone.model}, operators: {job.name}")
+                _profile(device, made, job, place, recipe)
+    except ValueError as error:  # the phone is gone, or the tool is not on it
+        for job in _sound(jobs):
+            if len(job.rounds) < recipe.rounds:
+                after = f", after {len(job.rounds)} of {recipe.rounds} rounds" if job.rounds else ""
+                job.reason = f"{error}{after}"
+            elif not (job.operators or job.operators_reason):
+                job.operators_reason = str(error)
+    mark_slowed(jobs, recipe)
+    return [row for job in jobs for row in measurements(job, phone, made, folder)]
+
+
+def files_in(paths: Sequence[Path]) -> list[Path]:
+    """Gives the files that are named, and the .tflite files below the folders that are; of a run, its artifacts.
+
+    Raises:
+        ValueError: There is none.
+    """
+    files: list[Path] = []
+    for path in paths:
+        artifacts = path / "artifacts"  # a run folder holds copies elsewhere, for the app
+        files += sorted((artifacts if artifacts.is_dir() else path).rglob("*.tflite")) if path.is_dir() else [path]
+    if not files:
+        raise ValueError(f"no .tflite file in {', '.join(map(str, paths))}; `pocketface export` makes some")
+    return list(dict.fromkeys(files))
+
+
+def _sound(jobs: Sequence[Job]) -> Iterator[Job]:
+    return (job for job in jobs if not job.reason)
+
+
+@contextmanager
+def _folder_on(device: Device, progress: Progress) -> Iterator[str]:
+    """Gives a new folder on the device and removes it, whatever happened, if the device still answers."""
+    place = f"{PARENT}/pocketface-{secrets.token_hex(6)}"
+    answer = device.shell(f"mkdir {place} && chmod 700 {place}")
+    if answer.failure:
+        raise ValueError(f"nothing can be written to {PARENT} on the phone: {answer.failure}")
+    try:
+        yield place
+    finally:
+        try:
+            device.shell(f"rm -rf {place}", CLEANING)
+        except ValueError as error:
+            progress(f"{place} may be left on the phone: {error}")
+
+
+def _push(device: Device, tool: Tool, jobs: Sequence[Job], place: str) -> None:
+    """Puts the tool and every file on the device; a file that does not get there keeps the reason."""
+    device.push(tool.files, place)
+    answer = device.shell(f"cd {place} && chmod 755 *")
+    if answer.failure:
+        raise ValueError(f"{tool.name} cannot be made executable on the phone: {answer.failure}")
+    for graph, path in dict.fromkeys((job.graph, job.path) for job in jobs):
+        reason = _pushed(device, tool, path, graph, place)
+        for job in jobs:
+            if job.graph == graph:
+                job.reason = reason
+
+
+def _pushed(device: Device, tool: Tool, path: Path, graph: str, place: str) -> str:
+    if path.suffix != ".tflite":
+        return f"{tool.name} runs .tflite files; {path.name} is none"
+    if not path.is_file():
+        return f"no file at {path}"
+    with TemporaryDirectory() as folder:  # under a name of ours: a file's own never reaches the device's shell
+        plain = Path(folder, graph)
+        plain.symlink_to(path.absolute())
+        try:
+            device.push([plain], place)
+        except VanishedError:
+            raise
+        except ValueError as error:
+            return str(error).replace(graph, path.name)
+    return ""
+
+
+def _time(device: Device, tool: Tool, job: Job, place: str, recipe: PhoneRecipe, start: float | None) -> None:
+    """Adds a round to `job`, or the reason why there is none."""
+    before = _cool_down(device, job.cores, recipe, start)
+    try:
+        timed, state = _run(device, tool, job, place, tool.timing(job.graph, _timing(job, recipe)), recipe)
+    except VanishedError:
+        raise
+    except ValueError as error:
+        job.reason = str(error)
+        return
+    job.rounds.append(timed)
+    job.before.append(before)
+    job.after.append(state)
+    if not tool.profiling and timed.peak_memory_bytes is not None:
+        job.peak_memory_bytes = max(timed.peak_memory_bytes, job.peak_memory_bytes or 0)
+
+
+def _profile(device: Device, tool: Tool, job: Job, place: str, recipe: PhoneRecipe) -> None:
+    """Adds operators and memory to `job`: of a process of its own, for looking at them costs time."""
+    assert tool.profiling
+    try:
+        timed, _ = _run(device, tool, job, place, tool.profiling(job.graph, _timing(job, recipe), PROFILE), recipe)
+        job.peak_memory_bytes = timed.peak_memory_bytes
+        with TemporaryDirectory() as folder:
+            fetched = Path(folder, PROFILE)
+            device.pull(f"{place}/{PROFILE}", fetched)
+            device.shell(f"rm -f {place}/{PROFILE}")  # the next file's is not this one
+            if fetched.stat().st_size > LARGEST_PROFILE:
+                raise ValueError(f"the profile of {job.path.name} has more than {LARGEST_PROFILE} bytes")
+            job.operators = read_profile(fetched.read_text(encoding="utf-8", errors="replace"))
+    except VanishedError:
+        raise
+    except ValueError as error:
+        job.operators_reason = str(error)
+
+
+def _run(device: Device, tool: Tool, job: Job, place: str, command: str, recipe: PhoneRecipe) -> tuple[Timed, State]:
+    """Runs a command on the job's cores; gives the times that it printed, and the state of the phone as it ended.
+
+    Raises:
+        VanishedError: The phone is gone.
+        ValueError: The command failed, took too long (and was ended), or printed no times.
+    """
+    start = f"cd {place} || exit; taskset {job.mask} {command} & echo $! >{PROCESS}; wait $!; status=$?; rm {PROCESS}"
+    patience = 2 * recipe.most_seconds + recipe.patience_seconds  # warming up has a limit like timing's
+    try:
+        answer = device.shell(f"{start}; echo; echo {ENDED}; {state_command(job.cores)}; exit $status", patience)
+        told, ended, state = answer.text.rpartition(f"\n{ENDED}\n")
+        if answer.status:
+            raise ValueError(Answer(told if ended else state, answer.status).failure)
+        return read_timings(told), _with_battery(device, read_state(state))
+    except VanishedError:
+        raise
+    except ValueError as error:
+        device.shell(f"kill -9 $(cat {place}/{PROCESS})")  # one that still runs would disturb the next
+        raise ValueError(f"{tool.name} cannot time {job.path.name}: {error}") from None
+
+
+def _timing(job: Job, recipe: PhoneRecipe) -> Timing:
+    return Timing(job.threads, recipe.minimum_runs, recipe.minimum_seconds, recipe.most_seconds)
+
+
+def _cool_down(device: Device, cores: Sequence[int], recipe: PhoneRecipe, start: float | None) -> State:
+    """Waits until the phone is about as cool as it was at the start; it gets so long, and no longer."""
+    time.sleep(recipe.rest_seconds)
+    end = time.monotonic() + recipe.cool_down_seconds
+    state = _state(device, cores)
+    while start is not None and (state.celsius or 0) > start + recipe.warmer_by and time.monotonic() < end:
+        time.sleep(min(POLL, max(0.0, end - time.monotonic())))
+        state = _state(device, cores)
+    return state
+
+
+def _state(device: Device, cores: Sequence[int]) -> State:
+    return _with_battery(device, read_state(device.shell(state_command(cores)).text))
+
+
+def _with_battery(device: Device, state: State) -> State:
+    """Adds the battery's temperature where no sensor is told."""
+    if state.celsius is not None:
+        return state
+    return dataclasses.replace(state, celsius=read_state(device.shell(battery_command()).text).celsius)

@@ -1,0 +1,36 @@
+"""Our own program for the phone, where there is no benchmark_model: LiteRT for ARM64 Linux with its C libraries."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable
+from pathlib import Path
+
+from ..arm64.emulator import LIBRARIES, LITERT, setup
+from .benchmark_model import Timing, Tool
+
+LOADER = "ld-linux-aarch64.so.1"
+SYSTEM = (LOADER, "libc.so.6", "libm.so.6", "libstdc++.so.6", "libgcc_s.so.1")
+
+
+def runner(progress: Callable[[str], None] = lambda line: None) -> Tool:
+    """Gives the runner of the ARM64 emulator with all that it loads, started by its own loader; on one thread.
+
+    It ran in an emulator behind the loopback device. Android is no ARM64 Linux with a C library of GNU's; that its
+    kernel runs this bundle is expected, and UNTESTED. benchmark_model is the way that phones are known to take.
+
+    Args:
+        progress: Told one line per step of building it.
+
+    Raises:
+        ValueError: It cannot be built here; says what would do.
+    """
+    folder = setup(progress).folder
+    files: tuple[Path, ...] = (folder / "runner", folder / LITERT, *(LIBRARIES / name for name in SYSTEM))
+
+    def timing(graph: str, how: Timing) -> str:
+        seconds = f"{how.minimum_seconds:g} {how.most_seconds:g}"
+        return f"./{LOADER} --library-path . ./runner time {graph} {how.runs} {seconds}"
+
+    version = f"litert {importlib.metadata.version('ai-edge-litert')}"
+    return Tool("runner", version, files, timing, profiling=None, most_threads=1, abi="arm64-v8a")

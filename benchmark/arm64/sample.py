@@ -1,0 +1,178 @@
+"""What an emulated core makes of a sample of the pairs, against this machine's LiteRT on the same faces.
+
+To embed a face takes an emulator up to some seconds, so thousands of pairs are out of reach. A sample tells what is
+asked here all the same: whether the phone's kernels compute what was verified on all pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...export.cards import fingerprint
+from ...export.session import raw_embeddings
+from ...faces.pairs import Pairs
+from ...models.embedder import unit
+from ...models.files import written_whole
+from ..accuracy.intervals import accuracy_difference, resampling_units, share
+from ..accuracy.verification import similarities, tenfold_accuracy
+from ..embedding import Job
+from ..entries import Entry, RowMaker
+from ..measurement import Measurement
+from .emulated import EmulatedSession, Emulator
+
+TOGETHER = 100  # faces, after which what was made is kept
+
+
+def sample_of(same: NDArray[np.bool_], fold: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Chooses pairs: as many genuine as impostor, evenly spread over the folds and within each.
+
+    Args:
+        same: (P,) whether a pair is genuine.
+        fold: (P,) the fold of each.
+        count: Pairs to choose, even; there are fewer where one kind has not half as many.
+
+    Returns:
+        Indices of pairs, ascending; always the same ones.
+
+    >>> sample_of(np.array([True, True, True, True, False, False]), np.array([0, 0, 1, 1, 0, 1]), 4).tolist()
+    [0, 2, 4, 5]
+    """
+    half = min(count // 2, int(same.sum()), int((~same).sum()))
+    chosen = []
+    for kind in (same, ~same):
+        places = np.flatnonzero(kind)
+        by_fold = places[np.argsort(fold[places], kind="stable")]
+        chosen.append(by_fold[np.arange(half) * len(by_fold) // max(half, 1)])
+    return np.sort(np.concatenate(chosen))
+
+
+def sample_rows(
+    entry: Entry,
+    raw: NDArray[np.float32],
+    core: str,
+    pairs: Pairs,
+    count: int,
+    folder: Path,
+    emulator: Emulator,
+    row: RowMaker,
+    progress: Callable[[str], None] = lambda line: None,
+) -> list[Measurement]:
+    """Embeds the faces of a sample of the pairs on an emulated core, and compares.
+
+    A pair of the sample is decided by the threshold that this machine's embeddings of all pairs outside its fold
+    give. So nothing is chosen by the sample, and the two runtimes are judged alike.
+
+    Args:
+        entry: A .tflite file.
+        raw: (M, D) what it makes of the pairs' faces on this machine, of any length.
+        core: A name of `CORES`.
+        pairs: All of them.
+        count: How many to embed.
+        folder: The run folder; embeddings are kept in its `embeddings`.
+        emulator: Decides, with file, core and sample, whether embeddings that lie there are still true.
+        row: Makes a row of this file on this core.
+        progress: Told one line per hundred faces.
+
+    Returns:
+        `verification_accuracy` of the sample; `emulated_accuracy_difference` to this machine's decisions on the same
+        pairs; `emulated_largest_difference` of any number of two embeddings of unit length, and
+        `emulated_cosine_min`, of the sample's faces. Or one row with the reason.
+    """
+    chosen = sample_of(pairs.same, pairs.fold, count)
+    faces = np.unique([pairs.left[chosen], pairs.right[chosen]])
+    try:
+        embeddings = _embedded(entry, core, pairs, faces, folder, emulator, progress)
+        if embeddings.shape != (len(faces), raw.shape[1]):
+            raise ValueError(f"an emulated {core} gives {embeddings.shape} numbers for {len(faces)} faces")
+    except ValueError as error:
+        reason = str(error).replace(str(entry.artifact.path.resolve()), entry.artifact.path.name)
+        return [row(metric="verification_accuracy", value=None, unit="1", valid=False, reason=reason)]
+    native, emulated = unit(raw), unit(embeddings)
+    similarity = similarities(native, pairs.left, pairs.right)
+    thresholds = tenfold_accuracy(similarity, pairs.same, pairs.fold)[1]
+    threshold, same = thresholds[np.unique(pairs.fold, return_inverse=True)[1]][chosen], pairs.same[chosen]
+    left, right = (np.searchsorted(faces, side[chosen]) for side in (pairs.left, pairs.right))
+    correct = (similarities(emulated, left, right) >= threshold) == same
+    natively = (similarity[chosen] >= threshold) == same
+
+    people = (pairs.identities[pairs.left[chosen]], pairs.identities[pairs.right[chosen]])
+    known = people if min(side.min() for side in people) >= 0 else None
+    units = resampling_units(len(chosen), known)
+    again = np.concatenate([weights @ correct / weights.sum(axis=1) for weights in units.weights()])
+    accuracy = share(float(correct.mean()), again, units.count)
+    difference = accuracy_difference(natively, correct, known)
+    cosine = _cosines(embeddings, raw[faces])
+    sample = {
+        "protocol": f"cosine; {len(chosen)} of {len(pairs)} pairs, each judged by the threshold that is best for "
+        "this machine's LiteRT on all pairs of the other folds",
+        "flip": False,
+        "sample_of": len(pairs),
+        "pairs_sha256": pairs.sha256,
+    }
+    against = {"against": "litert on this machine", "sample_of": len(pairs)}
+    return [
+        row(
+            metric="verification_accuracy",
+            value=accuracy.value,
+            unit="1",
+            low=accuracy.low,
+            high=accuracy.high,
+            n=len(chosen),
+            conditions={**sample, "interval": f"bootstrap of {units.name}"},
+        ),
+        row(
+            metric="emulated_accuracy_difference",
+            value=difference.value,
+            unit="1",
+            low=difference.low,
+            high=difference.high,
+            n=len(chosen),
+            conditions={**against, "flipped": int((correct != natively).sum())},
+        ),
+        row(
+            metric="emulated_largest_difference",
+            value=float(np.abs(emulated - native[faces]).max()),
+            unit="1",
+            n=len(faces),
+            conditions=against,
+        ),
+        row(metric="emulated_cosine_min", value=float(cosine.min()), unit="1", n=len(faces), conditions=against),
+    ]
+
+
+def _cosines(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Gives the cosine of each row: of equal rows 1 but for the rounding of float64, which float32 would hide."""
+    a, b = one.astype(np.float64), other.astype(np.float64)
+    length = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.asarray((a * b).sum(1) / np.maximum(length, 1e-300))
+
+
+def _embedded(
+    entry: Entry,
+    core: str,
+    pairs: Pairs,
+    faces: NDArray[np.int64],
+    folder: Path,
+    emulator: Emulator,
+    progress: Callable[[str], None],
+) -> NDArray[np.float32]:
+    """Gives (len(faces), D) embeddings of any length; those that an earlier try has left are not made again."""
+    path, contract = entry.artifact.path, entry.artifact.card.contract
+    decides = f"{fingerprint(path)}|{contract}|{pairs.sha256}|{core}|{emulator.folder.name}"
+    session: EmulatedSession | None = None
+    parts = []
+    for start in range(0, len(faces), TOGETHER):
+        part = faces[start : start + TOGETHER]
+        kept = folder / "embeddings" / Job(path, contract, f"{decides}|{part.tolist()}").name
+        if not kept.is_file():
+            session = session or EmulatedSession(path, core)
+            embeddings = raw_embeddings(session, contract, pairs.faces[part], TOGETHER)
+            with written_whole(kept) as beside, beside.open("wb") as stream:
+                np.save(stream, embeddings)
+            progress(f"{path.name}: {start + len(part)} of {len(faces)} faces embedded on an emulated {core}")
+        parts.append(np.load(kept, allow_pickle=False))
+    return np.concatenate(parts)

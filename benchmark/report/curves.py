@@ -1,0 +1,110 @@
+"""Curves for the page: error trade-offs and similarities of each file, thinned to what a screen can show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..accuracy.record import Record
+from ..accuracy.roc import roc
+from .limits import ACCURACY, DIFFERENCE
+from .summary import Line
+
+MOST_POINTS = 200  # of a curve
+BINS = 60  # of similarities
+CHANGES = 41  # bins of the change against the source; the middle one is no change
+Array = NDArray[Any]
+
+
+def det(similarity: Array, same: Array, most: int = MOST_POINTS) -> list[list[float]]:
+    """Gives points of the detection error trade-off, by rising FAR: [FAR, FRR, threshold].
+
+    Both rates are above 0, as logarithms want; of the steps between, those that are evenly spread over both axes.
+
+    Args:
+        similarity: (P,) cosines.
+        same: (P,) whether the pair shows one person.
+        most: Points to keep.
+
+    Source: Martin et al., The DET curve in assessment of detection task performance, Eurospeech 1997.
+    """
+    far, tar, thresholds = roc(similarity, same)
+    kept = np.flatnonzero((far > 0) & (tar < 1))
+    if len(kept) > most:
+        places = []
+        for rate in (far[kept], 1 - tar[kept][::-1]):  # both rise
+            grid = np.geomspace(rate[0], rate[-1], most // 2)
+            places.append(np.clip(np.searchsorted(rate, grid), 0, len(kept) - 1))
+        kept = kept[np.unique(np.concatenate([places[0], len(kept) - 1 - places[1]]))]
+    rows = zip(far[kept], 1 - tar[kept], thresholds[kept], strict=True)
+    return [[float(f"{fa:.3g}"), float(f"{fr:.3g}"), round(float(threshold), 4)] for fa, fr, threshold in rows]
+
+
+def histogram(values: Array, low: float, high: float, bins: int) -> list[int]:
+    """Counts values in equal bins from `low` to `high`; those beyond count in the last bins.
+
+    >>> histogram(np.array([-9.0, 0.1, 0.6, 9.0]), 0.0, 1.0, 2)
+    [2, 2]
+    """
+    counts, _ = np.histogram(np.clip(values, low, high), bins, (low, high))
+    return [int(count) for count in counts]
+
+
+def curves_of(record: Record, lines: Sequence[Line], first: int, best: set[int]) -> dict[str, Any] | None:
+    """Gives what the page draws of one run's record; None where it knows none of the run's files.
+
+    Args:
+        record: Of every pair.
+        lines: Of the run.
+        first: Index of its first line among all lines of the report.
+        best: Indices of the recommended lines among all lines.
+    """
+    known = {line.artifact: i for i, line in reversed(list(enumerate(lines))) if line.artifact in record.similarity}
+    if not known or record.same.all() or not record.same.any():
+        return None
+    source = _source(lines, record.similarity)
+    low = min(0.0, *(float(values.min()) for values in record.similarity.values()))
+    low = np.floor(low * 10) / 10
+    files = []
+    for artifact, i in known.items():
+        similarity = record.similarity[artifact]
+        line = lines[i]
+        files.append(
+            {
+                "name": line.name,
+                "row": first + i + 1,
+                "shown": first + i in best or artifact == source,
+                "source": artifact == source,
+                "threshold": line.value("threshold_at_far_1e-3"),
+                "det": det(similarity, record.same),
+                "genuine": histogram(similarity[record.same], low, 1.0, BINS),
+                "impostor": histogram(similarity[~record.same], low, 1.0, BINS),
+                "change": _change(similarity, record.similarity[source]) if artifact != source else None,
+            }
+        )
+    impostors = int((~record.same).sum())
+    order = sorted(files, key=lambda file: (not file["source"], not file["shown"], file["row"]))
+    return {"run": lines[0].run, "low": low, "pairs": len(record.same), "impostors": impostors, "files": order}
+
+
+def _source(lines: Sequence[Line], similarity: Mapping[str, Array]) -> str:
+    """Names the file that the others are compared with: the one that is not compared, else the first of the record."""
+    compared = {line.artifact for line in lines if DIFFERENCE in line.cells}
+    alone = [line.artifact for line in lines if ACCURACY in line.cells and line.artifact not in compared]
+    return next((artifact for artifact in alone if artifact in similarity and compared), next(iter(similarity)))
+
+
+def _change(similarity: Array, source: Array) -> dict[str, Any]:
+    """Gives how the similarities of the pairs moved from the source's to the file's."""
+    change = similarity - source
+    reach = max(float(np.quantile(np.abs(change), 0.999)), 1e-6)
+    return {
+        "reach": float(f"{reach:.3g}"),
+        "counts": histogram(change, -reach, reach, CHANGES),
+        "mean": float(f"{change.mean():.3g}"),
+        "sd": float(f"{change.std():.3g}"),
+        "largest": float(f"{np.abs(change).max():.3g}"),
+    }

@@ -1,0 +1,106 @@
+"""A model card per file: what its own metadata, its certificate and the measurements say of it, and nothing else.
+
+Source of the headings: Mitchell et al., Model Cards for Model Reporting, FAT* 2019.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ...export.artifact import Card
+from ...export.cards import WRITERS, read_card
+from ...export.session import format_of
+from ...models.files import sha256_of
+from ..measurement import Measurement
+from .columns import columns_of
+from .details import kind_of
+from .figures import written
+from .runs import Run
+from .summary import Line, part_of
+
+NOT_MEASURED = "not measured"
+ALWAYS = (  # said to be not measured where they were not
+    ("size_bytes", "Size"),
+    ("latency_ms_p50@1", "Latency on 1 thread"),
+    ("verification_accuracy", "Accuracy"),
+    ("accuracy_difference", "Against the source"),
+    ("tar_at_far_1e-3", "TAR at FAR 1e-3"),
+    ("threshold_at_far_1e-3", "Threshold at FAR 1e-3"),
+)
+
+Fact = tuple[str, str, str]
+"""What was measured, the number with its interval, and where or on how many."""
+
+
+def cards_of(runs: Sequence[Run], by_run: Sequence[Sequence[Line]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Gives the name below `cards/` and what the template says, for each file that was made.
+
+    Args:
+        runs: Read.
+        by_run: The lines of each.
+    """
+    taken: set[str] = set()
+    for run, lines in zip(runs, by_run, strict=True):
+        for artifact in dict.fromkeys(line.artifact for line in lines if line.artifact):
+            mine = [line for line in lines if line.artifact == artifact]
+            name = PurePosixPath(artifact).name
+            if name in taken:  # in another run, or another folder
+                name = f"{run.folder.resolve().name}-{artifact.replace('/', '-')}"
+            taken.add(name)
+            yield f"{name}.md", _facts(run, artifact, mine)
+
+
+def _facts(run: Run, artifact: str, lines: Sequence[Line]) -> dict[str, Any]:
+    path = run.folder / artifact
+    card, unread = _card(path)
+    line = next((line for line in lines if "verification_accuracy" in line.cells), lines[0])
+    parts = [row for row in run.rows if row.artifact == artifact and part_of(row) and row.valid]
+    return {
+        "line": line,
+        "card": card,
+        "unread": unread,
+        "sentences": card.sentences() if card else {},
+        "sha256": sha256_of(path) if path.exists() else "",
+        "measured": list(_measured(lines)),
+        "slices": [_part(row) for row in parts if row.metric.startswith("slice_")],
+        "others": [_part(row) for row in parts if row.metric.startswith(("disturbed_", "template_"))],
+        "notes": list(run.notes.get(artifact, ())),
+        "invalid": list(dict.fromkeys(row.reason for at in lines for row in at.cells.values() if not row.valid)),
+        "inputs": run.manifest.get("inputs", {}) if isinstance(run.manifest.get("inputs", {}), dict) else {},
+        "run": run,
+    }
+
+
+def _card(path: Path) -> tuple[Card | None, str]:
+    """Reads the file's own card; none, and why, where there is none to read."""
+    if not path.exists():
+        return None, "the file does not lie in the run folder any more"
+    try:
+        # an ExecuTorch program holds its card as code, which a report does not run
+        card = read_card(path) if format_of(path) in WRITERS else None
+    except (ValueError, ImportError, OSError) as error:
+        return None, " ".join(str(error).split())
+    return card, "" if card else "its format carries no card that can be read without running it"
+
+
+def _measured(lines: Sequence[Line]) -> Iterator[Fact]:
+    for key, title in ALWAYS:
+        if all(line.value(key) is None for line in lines):
+            reason = next((line.cells[key].reason for line in lines if key in line.cells), "")
+            yield title, NOT_MEASURED, reason
+    for line in lines:
+        for column in columns_of(line.cells.items()):
+            row = line.cells[column.key]
+            if row.valid and "ratio" not in column.key:
+                where = ", ".join(filter(None, (row.runtime or line.runtime, row.device)))
+                text = " ".join(written(row, column.kind)).strip()
+                if column.key.startswith("threshold"):  # a setting to copy, so with more digits than it is worth
+                    text = f"{row.value:.4f} {written(row, column.kind)[1]}".strip()
+                yield column.title, text, where + (f", n = {row.n}" if row.n else "")
+
+
+def _part(row: Measurement) -> Fact:
+    text = " ".join(written(row, kind_of(row))).strip()
+    return f"{row.metric.replace('_', ' ')}: {part_of(row)}", text, f"n = {row.n}" if row.n else ""

@@ -1,0 +1,50 @@
+"""What the page's scatter plot draws: axes, points, and the front of every pair of axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .cells import Cell
+from .columns import COLUMNS, Column
+from .figures import interval
+from .summary import Line, pareto_front
+
+UNITS = {  # on axes: a unit, and how many of it is 1
+    "bytes": ("MB", 1e-6),
+    "count": ("M", 1e-6),
+    "ms": ("ms", 1.0),
+    "share": ("%", 100.0),
+    "points": ("points", 100.0),
+}
+
+
+def plot_of(
+    lines: Sequence[Line], table: Sequence[Mapping[str, Cell]], columns: Sequence[Column], best: set[int]
+) -> dict[str, Any]:
+    """Gives the data of the plot; `best` are the indices of the recommended lines."""
+    axes = [c for c in columns if c.axis and any(line.value(c.key) is not None for line in lines)]
+    sides = {side: [c for c in axes if c.axis == side] for side in "xy"}
+    fronts = {}
+    for x in sides["x"]:
+        for y in sides["y"]:
+            low, high = ([x.key], [y.key]) if y.better == "high" else ([x.key, y.key], [])
+            fronts[f"{x.key} {y.key}"] = pareto_front(lines, low, high)
+    points = []
+    for index, (line, cells) in enumerate(zip(lines, table, strict=True)):
+        named = [(c.title, cells[c.key]) for c in columns if c in COLUMNS and cells[c.key].text]
+        rows = {c.key: line.cells[c.key] for c in axes if line.value(c.key) is not None}
+        points.append(
+            {
+                "name": line.name,
+                "where": ", ".join(filter(None, (line.model, line.runtime, line.run))),
+                "format": line.format,
+                "precision": line.precision,
+                "best": index in best,
+                "facts": [(title, f"{cell.text} {cell.interval}".strip()) for title, cell in named],
+                "values": {key: [row.value, *interval(row)] for key, row in rows.items()},
+            }
+        )
+    titles = {c.key: (c.title, *UNITS.get(c.kind, ("", 1.0))) for c in axes}
+    keys = {side: [c.key for c in of_side] for side, of_side in sides.items()}
+    return {"axes": titles, **keys, "fronts": fronts, "points": points}

@@ -1,0 +1,84 @@
+"""The report for other programs: every row as CSV, lines and recommendation as JSON."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ..measurement import Measurement
+from .limits import Judged
+from .recommendation import Recommendation
+from .summary import Line
+
+FIELDS = ("run", *(field.name for field in dataclasses.fields(Measurement)))
+
+
+def csv_of(runs: Iterable[tuple[str, Sequence[Measurement]]]) -> str:
+    """Gives one line per row of measurements.json, after one with the names of the fields.
+
+    Numbers have all their digits; what a row does not have is empty; `conditions` is a JSON object.
+    """
+    text = io.StringIO()
+    table = csv.DictWriter(text, FIELDS, lineterminator="\n")
+    table.writeheader()
+    for run, rows in runs:
+        for row in rows:
+            # not asdict, which would copy the conditions deeply
+            fields = {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
+            conditions = json.dumps(row.conditions, ensure_ascii=False, sort_keys=True)
+            table.writerow({"run": run, **fields, "valid": str(row.valid).lower(), "conditions": conditions})
+    return text.getvalue()
+
+
+def json_of(lines: Sequence[Line], recommendations: Sequence[tuple[str, Recommendation]]) -> str:
+    """Gives the lines of the table, each cell with its interval and validity, and what is recommended and why."""
+    told = {
+        "pocketface_report": 1,
+        "recommendations": [_recommendation(run, each) for run, each in recommendations],
+        "lines": [_line(line) for line in lines],
+    }
+    return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+
+
+def _recommendation(run: str, recommendation: Recommendation) -> dict[str, Any]:
+    return {
+        "run": run,
+        "limits": dataclasses.asdict(recommendation.limits),
+        "choices": [
+            {
+                "for": title,
+                "artifact": choice.best.line.artifact if choice.best else None,
+                "why": choice.why,
+                "nearest": choice.nearest.line.artifact if choice.nearest else None,
+                "files": [
+                    *([{**_judged(choice.best), "why_not": ""}] if choice.best else []),
+                    *({**_judged(judged), "why_not": why} for judged, why in choice.others),
+                ],
+            }
+            for title, choice in recommendation.choices
+        ],
+    }
+
+
+def _judged(judged: Judged) -> dict[str, Any]:
+    return {
+        "artifact": judged.line.artifact,
+        "meets": judged.meets,
+        "accuracy": judged.accuracy,
+        "size_bytes": judged.line.value("size_bytes"),
+        "latency_ms": judged.milliseconds,
+        "misses": [miss.limit for miss in judged.misses],
+    }
+
+
+def _line(line: Line) -> dict[str, Any]:
+    place = ("run", "model", "artifact", "format", "precision", "runtime", "device")
+    cells = {
+        key: {name: getattr(row, name) for name in ("value", "unit", "low", "high", "n", "valid", "reason")}
+        for key, row in line.cells.items()
+    }
+    return {**{name: getattr(line, name) for name in place}, "cells": cells}

@@ -1,0 +1,146 @@
+"""Disturbances that are written down, and a busy loop on the same cores that is real."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import time
+from functools import partial
+
+import pytest
+
+from pocketface.benchmark.measurement import Measurement
+from pocketface.benchmark.speed import noise as module
+from pocketface.benchmark.speed.latency import Job, measure_all, measurements
+from pocketface.benchmark.speed.noise import Noise, Watch, distinct, reference_ms
+
+CALM = Noise(0.5, 1, 2, (1,), (0.2, 0.21), 0.02, 0.5, 0.0, 3, 0.1)
+ROW = partial(Measurement, model="m", artifact="a", format="tflite", precision="fp32", runtime="litert", device="d")
+
+SPINNING = """
+import time
+
+class Session:
+    def __init__(self, path, threads):
+        pass
+
+    def run(self, inputs):
+        end = time.thread_time_ns() + 2_000_000  # of the core: who has to wait takes longer on the wall
+        while time.thread_time_ns() < end:
+            pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, ""),
+        ({"waited_seconds": 0.025}, ""),
+        ({"waited_seconds": 0.03, "involuntary_switches": 9}, "others had the core 6% of the time (9 times in 0.5 s)"),
+        ({"waited_seconds": 0.8, "threads": 2}, "others had the core 100% of the time (3 times in 0.5 s)"),
+        ({"waited_seconds": 0.2, "others_seconds": 0.02}, ""),  # its own threads wait for one another
+        ({"waited_seconds": 0.2, "others_seconds": None}, "others had the core 40% of the time (3 times in 0.5 s)"),
+        ({"stolen_seconds": 0.02}, ""),
+        ({"stolen_seconds": 0.03}, "the host of this virtual machine kept the core 6% of the time"),
+        ({"stolen_seconds": 0.03, "threads": 2, "cores": (0, 1)}, ""),
+        ({"reference_ms": (0.2, 0.38)}, "a reference kernel ran 1.9 times slower after than before"),
+        ({"reference_ms": (0.38, 0.2)}, "a reference kernel ran 1.9 times slower than at its best"),
+        ({"threads": 4}, "4 threads took turns on 2 cores"),
+        ({"waited_seconds": None, "stolen_seconds": None}, ""),
+    ],
+)  # fmt: skip
+def test_each_rule_has_its_sentence(change, said):
+    assert dataclasses.replace(CALM, **change).disturbance() == (f"disturbed: {said}" if said else "")
+
+
+def test_what_the_kernel_takes_at_its_best_decides():
+    assert CALM.disturbance(0.195) == ""
+    assert CALM.disturbance(0.1) == "disturbed: a reference kernel ran 2.1 times slower than at its best"
+
+
+def test_the_reference_kernel_takes_the_same_time_twice():
+    times = sorted(reference_ms() for _ in range(3))
+    assert 0.02 < times[0] < 20
+    assert times[1] < 1.1 * times[0]  # what disturbs one may be real: two of three are enough
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how long threads wait")
+def test_waiting_is_counted_and_work_is_not():
+    with Watch() as alone:
+        time.sleep(0.05)
+    assert alone.noise.waited_seconds is not None and alone.noise.waited_seconds < 0.04  # asleep, it wants no core
+    assert alone.noise.seconds >= 0.05
+
+
+def test_two_threads_get_the_fast_cores_and_no_two_halves_of_one(tmp_path, monkeypatch):
+    # four slow cores, two fast ones with two halves each: 4 and 5, 6 and 7
+    for cpu in range(8):
+        for name, text in (
+            ("cpufreq/cpuinfo_max_freq", "3000000" if cpu > 3 else "1800000"),
+            ("topology/thread_siblings_list", str(cpu) if cpu < 4 else "4-5" if cpu < 6 else "6-7"),
+        ):
+            path = tmp_path / f"cpu{cpu}" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text + "\n")
+    monkeypatch.setattr(module, "CPUS", tmp_path)
+    assert distinct(range(8), 1) == (7,)
+    assert distinct(range(8), 2) == (5, 7)
+    assert distinct(range(8), 3) == (3, 5, 7)
+    assert distinct(range(8), 8) == tuple(range(8))
+    assert distinct([0, 1, 4], 2) == (1, 4)
+    assert distinct([0, 1], 3) == ()
+
+
+def test_cores_that_tell_nothing_are_taken_from_the_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "CPUS", tmp_path)
+    assert distinct(range(4), 2) == (2, 3)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux pins")
+def test_a_process_is_pinned():
+    code = (
+        "import os; from pocketface.benchmark.speed.noise import pin; print(pin(1) == tuple(os.sched_getaffinity(0)))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "True"
+
+
+@pytest.fixture
+def spinning(tmp_path, monkeypatch):
+    """A job that computes two milliseconds a run."""
+    (tmp_path / "spinning_runtime.py").write_text(SPINNING)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return Job(tmp_path / "net", opener="spinning_runtime:Session")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how long threads wait")
+def test_a_busy_loop_on_the_same_cores_makes_the_row_invalid_and_keeps_the_value(spinning):
+    cores = sorted(os.sched_getaffinity(0))
+    loop = "import os, sys\nos.sched_setaffinity(0, {int(sys.argv[1])})\nprint(flush=True)\nwhile True: pass"
+    busy = [subprocess.Popen([sys.executable, "-c", loop, str(core)], stdout=subprocess.PIPE) for core in cores]
+    try:
+        for process in busy:
+            process.stdout.readline()
+        (latency,) = measure_all([spinning], rounds=1, minimum_runs=30, minimum_seconds=0.2)
+    finally:
+        for process in busy:
+            process.kill()
+            process.communicate()
+    assert latency.noise[0].cores in [(core,) for core in cores]
+    (p50, *_) = measurements(latency, ROW)
+    assert not p50.valid and p50.value >= 2
+    assert p50.reason.startswith("disturbed: others had the core ")
+    assert p50.conditions["taken_share"] > 0.25  # half of the time where both want it all
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how long threads wait")
+def test_left_alone_the_row_is_valid(spinning):
+    for _ in range(5):
+        (latency,) = measure_all([spinning], rounds=1, minimum_runs=10, minimum_seconds=0.1)
+        (p50, *_) = measurements(latency, ROW)
+        if p50.valid:
+            assert 2 <= p50.value < 2.4
+            return
+    if os.getloadavg()[0] > 1:
+        pytest.skip(f"others use this machine: {p50.reason}")
+    raise AssertionError(p50.reason)

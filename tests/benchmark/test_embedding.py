@@ -1,0 +1,75 @@
+"""Flip-sum: a network that sees the left half of a face only, so that its mirror image tells the other half."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from pocketface.benchmark.embedding import Job, embed_all, flip_summed
+from pocketface.benchmark.recipe import BenchmarkRecipe
+from pocketface.benchmark.runner import benchmark_files
+from pocketface.export.artifact import Card
+from pocketface.export.cards import read_card
+from pocketface.export.graph.to_onnx import write_onnx
+from pocketface.faces.contract import InputContract
+from pocketface.faces.pairs import synthetic_pairs
+
+CONTRACT = InputContract(32, 32, mean=(0.0, 0.0, 0.0), scale=(1.0, 1.0, 1.0))
+QUICK = BenchmarkRecipe(threads=(1,), minimum_runs=5, minimum_seconds=0, rounds=1, arm64=())
+
+
+@pytest.fixture
+def left_half(tmp_path: Path) -> Path:
+    """Writes a network whose embedding is the mean of each channel's left half."""
+    nodes = [
+        onnx.helper.make_node("Slice", ["input", "start", "end", "axis"], ["left"]),
+        onnx.helper.make_node("GlobalAveragePool", ["left"], ["g"]),
+        onnx.helper.make_node("Flatten", ["g"], ["embedding"]),
+    ]
+    value, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    numbers = {"start": 0, "end": 16, "axis": 3}
+    constants = [onnx.numpy_helper.from_array(np.int64([number]), name) for name, number in numbers.items()]
+    ports = [value("input", kind, [1, 3, 32, 32])], [value("embedding", kind, [1, 3])]
+    graph = onnx.helper.make_graph(nodes, "g", *ports, constants)
+    path = tmp_path / "left.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def test_flip_sum_is_the_mean_of_both_raw_embeddings(left_half: Path, tmp_path: Path) -> None:
+    faces = np.zeros((2, 32, 32, 3), np.uint8)
+    faces[0, :, :16], faces[0, :, 16:] = 10, 30
+    faces[1, :, 16:] = 8
+    jobs = [Job(left_half, CONTRACT, "left")]
+    embedded = embed_all(jobs, faces, tmp_path / "embeddings")
+    (summed,) = flip_summed(jobs, embedded, faces, tmp_path / "embeddings")
+    assert embedded[0].tolist() == [[10, 10, 10], [0, 0, 0]]
+    assert summed.tolist() == [[20, 20, 20], [4, 4, 4]]
+    assert len(list((tmp_path / "embeddings").glob("*.npy"))) == 2  # neither takes the other's place
+
+
+def test_a_file_that_cannot_embed_has_no_flip_sum_but_a_reason(tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"no network")
+    jobs = [Job(tmp_path / "broken.onnx", CONTRACT, "broken")]
+    faces = np.zeros((2, 32, 32, 3), np.uint8)
+    (reason,) = flip_summed(jobs, embed_all(jobs, faces, tmp_path / "e"), faces, tmp_path / "e")
+    assert isinstance(reason, str) and "broken.onnx" in reason
+
+
+def test_flip_is_declared_and_leaves_no_certificate(left_half: Path, tmp_path: Path) -> None:
+    write_onnx(onnx.load(left_half), Card("left", CONTRACT, 3), left_half, batch=None)
+    rows = benchmark_files(
+        [left_half],
+        lambda _: synthetic_pairs(40, 2, 0, 32, 0),
+        QUICK.model_copy(update={"flip": True, "fars": (1e-6,)}),
+        tmp_path / "out",
+        pairs_name="synthetic",
+    )
+    metrics = {row.metric: row for row in rows}
+    for metric in ("verification_accuracy", "eer", "tar_at_far_1e-2", "rank1", "tpir_at_fpir_1e-1"):
+        assert metrics[metric].conditions["flip"] is True
+    assert metrics["tar_at_far_1e-6"].reason == "FAR 1e-6 wants at least 1,000,000 impostor pairs; there are 40"
+    # The thresholds are of sums; an app that reads one from the file would hold single embeddings to it.
+    card = read_card(left_half)
+    assert card is not None and card.certificate is None
