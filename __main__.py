@@ -266,6 +266,8 @@ def benchmark(
     files: Annotated[list[Path], typer.Argument(help="Converted files, checkpoints, or folders of them.")],
     pairs: Annotated[str, typer.Option(help="pairs.txt, .csv, .bin; or 'synthetic'.")] = "synthetic",
     images: Annotated[Path | None, typer.Option(help="Folder that the pairs name images of.")] = None,
+    faces: Annotated[Path | None, typer.Option(help="Folder of faces without labels, instead of pairs.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="With --faces: what the first file is used with.")] = None,
     threads: Annotated[list[int] | None, typer.Option(help="Thread counts; may be repeated [1 2].")] = None,
     embedder: Annotated[str | None, typer.Option(help="file.py:factory that built a foreign checkpoint.")] = None,
     certify: Annotated[bool, typer.Option("--certify", help="Write each file's thresholds into it.")] = False,
@@ -278,20 +280,26 @@ def benchmark(
 ) -> None:
     """Measures size, latency and verification accuracy: DIR/measurements.json."""
     from . import chain
+    from .benchmark.accuracy.unlabelled import compare_unlabelled
     from .benchmark.recipe import BenchmarkRecipe
     from .benchmark.runner import benchmark_files
 
     recipe = BenchmarkRecipe.model_validate(chosen({"threads": threads or None}, settings))
-    rows = benchmark_files(
-        files,
-        lambda contract: chain.read_test(pairs, images, contract),
-        recipe,
-        out,
-        say,
-        contract=contract_of(mean, scale, size, channel_order),
-        factory=embedder,
-        pairs_name=Path(pairs).name if certify else None,
-    )
+    contract = contract_of(mean, scale, size, channel_order)
+    if faces is not None:
+        rows = compare_unlabelled(files, faces, recipe, out, say, threshold, contract, embedder)
+    else:
+        name = Path(pairs).name if certify else None
+        rows = benchmark_files(
+            files,
+            lambda wanted: chain.read_test(pairs, images, wanted),
+            recipe,
+            out,
+            say,
+            contract=contract,
+            factory=embedder,
+            pairs_name=name,
+        )
     say(f"{out / 'measurements.json'}: {len(rows)} rows")
 
 

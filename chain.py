@@ -43,6 +43,7 @@ TRAIN_IDENTITIES, TRAIN_SHOTS = 250, 4
 CALIBRATION_IDENTITIES = 50
 TEST_IDENTITIES, TEST_SHOTS = 200, 4
 FIRST_TEST_IDENTITY = 1_000_000  # no identity of training is ever tested
+TABLES = ("templates", "attributes")  # of the benchmark's recipe: files about the faces
 HELD_OUT, JUDGED_PAIRS = 0.2, 6000  # of the people: not trained on where a recipe says what may be lost at most
 
 
@@ -100,8 +101,11 @@ class Roots:
         embedder = recipe.embedder
         if place.endswith(".py"):
             embedder = str((self.recipe / place).absolute()) + colon + factory
+        benchmark = recipe.benchmark
+        tables = {key: path and (faces / path).absolute() for key in TABLES for path in [getattr(benchmark, key)]}
         return recipe.model_copy(
             update={
+                "benchmark": benchmark.model_copy(update=tables),
                 "embedder": embedder,
                 "weights": recipe.weights and (weights / recipe.weights).absolute(),
                 "train": recipe.train if recipe.train == SYNTHETIC else str((faces / recipe.train).absolute()),

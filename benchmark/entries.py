@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..export.artifact import Artifact, Card, Format
+from ..export.cards import fingerprint
 from ..export.exporter import Exported
 from ..export.session import SUFFIXES, format_of, read_artifact
 from ..faces.contract import InputContract
@@ -17,6 +19,7 @@ from ..models.checkpoint import load_checkpoint
 from ..models.complexity import macs, parameters
 from ..models.embedder import Embedder, Embeddings
 from .accuracy.verification import Verification
+from .embedding import Job
 from .measurement import Measurement
 from .recipe import BenchmarkRecipe
 from .speed import runtimes as speed_runtimes
@@ -93,6 +96,14 @@ def row_maker(artifact: Artifact, folder: Path, runtime: str | None = None, devi
 def name_in(path: Path, folder: Path) -> str:
     """Gives what rows call a file: its path below the run folder, or its name where it lies elsewhere."""
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
+
+
+def embedding_job(entry: Entry, faces: str) -> Job:
+    """Gives the job of embedding crops whose hash is `faces` with a file."""
+    artifact = entry.artifact
+    version = importlib.metadata.version(PACKAGES[artifact.format])
+    decides = (fingerprint(artifact.path), faces, RUNTIMES[artifact.format], version, artifact.card.contract)
+    return Job(artifact.path, artifact.card.contract, "|".join(map(str, decides)), entry.factory)
 
 
 def entries_of(subject: Subject) -> list[Entry]:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..export.artifact import Precision
-from ..export.cards import fingerprint
 from ..export.exporter import Exported
+from ..faces.attributes import read_attributes
 from ..faces.contract import InputContract
 from ..faces.pairs import Pairs
 from ..models.embedder import Embeddings, unit
@@ -30,7 +30,7 @@ from .accuracy.verification import Verification, carried, verify
 from .accuracy.verification import measurements as verification_rows
 from .arm64.rows import arm64_rows
 from .certification import certificate_of, certify
-from .embedding import Job, embed_all, flip_summed
+from .embedding import embed_all, flip_summed
 from .entries import (
     PACKAGES,
     RUNTIMES,
@@ -39,6 +39,7 @@ from .entries import (
     RowMaker,
     Seen,
     Subject,
+    embedding_job,
     entries_in,
     entries_of,
     name_in,
@@ -119,9 +120,11 @@ def _measure(
     progress: Callable[[str], None],
     pairs_name: str | None,
 ) -> list[Measurement]:
-    if recipe.templates is not None:  # what is wrong with it is said before the faces are embedded
+    if recipe.templates is not None:  # what is wrong with a table is said before the faces are embedded
         read_templates(recipe.templates, pairs.names)
-    jobs = [_embedding_job(entry, pairs) for entry in entries]
+    if recipe.attributes is not None:
+        read_attributes(recipe.attributes, pairs.names)
+    jobs = [embedding_job(entry, pairs.sha256) for entry in entries]
     embedded = embed_all(jobs, pairs.faces, folder / "embeddings", progress)
     fars = tuple(dict.fromkeys((*carried(pairs.same), *recipe.fars)))
     judged = flip_summed(jobs, embedded, pairs.faces, folder / "embeddings", progress) if recipe.flip else embedded
@@ -227,10 +230,3 @@ def _drift(
         row(metric="embedding_cosine_mean", value=float(cosine.mean()), n=len(cosine)),
         row(metric="embedding_cosine_min", value=float(cosine.min()), n=len(cosine)),
     ]
-
-
-def _embedding_job(entry: Entry, pairs: Pairs) -> Job:
-    artifact = entry.artifact
-    version = importlib.metadata.version(PACKAGES[artifact.format])
-    decides = (fingerprint(artifact.path), pairs.sha256, RUNTIMES[artifact.format], version, artifact.card.contract)
-    return Job(artifact.path, artifact.card.contract, "|".join(map(str, decides)), entry.factory)

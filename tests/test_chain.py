@@ -83,11 +83,11 @@ def kill_when(recipe: Path, out: Path, pattern: str) -> None:
 
 def rows_of(out: Path) -> dict[tuple[str, ...], Any]:
     """Every row by what it is of, with its value, but for times and memory, which no two runs share."""
-    timed = ("latency_ms", "load_ms", "first_ms", "peak_memory")
+    timed = ("latency_", "load_ms", "first_ms", "peak_memory")
     rows = json.loads((out / "measurements.json").read_text())
     keys = ("model", "artifact", "format", "precision", "runtime", "metric")
     return {
-        (*(row[key] for key in keys), str(row["conditions"].get("threads"))): None
+        (*(row[key] for key in keys), *(str(row["conditions"].get(key)) for key in ("threads", "part"))): None
         if row["metric"].startswith(timed)
         else (row["value"], row["valid"], row["n"])
         for row in rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -11,12 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...export.cards import fingerprint
 from ...faces.contract import Faces
 from ...faces.pairs import Pairs
 from ...models.embedder import unit
-from ..embedding import Job, embed_all
-from ..entries import PACKAGES, RUNTIMES, Entry, RowMaker, Seen
+from ..embedding import embed_all
+from ..entries import RowMaker, Seen, embedding_job
 from ..measurement import Measurement
 from .comparison import estimated
 from .disturbances import DISTURBANCES
@@ -103,16 +101,8 @@ def endure(embeddings: NDArray[np.floating[Any]], sample: Sample) -> Endured:
     )
 
 
-def job_of(entry: Entry, faces: str) -> Job:
-    """Gives the job of embedding crops whose hash is `faces` with a file."""
-    artifact = entry.artifact
-    version = importlib.metadata.version(PACKAGES[artifact.format])
-    decides = (fingerprint(artifact.path), faces, RUNTIMES[artifact.format], version, artifact.card.contract)
-    return Job(artifact.path, artifact.card.contract, "|".join(map(str, decides)), entry.factory)
-
-
 def _embedded(seen: Seen, sample: Sample) -> NDArray[np.float32] | str:
-    (raw,) = embed_all([job_of(seen.entry, sample.sha256)], sample.crops, seen.folder / "embeddings")
+    (raw,) = embed_all([embedding_job(seen.entry, sample.sha256)], sample.crops, seen.folder / "embeddings")
     return raw if isinstance(raw, str) else unit(raw)
 
 

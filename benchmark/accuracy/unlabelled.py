@@ -14,7 +14,7 @@ from ...faces.contract import InputContract
 from ...faces.folders import read_folder
 from ...models.embedder import Embeddings, unit
 from ..embedding import embed_all
-from ..entries import RowMaker, Seen, entries_in, row_maker
+from ..entries import RowMaker, Seen, embedding_job, entries_in, row_maker
 from ..measurement import Measurement, write_measurements
 from ..recipe import BenchmarkRecipe
 from ..size import measurements as size_rows
@@ -22,7 +22,6 @@ from ..timing import latencies
 from .comparison import estimated
 from .disturbances import jittered
 from .intervals import Estimate
-from .robustness import job_of
 
 NEIGHBOURS = 10
 MOST_FACES = 1500  # looked at; their million pairs carry a FAR of 1e-4
@@ -81,7 +80,7 @@ def compare_unlabelled(
     chosen = _drawn(len(labelled))
     crops = labelled.faces[chosen]
     crops = np.concatenate([crops, jittered(crops)])
-    jobs = [job_of(entry, f"unlabelled {labelled.sha256}") for entry in entries]
+    jobs = [embedding_job(entry, f"unlabelled {labelled.sha256}") for entry in entries]
     embedded = embed_all(jobs, crops, folder / "embeddings", progress)
     source = embedded[0]
     if isinstance(source, str):

@@ -54,15 +54,20 @@ COLUMNS = (
     Column("tar_at_old_threshold_1e-3", "TAR at the old threshold", "share", "", "high"),
     Column("cross_accuracy", "Accuracy against old templates", "share", "", "high"),
     Column("cross_tar_at_far_1e-3", "TAR at FAR 1e-3 against old templates", "share", "", "high"),
+    Column("auc", "AUC", "cosine", "", "high"),
+    Column("verification_accuracy_fold_sd", "Spread over the folds", "share"),
     Column("rank1", "Rank 1", "share", "y", "high"),
+    Column("tpir_at_fpir_1e-1", "TPIR at FPIR 1e-1", "share", "y", "high"),
+    Column("tpir_at_fpir_1e-2", "TPIR at FPIR 1e-2", "share", "y", "high"),
     Column("embedding_cosine_mean", "Mean cosine to source", "cosine", "y", "high"),
     Column("embedding_cosine_min", "Least cosine to source", "cosine", "y", "high"),
     Column("largest_difference", "Parity: largest difference", "tiny"),
     Column("parity_cosine_mean", "Parity: mean cosine", "cosine", "", "high"),
     Column("parity_cosine_min", "Parity: least cosine", "cosine", "", "high"),
+    Column("threshold_at_far_1e-2", "Threshold at FAR 1e-2", "plain", "", ""),
     Column("threshold_at_far_1e-3", "Threshold at FAR 1e-3", "plain", "", ""),
 )
-VARIANT = re.compile(r"(?P<key>.+?)(?P<flip>\+flip)?(?:@(?P<core>[a-z]\w+))?")  # of keys that `summary.key_of` gives
+VARIANT = re.compile(r"(?P<key>.+?)(?:@(?P<core>[a-z]\w+))?(?P<flip>\+flip)?")  # of keys that `summarise` gives
 
 
 def columns_of(cells: Iterable[tuple[str, Measurement]]) -> list[Column]:

@@ -135,6 +135,8 @@ def _accuracy(line: Line, lines: Sequence[Line], most: float) -> tuple[Verdict, 
             f"accuracy not measured: {failed.reason}" if failed else "accuracy not measured",
             math.inf,
         )
+    if cosine is not None and cosine >= SAME:
+        return "keeps", "", 0.0
     if row is None and any(DIFFERENCE in other.cells for other in lines):
         return "keeps", "", 0.0  # all others are compared with it
     if row is None or not row.valid or row.value is None:
@@ -142,7 +144,7 @@ def _accuracy(line: Line, lines: Sequence[Line], most: float) -> tuple[Verdict, 
     low, high = interval(row)
     said = " ".join(written(row, "points")).strip()
     agreed = row.conditions.get("verdict") in ("equal", "better") and 100 * row.conditions.get("margin", 1) <= most
-    if agreed or (cosine is not None and cosine >= SAME) or (low is not None and 100 * low >= -most):
+    if agreed or (low is not None and 100 * low >= -most):
         return "keeps", "", 0.0
     excess = (-100 * row.value - most) / (most or 0.2)
     if high is not None and 100 * high < -most:

@@ -101,8 +101,6 @@ def _places(rows: Sequence[Measurement]) -> dict[tuple[str, str], list[Measureme
 def key_of(row: Measurement) -> str:
     """Gives the key of a row's column: its metric, and what else is part of the question."""
     key, threads, batch = row.metric, row.conditions.get("threads", 1), row.conditions.get("batch", 1)
-    if row.conditions.get("flip") is True:
-        key += "+flip"
     if row.runtime.startswith(EMULATED):
         return f"{key}@{row.runtime.removeprefix(EMULATED)}"
     if key.startswith("latency_ms") or threads != 1:
@@ -116,10 +114,13 @@ def _cells(rows: Sequence[Measurement]) -> dict[str, Measurement]:
     cells: dict[str, Measurement] = {}
     for row in rows:
         key = key_of(row)
+        if key in cells and row.conditions.get("flip") is True and cells[key].conditions.get("flip") is not True:
+            key = f"{key}+flip"  # beside single crops; where all were verified so, it is the accuracy
         if key not in cells or not cells[key].valid:
             cells[key] = row
         elif row.valid and row != cells[key]:  # under other conditions: nothing is dropped silently
-            cells[f"{key} (measurement {sum(key_of(r) == key for r in cells.values()) + 1})"] = row
+            others = sum(other.partition(" (")[0] == key for other in cells)
+            cells[f"{key} (measurement {others + 1})"] = row
     return cells
 
 

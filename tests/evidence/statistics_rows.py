@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from insightface_protocol import distances
+from insightface_protocol import FINE_GRID, distances
 from insightface_protocol import tenfold_accuracy as insightface_accuracy
 from statistics_coverage import coverage
 
@@ -140,12 +140,15 @@ def both(
     row = partial(ROW, n=len(pairs))
     told = {"data": "LFW, 6,000 pairs", "flip": flip, "precision": "fp32"}
     known = {} if recorded is None else {"recorded": recorded}
-    yield row(
-        model=f"{network}: insightface's algorithm, re-written",
-        metric="verification_accuracy",
-        value=float(theirs.mean()),
-        conditions={**told, **known, "protocol": "squared distance 0 to 4 by 0.01, best on nine folds of ten in order"},
-    )
+    for step, accuracies in (("0.01", theirs), ("0.001", insightface_accuracy(distance, pairs.same, FINE_GRID))):
+        protocol = f"squared distance 0 to 4 by {step}, the lowest that is best on nine folds of ten in order"
+        finer = "" if step == "0.01" else ", on a finer grid"  # the published grid misses the best by a few pairs
+        yield row(
+            model=f"{network}: insightface's algorithm, re-written{finer}",
+            metric="verification_accuracy",
+            value=float(accuracies.mean()),
+            conditions={**told, **known, "protocol": protocol},
+        )
     yield row(
         model=f"{network}: pocketface",
         metric="verification_accuracy",

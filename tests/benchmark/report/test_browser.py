@@ -4,10 +4,13 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from pocketface.benchmark.accuracy.record import write_record
 from pocketface.benchmark.measurement import Measurement, write_measurements
 from pocketface.benchmark.report.page import write_report
+from pocketface.faces.pairs import Pairs
 from pocketface.prune.sensitivity import Sensitivity, write_sensitivity
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="the page is tested with selenium")
@@ -25,16 +28,37 @@ FILES = [  # name, format, precision, size in bytes, latency in ms, accuracy
 
 
 def rows():
-    for name, format, precision, size, latency, accuracy in FILES:
+    for number, (name, format, precision, size, latency, accuracy) in enumerate(FILES):
         file = (EVIL, name, format, precision, "a runtime", "a CPU")
         yield Measurement(*file, "size_bytes", size, "bytes")
         yield Measurement(*file, "latency_ms_p50", latency, "ms", conditions={"threads": 1})
         yield Measurement(*file, "verification_accuracy", accuracy, "1", accuracy - 0.01, accuracy + 0.005, 600)
+        yield Measurement(*file, "slice_accuracy", accuracy, "1", conditions={"part": "dark"})
+        if number:
+            yield Measurement(*file, "accuracy_difference", 0.0, "1", -0.001, 0.001, 600)
     yield Measurement(
         *(EVIL, "d.mlpackage", "coreml", "fp16", "coreml-evaluator", "", "latency_ms_p50", None, "ms"),
         valid=False,
         reason="no Mac",
     )
+
+
+def similarities():
+    """Ten genuine and a hundred impostor pairs; b, the source, takes one of each for the other kind."""
+    same = np.arange(110) < 10
+    source = np.where(same, 0.6, 0.1)
+    source[0], source[10] = 0.05, 0.3
+    pairs = Pairs(
+        faces=np.zeros((2, 1, 1, 3), np.uint8),
+        left=np.zeros(110, np.int64),
+        right=np.ones(110, np.int64),
+        same=same,
+        fold=np.arange(110) % 10,
+        names=("x", "y"),
+        identities=np.array([-1, -1]),
+        sha256="ab12",
+    )
+    return pairs, {"b.onnx": source, "a.tflite": source - 0.01, "c.tflite": source + 0.01 * (np.arange(110) % 2)}
 
 
 def ancestry():
@@ -71,6 +95,7 @@ def page(browser, tmp_path: Path):
     run.mkdir()
     write_measurements(rows(), run / "measurements.json")
     write_sensitivity(CUTS, run / "sensitivity.json")
+    write_record(run / "verification.npz", *similarities())
     sizes = {"filters": [116, 58], "parameters": [6000, 3000], "macs": [6000, 3000]}
     entry = {"stage": "prune", "recipe": {"criterion": "l1"}, "layers": list(ancestry()), **sizes}
     (run / "checkpoint").mkdir()
@@ -90,7 +115,7 @@ def texts(page, selector: str) -> list[str]:
 
 
 def names(page) -> list[str]:
-    return [text.removesuffix(" ◆") for text in texts(page, "#lines tbody th")]
+    return [text.removesuffix(" ◆").removesuffix(" ★") for text in texts(page, "#lines tbody th")]
 
 
 def test_page_draws_every_measured_file_without_an_error(page):
@@ -215,3 +240,48 @@ def test_the_table_of_layers_unfolds_and_sorts(page):
     header.find_element("css selector", "button").click()
     rows = details.find_elements("css selector", "tbody th")
     assert [row.text for row in rows] == ["stem", "head", "block"]
+
+
+# ---- what was verified ----
+
+
+def test_source_and_recommended_file_have_a_curve_and_others_one_on_demand(page):
+    assert [g.get_attribute("data-row") for g in page.find_elements("css selector", ".det g")] == ["1", "2"]
+    next(k for k in page.find_elements("css selector", ".verified .key") if "c.tflite" in k.text).click()
+    assert [g.get_attribute("data-row") for g in page.find_elements("css selector", ".det g")] == ["1", "2", "3"]
+
+
+def test_a_curves_point_tells_far_frr_and_threshold_to_the_pointer_and_the_keyboard(page):
+    hover(page, '.det g[data-row="1"] .reach')
+    assert find(page, ".det + .tip").is_displayed()
+    page.execute_script("document.querySelector('.det g[data-row=\"1\"]').focus()")
+    webdriver.ActionChains(page).send_keys("\ue012" * 5).perform()  # left, to the first point
+    lines = find(page, ".det + .tip").text.splitlines()
+    assert lines == ["1 b.onnx", "FAR 1 %", "FRR 10 %", "Threshold 0.2000"]  # above 99 impostors, below 9 genuine
+    assert "lit" in find(page, "#line-1").get_attribute("class")
+
+
+def test_the_change_of_similarity_is_drawn_for_the_file_that_is_chosen(page):
+    assert "Mean -0.01, standard deviation" in find(page, ".moved").text  # a.tflite: each pair 0.01 lower
+    assert len(page.find_elements("css selector", ".drift rect")) == 41
+    find(page, '.verified select option[value="0"]').click()
+    assert texts(page, ".drift text") == ["This is the source: nothing moved."]
+
+
+def test_parts_of_the_recommended_file_are_unfolded(page):
+    unfolded = page.find_elements("css selector", ".details details[open] summary")
+    assert [summary.text for summary in unfolded] == ["a.tflite"]
+
+
+def test_the_recommended_file_is_ringed_and_starred(page):
+    assert [p.get_attribute("data-index") for p in page.find_elements("css selector", "#plot .chosen")] == ["1"]
+    assert find(page, "#lines tr.chosen th").text.startswith("a.tflite ★")
+
+
+def test_the_page_draws_without_a_record_of_the_pairs(browser, tmp_path):
+    write_measurements(rows(), tmp_path / "measurements.json")
+    path, _ = write_report([tmp_path], tmp_path / "out")
+    browser.get(path.as_uri())
+    assert len(browser.find_elements("css selector", "#plot .point")) == 3
+    assert browser.find_elements("css selector", ".verified") == []
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []

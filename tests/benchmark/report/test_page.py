@@ -1,22 +1,27 @@
 """The pivot, the front, the verdict and both files of a report, on a few literal rows."""
 
+import csv
 import dataclasses
 import json
 import re
 from pathlib import Path
 
 import pytest
+from onnx import helper
 
 from pocketface.benchmark.measurement import Measurement, write_measurements
 from pocketface.benchmark.report.columns import columns_of
 from pocketface.benchmark.report.conditions import how
 from pocketface.benchmark.report.figures import written
 from pocketface.benchmark.report.layers import changed
-from pocketface.benchmark.report.page import write_report
 from pocketface.benchmark.report.limits import Limits
+from pocketface.benchmark.report.page import write_report
 from pocketface.benchmark.report.recommendation import recommend
 from pocketface.benchmark.report.summary import Line, pareto_front, summarise
 from pocketface.benchmark.report.verdict import picks_of, recommended, verdict
+from pocketface.export.artifact import Card
+from pocketface.export.graph.to_onnx import write_onnx
+from pocketface.faces.contract import InputContract
 from pocketface.prune.sensitivity import Sensitivity, write_sensitivity
 
 DEVICE = "a CPU"
@@ -141,10 +146,12 @@ def test_parameters_of_the_model_reach_its_other_files():
 
 
 def test_same_metric_under_other_conditions_is_kept():
-    again = dataclasses.replace(ROWS[4], value=0.5, conditions={"flip": True})
-    cells = summarise([ROWS[4], again])[0].cells
+    flipped = dataclasses.replace(ROWS[4], value=0.6, conditions={"flip": True})
+    again = dataclasses.replace(ROWS[4], value=0.5, conditions={"crops": "224x224"})
+    cells = summarise([ROWS[4], flipped, again])[0].cells
     assert {key: cell.value for key, cell in cells.items()} == {
         "verification_accuracy": 0.992,
+        "verification_accuracy+flip": 0.6,
         "verification_accuracy (measurement 2)": 0.5,
     }
 
@@ -168,7 +175,9 @@ def test_size_is_told_against_the_unpruned_fp32_of_another_runtime_where_its_own
 
 def test_metric_that_no_column_names_gets_its_own():
     lines = summarise([row(WHOLE, "energy_per_face", 3.5, "mJ")])
-    assert [(column.key, column.title) for column in columns_of(lines[0].cells.items())] == [("energy_per_face", "energy per face, mJ")]
+    assert [(column.key, column.title) for column in columns_of(lines[0].cells.items())] == [
+        ("energy_per_face", "energy per face, mJ")
+    ]
 
 
 # ---- the front ----
@@ -370,6 +379,107 @@ def test_broken_manifest_is_one_sentence(tmp_path):
     (run / "manifest.json").write_text("{")
     with pytest.raises(ValueError, match=r"manifest\.json is no JSON"):
         write_report([run], tmp_path / "out")
+
+
+def test_csv_has_every_row_as_it_was_measured(tmp_path):
+    report(tmp_path, written_run(tmp_path / "run"))
+    with (tmp_path / "out" / "report.csv").open(encoding="utf-8", newline="") as stream:
+        table = list(csv.DictReader(stream))
+    number = {name: lambda text: float(text) if text else None for name in ("value", "low", "high")}
+    read = {**number, "n": lambda text: int(text) if text else None, "conditions": json.loads, "valid": "true".__eq__}
+    rows = [
+        Measurement(**{name: read.get(name, str)(text) for name, text in each.items() if name != "run"})
+        for each in table
+    ]
+    assert rows == ROWS and {each["run"] for each in table} == {"run"}
+
+
+def test_json_tells_lines_and_the_recommendation(tmp_path):
+    report(tmp_path, written_run(tmp_path / "run"))
+    told = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    choice = told["recommendations"][0]["choices"][0]
+    assert (choice["for"], choice["artifact"]) == ("Any phone", SMALL[1])
+    assert [(each["artifact"], each["why_not"]) for each in choice["files"]] == [
+        (SMALL[1], ""),
+        (WHOLE[1], "slower: 2.00 ms against 0.90 ms"),
+    ]
+    cells = next(line for line in told["lines"] if line["artifact"] == APPLE[1])["cells"]
+    assert (cells["latency_ms_p50@1"]["valid"], cells["latency_ms_p50@1"]["reason"]) == (False, NO_MAC)
+
+
+def test_limits_reach_the_page(tmp_path):
+    run = written_run(tmp_path / "run")
+    _, markdown = write_report([run], tmp_path / "out", Limits(max_mb=0.3))
+    assert "Recommended for: at most 0.3 MB, at most 0.2 points of accuracy below the source" in markdown.read_text()
+    assert "nearest is net-pruned.w8a8.tflite, which misses only size: 0.33 MB is above 0.3 MB." in markdown.read_text()
+
+
+# ---- a slower file, parts, and a card per file ----
+
+
+def test_a_slower_file_has_the_reason_that_its_export_noted(tmp_path):
+    run = written_run(
+        tmp_path / "run", [dataclasses.replace(row, value=9.0) if row is ROWS[7] else row for row in ROWS]
+    )
+    (run / "artifacts").mkdir()
+    note = "3 XNNPACK partitions; fall off: 2 PRELU (XNNPACK's PRELU is float)"
+    record = {"key": "", "targets": {"tflite-w8a8": {"file": "net-pruned.w8a8.tflite", "notes": [note]}}}
+    (run / "artifacts" / "exported.json").write_text(json.dumps(record))
+    page, markdown = report(tmp_path, run)
+    assert f"slower than net.tflite: {note}\n   - net-pruned.w8a8.tflite: Faster" in markdown
+    assert '<td class="num slower"' in page
+
+
+def test_a_slower_file_without_a_note_says_that_none_explains_it(tmp_path):
+    rows = [dataclasses.replace(row, value=9.0) if row is ROWS[7] else row for row in ROWS]
+    _, markdown = report(tmp_path, written_run(tmp_path / "run", rows))
+    assert "slower than net.tflite: nothing that the export noted explains it" in markdown
+
+
+def test_parts_are_told_in_a_table_per_file(tmp_path):
+    parts = [
+        row(SMALL, "slice_accuracy", 0.97, low=0.96, high=0.98, n=2000, part="brightness: darkest third"),
+        row(SMALL, "slice_accuracy_difference", -0.01, low=-0.02, high=0.0, n=2000, part="brightness: darkest third"),
+        row(SMALL, "slice_accuracy", 0.99, low=0.985, high=0.995, n=2000, part="brightness: brightest third"),
+        row(SMALL, "slice_accuracy_difference", None, reason="no pair", part="brightness: brightest third"),
+    ]
+    page, markdown = report(tmp_path, written_run(tmp_path / "run", [*ROWS, *parts]))
+    assert "lowest: brightness: darkest third, -1.00 points \\[-2.00, +0.00\\]</summary>\n" in markdown
+    assert (
+        "| Part | accuracy | against the source |\n| --- | ---: | ---: |\n"
+        "| brightness: darkest third | 97.0 % \\[96.0, 98.0\\] | -1.00 points \\[-2.00, +0.00\\] |\n"
+        "| brightness: brightest third | 99.0 % \\[98.5, 99.5\\] | not measured |\n\nNot measured: no pair\n"
+    ) in markdown
+    assert "<details open><summary>net-pruned.w8a8.tflite" in page  # a recommended file's are unfolded
+
+
+def test_every_file_has_a_card_that_says_what_was_not_measured(tmp_path):
+    report(tmp_path, written_run(tmp_path / "run"))
+    cards = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "out" / "cards").iterdir()}
+    assert sorted(cards) == ["net-pruned.mlpackage.md", "net-pruned.w8a8.tflite.md", "net.tflite.md"]
+    apple = cards["net-pruned.mlpackage.md"]
+    assert f"| Latency on 1 thread | not measured | {NO_MAC} |" in apple
+    assert "| Accuracy | 98.8 % \\[98.4, 99.1\\] | coreml-evaluator, a CPU, n = 6000 |" in apple
+    assert "SHA-256: not known: the file is not there" in apple
+    for heading in ("Model details", "Intended use", "Factors", "Metrics", "Evaluation data", "Training data"):
+        assert f"## {heading}\n" in apple
+    assert "| Threshold at FAR 1e-3 | 0.2500 \\[0.20, 0.30\\] |" in cards["net-pruned.w8a8.tflite.md"]
+
+
+def test_a_files_own_card_is_told(tmp_path):
+    run = written_run(tmp_path / "run")
+    contract = InputContract(112, 112)
+    card = Card("net-pruned", contract, 128, "w8a8", licence="MIT", source_sha256="ab12", ancestry=("Pruned by half.",))
+    (run / "artifacts").mkdir()
+    ports = [helper.make_tensor_value_info(name, 1, [1, 128]) for name in ("face", "embedding")]
+    net = helper.make_graph([helper.make_node("Identity", ["face"], ["embedding"])], "net", ports[:1], ports[1:])
+    write_onnx(helper.make_model(net), card, run / "artifacts" / "net.onnx", batch=None)
+    rows = [row(("net-pruned", "artifacts/net.onnx", "onnx", "fp32"), "size_bytes", 1.0, "bytes")]
+    write_measurements(rows, run / "measurements.json")
+    report(tmp_path, run)
+    text = (tmp_path / "out" / "cards" / "net.onnx.md").read_text(encoding="utf-8")
+    for fact in ("Licence of the weights: MIT", "Made from (SHA-256): ab12", "Pruned by half.", "128 numbers"):
+        assert fact in text
 
 
 def test_report_is_the_same_each_time(tmp_path):
