@@ -379,13 +379,12 @@ def report(
     out: Annotated[Path | None, typer.Option("--out", help="Where to [the first folder].")] = None,
     max_mb: Annotated[float | None, typer.Option(help="Largest file that the app takes, in MB of 10^6 bytes.")] = None,
     max_ms: Annotated[float | None, typer.Option(help="Longest median latency on 1 thread, in ms.")] = None,
-    max_drop: Annotated[float, typer.Option(help="Most points of accuracy to lose against the source.")] = 0.2,
+    max_drop: Annotated[float | None, typer.Option(help="Most points of accuracy to lose [the run's margin].")] = None,
 ) -> None:
     """Recommends a file: report.html, report.md, .csv and .json, and a model card per file."""
-    from .benchmark.report.limits import Limits
     from .benchmark.report.page import write_report
 
-    page, text = write_report(folders, out or folders[0], Limits(max_mb, max_ms, max_drop))
+    page, text = write_report(folders, out or folders[0], max_mb, max_ms, max_drop)
     say(f"{page}\n{text}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,6 +41,19 @@ class Limits:
         """The limits, for people."""
         told = [f"at most {value:g} {unit}" for value, unit in ((self.max_mb, "MB"), (self.max_ms, "ms")) if value]
         return ", ".join([*told, f"at most {self.max_drop:g} points of accuracy below the source"])
+
+
+def limits_for(
+    rows: Iterable[Measurement],
+    max_mb: float | None = None,
+    max_ms: float | None = None,
+    max_drop: float | None = None,
+) -> Limits:
+    """Gives the limits that were asked for; no drop asked for is what the runs themselves called equal."""
+    if max_drop is None:
+        margins = [row.conditions["margin"] for row in rows if row.metric == DIFFERENCE and "margin" in row.conditions]
+        max_drop = 100 * max(margins) if margins else Limits.max_drop
+    return Limits(max_mb, max_ms, max_drop)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from .curves import curves_of
 from .details import details_of
 from .figures import KINDS, written
 from .layers import changed, drawn
-from .limits import Limits
+from .limits import Limits, limits_for
 from .model_card import cards_of
 from .plot import plot_of
 from .recommendation import recommend
@@ -26,10 +26,16 @@ from .summary import Line, pareto_front, summarise
 from .tables import csv_of, json_of
 from .verdict import FORMATS, picks_of, recommended, verdict
 
-__all__ = ["Limits", "Line", "pareto_front", "summarise", "write_report"]
+__all__ = ["Line", "pareto_front", "summarise", "write_report"]
 
 
-def write_report(folders: Sequence[Path], out: Path, limits: Limits | None = None) -> tuple[Path, Path]:
+def write_report(
+    folders: Sequence[Path],
+    out: Path,
+    max_mb: float | None = None,
+    max_ms: float | None = None,
+    max_drop: float | None = None,
+) -> tuple[Path, Path]:
     """Writes what is known of the runs in `folders` into `out`, each file whole or not at all.
 
     Besides the two that it returns: report.csv (every row), report.json (lines and recommendation) and
@@ -38,7 +44,9 @@ def write_report(folders: Sequence[Path], out: Path, limits: Limits | None = Non
     Args:
         folders: Of runs.
         out: Where to.
-        limits: What the app allows a file; none: the fastest that keeps the accuracy is recommended.
+        max_mb: The largest file that the app takes, in MB of 10^6 bytes.
+        max_ms: The longest median latency on one thread.
+        max_drop: The most points of accuracy to lose against the source; None: the margin of the runs' own verdicts.
 
     Returns:
         The paths of report.html, which needs nothing but a browser, and of report.md.
@@ -49,7 +57,8 @@ def write_report(folders: Sequence[Path], out: Path, limits: Limits | None = Non
     if not folders:
         raise ValueError("a report wants at least one run folder; none was given")
     runs = [read_run(folder, folders) for folder in folders]
-    page = describe(runs, limits or Limits())
+    limits = limits_for((row for run in runs for row in run.rows), max_mb, max_ms, max_drop)
+    page = describe(runs, limits)
     pages = templates()
     texts = {out / name: pages.get_template(f"{name}.jinja").render(page) for name in ("report.html", "report.md")}
     texts[out / "report.csv"] = csv_of((run.name, run.rows) for run in runs)

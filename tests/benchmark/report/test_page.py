@@ -409,7 +409,7 @@ def test_json_tells_lines_and_the_recommendation(tmp_path):
 
 def test_limits_reach_the_page(tmp_path):
     run = written_run(tmp_path / "run")
-    _, markdown = write_report([run], tmp_path / "out", Limits(max_mb=0.3))
+    _, markdown = write_report([run], tmp_path / "out", max_mb=0.3)
     assert "Recommended for: at most 0.3 MB, at most 0.2 points of accuracy below the source" in markdown.read_text()
     assert "nearest is net-pruned.w8a8.tflite, which misses only size: 0.33 MB is above 0.3 MB." in markdown.read_text()
 

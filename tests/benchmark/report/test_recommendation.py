@@ -1,11 +1,12 @@
 """Which file is recommended under which limits, on rows whose answer one sees."""
 
+import dataclasses
 import math
 
 import pytest
 
 from pocketface.benchmark.measurement import Measurement
-from pocketface.benchmark.report.limits import Limits
+from pocketface.benchmark.report.limits import Limits, limits_for
 from pocketface.benchmark.report.recommendation import Choice, recommend
 from pocketface.benchmark.report.summary import summarise
 
@@ -200,3 +201,11 @@ def test_rows_about_a_part_are_no_columns():
 def test_limits_that_no_file_can_be_held_to_are_refused(given, said):
     with pytest.raises(ValueError, match=said):
         Limits(**given)
+
+
+@pytest.mark.parametrize(("margins", "drop"), [([], 0.2), ([0.002, 0.02], 2.0)])
+def test_the_drop_that_nobody_asked_for_is_the_margin_of_the_runs(margins: list[float], drop: float) -> None:
+    template = next(row for row in QUICK if row.metric == "accuracy_difference")
+    rows = [dataclasses.replace(template, conditions={"margin": margin}) for margin in margins]
+    assert limits_for(rows).max_drop == drop
+    assert limits_for(rows, max_drop=0.1).max_drop == 0.1
