@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ...models.embedder import Embeddings, unit
 from ..measurement import Measurement
 from .intervals import Booleans, Estimate, Integers, resampling_units, share
+from .resampling import resampled, with_intervals
 from .roc import TarAtFar, power, tar_at_far
-from .verification import resampled, with_intervals
 
 if TYPE_CHECKING:
     from ..entries import RowMaker, Seen

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from ...models.embedder import Embeddings, unit
 from ..measurement import Measurement
 from .intervals import Booleans, Estimate, Floats, Integers, percentiles, resampling_units, share
+from .resampling import resampled, with_intervals
 from .roc import eer, power, tar_at_far
-from .verification import carried, resampled, similarities, with_intervals
+from .verification import carried, similarities
 
 if TYPE_CHECKING:
     from ..entries import RowMaker, Seen

@@ -2,9 +2,9 @@
 
     python tests/evidence/chain_lfw.py --faces FOLDER --weights FOLDER [--out runs/evidence]
 
-The folders are described in tests/examples/lfw_relu6.toml. Every file is measured in every runtime that runs it here, on
-emulated ARM64 cores too where the emulator is installed; OUT/report.html tells of both networks, pruned and not. Takes
-about an hour of two cores, most of it recovery; resumes.
+The folders are described in tests/examples/lfw_relu6.toml. Every file is measured in every runtime that runs it here,
+on emulated ARM64 cores too where the emulator is installed; OUT/report.html tells of both networks, pruned and not.
+Takes about an hour of two cores, most of it recovery; resumes.
 """
 
 import argparse

@@ -12,8 +12,9 @@ from pocketface.benchmark.accuracy.intervals import (
     percentiles,
     resampling_units,
 )
+from pocketface.benchmark.accuracy.resampling import resampled
 from pocketface.benchmark.accuracy.roc import auc, eer, roc, tar_at_far
-from pocketface.benchmark.accuracy.verification import carried, resampled, verify_similarities
+from pocketface.benchmark.accuracy.verification import carried, verify_similarities
 
 
 def scores(pairs, seed=0):
@@ -81,10 +82,10 @@ def test_intervals_of_cells_are_those_of_pairs(known):
 
 
 def resampled_in_cells(cells, units):
-    from pocketface.benchmark.accuracy.verification import _resampled
+    from pocketface.benchmark.accuracy.resampling import statistics_of
 
     tallies = units.tallies(cells.cell, len(cells.same))
-    return _resampled(cells.similarity, cells.same, cells.correct, (1e-2,), tallies)
+    return statistics_of(cells.similarity, cells.same, cells.correct, (1e-2,), tallies)
 
 
 def test_many_pairs_are_exact_where_no_interval_is():

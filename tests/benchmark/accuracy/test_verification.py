@@ -8,8 +8,9 @@ import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from pocketface.benchmark.accuracy.intervals import accuracy_difference, percentiles, resampling_units, wilson
+from pocketface.benchmark.accuracy.resampling import statistics_of
 from pocketface.benchmark.accuracy.roc import auc, best_threshold, eer, roc, tar_at_far
-from pocketface.benchmark.accuracy.verification import _resampled, measurements, similarities, tenfold_accuracy, verify
+from pocketface.benchmark.accuracy.verification import measurements, similarities, tenfold_accuracy, verify
 from pocketface.benchmark.measurement import Measurement
 
 ROW = partial(
@@ -264,7 +265,7 @@ def test_a_resample_counts_pairs_as_if_they_were_there_so_often():
     counts = np.random.default_rng(5).multinomial(60, np.full(60, 1 / 60))
     copied = np.repeat(np.arange(60), counts)
     weights = iter([counts[None].astype(float)])
-    found = _resampled(similarity, same, same, (0.1,), weights)
+    found = statistics_of(similarity, same, same, (0.1,), weights)
     assert found["eer"][0] == pytest.approx(eer(similarity[copied], same[copied]))
     assert found["auc"][0] == pytest.approx(auc(similarity[copied], same[copied]))
     assert found["tar", 0.1][0] == pytest.approx(tar_at_far(similarity[copied], same[copied], 0.1).tar.value)
