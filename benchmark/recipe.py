@@ -23,6 +23,7 @@ class BenchmarkRecipe(BaseModel):
     warm_up_seconds: float = Field(0.1, ge=0)  # before the runs that count, five runs at least
     runtimes: tuple[str, ...] = ()  # names of speed/runtimes.py or "all"; () is the usual one of each format
     strict: bool = False  # 1,024 runs and 60 s for each row, MLPerf Mobile's single stream
+    layers: bool = False  # how far each layer of a quantised file lies from the source's
     operators: bool = False  # time every operator too, where the runtime tells
     fars: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()  # besides 1e-2, 1e-3 and lower ones that the pairs carry
     flip: bool = False  # verifies on the sum of a face's embedding and its mirror image's; times one embedding still

@@ -45,6 +45,7 @@ from .entries import (
     name_in,
     row_maker,
 )
+from .layer_damage import layer_rows
 from .measurement import Measurement, write_measurements
 from .recipe import BenchmarkRecipe
 from .size import measurements as size_rows
@@ -75,6 +76,7 @@ def benchmark(
     entries = [entry for subject in subjects for entry in entries_of(subject)]
     rows = [row for subject in subjects for row in _export_rows(subject, folder)]
     rows += _measure(entries, pairs, recipe, folder, progress, pairs_name)
+    rows += layer_rows(subjects, pairs.faces, folder, progress) if recipe.layers else []
     write_measurements(rows, folder / "measurements.json")
     return rows
 

@@ -31,6 +31,13 @@ FAMILIES = (
         "slice_accuracy_difference",
     ),
     Family(
+        "Damage by layer",
+        ("layer_",),
+        "How far each layer lies from the source's on a few faces: the largest difference as a share of the layer's "
+        "range, and the cosine. Of images whose channels were equalised, up to a factor for each channel.",
+        "layer_cosine",
+    ),
+    Family(
         "Disturbed faces",
         ("disturbed_",),
         "A sample of the pairs after a disturbance, judged by the threshold of the undisturbed ones.",
