@@ -106,6 +106,10 @@ def benchmark_files(
     Raises:
         ValueError: A file is not there or of no known format, or they want different inputs.
     """
+    if recipe.layers:
+        raise ValueError(
+            "layers are held against the network of a run; for a file there is pocketface trace SOURCE FILE"
+        )
     entries = entries_in(paths, contract, factory)
     folder.mkdir(parents=True, exist_ok=True)
     pairs = read_pairs(entries[0].artifact.card.contract)

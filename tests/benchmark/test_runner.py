@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runner import benchmark_files
@@ -40,3 +41,8 @@ def test_without_the_source_nothing_is_compared_with_another_file(tmp_path: Path
     assert (cosine.artifact, cosine.value, cosine.valid) == ("copy.onnx", None, False)
     assert "not finite" in cosine.reason
     assert [row.artifact for row in rows if row.metric == "verification_accuracy" and row.valid] == ["copy.onnx"]
+
+
+def test_layers_of_a_file_without_its_network_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="pocketface trace SOURCE FILE"):
+        benchmark_files([], lambda _: synthetic_pairs(2, 2, 0, 32, 0), BenchmarkRecipe(layers=True), tmp_path)
