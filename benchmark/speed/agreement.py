@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +16,7 @@ from ..entries import RowMaker, Seen, row_maker
 from ..measurement import Measurement
 from .latency import Job, in_fresh_process
 from .runtimes import Runtime, runtimes_for, usual
-from .stopwatch import opened_by
+from .stopwatch import answer, opened_by
 
 FACES = 16
 
@@ -69,8 +68,4 @@ def _main(request: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
-        report = _main(json.loads(sys.argv[1]))
-    except Exception as error:  # whatever a runtime throws is a reason for the table
-        report = {"error": str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"}
-    print("\n" + json.dumps(report))
+    answer(_main, sys.argv[1])

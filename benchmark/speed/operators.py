@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..measurement import Measurement
 from .latency import Job, in_fresh_process
 from .noise import Watch, lent_cores, pin
+from .stopwatch import answer
 
 RUNS = 20
 Times = dict[str, tuple[int, float]]
@@ -212,8 +213,4 @@ def _main(request: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
-        report = _main(json.loads(sys.argv[1]))
-    except Exception as error:  # whatever a runtime throws is a reason for the table
-        report = {"error": str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"}
-    print("\n" + json.dumps(report))
+    answer(_main, sys.argv[1])

@@ -185,9 +185,10 @@ def opened_by(opener: str) -> Callable[..., Any]:
     return cast("Callable[..., Any]", getattr(importlib.import_module(module), function))
 
 
-def _main(request: str) -> None:
+def answer(work: Callable[[dict[str, Any]], dict[str, Any]], request: str) -> None:
+    """Prints what `work` makes of a JSON request as a line of JSON, or why it makes nothing: for who started this."""
     try:
-        report = dataclasses.asdict(load_and_time(**json.loads(request)))
+        report = work(json.loads(request))
     except ValueError as error:
         report = {"error": str(error)}
     except Exception as error:  # whatever a runtime throws is a reason for the table
@@ -196,4 +197,4 @@ def _main(request: str) -> None:
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1])
+    answer(lambda request: dataclasses.asdict(load_and_time(**request)), sys.argv[1])
