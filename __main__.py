@@ -89,9 +89,9 @@ def prune(
     from .benchmark.measurement import write_measurements
     from .benchmark.speed.speedup import speedup
     from .models.checkpoint import open_embedder, save_checkpoint
+    from .prune.channels.sizes import size_of
     from .prune.pruner import told
     from .prune.recipe import PruneRecipe
-    from .prune.sizes import size_of
 
     given = dict(criterion=criterion, schedule=schedule, by=by, remove=remove, target=target, signal=signal)
     given |= dict(steps=steps, epochs=epochs, control=control, seed=seed)
@@ -135,7 +135,7 @@ def recover(
     from .models.checkpoint import load_checkpoint, open_embedder, save_checkpoint
     from .models.warm_start import warm_start
     from .prune.recipe import TrainingRecipe
-    from .prune.training import recover as recover_stage
+    from .prune.training.trainer import recover as recover_stage
 
     usual = "distillation" if teacher is not None else "arcface"
     recipe = TrainingRecipe.model_validate(chosen(dict(signal=signal or usual, epochs=epochs, seed=seed), settings))
@@ -280,7 +280,7 @@ def benchmark(
 ) -> None:
     """Measures size, latency and verification accuracy: DIR/measurements.json."""
     from . import chain
-    from .benchmark.accuracy.unlabelled import compare_unlabelled
+    from .benchmark.findings.unlabelled import compare_unlabelled
     from .benchmark.recipe import BenchmarkRecipe
     from .benchmark.runner import benchmark_files
 
@@ -320,8 +320,8 @@ def phone(
     """Times .tflite files on a phone over adb: into DIR/measurements.json. Tested on a loopback device, on no phone."""
     from .benchmark.adb.measuring import files_in, measure_on_phone
     from .benchmark.adb.phone import sentences
+    from .benchmark.adb.phone_rows import keep
     from .benchmark.adb.recipe import PhoneRecipe
-    from .benchmark.adb.rows import keep
 
     recipe = PhoneRecipe.model_validate(chosen({"threads": threads or None, "cores": cores}, settings))
     if not files:
@@ -340,7 +340,7 @@ def handoff(
     out: Out = Path("runs/handoff"),
 ) -> None:
     """Writes what an app needs besides the files: golden faces and their embeddings, Kotlin, Swift, a Mac's script."""
-    from .export.handoff import handoff as hand_off
+    from .export.app.handoff import handoff as hand_off
 
     say(str(hand_off(files, out) / "README.md"))
 
@@ -359,9 +359,9 @@ def diagnose(
     channel_order: Order = None,
 ) -> None:
     """Names the mistake in an app's preprocessing from one vector that it produced."""
-    from .export.diagnose import diagnose as diagnosed
-    from .export.diagnose import read_vector
-    from .export.golden import open_golden
+    from .export.app.diagnose import diagnose as diagnosed
+    from .export.app.diagnose import read_vector
+    from .export.app.golden import open_golden
     from .export.session import read_artifact
 
     artifact = read_artifact(file, contract_of(mean, scale, size, channel_order))

@@ -22,18 +22,18 @@ from .benchmark.accuracy.verification import similarities, tenfold_accuracy
 from .benchmark.recipe import BenchmarkRecipe
 from .benchmark.report.page import write_report
 from .benchmark.runner import Subject, benchmark
-from .benchmark.speed.layer_costs import layer_costs
+from .benchmark.speed.layer_measuring import layer_costs
+from .export.app.handoff import handoff
 from .export.exporter import export
-from .export.handoff import handoff
 from .export.recipe import ExportRecipe
 from .faces.contract import InputContract
 from .faces.folders import LabelledFaces, fingerprint, split_identities
 from .faces.pairs import Pairs, pairs_of, read_pairs, synthetic_pairs
+from .faces.rendering.synthetic import synthetic_faces
 from .faces.shards import read_faces
-from .faces.synthetic import synthetic_faces
+from .files import written_whole
 from .models.checkpoint import EMBEDDED_DEFAULT, load_checkpoint, open_embedder, save_checkpoint
 from .models.embedder import Embedder
-from .models.files import written_whole
 from .prune.pruner import Judge, prune
 from .prune.recipe import MEASURED, PruneRecipe, TrainingRecipe
 from .prune.sensitivity import sensitivity, write_sensitivity

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .accuracy.comparison import compared, judge, unpaired
 from .accuracy.intervals import Estimate, Floats
 from .accuracy.record import Record
-from .accuracy.transfer import transferred
 from .accuracy.verification import verify_similarities
-from .entries import RUNTIMES
+from .findings.differences import compared, judge, unpaired
+from .findings.transfer import transferred
 from .measurement import Measurement
 from .report.figures import KINDS
+from .subjects import RUNTIMES
 
 UNPAIRED = "taken for unpaired, so wider than need be: no verification.npz of both on the same pairs"
 SAME = ("equal", "the same measurement")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from ..models.files import written_whole
+from ..files import written_whole
 from .accuracy.record import NAME as RECORD
 from .accuracy.record import read_record
 from .changes import Change, Limits, Side, changes

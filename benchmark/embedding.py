@@ -115,7 +115,7 @@ def _embed(job: Job, crops: Path, folder: Path) -> str:
 
 def _main(request: dict[str, Any]) -> int:
     from ..export.session import open_session, raw_embeddings
-    from ..models.files import written_whole
+    from ..files import written_whole
 
     contract = InputContract.from_dict(request["contract"])
     faces = np.load(request["crops"], mmap_mode="r", allow_pickle=False)

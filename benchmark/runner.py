@@ -17,21 +17,26 @@ from ..faces.attributes import read_attributes
 from ..faces.contract import InputContract
 from ..faces.pairs import Pairs
 from ..models.embedder import Embeddings, unit
-from .accuracy.comparison import differences
-from .accuracy.identification import identification_rows
 from .accuracy.record import NAME as RECORD
 from .accuracy.record import compact, write_record
-from .accuracy.robustness import robustness_rows
-from .accuracy.slices import slice_rows
-from .accuracy.templates import read_templates, template_rows
-from .accuracy.transfer import template_compatibility, threshold_transfer
-from .accuracy.unlabelled import unlabelled_rows
 from .accuracy.verification import Verification, carried, verify
 from .accuracy.verification import measurements as verification_rows
-from .arm64.rows import arm64_rows
-from .certification import certificate_of, certify
+from .arm64.emulated_rows import arm64_rows
 from .embedding import embed_all, flip_summed
-from .entries import (
+from .findings.certification import certificate_of, certify
+from .findings.differences import differences
+from .findings.identification import identification_rows
+from .findings.layer_damage import layer_rows
+from .findings.robustness import robustness_rows
+from .findings.slices import slice_rows
+from .findings.templates import read_templates, template_rows
+from .findings.transfer import template_compatibility, threshold_transfer
+from .findings.unlabelled import unlabelled_rows
+from .measurement import Measurement, write_measurements
+from .recipe import BenchmarkRecipe
+from .size import measurements as size_rows
+from .speed.agreement import runtime_difference
+from .subjects import (
     PACKAGES,
     RUNTIMES,
     Entry,
@@ -45,11 +50,6 @@ from .entries import (
     name_in,
     row_maker,
 )
-from .layer_damage import layer_rows
-from .measurement import Measurement, write_measurements
-from .recipe import BenchmarkRecipe
-from .size import measurements as size_rows
-from .speed.agreement import runtime_difference
 from .timing import latencies
 
 __all__ = ["PARTS", "Subject", "benchmark", "benchmark_files"]

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..export.cards import fingerprint
-from ..models.files import written_whole
-from .entries import Entry, RowMaker, name_in, row_maker
+from ..files import written_whole
 from .measurement import Measurement
 from .recipe import BenchmarkRecipe
 from .speed import ratio
 from .speed.latency import QUANTILES, Job, device_name, measure_all
 from .speed.latency import measurements as latency_rows
-from .speed.operators import measurements as operator_rows
+from .speed.operator_profile import measurements as operator_rows
 from .speed.runtimes import Runtime, runtimes_for
+from .subjects import Entry, RowMaker, name_in, row_maker
 
 NO_MAC = (
     "latency is not measured off a Mac: the evaluator that checks the numbers is no phone runtime; "

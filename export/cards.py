@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from ..models.files import sha256_of
+from ..files import sha256_of
 from .artifact import Card, Format
 from .session import CARDS, format_of
 

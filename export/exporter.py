@@ -14,13 +14,13 @@ from typing import Any
 
 from ..faces.contract import Faces
 from ..faces.folders import FaceSource
+from ..files import sha256_of, written_whole
 from ..models.embedder import Embedder, Embeddings
-from ..models.files import sha256_of, written_whole
-from .ancestry import sentences
 from .artifact import Artifact, Card, ConversionError
 from .calibration import choose, lint
 from .cards import fingerprint
 from .parity import Parity, check, compare
+from .provenance import sentences
 from .recipe import ExportRecipe
 from .reference import reference_of
 from .session import embed, open_session, read_artifact

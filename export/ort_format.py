@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..models.files import written_whole
+from ..files import written_whole
 from .artifact import METADATA_KEY, Artifact, Card, ConversionError
 from .graph.reading import LARGEST_FILE, first_line
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from .ranges import How
+from .graph.ranges import How
 
 TARGETS = (
     "onnx",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..faces.contract import Faces
 from ..models.embedder import Embedder, Embeddings, unit
 from .artifact import ConversionError
-from .graph.foreign import foreign_graph
+from .graph.adoption import foreign_graph
 from .session import open_session, raw_embeddings
 from .targets import ForeignOnnx, Source
 

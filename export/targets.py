@@ -16,16 +16,16 @@ from ..models.embedder import Embedder, unit
 from .artifact import Artifact, Card, ConversionError, Precision
 from .coreml.to_coreml import to_coreml
 from .graph.batch import free_batch
-from .graph.half import to_half
-from .graph.lowering import Lowering
+from .graph.float16 import to_half
 from .graph.qdq import quantise_onnx
+from .graph.ranges import activation_ranges
 from .graph.reading import read_onnx
+from .graph.rewrites import Lowering
 from .graph.to_onnx import adopt_onnx, to_onnx, write_onnx
 from .ort_format import to_ort
-from .ranges import activation_ranges
 from .recipe import ExportRecipe
 from .session import open_session
-from .tflite.half import half_arithmetic
+from .tflite.half_precision import half_arithmetic
 from .tflite.mixed_precision import mixed_precision
 from .tflite.quantise import quantise_tflite
 from .tflite.to_tflite import to_tflite

@@ -7,8 +7,8 @@ from operator import getitem
 from pathlib import Path
 from typing import Any
 
+from ..files import written_whole
 from ..models.embedder import Embedder
-from ..models.files import written_whole
 from .artifact import METADATA_KEY, Artifact, Card, ConversionError
 from .executorch_session import MISSING
 from .graph.reading import first_line

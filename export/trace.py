@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..faces.contract import Faces
+from ..files import sha256_of
 from ..models.embedder import Embedder, unit
-from ..models.files import sha256_of
 from .artifact import Artifact, ConversionError, Format, Precision
 from .coreml.mil_program import onnx_name
-from .graph.foreign import OUTPUT
+from .graph.adoption import OUTPUT
 from .graph.reading import read_onnx
 from .graph.to_onnx import adopt_onnx, to_onnx
 from .reference import reference_of

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .contract import Faces
 from .folders import EXTENSIONS, LabelledFaces, decode_image, fingerprint, read_images
 from .insightface_bin import read_bin
-from .synthetic import synthetic_faces
+from .rendering.synthetic import synthetic_faces
 
 FOLDS = 10
 

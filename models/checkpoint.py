@@ -13,10 +13,10 @@ from typing import Any
 from safetensors.torch import save_file
 
 from ..faces.contract import InputContract
+from ..files import sha256_of, written_whole
 from .activations import activations_of, replace_activations
 from .embedder import Embedder
-from .files import sha256_of, written_whole
-from .foreign import build_foreign, fill, load_embedder, read_weights
+from .factories import build_foreign, fill, load_embedder, read_weights
 from .widths import resize, widths_of
 from .zoo import create
 

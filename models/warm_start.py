@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..files import sha256_of
 from .embedder import Embedder
-from .files import sha256_of
-from .foreign import read_weights
+from .factories import read_weights
 from .squeezefacenet import torchvision_names
 
 LEAST_TAKEN = 0.5  # of the parameters; a file that fits less is of another network

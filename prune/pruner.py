@@ -14,18 +14,18 @@ from torch import Tensor, nn
 from ..models.batch_norm import reestimate_batch_norms
 from ..models.complexity import Layer, layers
 from ..models.embedder import Embedder
+from ..models.layer_costs import CostTable
 from ..models.widths import widths_of
-from .compensation import absorb_means
-from .costs import CostTable
-from .groups import Group, cut, find_groups, left_whole
-from .importance import CRITERIA, Labelled, importance
+from .channels.compensation import absorb_means
+from .channels.groups import Group, cut, find_groups, left_whole
+from .channels.selection import check_reachable, cost_of, floors_of, in_scope, select
+from .channels.sizes import Size, Sizes, size_of
+from .criteria.importance import CRITERIA, Labelled, importance
 from .recipe import MEASURED, PruneRecipe
-from .recovery import start
-from .resumption import Snapshot, State, Store
 from .schedules import SCHEDULES
-from .selection import check_reachable, cost_of, floors_of, in_scope, select
-from .sizes import Size, Sizes, size_of
-from .training import agreed, crops_of, finished, signal_of, store_of, train, watched_scores
+from .training.recovery import start
+from .training.resumption import Snapshot, State, Store
+from .training.trainer import agreed, crops_of, finished, signal_of, store_of, train, watched_scores
 
 GLIMPSED, GLIMPSED_AT_ONCE = 512, 64  # faces that means and batch norms are taken from
 LEAST_SHARE = 1 / 16  # of what was asked to go: if even this does not converge, nothing does

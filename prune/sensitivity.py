@@ -15,14 +15,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..faces.contract import Faces
 from ..faces.folders import FaceSource
+from ..files import written_whole
 from ..models.batch_norm import reestimate_batch_norms
 from ..models.embedder import Embedder
-from ..models.files import written_whole
-from .compensation import absorb_means
-from .groups import Group, cut, find_groups
-from .importance import Labelled, importance
+from .channels.compensation import absorb_means
+from .channels.groups import Group, cut, find_groups
+from .channels.selection import in_scope
+from .criteria.importance import Labelled, importance
 from .recipe import PruneRecipe
-from .selection import in_scope
 
 SHARES = (0.125, 0.25, 0.5, 0.75)
 FACES, AT_ONCE = 64, 32  # that batch norms are taken from, and as many others that drift is measured on

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pocketface.chain import Roots, RunRecipe, default_recipe, read_recipe
-from pocketface.faces.synthetic import render_face
+from pocketface.faces.rendering.synthetic import render_face
 
 RECIPE = """
 train = "faces"
@@ -168,7 +168,7 @@ def test_paths_of_a_recipe_start_where_the_options_say(tmp_path: Path) -> None:
 
 
 def test_the_example_recipes_can_be_read() -> None:
-    for path in sorted((Path(__file__).parent / "examples").glob("*.toml")):
+    for path in sorted((Path(__file__).parents[1] / "examples").glob("*.toml")):
         assert read_recipe(path).embedder.startswith("published_mobilefacenets.py:")
 
 

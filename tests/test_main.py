@@ -15,7 +15,7 @@ from PIL import Image
 
 from pocketface.__main__ import main
 from pocketface.benchmark.measurement import read_measurements
-from pocketface.faces.synthetic import render_face
+from pocketface.faces.rendering.synthetic import render_face
 from pocketface.models.checkpoint import load_checkpoint, save_checkpoint
 from pocketface.models.zoo import create
 

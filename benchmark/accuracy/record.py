@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...models.files import written_whole
+from ...files import written_whole
 from .intervals import Booleans, Floats, Integers
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .cells import cells_of
+from .binning import cells_of
 from .intervals import MOST_PAIRS, Booleans, Estimate, Floats, Integers, Units, percentiles, share
 from .roc import TarAtFar, area, equal_error, last_within, steps
 

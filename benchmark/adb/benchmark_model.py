@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...models.files import sha256_of
+from ...files import sha256_of
 from .device import clean
 
 LARGEST_PROFILE = 4 << 20  # bytes of a profile

@@ -17,9 +17,9 @@ from ..measurement import Measurement
 from .benchmark_model import LARGEST_PROFILE, Timed, Timing, Tool, benchmark_model, read_profile, read_timings
 from .device import Answer, Device, VanishedError, chosen
 from .phone import State, battery_command, describe, read_state, state_command
+from .phone_rows import Job, mark_slowed, measurements
 from .recipe import PhoneRecipe
-from .rows import Job, mark_slowed, measurements
-from .runner import runner
+from .runner_program import runner
 
 PARENT = "/data/local/tmp"  # where adb's shell may write and execute, on every Android
 CLEANING = 10.0  # seconds

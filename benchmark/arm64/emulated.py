@@ -2,7 +2,7 @@
 
 The code is LiteRT's own for ARM64, with the kernels that it chooses on that core; counts are exact and repeat. They
 are no milliseconds: an emulator has no caches and no pipeline. What they are worth as a guess of time was seen on
-latencies that others published (tests/evidence/arm64_phones.py; no phone was used). Four fp32 MobileNets, one thread,
+latencies that others published (evidence/arm64_phones.py; no phone was used). Four fp32 MobileNets, one thread,
 three Pixel phones: the A76's counts order them as each phone does (so do their MACs: they lie far apart), and with
 one scale per phone, taken from the other three networks, they miss a latency by up to 5, 13 and 11 % (MACs: 28, 35
 and 35 %). More is not known: it is four networks of one family. Between precisions counts mislead. MobileNet V1 in int8

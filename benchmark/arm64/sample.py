@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from ...export.cards import fingerprint
 from ...export.session import raw_embeddings
 from ...faces.pairs import Pairs
+from ...files import written_whole
 from ...models.embedder import unit
-from ...models.files import written_whole
 from ..accuracy.intervals import accuracy_difference, resampling_units, share
 from ..accuracy.verification import similarities, tenfold_accuracy
 from ..embedding import Job
-from ..entries import Entry, RowMaker
 from ..measurement import Measurement
+from ..subjects import Entry, RowMaker
 from .emulated import EmulatedSession, Emulator
 
 TOGETHER = 100  # faces, after which what was made is kept

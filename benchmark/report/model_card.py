@@ -12,12 +12,12 @@ from typing import Any
 from ...export.artifact import Card
 from ...export.cards import WRITERS, read_card
 from ...export.session import format_of
-from ...models.files import sha256_of
+from ...files import sha256_of
 from ..measurement import Measurement
 from .columns import columns_of
 from .details import kind_of
 from .figures import written
-from .runs import Run
+from .run_folders import Run
 from .summary import Line, part_of
 
 NOT_MEASURED = "not measured"

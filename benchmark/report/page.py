@@ -9,19 +9,19 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ...models.files import written_whole
+from ...files import written_whole
 from .cells import EXPORT, Cell, cell, reasons_of, whose
 from .columns import columns_of
 from .conditions import how, notes
 from .curves import curves_of
 from .details import details_of
 from .figures import KINDS, written
-from .layers import changed, drawn
 from .limits import Limits, limits_for
 from .model_card import cards_of
 from .plot import plot_of
+from .pruned_layers import changed, drawn
 from .recommendation import recommend
-from .runs import Run, read_run
+from .run_folders import Run, read_run
 from .summary import Line, pareto_front, summarise
 from .tables import csv_of, json_of
 from .verdict import FORMATS, picks_of, recommended, verdict

@@ -12,8 +12,8 @@ import numpy as np
 from ...export.session import embed
 from ...faces.contract import InputContract
 from ...models.embedder import Embeddings
-from ..entries import RowMaker, Seen, row_maker
 from ..measurement import Measurement
+from ..subjects import RowMaker, Seen, row_maker
 from .latency import Job, in_fresh_process
 from .runtimes import Runtime, runtimes_for, usual
 from .stopwatch import answer, opened_by

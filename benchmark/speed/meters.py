@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...prune.costs import Unit
+from ...models.layer_costs import Unit
 from .latency import device_name
 
 ROUNDS, RUNS, SECONDS = 2, 20, 0.003  # at least so many runs, and so long, in each of the rounds

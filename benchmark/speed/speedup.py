@@ -14,7 +14,7 @@ from ...models.embedder import Embedder
 from ..accuracy.intervals import Estimate
 from ..measurement import Measurement
 from .latency import Job, Latency, device_name, measure_all, measurements
-from .layer_costs import tflite_of
+from .layer_measuring import tflite_of
 
 ROUNDS, RUNS, SECONDS = 5, 30, 0.3  # fresh processes for each file, and what each does at least
 

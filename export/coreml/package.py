@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...models.files import sha256_of, written_whole
+from ...files import sha256_of, written_whole
 
 LARGEST_PACKAGE = 1 << 31  # bytes; protobuf reads no more
 DATA, AUTHOR = "Data", "com.apple.CoreML"

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ..artifact import METADATA_KEY, Artifact, Card, ConversionError, Precision
-from ..graph.foreign import INPUT, OUTPUT
+from ..graph.adoption import INPUT, OUTPUT
 from ..graph.reading import read_onnx
-from .doubts import doubts
 from .images import image_type, one_scale, pixel_range
+from .known_issues import doubts
 from .mil_program import Ranges, mil_program
 from .package import WEIGHTS, import_coremltools, quietly, write_package
 from .precisions import PRECISIONS, CoreMLPrecision

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .initializers import drop_unread
-from .watch import watched
+from .intermediates import watched
 
 if TYPE_CHECKING:
     import onnx

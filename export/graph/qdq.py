@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifact import Artifact, Card, ConversionError
-from ..ranges import How, Range, activation_ranges
-from .half import after_the_weights
+from .float16 import after_the_weights
+from .ranges import How, Range, activation_ranges
 from .reading import first_line
 from .to_onnx import write_onnx
 

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...files import written_whole
 from ...models.embedder import Embedder
-from ...models.files import written_whole
 from ..artifact import METADATA_KEY, Artifact, Card, ConversionError
-from .foreign import INPUT, OUTPUT, foreign_graph
+from .adoption import INPUT, OUTPUT, foreign_graph
 from .reading import first_line, read_onnx
-from .sizes import check_sizes
+from .size_limits import check_sizes
 
 if TYPE_CHECKING:
     import onnx

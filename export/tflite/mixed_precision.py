@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...models.embedder import Embeddings, unit
 from ..artifact import Artifact, ConversionError
-from ..ranges import How, activation_ranges
+from ..graph.ranges import How, activation_ranges
 from .flatbuffer import pack, unpack
 from .litert import LiteRTSession
 from .quantise import Recipe, quantised_content, w8a8

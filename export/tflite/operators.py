@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from .axes import gather, layer_norm, mean, reshape, softmax, transpose, with_last
 from .context import AXIS_TO_LAST, FUSED, TO_LAST, Context, bounds_of, reordered
+from .convolutions import batch_norm, conv, matrix_product
 from .flatbuffer import ACTIVATIONS
-from .layers import batch_norm, conv, matrix_product
+from .layouts import gather, layer_norm, mean, reshape, softmax, transpose, with_last
 from .patterns import cut, erf, gelu, split, whole_gelu
-from .windows import average_pool, global_average, max_pool, pad_node
+from .pooling import average_pool, global_average, max_pool, pad_node
 
 Emitter = Callable[[Context, Any], None]
 

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifact import Artifact, ConversionError, Precision
-from ..ranges import How, Range, activation_ranges
-from .axes import LAYER_NORM_STEPS
+from ..graph.ranges import How, Range, activation_ranges
 from .flatbuffer import unpack
+from .layouts import LAYER_NORM_STEPS
 from .to_tflite import write_tflite
 
 Recipe = list[dict[str, Any]]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ranges import STEPS, Range
+from ..graph.ranges import STEPS, Range
 from .flatbuffer import unpack
 
 MOVES = ("PAD", "PADV2", "MIRROR_PAD", "RESHAPE")

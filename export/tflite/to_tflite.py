@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...models.files import sha256_of, written_whole
+from ...files import sha256_of, written_whole
 from ..artifact import METADATA_KEY, Artifact, Card, ConversionError
 from ..graph.reading import read_onnx
 from ..graph.to_onnx import simplified

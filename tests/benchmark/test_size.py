@@ -11,7 +11,7 @@ from torch import nn
 
 from pocketface.benchmark.measurement import Measurement
 from pocketface.benchmark.size import compressed_bytes, measurements, size_bytes, weights_bytes
-from pocketface.benchmark.speed.layer_costs import tflite_of
+from pocketface.benchmark.speed.layer_measuring import tflite_of
 from pocketface.faces.contract import InputContract
 from pocketface.models.checkpoint import save_checkpoint
 from pocketface.models.embedder import Embedder

@@ -6,16 +6,16 @@ import json
 import pytest
 
 from pocketface.benchmark import timing as module
-from pocketface.benchmark.entries import Entry
 from pocketface.benchmark.recipe import BenchmarkRecipe
-from pocketface.benchmark.speed.layer_costs import layer_file
+from pocketface.benchmark.speed.layer_measuring import layer_file
 from pocketface.benchmark.speed.noise import Noise
 from pocketface.benchmark.speed.runtimes import RUNTIMES, usual
 from pocketface.benchmark.speed.stopwatch import Latency
+from pocketface.benchmark.subjects import Entry
 from pocketface.benchmark.timing import Timing, latencies, reference_of
 from pocketface.export.artifact import Artifact, Card
 from pocketface.faces.contract import InputContract
-from pocketface.prune.runs import Shape
+from pocketface.models.layer_runs import Shape
 
 CALM = Noise(0.5, 1, 2, (1,), (0.2, 0.2), 0.0, 0.0, 0.0, 0, 0.1)
 KNOWN = {runtime.name: runtime for runtime in RUNTIMES}

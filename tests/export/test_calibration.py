@@ -10,7 +10,7 @@ from PIL import Image
 
 from pocketface.export.calibration import choose, hashes, lint
 from pocketface.faces.contract import ARCFACE, Faces
-from pocketface.faces.synthetic import synthetic_faces
+from pocketface.faces.rendering.synthetic import synthetic_faces
 
 
 @cache

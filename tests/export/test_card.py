@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from pocketface.export.ancestry import sentences
 from pocketface.export.artifact import LARGEST_CARD, Card
 from pocketface.export.certificate import Certificate, Point
+from pocketface.export.provenance import sentences
 from pocketface.faces.contract import InputContract
 
 CARD = Card(

@@ -14,7 +14,7 @@ from coremltools.models.utils import load_spec
 from torch import nn
 
 from pocketface.benchmark.accuracy.verification import verify
-from pocketface.benchmark.certification import certificate_of, certify
+from pocketface.benchmark.findings.certification import certificate_of, certify
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runner import benchmark_files
 from pocketface.export.artifact import Card
@@ -25,8 +25,8 @@ from pocketface.export.recipe import ExportRecipe
 from pocketface.export.session import embed, open_session, read_artifact
 from pocketface.faces.contract import InputContract
 from pocketface.faces.pairs import Pairs, synthetic_pairs
+from pocketface.files import sha256_of
 from pocketface.models.embedder import Embedder
-from pocketface.models.files import sha256_of
 
 TARGETS = ("onnx", "tflite-fp32", "tflite-w8a8", "coreml-fp16")
 CERTIFICATE = Certificate(

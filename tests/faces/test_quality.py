@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from pocketface.faces.contract import Faces
-from pocketface.faces.person import Shot, draw
 from pocketface.faces.quality import measure
-from pocketface.faces.synthetic import synthetic_faces
+from pocketface.faces.rendering.person import Shot, draw
+from pocketface.faces.rendering.synthetic import synthetic_faces
 
 
 def grey(pattern: list[list[int]]) -> Faces:

@@ -10,7 +10,7 @@ import torch
 
 from pocketface.faces.contract import InputContract
 from pocketface.faces.folders import LabelledFaces
-from pocketface.faces.synthetic import synthetic_faces
+from pocketface.faces.rendering.synthetic import synthetic_faces
 from pocketface.models.checkpoint import load_checkpoint, open_embedder, save_checkpoint
 from pocketface.models.complexity import parameters
 from pocketface.models.embedder import Embedder

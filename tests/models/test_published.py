@@ -12,7 +12,7 @@ from pocketface.faces.contract import IMAGENET, Faces, InputContract
 from pocketface.models.complexity import parameters
 from pocketface.models.embedder import Embedder
 
-FILE = Path(__file__).parents[1] / "examples" / "published_mobilefacenets.py"
+FILE = Path(__file__).parents[2] / "examples" / "published_mobilefacenets.py"
 PUBLISHED = {
     "foamliu": ("mobilefacenet_relu6.safetensors", IMAGENET),
     "insightface_y1": ("mobilefacenet_prelu.safetensors", InputContract(scale=(1 / 128, 1 / 128, 1 / 128))),

@@ -20,7 +20,7 @@ from pocketface.faces.contract import InputContract
 from pocketface.faces.folders import LabelledFaces
 from pocketface.models.embedder import Embedder
 from pocketface.prune.recipe import TrainingRecipe
-from pocketface.prune.training import recover
+from pocketface.prune.training.trainer import recover
 
 def embedder(seed):
     torch.manual_seed(seed)

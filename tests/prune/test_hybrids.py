@@ -12,14 +12,14 @@ from pocketface.export.exporter import export
 from pocketface.export.recipe import ExportRecipe
 from pocketface.faces.folders import LabelledFaces
 from pocketface.models.checkpoint import load_checkpoint, save_checkpoint
-from pocketface.models.foreign import load_embedder
+from pocketface.models.factories import load_embedder
 from pocketface.models.torchvision_shim import import_torchvision
-from pocketface.prune.groups import cut, find_groups, left_whole
+from pocketface.prune.channels.groups import cut, find_groups, left_whole
 from pocketface.prune.pruner import prune
 from pocketface.prune.recipe import PruneRecipe
 
 FACE = torch.zeros(1, 3, 112, 112)
-PUBLISHED = Path(__file__).parents[1] / "examples" / "published_mobilefacenets.py"
+PUBLISHED = Path(__file__).parents[2] / "examples" / "published_mobilefacenets.py"
 
 
 def network(name):

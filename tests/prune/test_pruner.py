@@ -10,11 +10,12 @@ from pocketface.faces.folders import LabelledFaces, fingerprint
 from pocketface.models.complexity import macs, parameters
 from pocketface.models.embedder import Embedder
 from pocketface.models.widths import widths_of
-from pocketface.prune import pruner, training
+from pocketface.prune import pruner
 from pocketface.prune.pruner import prune
 from pocketface.prune.recipe import PruneRecipe, TrainingRecipe
-from pocketface.prune.resumption import State
-from pocketface.prune.training import recover
+from pocketface.prune.training import trainer as training
+from pocketface.prune.training.resumption import State
+from pocketface.prune.training.trainer import recover
 
 
 def Faces(faces, labels):

@@ -10,7 +10,7 @@ import torch
 from pocketface.export.exporter import export
 from pocketface.export.recipe import ExportRecipe
 from pocketface.faces.folders import LabelledFaces
-from pocketface.faces.synthetic import synthetic_faces
+from pocketface.faces.rendering.synthetic import synthetic_faces
 from pocketface.models.batch_norm import reestimate_batch_norms
 from pocketface.models.checkpoint import load_checkpoint, save_checkpoint
 from pocketface.models.widths import widths_of
@@ -24,7 +24,7 @@ CRITERIA = get_args(Criterion)
 
 NETWORKS = ("mobilefacenet", "squeezefacenet", "mobilenetv2", "vgg16", "resnet50", "resnet50v2")
 
-# The large ones are slow and have two or three each; prune_zoo.py in tests/evidence has every pair.
+# The large ones are slow and have two or three each; prune_zoo.py in evidence has every pair.
 FEWER = {"resnet50": CRITERIA[::4], "resnet50v2": CRITERIA[1::4], "vgg16": CRITERIA[2::4]}
 PAIRS = [(name, criterion) for name in NETWORKS for criterion in FEWER.get(name, CRITERIA)]
 EXPORTED = list(zip(2 * NETWORKS, CRITERIA, strict=False))  # each criterion once, the lighter networks twice

@@ -13,9 +13,9 @@ from pocketface.benchmark.measurement import Measurement, write_measurements
 from pocketface.benchmark.report.columns import columns_of
 from pocketface.benchmark.report.conditions import how
 from pocketface.benchmark.report.figures import written
-from pocketface.benchmark.report.layers import changed
 from pocketface.benchmark.report.limits import Limits
 from pocketface.benchmark.report.page import write_report
+from pocketface.benchmark.report.pruned_layers import changed
 from pocketface.benchmark.report.recommendation import recommend
 from pocketface.benchmark.report.summary import Line, pareto_front, summarise
 from pocketface.benchmark.report.verdict import picks_of, recommended, verdict

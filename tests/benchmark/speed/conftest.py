@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pocketface.benchmark.speed.layer_costs import tflite_of
+from pocketface.benchmark.speed.layer_measuring import tflite_of
 from pocketface.models.checkpoint import save_checkpoint
 from pocketface.models.zoo import create
 

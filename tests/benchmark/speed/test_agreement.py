@@ -8,12 +8,12 @@ import sys
 import numpy as np
 import pytest
 
-from pocketface.benchmark.entries import Entry, Seen
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.speed.agreement import runtime_difference
 from pocketface.benchmark.speed.latency import Job, measure_all
-from pocketface.benchmark.speed.operators import onnxruntime_profile
+from pocketface.benchmark.speed.operator_profile import onnxruntime_profile
 from pocketface.benchmark.speed.runtimes import Runtime, litert_without_xnnpack, usual
+from pocketface.benchmark.subjects import Entry, Seen
 from pocketface.export.session import embed, open_session, read_artifact
 from pocketface.faces.pairs import synthetic_pairs
 

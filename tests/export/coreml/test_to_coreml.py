@@ -13,15 +13,15 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from pocketface.export.artifact import Card, ConversionError
-from pocketface.export.coreml.doubts import doubts
 from pocketface.export.coreml.evaluator import CoreMLEvaluator, constants_of, read_card
+from pocketface.export.coreml.known_issues import doubts
 from pocketface.export.coreml.mil_lowering import OPERATORS
 from pocketface.export.coreml.package import import_coremltools, quietly, read_package
 from pocketface.export.coreml.precisions import PRECISIONS
 from pocketface.export.coreml.to_coreml import to_coreml
 from pocketface.export.exporter import export
+from pocketface.export.graph.ranges import activation_ranges
 from pocketface.export.graph.to_onnx import adopt_onnx, to_onnx
-from pocketface.export.ranges import activation_ranges
 from pocketface.export.recipe import ExportRecipe
 from pocketface.export.session import embed
 from pocketface.faces.contract import IMAGENET, InputContract

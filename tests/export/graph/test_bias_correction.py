@@ -149,6 +149,6 @@ def test_int8_weights_of_a_trained_relu6_net_gain(shared: Path, tmp_path: Path) 
 
 
 def trained(shared: Path) -> Embedder:
-    file = Path(__file__).parents[2] / "examples" / "published_mobilefacenets.py"
+    file = Path(__file__).parents[3] / "examples" / "published_mobilefacenets.py"
     weights = shared / "models" / "mobilefacenet_relu6.safetensors"
     return open_embedder(f"{file}:foamliu", weights, contract=IMAGENET, name="relu6")

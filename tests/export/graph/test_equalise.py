@@ -173,7 +173,7 @@ def test_int8_of_a_trained_prelu_net_gains(shared: Path, tmp_path: Path) -> None
 
 
 def trained(shared: Path) -> Embedder:
-    file = Path(__file__).parents[2] / "examples" / "published_mobilefacenets.py"
+    file = Path(__file__).parents[3] / "examples" / "published_mobilefacenets.py"
     spec = importlib.util.spec_from_file_location("published_mobilefacenets", file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

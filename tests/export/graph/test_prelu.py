@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from pocketface.export.artifact import Card, ConversionError
 from pocketface.export.graph.prelu import as_skip
 from pocketface.export.graph.to_onnx import to_onnx
-from pocketface.models.foreign import load_embedder
+from pocketface.models.factories import load_embedder
 
 RNG = np.random.default_rng(0)
 SLOPES = np.float32([-1.5, -0.2, 0, 1e-6, 0.25, 1, 1.3, 2.4])
@@ -173,7 +173,7 @@ def test_computed_slopes_are_refused() -> None:
 
 
 def test_a_trained_net_stays_what_it_was(shared: Path, tmp_path: Path) -> None:
-    architecture = f"{Path(__file__).parents[2] / 'examples' / 'published_mobilefacenets.py'}:insightface_y1"
+    architecture = f"{Path(__file__).parents[3] / 'examples' / 'published_mobilefacenets.py'}:insightface_y1"
     embedder = load_embedder(architecture, shared / "models" / "mobilefacenet_prelu.safetensors")
     before = onnx.load(to_onnx(embedder, Card("y1", embedder.contract, 128), tmp_path / "y1.onnx").path)
     after, sites = as_skip(before)

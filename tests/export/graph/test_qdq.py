@@ -18,7 +18,7 @@ from pocketface.export.graph.qdq import quantise_onnx, to_qdq
 from pocketface.export.recipe import ExportRecipe
 from pocketface.export.session import open_session, read_artifact
 from pocketface.faces.contract import InputContract
-from pocketface.faces.synthetic import synthetic_faces
+from pocketface.faces.rendering.synthetic import synthetic_faces
 from pocketface.models.embedder import Embedder
 
 FLOAT = onnx.TensorProto.FLOAT
@@ -149,7 +149,7 @@ def test_no_faces_are_refused(tmp_path: Path) -> None:
 def test_a_trained_net_keeps_its_embeddings(shared: Path, tmp_path: Path) -> None:
     from pocketface import chain
 
-    example = Path(__file__).parents[2] / "examples" / "lfw_prelu.toml"
+    example = Path(__file__).parents[3] / "examples" / "lfw_prelu.toml"
     recipe = chain.Roots(example.parent, shared / "faces", shared / "models").resolve(chain.read_recipe(example))
     source = chain.open_source(recipe)
     faces = chain.read_train(recipe.train, source.contract).faces

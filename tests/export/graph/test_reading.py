@@ -12,8 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pocketface.export.artifact import Card, ConversionError
 from pocketface.export.exporter import export
-from pocketface.export.graph.foreign import foreign_graph
-from pocketface.export.graph.sizes import check_sizes
+from pocketface.export.graph.adoption import foreign_graph
+from pocketface.export.graph.size_limits import check_sizes
 from pocketface.export.graph.to_onnx import adopt_onnx
 from pocketface.export.recipe import ExportRecipe
 from pocketface.export.reference import reference_of

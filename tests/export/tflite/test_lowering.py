@@ -12,7 +12,7 @@ from pocketface.export.exporter import Exported, export
 from pocketface.export.recipe import ExportRecipe
 from pocketface.export.tflite.flatbuffer import unpack
 from pocketface.faces.contract import Faces, InputContract
-from pocketface.models.foreign import load_embedder
+from pocketface.models.factories import load_embedder
 from pocketface.models.zoo import create
 
 CONTRACT = InputContract(scale=(1 / 128, 1 / 128, 1 / 128))
@@ -37,7 +37,7 @@ def crops(shared: Path) -> Faces:
 
 
 def test_a_trained_prelu_net_in_every_form(shared: Path, crops: Faces, tmp_path: Path) -> None:
-    architecture = f"{Path(__file__).parents[2] / 'examples' / 'published_mobilefacenets.py'}:insightface_y1"
+    architecture = f"{Path(__file__).parents[3] / 'examples' / 'published_mobilefacenets.py'}:insightface_y1"
     weights = shared / "models" / "mobilefacenet_prelu.safetensors"
     embedder = load_embedder(architecture, weights, contract=CONTRACT, name="y1")
     targets = ("onnx-ort", "tflite-fp16-arithmetic", "tflite-w8a8", "tflite-w8a8-skip")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from pocketface.export.artifact import Artifact, Card
-from pocketface.export.ranges import activation_ranges
+from pocketface.export.graph.ranges import activation_ranges
 from pocketface.export.tflite.flatbuffer import pack
 from pocketface.export.tflite.litert import LiteRTSession
 from pocketface.export.tflite.quantise import quantised_content, w8a8

@@ -1,0 +1,147 @@
+"""What came of timing a file on a phone, judged, and as rows of measurements.json."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...export.session import SUFFIXES, read_artifact
+from ..accuracy.intervals import Estimate
+from ..measurement import Measurement, read_measurements, write_measurements
+from ..subjects import name_in
+from .benchmark_model import Timed, Tool
+from .phone import Phone, State
+from .recipe import PhoneRecipe
+
+
+@dataclass(eq=False)
+class Job:
+    """A file to time with so many threads, and what came of it so far."""
+
+    path: Path
+    graph: str  # its name on the device
+    threads: int
+    cores: tuple[int, ...]
+    rounds: list[Timed] = field(default_factory=list)
+    before: list[State] = field(default_factory=list)
+    after: list[State] = field(default_factory=list)  # right after each round
+    operators: dict[str, float] = field(default_factory=dict)  # ms
+    peak_memory_bytes: int | None = None
+    reason: str = ""  # why it has fewer rounds than asked, or none that count
+    operators_reason: str = ""
+
+    @property
+    def name(self) -> str:
+        """The file and its threads, for people."""
+        return f"{self.path.name} ({self.threads} thread{'s' if self.threads != 1 else ''})"
+
+    @property
+    def mask(self) -> str:
+        """Its cores, as taskset takes them: "f0" is cores 4 to 7."""
+        return f"{sum(1 << core for core in self.cores):x}"
+
+
+def mark_slowed(jobs: Sequence[Job], recipe: PhoneRecipe) -> None:
+    """Gives a reason to every file in whose rounds the phone got too hot, or ran its cores slower than in others."""
+    for job in jobs:
+        fastest = max((s.megahertz or 0 for one in jobs if one.cores == job.cores for s in one.after), default=0)
+        for number, state in enumerate(job.after, 1):
+            if job.reason:
+                break
+            if state.celsius is not None and state.celsius > recipe.hottest:
+                job.reason = (
+                    f"round {number} left the phone at {state.celsius:.0f} °C; more than {recipe.hottest:g} is hot"
+                )
+            elif state.megahertz is not None and state.megahertz < recipe.slowest * fastest:
+                ended = f"round {number} ended at {state.megahertz} MHz, the fastest of all rounds at {fastest}"
+                job.reason = f"the phone slowed its cores down: {ended}"
+
+
+def measurements(job: Job, phone: Phone, tool: Tool, folder: Path) -> list[Measurement]:
+    """Gives the rows of one file and thread count; `folder` is what rows name files below."""
+    model, precision = _described(job.path)
+    known: dict[str, Any] = {
+        "model": model,
+        "artifact": name_in(job.path, folder),
+        "format": SUFFIXES.get(job.path.suffix, job.path.suffix.lstrip(".") or "unknown"),
+        "precision": precision,
+        "runtime": f"adb {tool.name}",
+        "device": str(phone),
+    }
+    conditions: dict[str, Any] = {
+        "runtime_version": tool.version,
+        "threads": job.threads,
+        "batch": 1,
+        "cores": job.mask,
+        "clusters": phone.clusters,
+        "features": " ".join(phone.features),
+    }
+
+    def row(metric: str, unit: str, estimate: Estimate, n: int | None = None, **more: Any) -> Measurement:
+        reason = job.reason or estimate.reason
+        said: dict[str, Any] = {"valid": not reason, "reason": reason, "conditions": {**conditions, **more}}
+        value, low, high = estimate.value, estimate.low, estimate.high
+        return Measurement(metric=metric, value=value, unit=unit, low=low, high=high, n=n, **said, **known)
+
+    if not job.rounds:
+        return [row("latency_ms_mean", "ms", Estimate(None))]
+    taken = {
+        "rounds": len(job.rounds),
+        "mean_by_round_ms": [round(timed.mean, 4) for timed in job.rounds],
+        "temperature_c_before": [state.celsius for state in job.before],
+        "temperature_c_after": [state.celsius for state in job.after],
+        "frequency_mhz_after": [state.megahertz for state in job.after],
+        "interval": "the least and the most of the rounds",
+    }
+    runs, rounds = sum(timed.runs for timed in job.rounds), len(job.rounds)
+    rows = [row("latency_ms_mean", "ms", _spread([t.mean for t in job.rounds], statistics.fmean), runs, **taken)]
+    medians = [timed.median for timed in job.rounds if timed.median is not None]
+    if len(medians) == rounds:
+        rows.append(row("latency_ms_p50", "ms", _spread(medians, statistics.median), runs, **taken))
+    rows += [
+        row("latency_ms_min", "ms", Estimate(min(timed.least for timed in job.rounds)), runs),
+        row("load_ms", "ms", _spread([timed.load for timed in job.rounds], statistics.median), rounds),
+        row("first_ms", "ms", _spread([timed.first for timed in job.rounds], statistics.median), rounds),
+    ]
+    if job.peak_memory_bytes is not None:
+        rows.append(row("peak_memory_bytes", "bytes", Estimate(job.peak_memory_bytes), 1))
+    if job.operators_reason:
+        rows.append(row("operator_ms", "ms", Estimate(None, reason=job.operators_reason)))
+    return rows + [row("operator_ms", "ms", Estimate(ms), part=part) for part, ms in job.operators.items()]
+
+
+def keep(rows: Sequence[Measurement], folder: Path) -> Path:
+    """Puts rows into the measurements.json of a folder, which may be a run's.
+
+    Rows that were there of the same file, runtime and device are replaced, all others stay.
+
+    Returns:
+        The file, written whole.
+
+    Raises:
+        ValueError: There is one already, and it is none.
+    """
+    path = folder / "measurements.json"
+    before = read_measurements(path) if path.is_file() else []
+    folder.mkdir(parents=True, exist_ok=True)
+    anew = {(row.artifact, row.runtime, row.device) for row in rows}
+    kept = [row for row in before if (row.artifact, row.runtime, row.device) not in anew]
+    write_measurements([*kept, *rows], path)
+    return path
+
+
+def _spread(values: Sequence[float], middle: Any) -> Estimate:
+    """Gives the middle of the rounds between their extremes; one round has no interval."""
+    return Estimate(middle(values), *((min(values), max(values)) if len(values) > 1 else (None, None)))
+
+
+def _described(path: Path) -> tuple[str, str]:
+    """Gives the model's name and the precision, out of the file's own card; a stranger's file has none."""
+    try:
+        card = read_artifact(path).card
+    except (ValueError, OSError):
+        return path.stem, "unknown"
+    return card.model, card.precision

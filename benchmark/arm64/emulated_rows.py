@@ -1,0 +1,173 @@
+"""The rows of the emulated cores that a run asks for: instructions of one inference, and what kernels they tell of.
+
+A count is exact, and the same whenever it is taken. What it is worth as a guess of time stands in `emulated`. Counts
+are kept in RUN/arm64.json by file, core and emulator, so that a run that was killed goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...export.cards import fingerprint
+from ...faces.pairs import Pairs
+from ...files import written_whole
+from ..measurement import Measurement
+from ..recipe import BenchmarkRecipe
+from ..speed.latency import cores
+from ..subjects import Entry, RowMaker, row_maker
+from .emulated import Emulator, Profile, profile, setup
+from .sample import sample_rows
+
+USUAL = ("a53", "a55", "a76")  # counted where nothing else is asked and the emulator is installed
+KERNELS = {  # the class of instructions that does the arithmetic of a kernel (see counter.c), and how it is called
+    "smmla": "int8 by smmla",
+    "sdot": "int8 by sdot",
+    "smlal": "int8 by smlal",
+    "smull": "integers by smull",
+    "fmla32": "fp32 by fmla",
+    "fmla16": "fp16 by fmla",
+}
+LEAST = 0.05  # of the instructions: below, a class is a step of other kernels
+KEPT = "arm64.json"
+
+
+def arm64_rows(
+    entries: Sequence[Entry],
+    embedded: Sequence[NDArray[np.float32] | str],
+    pairs: Pairs,
+    recipe: BenchmarkRecipe,
+    folder: Path,
+    progress: Callable[[str], None] = lambda line: None,
+) -> list[Measurement]:
+    """Runs every .tflite file on the emulated cores of the recipe.
+
+    Args:
+        entries: The files of a run; those of other formats are passed over.
+        embedded: Per file (M, D) what it makes of the pairs' faces on this machine, of any length; or why nothing.
+        pairs: What the faces are.
+        recipe: `arm64` names the cores, `arm64_pairs` says how many pairs are embedded on each.
+        folder: The run folder; counts and embeddings taken earlier of the same files are kept.
+        progress: Told one line per file, and one where there is no emulator.
+
+    Returns:
+        Per file and core the instructions, the share of each class and the sample's rows (see `sample_rows`); rows
+        with the reason where a file cannot be run. Without an emulator: such rows for cores that the recipe names.
+    """
+    files = [(entry, raw) for entry, raw in zip(entries, embedded, strict=True) if entry.artifact.format == "tflite"]
+    asked = tuple(dict.fromkeys(USUAL if recipe.arm64 is None else recipe.arm64))
+    if not files or not asked:
+        return []
+    try:
+        emulator: Emulator | str = setup(progress)
+    except ValueError as error:
+        if recipe.arm64 is None:
+            progress(f"no ARM64 instructions are counted: {error}")
+            return []
+        emulator = str(error)
+    able = [entry.artifact.path for entry, raw in files if not isinstance(raw, str)]
+    told = _profiles(able, asked, emulator, folder / KEPT, progress)
+    how = {"threads": 1, **({} if isinstance(emulator, str) else emulator.versions())}
+    rows: list[Measurement] = []
+    for entry, raw in files:
+        for core in asked:
+            row = row_maker(entry.artifact, folder, f"litert-arm64-{core}", "emulated")
+            if isinstance(raw, str):  # what does not run here is not tried there
+                rows += count_rows(raw, how, row)
+                continue
+            rows += count_rows(told[entry.artifact.path, core], how, row)
+            if recipe.arm64_pairs and isinstance(emulator, Emulator):
+                rows += sample_rows(entry, raw, core, pairs, recipe.arm64_pairs, folder, emulator, row, progress)
+    return rows
+
+
+def count_rows(told: Profile | str, how: Mapping[str, Any], row: RowMaker) -> list[Measurement]:
+    """Gives the rows of one file on one core; `told` is what was counted, or why nothing was; `how` goes into each."""
+    if isinstance(told, str):
+        failed = dict(metric="arm64_instructions", value=None, unit="count", valid=False, reason=told)
+        return [row(**failed, conditions=how)]
+    shares = [
+        row(metric="arm64_instruction_share", value=share, unit="1", conditions={**how, "part": kind})
+        for kind, share in told.mix.items()
+    ]
+    conditions = {**how, "kernels": kernels(told.mix)}
+    return [row(metric="arm64_instructions", value=told.instructions, unit="count", conditions=conditions), *shares]
+
+
+def kernels(mix: Mapping[str, float]) -> str:
+    """Says what kind of kernels LiteRT ran, by the arithmetic that makes up at least 5 % of the instructions.
+
+    The library bears no names of its kernels, so the instructions are all there is to tell them by: two fp32
+    kernels that both multiply by fmla are told apart by their counts, not by this.
+
+    >>> kernels({"sdot": 0.52, "vector_other": 0.3, "fmla32": 0.14, "smull": 0.04})
+    'int8 by sdot, 52 % of the instructions; fp32 by fmla, 14 %'
+    >>> kernels({"arithmetic": 0.6, "memory": 0.38, "sdot": 0.02})
+    'plain: no class of multiplications makes 5 % of the instructions'
+    """
+    found = sorted((kind for kind in KERNELS if mix.get(kind, 0) >= LEAST), key=lambda kind: -mix[kind])
+    if not found:
+        return f"plain: no class of multiplications makes {100 * LEAST:.0f} % of the instructions"
+    first, *others = (f"{KERNELS[kind]}, {100 * mix[kind]:.0f} %" for kind in found)
+    return "; ".join([f"{first} of the instructions", *others])
+
+
+def _profiles(
+    paths: Sequence[Path], asked: Sequence[str], emulator: Emulator | str, store: Path, progress: Callable[[str], None]
+) -> dict[tuple[Path, str], Profile | str]:
+    """Gives what every file executes on every core, or why it does not; as many at a time as there are cores."""
+    tasks = [(path, core) for path in paths for core in asked]
+    if isinstance(emulator, str):
+        return dict.fromkeys(tasks, emulator)
+    kept, found = _kept(store), dict[tuple[Path, str], Profile | str]()
+    hashes = {path: fingerprint(path) for path in paths}
+    keys = {task: f"{hashes[task[0]]} {task[1]} {emulator.folder.name}" for task in tasks}
+    with ThreadPoolExecutor(cores()) as pool:
+        counted = pool.map(lambda task: kept.get(keys[task]) or _told(*task), tasks)
+        for task, told in zip(tasks, counted, strict=True):
+            found[task] = told
+            if isinstance(told, Profile) and kept.get(keys[task]) != told:
+                kept[keys[task]] = told
+                _keep(store, kept)
+            if task[1] == asked[-1]:
+                progress(_line(task[0], {core: found[task[0], core] for core in asked}))
+    return found
+
+
+def _told(path: Path, core: str) -> Profile | str:
+    try:
+        return profile(path, core)
+    except ValueError as error:
+        return str(error).replace(str(path.resolve()), path.name)
+
+
+def _line(path: Path, told: Mapping[str, Profile | str]) -> str:
+    counts = [
+        f"{core} {one.instructions / 1e6:.1f}" if isinstance(one, Profile) else f"{core} none ({one})"
+        for core, one in told.items()
+    ]
+    return f"{path.name}: million ARM64 instructions, emulated: {', '.join(counts)}"
+
+
+def _kept(store: Path) -> dict[str, Profile]:
+    try:
+        told = json.loads(store.read_text(encoding="utf-8"))
+        return {
+            str(key): Profile(int(one["instructions"]), {kind: float(share) for kind, share in one["mix"].items()})
+            for key, one in told.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        return {}  # there are none, or none that can be trusted: count again
+
+
+def _keep(store: Path, profiles: Mapping[str, Profile]) -> None:
+    with written_whole(store) as beside:
+        text = {key: dataclasses.asdict(one) for key, one in profiles.items()}
+        beside.write_text(json.dumps(text, indent=1), encoding="utf-8")

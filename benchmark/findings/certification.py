@@ -1,0 +1,52 @@
+"""Verification in, threshold certificate out: what a file may say of itself."""
+
+from __future__ import annotations
+
+from ...export.artifact import Artifact
+from ...export.cards import WRITERS, read_card, write_card
+from ...export.certificate import Certificate, Point
+from ...faces.pairs import Pairs
+from ..accuracy.roc import TarAtFar
+from ..accuracy.verification import Verification
+
+
+def certificate_of(verification: Verification, pairs: Pairs, name: str, runtime: str) -> Certificate:
+    """Gives the thresholds that `verification` found, and what they were found on.
+
+    Args:
+        verification: Of one file's embeddings.
+        pairs: What it was verified on.
+        name: Of the pairs, without a folder: "pairs.txt", or "synthetic".
+        runtime: What embedded, and its version.
+    """
+    known = bool((pairs.identities >= 0).all())
+    return Certificate(
+        points=tuple(_point(verification.tar[far]) for far in sorted(verification.tar)),
+        pairs=len(pairs),
+        genuine=int(pairs.same.sum()),
+        impostor=int((~pairs.same).sum()),
+        identities=len(set(pairs.identities.tolist())) if known else None,
+        pairs_name=name,
+        pairs_sha256=verification.sha256,
+        runtime=runtime,
+        interval=f"95 %, bootstrap of {verification.resampled}",
+    )
+
+
+def certify(artifact: Artifact, certificate: Certificate) -> bool:
+    """Writes `certificate` into the file; False where its format or its maker left no card to write it on."""
+    card = read_card(artifact.path) if artifact.format in WRITERS else None
+    if card is None:
+        return False
+    if card.certificate != certificate:
+        write_card(artifact.path, card.but(certificate=certificate))
+    return True
+
+
+def _point(found: TarAtFar) -> Point:
+    if found.threshold.value is None:
+        return Point(found.far, reason=found.threshold.reason)
+    threshold, tar = found.threshold, found.tar
+    return Point(
+        found.far, threshold.value, threshold.low, threshold.high, tar.value, tar.low, tar.high, found.measured_far
+    )

@@ -1,0 +1,50 @@
+"""Where a file loses what it loses: every value that it shares with its source, layer by layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...export.trace import FACES, VALUES, trace
+from ...faces.contract import Faces
+from ..measurement import Measurement
+from ..subjects import Subject, row_maker
+
+
+def layer_rows(
+    subjects: Sequence[Subject], faces: Faces, folder: Path, progress: Callable[[str], None] = lambda line: None
+) -> list[Measurement]:
+    """Gives for every quantised file how far each of its layers lies from the source's.
+
+    Two rows a layer, its name in the condition `part`: `layer_change`, the largest difference as a share of the
+    source's range, and `layer_cosine`. Formats whose values cannot be looked at (ORT, ExecuTorch) have none.
+
+    Args:
+        subjects: Embedders with what was made of them.
+        faces: (N, H, W, 3) crops; the first four are looked at.
+        folder: The run folder.
+        progress: Told a line per file.
+    """
+    rows: list[Measurement] = []
+    for subject in subjects:
+        for result in subject.exported:
+            artifact = result.artifact
+            if artifact is None or artifact.format not in VALUES or artifact.card.precision == "fp32":
+                continue
+            row = row_maker(artifact, folder)
+            try:
+                found = trace(subject.embedder, artifact, faces[:FACES])
+            except ValueError as error:
+                rows.append(row(metric="layer_cosine", value=None, unit="1", valid=False, reason=str(error)))
+                continue
+            progress(f"{artifact.path.name}: {found.verdict()}")
+            for layer in found.layers:
+                conditions = {"part": f"{layer.name} ({layer.kind})", "to": subject.embedder.name}
+                told: dict[str, Any] = {"n": min(FACES, len(faces)), "unit": "1", "conditions": conditions}
+                if not math.isfinite(layer.difference):
+                    told |= {"valid": False, "reason": "the layer gives numbers that are not finite"}
+                rows.append(row(metric="layer_change", value=layer.difference if "valid" not in told else None, **told))
+                rows.append(row(metric="layer_cosine", value=layer.cosine if "valid" not in told else None, **told))
+    return rows

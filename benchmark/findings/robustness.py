@@ -1,0 +1,129 @@
+"""What a file makes of disturbed crops: moved, compressed, channels swapped, darkened."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...faces.contract import Faces
+from ...faces.pairs import Pairs
+from ...models.embedder import unit
+from ..accuracy.clustered import Recurring, change_of, recurring, share_of
+from ..accuracy.intervals import Booleans, Integers, resampling_units
+from ..accuracy.roc import best_threshold
+from ..accuracy.verification import people_of, similarities
+from ..embedding import embed_all
+from ..measurement import Measurement
+from ..subjects import RowMaker, Seen, embedding_job
+from .differences import estimated
+from .disturbances import DISTURBANCES
+
+UNDISTURBED = "as they are"
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Some of the pairs, with their faces in every condition."""
+
+    among: Recurring = field(repr=False)  # the pairs
+    left: Integers = field(repr=False)  # (n,) indices into the faces of one condition
+    right: Integers = field(repr=False)
+    same: Booleans = field(repr=False)
+    conditions: tuple[str, ...]  # K, the undisturbed one first
+    crops: Faces = field(repr=False)  # (K * F, H, W, 3), condition by condition
+    sha256: str  # of the crops
+
+
+@dataclass(frozen=True, eq=False)
+class Endured:
+    """What one file made of a sample."""
+
+    right: dict[str, Booleans] = field(repr=False)  # by condition, (n,) whether each pair was decided right
+    cosine: dict[str, float]  # by condition, the mean between a face's embedding and its undisturbed one
+    threshold: float  # that decides most undisturbed pairs of the sample right
+
+
+def robustness_rows(seen: Seen, row: RowMaker) -> list[Measurement]:
+    """Gives rows of the accuracy under each disturbance, at the threshold that is best for undisturbed crops.
+
+    Both faces of a pair are disturbed, each in its own direction, so it is the worst that an app can do: it disturbs at
+    enrolment and at recognition. Single crops are embedded also where the run sums an embedding and its mirror image's.
+    """
+    if not seen.recipe.robustness:
+        return []
+    sample = sample_of(seen.pairs, seen.recipe.robustness)
+    mine = _embedded(seen, sample)
+    if isinstance(mine, str):
+        return [row(metric="disturbed_accuracy", value=None, unit="1", valid=False, reason=mine)]
+    endured = endure(mine, sample)
+    theirs = None if seen.source is None else _embedded(seen.source, sample)
+    source = None if theirs is None or isinstance(theirs, str) else endure(theirs, sample)
+    rows = []
+    for part in sample.conditions[1:]:
+        rows += _rows(part, endured, sample, row)
+        if source is not None and seen.source is not None:
+            rows.append(_compared(part, endured, source, seen.source.model, sample, row))
+    return rows
+
+
+@lru_cache(maxsize=1)  # every file of a run is asked about the same pairs
+def sample_of(pairs: Pairs, most: int, seed: int = 0) -> Sample:
+    """Draws up to `most` pairs, half of them genuine where there are as many, and disturbs their faces by `seed`."""
+    random = np.random.default_rng(seed)
+    chosen = np.zeros(len(pairs), np.bool_)
+    for kind in (pairs.same, ~pairs.same):
+        where = np.flatnonzero(kind)
+        chosen[random.choice(where, min(len(where), max(1, most // 2)), replace=False)] = True
+    among = recurring(resampling_units(len(pairs), people_of(pairs.identities, pairs)), chosen)
+    used, places = np.unique(np.stack([pairs.left[chosen], pairs.right[chosen]]), return_inverse=True)
+    left, right = places.reshape(2, -1)
+    faces = pairs.faces[used]
+    crops = np.concatenate([faces, *(disturb(faces, random) for disturb in DISTURBANCES.values())])
+    digest = hashlib.sha256(crops.data).hexdigest()
+    return Sample(among, left, right, pairs.same[chosen], (UNDISTURBED, *DISTURBANCES), crops, digest)
+
+
+def endure(embeddings: NDArray[np.floating[Any]], sample: Sample) -> Endured:
+    """Judges (K * F, D) unit embeddings of the sample's crops by the threshold that suits the undisturbed ones."""
+    parts = dict(zip(sample.conditions, np.split(embeddings, len(sample.conditions)), strict=True))
+    similarity = {name: similarities(part, sample.left, sample.right) for name, part in parts.items()}
+    threshold = best_threshold(similarity[UNDISTURBED], sample.same)
+    whole = parts[UNDISTURBED].astype(np.float64)
+    return Endured(
+        {name: (values >= threshold) == sample.same for name, values in similarity.items()},
+        {name: float((part * whole).sum(axis=1).mean()) for name, part in parts.items()},
+        threshold,
+    )
+
+
+def _embedded(seen: Seen, sample: Sample) -> NDArray[np.float32] | str:
+    (raw,) = embed_all([embedding_job(seen.entry, sample.sha256)], sample.crops, seen.folder / "embeddings")
+    return raw if isinstance(raw, str) else unit(raw)
+
+
+def _rows(part: str, endured: Endured, sample: Sample, row: RowMaker) -> list[Measurement]:
+    conditions = {
+        "part": part,
+        "flip": False,
+        "undisturbed": float(endured.right[UNDISTURBED].mean()),
+        "threshold": endured.threshold,
+        "interval": f"closed form, {sample.among.units} independent units",
+    }
+    accuracy = share_of(endured.right[part], sample.among)
+    cosine = dict(value=endured.cosine[part], unit="1", n=len(sample.crops) // len(sample.conditions))
+    return [
+        estimated(row, "disturbed_accuracy", accuracy, n=len(sample.same), conditions=conditions),
+        row(metric="disturbed_cosine_mean", **cosine, conditions={"part": part, "flip": False}),
+    ]
+
+
+def _compared(part: str, mine: Endured, source: Endured, to: str, sample: Sample, row: RowMaker) -> Measurement:
+    change = change_of(source.right[part], mine.right[part], sample.among)
+    lost = [float(of.right[UNDISTURBED].mean() - of.right[part].mean()) for of in (mine, source)]
+    told = {"part": part, "flip": False, "to": to, "lost": lost[0], "source_lost": lost[1]}
+    return estimated(row, "disturbed_accuracy_difference", change, n=len(sample.same), conditions=told)

@@ -1,0 +1,218 @@
+"""Several photos as one template, compared within and across poses, by a table of groups."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...models.embedder import Embeddings, unit
+from ..accuracy.intervals import Booleans, Estimate, Floats, Integers, percentiles, resampling_units, share
+from ..accuracy.resampling import resampled, with_intervals
+from ..accuracy.roc import eer, power, tar_at_far
+from ..accuracy.verification import carried, similarities
+from ..measurement import Measurement
+
+if TYPE_CHECKING:
+    from ..subjects import RowMaker, Seen
+
+COLUMNS = ("image", "person", "template")
+MOST = 20_000_000  # comparisons of one kind
+
+
+@dataclass(frozen=True, eq=False)
+class Templates:
+    """Groups of faces, each of one person and one pose."""
+
+    faces: tuple[Integers, ...]  # T, which faces each is made of
+    person: Integers  # (T,)
+    pose: tuple[str, ...]  # T; "" where the table has no such column
+
+    def __len__(self) -> int:
+        """T."""
+        return len(self.faces)
+
+    @property
+    def poses(self) -> tuple[str, ...]:
+        """In the order of the table, each once."""
+        return tuple(dict.fromkeys(self.pose))
+
+    def apart(self) -> Templates:
+        """Gives every face as a template of its own."""
+        sizes = [len(rows) for rows in self.faces]
+        pose = [name for name, size in zip(self.pose, sizes, strict=True) for _ in range(size)]
+        singles = tuple(rows[i : i + 1] for rows in self.faces for i in range(len(rows)))
+        return Templates(singles, np.repeat(self.person, sizes), tuple(pose))
+
+    def embed(self, embeddings: Embeddings) -> Embeddings:
+        """Gives the unit mean of each template's unit embeddings, (T, D), of (M, D)."""
+        return unit(np.stack([embeddings[rows].mean(0) for rows in self.faces]))
+
+
+def read_templates(path: Path, names: Sequence[str]) -> Templates:
+    """Reads a table with a header: image, person, template and, if wanted, pose (any word).
+
+    Rows that agree in person, template and pose are one template; so templates may be numbered through, or
+    anew for each person and pose.
+
+    Args:
+        path: Of the .csv.
+        names: Of the faces that are embedded, as in `Pairs.names`.
+
+    Raises:
+        ValueError: It cannot be read, a column is missing, an image is not among the faces or stands there twice.
+    """
+    index = {name: face for face, name in enumerate(names)}
+    groups: dict[tuple[str, str, str], list[int]] = {}
+    seen: dict[int, int] = {}
+    for line, cells in _table(path):
+        face = index.get(cells["image"])
+        if face is None:
+            raise ValueError(f"{path} line {line}: no face {cells['image'][:80]!r} among the pairs' {len(names):,}")
+        if face in seen:
+            raise ValueError(f"{path} line {line}: {cells['image']} is in line {seen[face]} already; one template each")
+        seen[face] = line
+        groups.setdefault((cells["person"], cells.get("pose", ""), cells["template"]), []).append(face)
+    people = {person: number for number, person in enumerate(dict.fromkeys(person for person, _, _ in groups))}
+    return Templates(
+        faces=tuple(np.array(rows) for rows in groups.values()),
+        person=np.array([people[person] for person, _, _ in groups]),
+        pose=tuple(pose for _, pose, _ in groups),
+    )
+
+
+def _table(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    if not path.is_file():
+        raise ValueError(f"no table of templates at {path}")
+    try:
+        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")), skipinitialspace=True, strict=True)
+        rows = [(reader.line_num, row) for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} cannot be read as a table of templates: {error}") from None
+    missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+    if missing:
+        raise ValueError(f"{path} has no column {missing[0]!r}; its first line wants: image,person,template[,pose]")
+    if not rows:
+        raise ValueError(f"{path} holds no template")
+    for line, row in rows:
+        if None in row or None in row.values():
+            raise ValueError(f"{path} line {line} has not as many cells as the first line")
+        yield line, {column: cell.strip() for column, cell in row.items()}
+
+
+def compared(
+    templates: Templates, embeddings: Embeddings, poses: tuple[str, str] | None = None
+) -> tuple[Floats, Booleans, tuple[Integers, Integers]]:
+    """Compares each template of one pose with each of the other (None: all with all), never one with itself.
+
+    Args:
+        templates: T of them.
+        embeddings: (T, D) of unit length.
+        poses: Equal ones compare within a pose.
+
+    Returns:
+        (P,) cosines, (P,) whether they are of one person, and the two people of each.
+
+    Raises:
+        ValueError: They are more than 20 million.
+    """
+    pose = np.array(templates.pose)
+    first, second = (
+        np.arange(len(pose)) if poses is None else np.flatnonzero(pose == name) for name in poses or (0, 1)
+    )
+    within = poses is None or poses[0] == poses[1]
+    count = len(first) * (len(first) - 1) // 2 if within else len(first) * len(second)
+    if count > MOST:
+        raise ValueError(f"{len(first):,} x {len(second):,} templates are {count:,} comparisons; at most {MOST:,} fit")
+    left, right = np.triu_indices(len(first), 1) if within else np.indices((len(first), len(second))).reshape(2, -1)
+    left, right = first[left], second[right]
+    people = templates.person[left], templates.person[right]
+    return similarities(embeddings, left, right), people[0] == people[1], people
+
+
+def template_rows(seen: Seen, row: RowMaker) -> list[Measurement]:
+    """Gives mean similarity, EER and TAR@FAR of all templates and of each two poses; also of their single images.
+
+    Sources: Cao et al., VGGFace2, FG 2018, sec. 4 (templates of five images by pose); Whitelam et al., IARPA Janus
+    Benchmark-B, CVPRW 2017 (a template is compared as one).
+    """
+    if seen.recipe.templates is None:
+        return []
+    templates = read_templates(seen.recipe.templates, seen.pairs.names)
+    sizes = {len(faces) for faces in templates.faces}
+    kinds = [(f"templates of {_span(sizes)}", templates)]
+    if sizes != {1}:
+        kinds.append(("single images", templates.apart()))
+    rows: list[Measurement] = []
+    for protocol, kind in kinds:
+        embeddings = kind.embed(seen.embeddings)
+        couples = list(combinations_with_replacement(kind.poses, 2)) if len(kind.poses) > 1 else []
+        for poses in couples if couples and kind is not templates else (None, *couples):
+            parts = ([] if poses is None else [" x ".join(poses)]) + ([] if kind is templates else [protocol])
+            conditions = {"protocol": protocol, "templates": len(kind), **({"part": ", ".join(parts)} if parts else {})}
+            rows += _rows(kind, embeddings, poses, row, conditions)
+    return rows
+
+
+def _rows(
+    templates: Templates,
+    embeddings: Embeddings,
+    poses: tuple[str, str] | None,
+    row: RowMaker,
+    conditions: dict[str, object],
+) -> list[Measurement]:
+    try:
+        similarity, same, people = compared(templates, embeddings, poses)
+        if same.all() or not same.any():
+            raise ValueError(
+                f"all {len(same):,} comparisons are of {'one person' if same.any() else 'different people'}"
+            )
+    except ValueError as error:
+        return [row(metric="template_eer", value=None, unit="1", valid=False, reason=str(error), conditions=conditions)]
+    units = resampling_units(len(same), people)
+    fars = carried(same)
+    again = resampled(similarity, same, same, units, fars)
+    genuine = units.among(same)
+    found = {
+        "template_similarity_mean": _mean(similarity[same], people[0][same]),
+        "template_eer": share(eer(similarity, same), again["eer"], min(genuine, units.among(~same))),
+    }
+    for far in fars:
+        point = with_intervals(tar_at_far(similarity, same, far), again, genuine)
+        found[f"template_tar_at_far_{power(far)}"] = point.tar
+    conditions = {**conditions, "interval": f"bootstrap of {units.name}"}
+    return [
+        row(
+            metric=metric,
+            value=estimate.value,
+            unit="1",
+            low=estimate.low,
+            high=estimate.high,
+            n=len(same),
+            valid=not estimate.reason,
+            reason=estimate.reason,
+            conditions=conditions,
+        )
+        for metric, estimate in found.items()
+    ]
+
+
+def _mean(similarity: Floats, person: NDArray[np.int64]) -> Estimate:
+    """Gives the mean over genuine comparisons; each is of one person, who is drawn with all of his."""
+    units = resampling_units(len(similarity), (person, person))
+    again = [weights @ similarity / weights.sum(1) for weights in units.weights()]
+    return Estimate(float(similarity.mean()), *percentiles(np.concatenate(again)))
+
+
+def _span(sizes: set[int]) -> str:
+    least, most = min(sizes), max(sizes)
+    if most == 1:
+        return "one image"
+    return f"{most} images" if least == most else f"{least} to {most} images"

@@ -1,0 +1,86 @@
+"""Run folders, read: measurements, what was exported, verified and pruned, and how it was called."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..accuracy.record import NAME as RECORD
+from ..accuracy.record import Record, read_record
+from ..measurement import Measurement, read_measurements
+from .mac_results import PLACES, read_mac_results
+from .pruned_layers import Curve, Pruned, curves_in, pruned_in
+
+EXPORTED = "exported.json"  # what the export stage leaves beside its files
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, read."""
+
+    name: str
+    folder: Path
+    rows: Sequence[Measurement]
+    manifest: Mapping[str, Any]
+    recipe: str
+    pruned: Sequence[Pruned]
+    curves: Sequence[Curve]
+    record: Record | None = None  # of every pair, where it was kept
+    notes: Mapping[str, Sequence[str]] = field(default_factory=dict)  # what the export said of each artifact
+
+
+def read_run(folder: Path, folders: Sequence[Path]) -> Run:
+    """Reads a run folder; its name is the folder's, or its path where `folders` has two of that name.
+
+    Raises:
+        ValueError: It has neither measurements.json nor sensitivity.json, or a file that cannot be read.
+    """
+    path, curves = folder / "measurements.json", curves_in(folder)
+    if not path.is_file() and not curves:
+        raise ValueError(f"{folder} has no measurements.json; `pocketface benchmark` writes one")
+    name = folder.resolve().name
+    if [other.resolve().name for other in folders].count(name) > 1:
+        name = str(folder)
+    manifest = _json(folder / "manifest.json")
+    recipe, record = folder / "recipe.toml", folder / RECORD
+    rows = read_measurements(path) if path.is_file() else []
+    return Run(
+        name,
+        folder,
+        [*rows, *_of_mac(folder, rows)],
+        manifest if isinstance(manifest, dict) else {"manifest": manifest},
+        recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
+        pruned_in(folder),
+        curves,
+        read_record(record) if record.is_file() else None,
+        dict(_notes(folder)),
+    )
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+
+
+def _of_mac(folder: Path, rows: Sequence[Measurement]) -> list[Measurement]:
+    """Gives what a Mac measured of the run's files, under the names that they bear in the run."""
+    found = [row for place in PLACES if (folder / place).is_file() for row in read_mac_results(folder / place)]
+    names = {Path(row.artifact).name: row.artifact for row in rows}
+    return [dataclasses.replace(row, artifact=names.get(row.artifact, row.artifact)) for row in found]
+
+
+def _notes(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Gives what the export noted of each file; a record that says nothing legible has no notes."""
+    for path in sorted((folder / "artifacts").glob(f"**/{EXPORTED}")):
+        record = _json(path)
+        targets = record.get("targets") if isinstance(record, dict) else None
+        for target in targets.values() if isinstance(targets, dict) else ():
+            if isinstance(target, dict) and target.get("file") and isinstance(target.get("notes"), list):
+                artifact = path.parent / str(target["file"])
+                yield artifact.relative_to(folder).as_posix(), [str(note) for note in target["notes"]]

@@ -1,0 +1,177 @@
+"""Our times beside those of LiteRT's and onnxruntime's own tools, and a run that is disturbed on purpose; rows as JSON.
+
+    python evidence/latency_agreement.py [FILE...] [--rounds 5]
+
+FILE is a .tflite or .onnx; without any, two untrained networks of the zoo are exported. Each file is timed in turns,
+one thread, one core, a fresh process each time: by `pocketface benchmark`'s engine, and by a tool that knows nothing of
+it: `litert-benchmark`, which ships with LiteRT and runs the file through another interface than ours, or the profile
+that onnxruntime itself notes (`model_run`). `agreement_ratio` is theirs by ours with its interval. The tools leave out
+what ours counts: handing over the face and taking the embedding. Last, the first file is timed beside a busy loop on
+every core: its row must not be valid. Takes about two minutes on two idle cores.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+from pocketface.benchmark.measurement import Measurement, write_measurements
+from pocketface.benchmark.speed.latency import Job, device_name, measure_all, measurements, merged
+from pocketface.benchmark.speed.layer_measuring import tflite_of
+from pocketface.benchmark.speed.ratio import METHOD, latency_ratio
+from pocketface.benchmark.speed.stopwatch import Latency
+from pocketface.export.session import format_of, read_artifact
+from pocketface.models.zoo import create
+
+NETWORKS = ("mobilefacenet", "mobilenetv2")
+RUNS = 100
+BUSY = "import os, sys\nos.sched_setaffinity(0, {int(sys.argv[1])})\nprint(flush=True)\nwhile True: pass"
+
+WATCHED = """
+import json, statistics, sys
+from pathlib import Path
+from pocketface.benchmark.speed.noise import Watch, lent_cores, pin
+path, told, runs, height, width = sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:])
+lent, cores = lent_cores(), pin(1)
+"""
+LITERT = """
+from ai_edge_litert.tools.benchmark_litert_model import main
+sys.argv = ["", f"--model={path}", f"--num_runs={runs}", "--num_threads=1", f"--result_json={told}"]
+with Watch(1, lent, cores) as watch:
+    main()
+median = json.loads(told.read_text())["latency"]["median_ms"]
+"""
+ONNXRUNTIME = """
+import numpy as np
+from pocketface.benchmark.speed.operator_profile import onnxruntime_profile
+inputs = np.random.default_rng(0).uniform(-1, 1, (1, 3, height, width)).astype(np.float32)
+with Watch(1, lent, cores) as watch:
+    events = onnxruntime_profile(path, inputs, runs)
+median = statistics.median(event["dur"] / 1000 for event in events if event["name"] == "model_run")
+"""
+TELL = "told.write_text(json.dumps([median, watch.noise.disturbance()]))"
+TOOLS = {"tflite": ("litert-benchmark", LITERT), "onnx": ("onnxruntime's profile", ONNXRUNTIME)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", type=Path, nargs="*")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        files = options.files or exported(Path(folder))
+        rows = [row for file in files for row in compared(file, options.rounds)]
+        rows += disturbed(files[0])
+    write_measurements(rows, Path(__file__).with_suffix(".json"))
+
+
+def exported(folder: Path) -> list[Path]:
+    """Exports the networks in both formats."""
+    tflites = [tflite_of(create(name), folder) for name in NETWORKS]
+    return [file for tflite in tflites for file in (tflite, tflite.with_suffix(".onnx"))]
+
+
+def compared(file: Path, rounds: int) -> list[Measurement]:
+    """Gives our rows, the tool's median, and the ratio of both."""
+    tool, code = TOOLS[format_of(file)]
+    job = job_of(file)
+    ours, theirs = [], []
+    for number in range(rounds):
+        print(f"round {number + 1} of {rounds}: {file.name}, ours and {tool}", flush=True)
+        ours += measure_all([job], rounds=1, minimum_runs=RUNS, minimum_seconds=0)
+        theirs.append(asked(file, code))
+    latency, other = (
+        merged(ours),
+        Latency(tuple((ms,) for ms, _ in theirs), disturbances=tuple(why for _, why in theirs)),
+    )
+    median, ratio = other.quantile(0.5), latency_ratio(other, latency)
+    row = row_of(file)
+    conditions = {"threads": 1, "tool": tool}
+    rows = [found for found in measurements(latency, row) if found.metric == "latency_ms_p50"]
+    rows.append(
+        row(
+            metric="latency_ms_p50",
+            value=median.value,
+            unit="ms",
+            low=min(other.samples_ms),
+            high=max(other.samples_ms),
+            n=rounds * RUNS,
+            valid=not other.disturbed,
+            reason=other.disturbed,
+            conditions={**conditions, "interval": "the rounds"},
+        )
+    )
+    rows.append(
+        row(
+            metric="agreement_ratio",
+            value=ratio.value,
+            unit="1",
+            low=ratio.low,
+            high=ratio.high,
+            n=len({*other.clean} & {*latency.clean}),
+            valid=not ratio.reason,
+            reason=ratio.reason,
+            conditions={**conditions, "interval": METHOD},
+        )
+    )
+    return rows
+
+
+def asked(file: Path, code: str) -> tuple[float, str]:
+    """Runs a tool in a process of its own, on one core; gives its median in ms and what disturbed it."""
+    contract = read_artifact(file).card.contract
+    with tempfile.TemporaryDirectory() as folder:
+        told = Path(folder, "told.json")
+        arguments = [file, told, RUNS, contract.height, contract.width]
+        command = [sys.executable, "-c", WATCHED + code + TELL, *map(str, arguments)]
+        subprocess.run(command, capture_output=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        median, why = json.loads(told.read_text())
+    return median, why
+
+
+def disturbed(file: Path) -> list[Measurement]:
+    """Times a file while every core has a busy loop."""
+    cores = sorted(os.sched_getaffinity(0))
+    busy = [subprocess.Popen([sys.executable, "-c", BUSY, str(core)], stdout=subprocess.PIPE) for core in cores]
+    try:
+        for process in busy:
+            assert process.stdout is not None
+            process.stdout.readline()
+        (latency,) = measure_all([job_of(file)], rounds=2, progress=lambda line: print(line, flush=True))
+    finally:
+        for process in busy:
+            process.kill()
+            process.communicate()
+    row = row_of(file)
+    rows = [found for found in measurements(latency, row) if found.metric == "latency_ms_p50"]
+    return [row(**{**vars(found), "conditions": {**found.conditions, "busy_loops": len(cores)}}) for found in rows]
+
+
+def job_of(file: Path) -> Job:
+    """Says what to feed the file."""
+    contract = read_artifact(file).card.contract
+    return Job(file, shape=(1, 3, contract.height, contract.width))
+
+
+def row_of(file: Path) -> partial[Measurement]:
+    """Gives what makes rows about a file."""
+    artifact = read_artifact(file)
+    runtime = "litert" if artifact.format == "tflite" else "onnxruntime"
+    card = artifact.card
+    return partial(
+        Measurement,
+        model=card.model,
+        artifact=file.name,
+        format=artifact.format,
+        precision=card.precision,
+        runtime=runtime,
+        device=device_name(),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What an app needs beside the files: golden faces, its code, and what names its mistakes."""

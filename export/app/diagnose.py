@@ -1,0 +1,238 @@
+"""Names the mistake: a vector that an app produced for a golden face, against each way in which it can go wrong."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...faces.contract import InputContract
+from ...models.embedder import unit
+from ..artifact import Artifact
+from ..session import Session, open_session
+from .golden import Golden, least_cosine
+from .preprocessing_mistakes import Box, Pixels, Values, Way, boxes, ways
+
+MISTAKES = {
+    "unaligned": "the face is cut out upright, not aligned by its five landmarks to the template",
+    "mirrored": "the picture is mirrored",
+    "bgr": "red and blue are exchanged (BGR for RGB, or RGB where the file wants BGR)",
+    "128": "pixels are divided by 128 where 127.5 is meant, or the reverse",
+    "no-mean": "the mean is not subtracted",
+    "0..1": "pixels are scaled to 0..1 (divided by 255 and nothing else)",
+    "nhwc": "channels last are fed as channels first (NHWC as NCHW), or the reverse",
+    "not-normalised": "the vector is not divided by its length",
+    "other-weights": "the vector comes from other weights, another face, or a mistake that is not among the known",
+}
+
+SAME = 1e-4  # distance of unit vectors: computed from the same numbers, whatever the CPU
+NEAR = 0.15  # farther than that no rounding carries a vector, not even an int8 file's
+CROPPED = 0.9  # as far may the nearest box of those tried lie from the one that an app cut
+CLEARER = 0.7  # of the distance to all that is aligned, at most
+LENGTH = 0.01  # how far from 1 the length of a normalised vector may be, after half precision
+LARGEST_VECTOR = 1 << 20  # bytes of a file or text of numbers
+
+Verdict = Literal["right", "mistake", "cannot tell", "other weights"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """How near the vector is to what the file gives if these mistakes are made."""
+
+    mistakes: tuple[str, ...]
+    cosine: float
+    distance: float  # of unit vectors, 0 to 2
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What an app does wrong, and how sure that is."""
+
+    verdict: Verdict
+    mistakes: tuple[str, ...]  # certainly made; keys of `MISTAKES`
+    open: tuple[str, ...]  # made or not: the vector does not tell
+    sure: bool  # False: the nearest of what was tried, but not to the last digits
+    length: float  # of the vector
+    scores: tuple[Score, ...]  # nearest first, one per set of mistakes; none where the sizes differ
+
+    @property
+    def margin(self) -> float:
+        """How much the cosine falls to the next set of mistakes that is not left open."""
+        named = set(self.mistakes)
+        others = [s for s in self.scores[1:] if not set(s.mistakes) ^ named <= set(self.open) | {"not-normalised"}]
+        return self.scores[0].cosine - others[0].cosine if self.scores and others else 0.0
+
+    def __str__(self) -> str:
+        """Gives the verdict in a sentence or two."""
+        told = "; ".join(MISTAKES[mistake] for mistake in self.mistakes)
+        how = "" if self.sure else " (the nearest of what was tried, not the same to the last digit)"
+        nearest = self.scores[0] if self.scores else None
+        near = f"; cosine {nearest.cosine:.6f}, {self.margin:.6f} above the next" if nearest else ""
+        if self.verdict == "right":
+            return f"right{how}{near}"
+        if self.verdict == "other weights":
+            closest = (
+                f": nearest is {_name(nearest.mistakes)} with a cosine of {nearest.cosine:.4f}"
+                if nearest
+                else (": it has another number of values than the file gives")
+            )
+            return f"{told}{closest}"
+        if self.verdict == "mistake":
+            return f"{told}{how}{near}"
+        doubt = "; ".join(MISTAKES[mistake] for mistake in self.open)
+        known = f"certain: {told}. " if told else ""
+        return f"{known}cannot tell whether {doubt}: this lies within what the file's own rounding may do{near}"
+
+
+def diagnose(artifact: Artifact, golden: Golden, vector: NDArray[np.floating[Any]]) -> Diagnosis:
+    """Compares `vector` with what the file itself gives for the golden face, rightly and wrongly fed.
+
+    Every mistake and every two are tried. A vector that equals one of the results to 1e-4 is taken for just
+    that. Otherwise all results stay possible that lie within the file's own rounding of it, or less than twice
+    as far as the nearest: what they share is certain, what they do not is left open. Which box an app cut that
+    does not align cannot be known; if nothing else fits, the box is sought that comes nearest.
+
+    Args:
+        artifact: The file that the app runs.
+        golden: The face that the app was given.
+        vector: (D,) what the app got.
+
+    Raises:
+        ValueError: The vector is empty, not finite or zero, or the file cannot be run.
+    """
+    values = np.asarray(vector, np.float64).reshape(-1)
+    if not values.size or not np.isfinite(values).all() or not values.any():
+        raise ValueError(f"the vector of {values.size} numbers is empty, zero or not finite: no embedding")
+    length = float(np.linalg.norm(values))
+    target = _Target(open_session(artifact.path), values / length)
+    tried = ways(artifact.card.contract)
+    crops: tuple[tuple[tuple[str, ...], Pixels], ...] = ((), golden.crop), (("mirrored",), golden.crop[:, ::-1])
+    if target.size(tried[0].feed(golden.crop)) != values.size:
+        return Diagnosis("other weights", ("other-weights",), (), True, length, ())
+    for first, crop in crops:
+        for way in tried:
+            if len(first + way.mistakes) <= 2:
+                target.score(first + way.mistakes, way.feed(crop))
+    noise = math.sqrt(2 * (1 - least_cosine(artifact)))
+    if target.scores()[0].distance > max(noise, NEAR):
+        _seek(target, tried, *boxes(golden, artifact.card.contract), golden, artifact.card.contract)
+    scores = target.scores()
+    if not _fits(scores, noise):
+        return Diagnosis("other weights", ("other-weights",), (), True, length, scores)
+    certain, doubtful = _shared(_possible(scores, noise))
+    if not artifact.card.normalised and abs(length - 1) > LENGTH:
+        certain = (*certain, "not-normalised")
+    certain = tuple(mistake for mistake in MISTAKES if mistake in certain)
+    verdict: Verdict = "cannot tell" if doubtful else "mistake" if certain else "right"
+    return Diagnosis(verdict, certain, doubtful, scores[0].distance <= max(SAME, noise), length, scores)
+
+
+def read_vector(text: str) -> NDArray[np.float64]:
+    """Reads a vector: the path of a .npy or text file, or the numbers themselves, as JSON or with commas or spaces.
+
+    Raises:
+        ValueError: There are no numbers in it.
+    """
+    content, path = text.encode(), Path(text)
+    if os.path.isfile(text):  # unlike Path.is_file, it takes numbers for no name that is too long
+        if path.stat().st_size > LARGEST_VECTOR:
+            raise ValueError(f"{path.name} has {path.stat().st_size} bytes; a vector has at most {LARGEST_VECTOR}")
+        content = path.read_bytes()
+    try:
+        if content[:6] == b"\x93NUMPY":
+            return np.asarray(np.load(io.BytesIO(content), allow_pickle=False), np.float64).reshape(-1)
+        words = content.decode("utf-8").strip()
+        numbers = json.loads(words) if words[:1] == "[" else words.replace(",", " ").replace(";", " ").split()
+        return np.array(numbers, np.float64).reshape(-1)
+    except (ValueError, TypeError, OverflowError, MemoryError, RecursionError) as error:
+        raise ValueError(f"no vector in {text[:60]!r}: a .npy file, a JSON list or numbers are one") from error
+
+
+class _Target:
+    """The vector of an app, and how near to it each set of mistakes comes."""
+
+    def __init__(self, session: Session, vector: NDArray[np.float64]) -> None:
+        self._session, self._vector = session, vector
+        self._best: dict[tuple[str, ...], Score] = {}
+
+    def size(self, values: Values) -> int:
+        return int(self._session.run(values[None]).shape[1])
+
+    def score(self, mistakes: tuple[str, ...], values: Values) -> float:
+        """Gives the distance of unit vectors if the network is fed `values`; the least of each set is kept."""
+        embedding = unit(self._session.run(values[None]))[0].astype(np.float64)
+        distance = float(np.linalg.norm(embedding - self._vector))
+        if mistakes not in self._best or distance < self._best[mistakes].distance:
+            self._best[mistakes] = Score(mistakes, float(embedding @ self._vector), distance)
+        return distance
+
+    def scores(self) -> tuple[Score, ...]:
+        return tuple(sorted(self._best.values(), key=lambda score: (score.distance, len(score.mistakes))))
+
+
+def _seek(
+    target: _Target,
+    tried: Sequence[Way],
+    picture: Pixels,
+    found: Sequence[Box],
+    golden: Golden,
+    contract: InputContract,
+) -> None:
+    """Scores upright boxes of `picture`: all of `found`, the best of them wrongly fed too, then ever nearer ones."""
+
+    def distance(way: Way, box: Box) -> float:
+        return target.score(("unaligned", *way.mistakes), way.feed(box.cut(picture, contract)))
+
+    right, *wrong = [way for way in tried if len(way.mistakes) < 2 and "128" not in way.mistakes]  # that is too fine
+    ranked = sorted((distance(right, box), number) for number, box in enumerate(found))
+    nearest = [found[number] for _, number in ranked[:3]]
+    starts = [(distance(way, box), number, way, box) for number, way in enumerate(wrong) for box in nearest]
+    starts = [(far, 0, right, found[number]) for far, number in ranked[:3]] + sorted(starts, key=lambda s: s[:2])[:1]
+    for far, _, way, box in starts:
+        step = 0.12
+        while step > 0.01:
+            near = min(
+                (distance(way, other), i, other) for i, other in enumerate(box.neighbours(step, golden.photo is None))
+            )
+            if near[0] < far:
+                far, box = near[0], near[2]
+            else:
+                step /= 2
+
+
+def _fits(scores: tuple[Score, ...], noise: float) -> bool:
+    """Says whether the nearest can be the truth; what is as near to a wrong box as to no box is of other weights."""
+    nearest = scores[0]
+    if "unaligned" not in nearest.mistakes:
+        return nearest.distance <= max(noise, NEAR)
+    aligned = min(score.distance for score in scores if "unaligned" not in score.mistakes)
+    return nearest.distance <= min(CROPPED, CLEARER * aligned)
+
+
+def _possible(scores: tuple[Score, ...], noise: float) -> list[Score]:
+    nearest = scores[0]
+    if nearest.distance <= SAME:
+        return [score for score in scores if score.distance <= SAME]
+    if "unaligned" in nearest.mistakes and nearest.distance > noise:
+        cut = [score for score in scores if "unaligned" in score.mistakes]
+        return [score for score in cut if score.distance <= 1.3 * nearest.distance]  # the box is known roughly
+    return [score for score in scores if score.distance <= max(noise, 2 * nearest.distance)]
+
+
+def _shared(possible: list[Score]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Gives the mistakes that all of them hold, and those that only some do."""
+    sets = [set(score.mistakes) for score in possible]
+    certain, some = set.intersection(*sets), set.union(*sets)
+    return tuple(certain), tuple(mistake for mistake in MISTAKES if mistake in some - certain)
+
+
+def _name(mistakes: tuple[str, ...]) -> str:
+    return " + ".join(mistakes) or "right"

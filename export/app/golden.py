@@ -1,0 +1,114 @@
+"""Golden faces: rendered people whose embeddings an app can check itself against; nobody's photo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...faces.alignment import TEMPLATE_SIZE, read_photo, similarity_transform, warp
+from ...faces.contract import TEMPLATES, InputContract
+from ...faces.rendering.synthetic import face_landmarks, render_face
+from ..artifact import Artifact
+
+TAKES = ((2, 2, 11.0), (2, 4, -8.0), (3, 6, -14.0), (10, 5, 9.0))
+"""Who, which shot of them, and how far the camera is tilted, in degrees; the first two show one person."""
+
+RENDERED, MARGIN, GREY = 256, 240, 128  # a face's side in pixels, and the table that its picture lies on
+PHOTO = (460, 400)  # height, width
+
+# The least cosine between two machines' embeddings of one face by one file. Measured, ARM64 emulated against x86 on a
+# MobileFaceNet: fp32 1 - 1e-10; LiteRT's w8a8 equal to the bit; arithmetic in half precision 0.99991; onnxruntime's
+# w8a8 0.9973, for it fuses other operators on each. The rest is a margin for what could not be tried: real phones.
+SINGLE, HALF, INTEGER, FUSED_INTEGER = 0.99999, 0.999, 0.999, 0.99
+LEAST_COSINES: dict[tuple[str, str], float] = {
+    ("coreml", "fp32"): SINGLE,
+    ("onnx", "fp32"): SINGLE,
+    ("tflite", "fp32"): SINGLE,
+    ("tflite", "fp16"): SINGLE,  # only the weights are halved: a CPU computes in single precision
+    ("tflite", "w8"): SINGLE,
+    ("onnx", "w8a8"): FUSED_INTEGER,
+    ("tflite", "w8a8"): INTEGER,
+    ("tflite", "w8a16"): INTEGER,
+}
+
+
+def least_cosine(artifact: Artifact) -> float:
+    """Gives how near a phone's embedding must be to the one that was computed here.
+
+    It is meant for the CPU. A GPU or NPU that computes in half precision may reach only 0.999 on any file.
+    """
+    if any("half precision" in rewrite for rewrite in artifact.card.rewrites):  # where the core has it
+        return HALF
+    return LEAST_COSINES.get((artifact.format, artifact.card.precision), HALF)
+
+
+@dataclass(frozen=True, eq=False)
+class Golden:
+    """A face as it must enter the contract's preprocessing, and the photo that it was cut out of."""
+
+    name: str
+    crop: NDArray[np.uint8]  # (H, W, 3) RGB, aligned
+    photo: NDArray[np.uint8] | None = None  # (H', W', 3) RGB
+    landmarks: NDArray[np.float64] | None = None  # (5, 2) x, y in the photo
+
+
+def golden_faces(contract: InputContract) -> list[Golden]:
+    """Renders the golden faces for a contract; the same bytes each time."""
+    return [_golden(number, contract) for number in range(len(TAKES))]
+
+
+def open_golden(what: str, contract: InputContract, landmarks: Sequence[float] | None = None) -> Golden:
+    """Finds a golden face by name ("golden-0"), or reads an image.
+
+    Args:
+        what: A name, or the path of an image: an aligned crop of the contract's size, or with `landmarks` a photo.
+        contract: What the crop is for.
+        landmarks: Ten numbers, x and y of eyes, nose tip and mouth corners, left to right in the photo.
+
+    Raises:
+        ValueError: No such name or image, or a photo without its landmarks.
+    """
+    names = [f"golden-{number}" for number in range(len(TAKES))]
+    if what in names:
+        return _golden(names.index(what), contract)
+    path = Path(what)
+    if not path.is_file():
+        raise ValueError(f"no golden face {what!r} and no image of that name; known: {', '.join(names)}")
+    image = read_photo(path)
+    if landmarks is not None:
+        if len(landmarks) != 10:
+            raise ValueError(f"five landmarks are ten numbers, x and y of each; there are {len(landmarks)}")
+        points = np.array(landmarks, np.float64).reshape(5, 2)
+        return Golden(path.name, aligned(image, points, contract), image, points)
+    if image.shape[:2] != (contract.height, contract.width):
+        raise ValueError(
+            f"{path.name} has {image.shape[0]}x{image.shape[1]} pixels, the file wants an aligned crop of "
+            f"{contract.height}x{contract.width}; of a photo give --landmarks too"
+        )
+    return Golden(path.name, image)
+
+
+def aligned(photo: NDArray[np.uint8], landmarks: NDArray[np.float64], contract: InputContract) -> NDArray[np.uint8]:
+    """Cuts the crop that the contract asks for."""
+    template = np.array(TEMPLATES[contract.template]) * (np.array([contract.width, contract.height]) / TEMPLATE_SIZE)
+    return warp(photo, similarity_transform(landmarks, template), contract.height, contract.width)
+
+
+def _golden(number: int, contract: InputContract) -> Golden:
+    identity, shot, tilt = TAKES[number]
+    wide = np.pad(
+        render_face(identity, shot, size=RENDERED), ((MARGIN,) * 2, (MARGIN,) * 2, (0, 0)), constant_values=GREY
+    )
+    points = face_landmarks(identity, shot, size=RENDERED) + MARGIN
+    angle, centre = np.deg2rad(tilt), np.array([wide.shape[1], wide.shape[0]]) / 2
+    turn = 0.9 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    height, width = PHOTO
+    # The face lies off the centre, as in a photo that nobody framed for it.
+    shift = np.array([width * 0.46, height * 0.55]) - turn @ centre
+    photo = warp(wide, np.column_stack([turn, shift]), height, width)
+    landmarks = np.round(points @ turn.T + shift, 2)
+    return Golden(f"golden-{number}", aligned(photo, landmarks, contract), photo, landmarks)

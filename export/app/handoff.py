@@ -1,0 +1,306 @@
+"""The hand-off: golden faces with what each file makes of them, and the code that an app needs around the network."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
+from PIL import Image
+
+from ...faces.alignment import TEMPLATE_SIZE
+from ...faces.contract import TEMPLATES, InputContract
+from ...files import sha256_of, written_whole
+from ...models.embedder import unit
+from ..artifact import Artifact, ConversionError
+from ..session import SUFFIXES, open_session, read_artifact
+from .golden import Golden, golden_faces, least_cosine
+
+FAR = 1e-3  # whose threshold the snippets use; of a file that has none there, that of FALLBACK
+FALLBACK = 1e-2
+TENSOR_DIFFERENCE = 1e-5  # of its largest value: as far may an app's input lie from the golden one, by float32 rounding
+PACKAGES = {"onnx": "onnxruntime", "ort": "onnxruntime", "tflite": "ai-edge-litert", "executorch": "executorch"}
+FROM_A_MAC = Path("mac") / "mac_results.json"
+STATIC = ("FaceEmbedder.kt", "FaceEmbedder.swift", "measure.py")
+PLACES = {".kt": "android", ".swift": "ios", ".py": "mac", ".md": "."}  # where a template's result goes
+
+
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """One file and what it gave for the golden faces here."""
+
+    artifact: Artifact
+    raw: NDArray[np.float32]  # (F, D), as the network gives it
+    runtime: str  # "litert 2.3.0"
+    takes: dict[str, Any]  # "kind": float32, int8 or image; for int8 also scale and zero
+
+
+def handoff(paths: Iterable[Path], out: Path) -> Path:
+    """Writes a hand-off of converted files into `out`, whole or not at all, and gives `out`.
+
+    Args:
+        paths: Converted files, or folders (of a run) that hold some; all for one input contract.
+        out: Replaced if it is there.
+
+    Raises:
+        ValueError: There is no file, one has no card, or they want different inputs.
+    """
+    artifacts = [read_artifact(path) for path in _found(paths)]
+    contract = artifacts[0].card.contract
+    if any(artifact.card.contract != contract for artifact in artifacts):
+        raise ValueError("these files want different inputs; make a hand-off of each contract by itself")
+    names = [artifact.path.name for artifact in artifacts]
+    strange = next((name for name in names if not re.fullmatch(r"[\w .+-]+", name)), None)
+    if strange is not None:  # names go into source code
+        raise ValueError(
+            f"the file name {strange!r} has other signs than letters, digits, space and . + - _; rename it"
+        )
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"two files are called {twice}; hand off one of them")
+    faces = golden_faces(contract)
+    expected, skipped = [], []
+    for artifact in artifacts:
+        try:
+            expected.append(_expected(artifact, faces))
+        except ValueError as error:  # a runtime that is not installed, or a file that does not run
+            skipped.append((artifact.path.name, " ".join(str(error).split())))
+    if not expected:
+        raise ConversionError(f"no file could be run: {skipped[0][1]}")
+    _check_is_ours(out)
+    with written_whole(out) as beside:
+        _write_faces(faces, contract, beside / "golden")
+        for each in expected:
+            _write_file(each, faces, beside)
+        index = _index(faces, expected, contract)
+        (beside / "golden.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+        _write_texts(expected, skipped, contract, beside)
+        if (out / FROM_A_MAC).is_file():  # somebody brought it back
+            shutil.copyfile(out / FROM_A_MAC, beside / FROM_A_MAC)
+    return out
+
+
+def _found(paths: Iterable[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in paths:
+        folder = path / "artifacts" if (path / "artifacts").is_dir() else path
+        if not folder.is_dir() or folder.suffix in SUFFIXES:
+            found.append(path)
+        else:
+            found += sorted(file for file in folder.rglob("*") if file.suffix in SUFFIXES)
+    if not found:
+        raise ValueError(f"no converted file to hand off; they end in {', '.join(SUFFIXES)}")
+    return found
+
+
+def _check_is_ours(out: Path) -> None:
+    if out.exists() and not (out / "golden.json").is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} holds something else than a hand-off; name another folder with --out")
+
+
+def _expected(artifact: Artifact, faces: Sequence[Golden]) -> Expected:
+    session = open_session(artifact.path)
+    inputs = artifact.card.contract.preprocess(np.stack([face.crop for face in faces]))
+    raw = session.run(inputs)
+    if not np.isfinite(raw).all():
+        raise ConversionError(f"{artifact.path.name} gives embeddings that are not finite")
+    package = PACKAGES.get(artifact.format)
+    runtime = f"{session.runtime} {version(package)}" if package else session.runtime
+    return Expected(artifact, raw, runtime, _takes(artifact, session))
+
+
+def _takes(artifact: Artifact, session: Any) -> dict[str, Any]:
+    if artifact.card.input == "image":
+        return {"kind": "image"}
+    port = session.takes if artifact.format == "tflite" else None
+    if port is None or np.issubdtype(port["dtype"], np.floating):
+        return {"kind": "float32"}
+    scale, zero = port["quantization"]
+    return {"kind": np.dtype(port["dtype"]).name, "scale": float(scale), "zero": int(zero)}
+
+
+def _write_faces(faces: Sequence[Golden], contract: InputContract, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for face in faces:
+        tensor = contract.preprocess(face.crop[None])[0]
+        Image.fromarray(face.crop).save(folder / f"{face.name}.png")
+        if face.photo is not None:
+            Image.fromarray(face.photo).save(folder / f"{face.name}-photo.png")
+        _write_floats(folder / f"{face.name}.nchw.bin", tensor)
+        _write_floats(folder / f"{face.name}.nhwc.bin", tensor.transpose(1, 2, 0))
+
+
+def _write_file(expected: Expected, faces: Sequence[Golden], folder: Path) -> None:
+    """Copies the file, and writes beside the golden faces what it gave, and the int8 input if it takes that."""
+    path = expected.artifact.path
+    (folder / "models").mkdir(exist_ok=True)
+    copy = folder / "models" / path.name
+    shutil.copytree(path, copy) if path.is_dir() else shutil.copyfile(path, copy)
+    for face, raw in zip(faces, expected.raw, strict=True):
+        _write_floats(folder / "golden" / f"{face.name}.{path.name}.bin", raw)
+        if expected.takes["kind"] not in ("float32", "image"):
+            from ..tflite.litert import quantised
+
+            tensor = expected.artifact.card.contract.preprocess(face.crop[None]).transpose(0, 2, 3, 1)
+            steps = expected.takes["scale"], expected.takes["zero"]
+            integers = quantised(tensor, {"dtype": np.dtype(expected.takes["kind"]), "quantization": steps})
+            (folder / "golden" / f"{face.name}.{path.name}.i8.bin").write_bytes(integers.tobytes())
+
+
+def _write_floats(path: Path, values: NDArray[np.float32]) -> None:
+    path.write_bytes(np.ascontiguousarray(values, "<f4").tobytes())
+
+
+def _index(faces: Sequence[Golden], expected: Sequence[Expected], contract: InputContract) -> dict[str, Any]:
+    return {
+        "pocketface_handoff": 1,
+        "contract": contract.to_dict(),
+        "template": _template(contract),
+        "most_tensor_difference": _tensor_difference(contract),
+        "faces": [
+            {
+                "name": face.name,
+                "png": f"{face.name}.png",
+                "photo": f"{face.name}-photo.png",
+                "landmarks": None if face.landmarks is None else face.landmarks.tolist(),
+                "nchw": f"{face.name}.nchw.bin",
+                "nhwc": f"{face.name}.nhwc.bin",
+            }
+            for face in faces
+        ],
+        "artifacts": [
+            {
+                "file": f"models/{each.artifact.path.name}",
+                "sha256": sha256_of(each.artifact.path),
+                "model": each.artifact.card.model,
+                "format": each.artifact.format,
+                "precision": each.artifact.card.precision,
+                "embedding_size": each.raw.shape[1],
+                "normalised": each.artifact.card.normalised,
+                "input": each.takes,
+                "runtime": each.runtime,
+                "least_cosine": least_cosine(each.artifact),
+                "embeddings": [f"{face.name}.{each.artifact.path.name}.bin" for face in faces],
+                "certificate": each.artifact.card.certificate and each.artifact.card.certificate.to_dict(),
+            }
+            for each in expected
+        ],
+    }
+
+
+def _write_texts(
+    expected: Sequence[Expected], skipped: Sequence[tuple[str, str]], contract: InputContract, folder: Path
+) -> None:
+    pages = Environment(
+        loader=PackageLoader(__name__.rpartition(".")[0], "templates"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    formats = {each.artifact.format for each in expected}
+    wanted = {
+        "README.md": expected,
+        "FaceLogic.kt": [each for each in expected if each.artifact.format == "tflite"],
+        "FaceLogic.swift": [each for each in expected if each.artifact.format == "coreml"],
+    }
+    for name, of_it in wanted.items():
+        if of_it:
+            said = _said(of_it, skipped, contract)
+            _put(folder, name, pages.get_template(f"{name}.jinja").render(said))
+    for name in STATIC:
+        if ("tflite" if name.endswith(".kt") else "coreml") in formats:
+            _put(folder, name, (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8"))
+
+
+def _put(folder: Path, name: str, text: str) -> None:
+    place = folder / PLACES[Path(name).suffix]
+    place.mkdir(exist_ok=True)
+    (place / name).write_text(text, encoding="utf-8")
+
+
+def _said(expected: Sequence[Expected], skipped: Sequence[tuple[str, str]], contract: InputContract) -> dict[str, Any]:
+    """Gives all that the templates say."""
+    cards = [each.artifact.card for each in expected]
+    certificates = [card.certificate for card in cards if card.certificate]
+    vectors = unit(expected[0].raw[:2]).astype(np.float64)
+    pair = (
+        f"golden-0 and golden-1 show one person: the cosine of their embeddings is {vectors[0] @ vectors[1]:.4f} "
+        f"by {expected[0].artifact.path.name}."
+    )
+    texts = cards[0].but(input="tensor").sentences()
+    return {
+        "title": ", ".join(dict.fromkeys(card.model for card in cards)),
+        "system": f"{platform.system()} {platform.machine()}",
+        "runtimes": ", ".join(dict.fromkeys(each.runtime for each in expected)),
+        "formats": {each.artifact.format for each in expected},
+        "licences": ", ".join(dict.fromkeys(card.licence for card in cards)),
+        "ancestry": list(dict.fromkeys(sentence for card in cards for sentence in card.ancestry)),
+        "integers": any(each.takes["kind"] == "int8" for each in expected),
+        "files": [_file(each) for each in expected],
+        "skipped": skipped,
+        "contract": contract,
+        "input": texts["input"],
+        "output": texts["output"],
+        "template": _template(contract),
+        "thresholds": [
+            f"`{e.artifact.path.name}`: {c.sentence()}" for e in expected if (c := e.artifact.card.certificate)
+        ],
+        "synthetic": any(certificate.pairs_name == "synthetic" for certificate in certificates),
+        "count": len(expected[0].raw),
+        "pair": pair,
+        "names": ", ".join(f'"golden-{number}"' for number in range(len(expected[0].raw))),
+        "tensor_difference": _plain(_tensor_difference(contract)),
+        "kotlin_floats": lambda values: ", ".join(f"{_plain(value)}f" for value in values),
+        "swift_floats": lambda values: ", ".join(_plain(value) for value in values),
+    }
+
+
+def _file(expected: Expected) -> dict[str, Any]:
+    """Gives what the tables of the templates say of a file."""
+    card = expected.artifact.card
+    point = None
+    if card.certificate:
+        points = {point.far: point for point in card.certificate.points if point.threshold is not None}
+        point = points.get(FAR) or points.get(FALLBACK)
+    about = f"same person at FAR {point.far:g}, {card.certificate.pairs_name}" if point and card.certificate else ""
+    return {
+        "name": expected.artifact.path.name,
+        "format": expected.artifact.format,
+        "precision": card.precision,
+        "least_cosine": least_cosine(expected.artifact),
+        "threshold": None if point is None or point.threshold is None else round(point.threshold, 6),
+        "about": "".join(letter for letter in about if letter.isprintable()) or "no threshold: not verified",
+    }
+
+
+def _tensor_difference(contract: InputContract) -> float:
+    black, white = (np.full((1, contract.height, contract.width, 3), pixel, np.uint8) for pixel in (0, 255))
+    largest = max(float(np.abs(contract.preprocess(face)).max()) for face in (black, white))
+    return float(f"{TENSOR_DIFFERENCE * max(1.0, largest):.2g}")
+
+
+def _template(contract: InputContract) -> list[float]:
+    sides = contract.width / TEMPLATE_SIZE, contract.height / TEMPLATE_SIZE
+    return [
+        round(value * side, 4)
+        for point in TEMPLATES[contract.template]
+        for value, side in zip(point, sides, strict=True)
+    ]
+
+
+def _plain(value: float) -> str:
+    """Writes a number so that Kotlin and Swift read the very float32 that NumPy holds."""
+    text = np.format_float_positional(np.float32(value), unique=True, trim="0")
+    assert math.isclose(float(text), value, rel_tol=1e-6)
+    return text

@@ -1,0 +1,265 @@
+"""An ONNX file that somebody else made, as ours: one face in, one embedding out, all in float32, our names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...faces.contract import InputContract
+from ..artifact import ConversionError
+from .reading import first_line, ports, read_onnx, tensors
+from .size_limits import check_sizes
+
+if TYPE_CHECKING:
+    import onnx
+
+INPUT, OUTPUT = "input", "embedding"
+USUAL_OPSET, USUAL_IR = 18, 10
+WIDE = ("FLOAT16", "BFLOAT16", "DOUBLE")  # what becomes FLOAT
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A foreign network: input (1, 3, H, W), output (1, D), nothing folded or left out yet."""
+
+    model: onnx.ModelProto
+    rewrites: tuple[str, ...]  # what had to be changed about it
+    rounds: bool  # the file itself rounds every layer to half precision, which `model` does not
+
+
+def foreign_graph(path: Path, contract: InputContract) -> Foreign:
+    """Gives the network of a file, layer by layer as it is there.
+
+    Raises:
+        ConversionError: The file is damaged or hostile, or is no embedder of `contract`.
+    """
+    import onnx
+
+    model = read_onnx(path)
+    weights_are_no_inputs(model)
+    face, embedding = ports(model, path.name)
+    _check_face(face.type.tensor_type, contract, path.name)
+    fix_batch(model, face)
+    constants_are_weights(model)
+    dropouts_are_nothing(model)
+    rounds = computes_in_half(model)
+    rewrites = (*slopes_per_channel(model), *widen(model))
+    rename(model, {face.name: INPUT, embedding.name: OUTPUT})
+    oldest_opset(model)
+    check_sizes(model, path.name)
+    try:
+        onnx.checker.check_model(model)
+    except Exception as error:
+        raise ConversionError(f"{path.name} is damaged or no ONNX file: {first_line(error)}") from error
+    return Foreign(model, rewrites, rounds)
+
+
+def _check_face(face: Any, contract: InputContract, name: str) -> None:
+    """Compares the input with the contract; a batch that is free will be 1."""
+    import onnx
+
+    kind = onnx.TensorProto.DataType.Name(face.elem_type)
+    shown = "x".join(
+        str(side.dim_value) if side.HasField("dim_value") else side.dim_param or "?" for side in face.shape.dim
+    )
+    wanted = (1, 3, contract.height, contract.width)
+    sides = tuple(side.dim_value if side.HasField("dim_value") else None for side in face.shape.dim)
+    if kind not in ("FLOAT", *WIDE):
+        raise ConversionError(
+            f"{name} takes {shown} of type {kind}; export the network without its preprocessing, from float32"
+        )
+    if sides[1:] == (contract.height, contract.width, 3):
+        raise ConversionError(
+            f"{name} takes {shown}, channels last; the contract says {'x'.join(map(str, wanted))}: "
+            "export it channels first (tf2onnx: --inputs-as-nchw)"
+        )
+    if len(sides) == 4 and (sides[0] or 1) > 1:
+        raise ConversionError(f"{name} takes {sides[0]} faces at once; export it with a batch of 1, or a free one")
+    if len(sides) != 4 or not all(side in (None, want) for side, want in zip(sides, wanted, strict=True)):
+        raise ConversionError(
+            f"{name} takes {shown}; the contract says {'x'.join(map(str, wanted))}; give its own size with --size"
+        )
+    for side, want in zip(face.shape.dim, wanted, strict=True):
+        side.dim_value = want
+
+
+def weights_are_no_inputs(model: onnx.ModelProto) -> None:
+    """Weights that files before IR version 4 also list as inputs, for a caller to replace, become constants.
+
+    Given   input: face, conv.weight    initializer: conv.weight
+    Result  input: face                 initializer: conv.weight
+    """
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    model.ir_version = max(model.ir_version, 4)
+
+
+def constants_are_weights(model: onnx.ModelProto) -> None:
+    """Constant nodes become initializers.
+
+    Given   Constant -> w    Conv(x, w)
+    Result  initializer w    Conv(x, w)
+    """
+    import onnx
+
+    kept = []
+    for node in model.graph.node:
+        if node.op_type != "Constant":
+            kept.append(node)
+            continue
+        value = onnx.helper.get_attribute_value(node.attribute[0])
+        if not isinstance(value, onnx.TensorProto):
+            floats = node.attribute[0].name.startswith("value_float")
+            value = onnx.numpy_helper.from_array(np.array(value, np.float32 if floats else np.int64))
+        model.graph.initializer.append(value)
+        model.graph.initializer[-1].name = node.output[0]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+
+
+def dropouts_are_nothing(model: onnx.ModelProto) -> None:
+    """Leaves out what does nothing outside of training.
+
+    Given   Dropout(x) -> y, Gemm(y)
+    Result  Gemm(x)
+    """
+    names: dict[str, str] = {}
+    kept = []
+    outputs = {output.name for output in model.graph.output}
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        if node.op_type in ("Dropout", "Identity") and node.output[0] not in outputs and len(node.output) == 1:
+            names[node.output[0]] = node.input[0]
+        else:
+            kept.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+
+
+def slopes_per_channel(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Slopes of PReLU that broadcast along the width, where only the channels can be meant, broadcast along those.
+
+    ONNX aligns shapes from the right, so (C,) is along the width; some exporters write it for the channels.
+
+    Given   PRelu(x: (N, 64, 56, 56), slope: (64,))
+    Result  PRelu(x: (N, 64, 56, 56), slope: (64, 1, 1))
+
+    Returns:
+        What to write into the card.
+    """
+    import onnx
+
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    flat = {
+        node.input[1]
+        for node in model.graph.node
+        if node.op_type == "PRelu" and node.input[1] in weights and len(weights[node.input[1]].dims) == 1
+    }
+    shapes = (
+        {value.name: value.type.tensor_type.shape.dim for value in _inferred(model).graph.value_info} if flat else {}
+    )
+    changed = 0
+    for node in model.graph.node:
+        if node.op_type != "PRelu" or node.input[1] not in flat:
+            continue
+        sides, slope = [side.dim_value for side in shapes.get(node.input[0], ())], weights[node.input[1]]
+        count = slope.dims[0]
+        if len(sides) == 4 and count > 1 and sides[1] == count != sides[3]:
+            aligned = onnx.numpy_helper.to_array(slope).reshape(-1, 1, 1)
+            node.input[1] = f"{node.output[0]}/slopes"
+            model.graph.initializer.append(onnx.numpy_helper.from_array(aligned, node.input[1]))
+            changed += 1
+    return (f"PReLU slopes of {changed} layers along the channels",) if changed else ()
+
+
+def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    import onnx
+
+    return onnx.shape_inference.infer_shapes(model)
+
+
+def widen(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Floats of 16 and 64 bits become float32, which every format computes in.
+
+    Given   weights float16 -> Conv in float16
+    Result  weights float32 -> Conv in float32
+
+    Returns:
+        What to write into the card: half precision is rounded at every layer, and now is not.
+    """
+    import onnx
+
+    numbers = {onnx.TensorProto.DataType.Value(name): name for name in WIDE}
+    found: set[str] = set()
+    for tensor in tensors(model):
+        if tensor.data_type in numbers:
+            found.add(numbers[tensor.data_type])
+            values = onnx.numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    for value in (*model.graph.input, *model.graph.output):
+        if value.type.tensor_type.elem_type in numbers:
+            found.add(numbers[value.type.tensor_type.elem_type])
+            value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.name in ("to", "dtype") and attribute.i in numbers:
+                found.add(numbers[attribute.i])
+                attribute.i = onnx.TensorProto.FLOAT
+    del model.graph.value_info[:]
+    return (f"{' and '.join(sorted(found)).lower()} to float32",) if found else ()
+
+
+def computes_in_half(model: onnx.ModelProto) -> bool:
+    """Says whether layers compute in float16, rather than only store their weights in it."""
+    import onnx
+
+    halves = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
+    casts = [node for node in model.graph.node if node.op_type == "Cast" and node.attribute[0].i in halves]
+    return bool(casts) or any(value.type.tensor_type.elem_type in halves for value in model.graph.input)
+
+
+def oldest_opset(model: onnx.ModelProto) -> None:
+    """Lets the graph say the oldest opset, from 18 on, in which each of its operators means the same.
+
+    onnx knows opsets before onnxruntime runs them.
+
+    Given   opset 28, Conv (since 22), Relu (since 14)
+    Result  opset 22, Conv, Relu
+    """
+    import onnx
+
+    version = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    since = max(onnx.defs.get_schema(node.op_type, version, "").since_version for node in model.graph.node)
+    del model.opset_import[:]
+    model.opset_import.append(onnx.helper.make_opsetid("", min(version, max(since, USUAL_OPSET))))
+    model.ir_version = min(model.ir_version, USUAL_IR)
+
+
+def fix_batch(model: onnx.ModelProto, face: Any) -> None:
+    """Makes a free batch 1.
+
+    Given   input (N, 3, 112, 112), output (N, 512)
+    Result  input (1, 3, 112, 112), output (1, 512)
+    """
+    for value in (face, *model.graph.output):
+        sides = value.type.tensor_type.shape.dim
+        if len(sides) and sides[0].dim_value < 1:
+            sides[0].dim_value = 1
+    del model.graph.value_info[:]
+
+
+def rename(model: onnx.ModelProto, names: Mapping[str, str]) -> None:
+    """Renames values of the graph wherever they occur; a value that has one of the new names is moved aside."""
+    taken = {name for node in model.graph.node for name in (*node.input, *node.output)} - set(names)
+    names = {new: f"{new}/theirs" for new in names.values() if new in taken} | dict(names)
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        value.name = names.get(value.name, value.name)

@@ -1,0 +1,1 @@
+"""The renderer of synthetic faces: rendered identities, nobody's photo."""

@@ -1,0 +1,161 @@
+"""Synthetic faces: rendered identities, each shot in another pose, light, expression and place; nobody's photo."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..contract import Faces
+from .accessories import hold, prop_of, put_on_glasses, put_on_hat, put_on_mask
+from .brush import Lattice, Picture, lay, step
+from .hair import LONG, hair_length, hair_shape, neck_mask, paint_ears, paint_hair
+from .head import Camera, Shape, aim, composed, face_points, head_shape, meet
+from .paint import paint_face, skin_colour
+from .person import Person, Shot, draw, draw_person
+from .photo import background, develop, shade
+
+SMALLEST, LARGEST = 32, 1024  # pixels a side
+
+
+def render_face(identity: int, shot: int, seed: int = 0, size: int = 112) -> NDArray[np.uint8]:
+    """Renders one photo of one person, aligned to the ArcFace template as far as a detector would.
+
+    Args:
+        identity: Who; the same number and seed give the same person in every shot.
+        shot: Which photo of them.
+        seed: Another seed, other people.
+        size: Pixels a side, 32 to 1024.
+
+    Returns:
+        (size, size, 3) uint8 RGB; the same bytes at every call.
+
+    Raises:
+        ValueError: A number is negative, or the size is out of range.
+
+    >>> render_face(3, 0, size=64).shape
+    (64, 64, 3)
+    """
+    _check(size, identity=identity, shot=shot, seed=seed)
+    person, lattice = _person(identity, seed)
+    rng = np.random.default_rng([seed, identity, shot + 1])
+    take = draw(Shot, rng)
+    shape, points, camera = _pose(person, take, size)
+    return develop(_scene(person, take, lattice, shape, points, camera, size, rng), take, rng)
+
+
+def face_landmarks(identity: int, shot: int, seed: int = 0, size: int = 112) -> NDArray[np.float64]:
+    """Gives where the five points of `render_face`'s photo truly are.
+
+    Returns:
+        (5, 2) x and y in pixels, in the order of `TEMPLATES`: eyes, nose tip, mouth corners, left to right.
+
+    Raises:
+        ValueError: As `render_face`.
+    """
+    _check(size, identity=identity, shot=shot, seed=seed)
+    person, _ = _person(identity, seed)
+    _, points, camera = _pose(person, draw(Shot, np.random.default_rng([seed, identity, shot + 1])), size)
+    return camera.project(points)
+
+
+def synthetic_faces(
+    identities: int, shots: int, seed: int = 0, size: int = 112, first: int = 0
+) -> tuple[Faces, NDArray[np.int64]]:
+    """Renders `shots` photos of each of `identities` people, person by person.
+
+    Args:
+        identities: How many people; their numbers are `first`, `first` + 1, ...
+        shots: How many photos of each.
+        seed: As in `render_face`.
+        size: As in `render_face`.
+        first: The first person's number; sets whose numbers do not overlap share nobody.
+
+    Returns:
+        (identities * shots, size, size, 3) uint8 RGB, and each one's person as (identities * shots,) int64.
+
+    Raises:
+        ValueError: As `render_face`.
+    """
+    _check(size, identities=identities, shots=shots, seed=seed, first=first)
+    faces = np.empty((identities * shots, size, size, 3), np.uint8)
+    labels = np.repeat(np.arange(first, first + identities, dtype=np.int64), shots)
+    for row, identity in enumerate(labels.tolist()):
+        faces[row] = render_face(identity, row % shots, seed, size)
+    return faces, labels
+
+
+def contact_sheet(identities: int = 8, shots: int = 8, seed: int = 0) -> NDArray[np.uint8]:
+    """Lays faces out to be looked at: a row a person, a column a shot.
+
+    Returns:
+        (112 * identities, 112 * shots, 3) uint8 RGB.
+    """
+    faces, _ = synthetic_faces(identities, shots, seed)
+    grid = faces.reshape(identities, shots, 112, 112, 3).transpose(0, 2, 1, 3, 4)
+    return np.ascontiguousarray(grid.reshape(112 * identities, 112 * shots, 3))
+
+
+def _check(size: int, **numbers: int) -> None:
+    if not SMALLEST <= size <= LARGEST:
+        raise ValueError(f"no synthetic face has {size} pixels a side; {SMALLEST} to {LARGEST} are possible")
+    for name, number in numbers.items():
+        if number < 0:
+            raise ValueError(f"{name} {number} is negative; synthetic faces are numbered from 0")
+
+
+@lru_cache(maxsize=8)
+def _person(identity: int, seed: int) -> tuple[Person, Lattice]:
+    rng = np.random.default_rng([seed, identity])
+    return draw_person(rng), rng.random((64, 64))
+
+
+def _pose(person: Person, take: Shot, size: int) -> tuple[Shape, NDArray[np.float64], Camera]:
+    shape = head_shape(person, take)
+    points = face_points(person, take, shape)
+    return shape, points, aim(points, take, size)
+
+
+def _scene(
+    person: Person,
+    take: Shot,
+    lattice: Lattice,
+    shape: Shape,
+    points: NDArray[np.float64],
+    camera: Camera,
+    size: int,
+    rng: np.random.Generator,
+) -> Picture:
+    """Gives the light that reaches the camera, laid from the back to the front."""
+    plane, prop = camera.plane(size), prop_of(take)
+    face = meet(shape, camera, plane)
+    shell = meet(hair_shape(person, take, shape), camera, plane, start=face)
+    albedo, gloss = paint_face(person, take, face, lattice, camera.pixel)
+    if prop == "mask":
+        put_on_mask(person, take, face, albedo, gloss)
+    hair, sheen, front, behind = paint_hair(person, take, shell, lattice)
+    lay(albedo, front, hair)
+    gloss += front * (sheen - gloss)
+    if prop == "hat":
+        knit, hat = put_on_hat(take, shell, lattice)
+        lay(albedo, hat, knit)
+        gloss *= 1 - hat
+        front = np.maximum(front, hat)
+    light = shade(composed(face, shell, front).depth, albedo, gloss, take, camera.pixel)
+    cover = np.clip(face.inside / camera.pixel + 0.5, 0, 1)
+
+    scene = background(rng, size)
+    lay(scene, behind, hair * (0.25 * take.light + 0.3 * take.fill))
+    flat = (skin_colour(person) * (0.45 * take.light + 0.6 * take.fill))[:, None, None]
+    lay(scene, neck_mask(person, camera, plane), flat * (0.45 + 0.2 * step(plane[1] - 120, 50)))
+    if hair_length(person) < LONG:
+        paint_ears(person, camera, plane, scene, flat, near=False)
+    lay(scene, 1 - (1 - cover) * (1 - front), light)
+    if hair_length(person) < LONG:
+        paint_ears(person, camera, plane, scene, flat, near=True)
+    if prop == "sunglasses" or take.wears > (0.15 if person.glasses else 0.97):
+        put_on_glasses(person, take, camera, plane, points[0, 2] + 11, scene, cover)
+    hold(person, take, plane, lattice, scene)
+    scene *= (0.33 / float(skin_colour(person).mean())) ** 0.4  # a camera opens up for dark skin
+    return scene

@@ -1,0 +1,167 @@
+"""Embedders by name: of the zoo, or `file.py:factory` and `package.module:factory` for networks of others."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ..faces.contract import ARCFACE, InputContract
+from ..files import sha256_of
+from .embedder import Embedder
+from .zoo import ZOO, create
+
+
+def load_embedder(
+    architecture: str,
+    weights: Path | None = None,
+    *,
+    contract: InputContract | None = None,
+    name: str | None = None,
+    licence: str = "unknown",
+    options: Mapping[str, Any] | None = None,
+) -> Embedder:
+    """Builds the embedder that `architecture` names and loads `weights` into it, strictly.
+
+    Args:
+        architecture: A zoo name, `path/to/file.py:factory` or `package.module:factory`; the factory takes
+            `options` and gives a module that maps (N, 3, H, W) to (N, D). Its code runs: name only code you trust.
+        weights: A safetensors file, or a torch file (read with `weights_only=True`). None: fresh weights.
+        contract: What the network must be fed; None: the zoo's own, or for a foreign network ArcFace's.
+        name: What to call it; None: the weights' or the architecture's name.
+        licence: Of the weights, an SPDX name if there is one.
+        options: Keyword arguments of the constructor.
+
+    Raises:
+        ValueError: There is no such network, or the weights are of another one, or no face of the contract's
+            size fits.
+    """
+    options = dict(options or {})
+    if ":" in architecture:
+        backbone = build_foreign(architecture, options)
+        contract = contract or ARCFACE
+    else:
+        fresh = create(architecture, **options)
+        backbone, contract = fresh.backbone, contract or fresh.contract
+    ancestry: dict[str, Any] = {"stage": "source", "architecture": architecture}
+    if weights is not None:
+        load_weights(backbone, weights)
+        ancestry |= {"weights": weights.name, "sha256": sha256_of(weights)}
+    short = architecture.rpartition(":")[2]
+    embedder = Embedder(
+        name or (weights.stem if weights else short),
+        backbone.eval(),
+        contract,
+        architecture,
+        options,
+        licence,
+        (ancestry,),
+    )
+    _try(embedder)
+    return embedder
+
+
+def build_foreign(architecture: str, options: Mapping[str, Any]) -> nn.Module:
+    """Runs the factory that `file.py:factory` or `package.module:factory` names."""
+    place, _, attribute = architecture.rpartition(":")
+    factory = getattr(_module(place), attribute, None)
+    if not callable(factory):
+        raise ValueError(f"{place} has no factory {attribute!r}")
+    try:
+        backbone = factory(**options)
+    except TypeError as error:
+        raise ValueError(f"{architecture} does not take {dict(options)}: {error}") from error
+    if not isinstance(backbone, nn.Module):
+        raise ValueError(f"{architecture} gave a {type(backbone).__name__}; a factory gives a torch.nn.Module")
+    return backbone
+
+
+def _module(place: str) -> Any:
+    if not place.endswith(".py"):
+        try:
+            return importlib.import_module(place)
+        except ImportError as error:
+            raise ValueError(f"no embedder in {place!r}: {error}; zoo names: {', '.join(sorted(ZOO))}") from error
+    path = Path(place)
+    if not path.is_file():
+        raise ValueError(f"{place} is not there; an embedder is a zoo name or path/to/file.py:factory")
+    spec = importlib.util.spec_from_file_location(f"pocketface_foreign_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except (ImportError, SyntaxError, NameError) as error:
+        raise ValueError(f"{place} cannot be run: {error}") from error
+    return module
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Reads a state dict from safetensors or, without running any code of it, from a torch file.
+
+    Raises:
+        ValueError: The file is missing, damaged, or holds something else than tensors.
+    """
+    if not path.is_file():
+        raise ValueError(f"no weights at {path}")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error
+    except Exception as error:  # torch reports a damaged or forbidden pickle in many ways
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path} is damaged or holds more than tensors ({first}); save it as safetensors") from error
+    state = state.get("state_dict", state) if isinstance(state, Mapping) else state
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path} holds no state dict of tensors; save `model.state_dict()` as safetensors")
+    return dict(state)
+
+
+def load_weights(backbone: nn.Module, path: Path) -> None:
+    """Loads every tensor of `path` into `backbone`: no name may be missing, left over or of another shape."""
+    fill(backbone, read_weights(path), path)
+
+
+def fill(backbone: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Puts `state`, read from `path`, into `backbone`, strictly.
+
+    Raises:
+        ValueError: A tensor is missing, left over, of another shape, or not finite.
+    """
+    # torch counts batches for a momentum that nobody uses here; older checkpoints lack the counter
+    own = {name: tensor for name, tensor in backbone.state_dict().items() if not name.endswith("num_batches_tracked")}
+    given = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+    for name in sorted(set(own) ^ set(given)):
+        side = "is missing" if name in own else "is not in the network"
+        raise ValueError(f"{path.name} holds the weights of another network: {name!r} {side}")
+    for name, tensor in given.items():
+        if tensor.shape != own[name].shape:
+            raise ValueError(
+                f"{path.name} holds the weights of another network: {name!r} is {list(tensor.shape)}, "
+                f"the network wants {list(own[name].shape)}"
+            )
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ValueError(f"{path.name}: {name!r} holds numbers that are not finite")
+    backbone.load_state_dict(dict(state), strict=False)
+
+
+def _try(embedder: Embedder) -> None:
+    contract = embedder.contract
+    try:
+        with torch.inference_mode():
+            output = embedder.backbone(embedder.example())
+    except RuntimeError as error:
+        raise ValueError(
+            f"{embedder.name} cannot embed a {contract.height}x{contract.width} face: {str(error).splitlines()[0]}"
+        ) from error
+    if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[0] != 1:
+        shape = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ValueError(f"{embedder.name} gives {shape} for one face; an embedder gives (1, D)")

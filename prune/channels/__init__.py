@@ -1,0 +1,1 @@
+"""Which channels go together, which of them go, and the cut itself."""

@@ -1,0 +1,1 @@
+"""What a channel is worth: the scores that pruning goes by."""

@@ -1,0 +1,1 @@
+"""How a cut network learns its embeddings back."""

@@ -1,0 +1,172 @@
+"""A stage that was killed goes on where it stood: one file with all of it, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ...files import written_whole
+from ...models.embedder import Embedder, Embeddings
+from ...models.widths import resize, widths_of
+from ..recipe import TrainingRecipe
+from .losses import Signal
+from .recovery import Progress, lay_out, start
+
+STATE, TEACHER = "state.safetensors", "teacher.safetensors"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A network as it was, to go back to."""
+
+    widths: dict[str, list[int]]
+    weights: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, backbone: nn.Module) -> Snapshot:
+        """Copies `backbone`."""
+        return cls(widths_of(backbone), {name: value.detach().clone() for name, value in backbone.state_dict().items()})
+
+    def restore(self, backbone: nn.Module) -> None:
+        """Makes `backbone` what it was."""
+        resize(backbone, self.widths)
+        backbone.load_state_dict(self.weights)
+
+
+@dataclass
+class State:
+    """How far a stage is."""
+
+    student: Embedder
+    phase: int = 0  # of the plan; those before it are over
+    notes: list[dict[str, Any]] = field(default_factory=list)  # of each phase so far
+    recovery: Progress | None = None  # of this phase, if it has begun
+    watched: dict[str, Tensor] = field(default_factory=dict)  # sums of scores taken while this phase trains
+    watches: int = 0  # how many mini-batches they are sums of
+    share: float = 1.0  # of what shall go, that is tried; less once it was too much
+    kept: Snapshot | None = None  # what to go back to
+
+
+@dataclass(frozen=True)
+class Store:
+    """The folder in which a stage can be resumed; without a folder nothing is kept.
+
+    state.safetensors     weights; while a phase trains the optimiser's moments and what else is trained; in its
+                          metadata, as JSON, widths, how far it is, and a fingerprint of what it was started with
+    teacher.safetensors   what the teacher says of each crop; the crops follow from the seed. It may be copied into the
+                          folder of another training with the same teacher and faces
+    """
+
+    folder: Path | None
+    fingerprint: str
+    writes: bool = True  # of several processes one does
+
+    def save(self, state: State, signal: Signal) -> None:
+        """Keeps `state`, and what `signal` has learnt."""
+        if self.folder is None or not self.writes:
+            return
+        backbone = state.student.backbone
+        tensors = {f"weights.{name}": tensor for name, tensor in backbone.state_dict().items()}
+        tensors |= {f"signal.{name}": tensor for name, tensor in signal.state().items()}
+        tensors |= {f"watched.{name}": tensor for name, tensor in state.watched.items()}
+        values: dict[str, Any] = {name: getattr(state, name) for name in ("phase", "notes", "share", "watches")}
+        values["widths"] = widths_of(backbone)
+        if state.kept is not None:
+            tensors |= {f"kept.{name}": tensor for name, tensor in state.kept.weights.items()}
+            values["kept_widths"] = state.kept.widths
+        if state.recovery is not None:
+            values |= {"batch": state.recovery.batch, "losses": state.recovery.losses}
+            for number, moments in state.recovery.optimiser.state_dict()["state"].items():
+                tensors |= {f"optimiser.{number}.{name}": tensor for name, tensor in moments.items()}
+        _write(self.folder / STATE, tensors, {"fingerprint": self.fingerprint, **values})
+
+    def load(self, embedder: Embedder, signal: Signal, recipe: TrainingRecipe) -> State:
+        """Gives the stored state of a stage that began with `embedder`, or the beginning where nothing is stored.
+
+        Raises:
+            ValueError: The file is damaged, or of another embedder, recipe or set of faces.
+        """
+        state = State(embedder.clone())
+        backbone = state.student.backbone.requires_grad_(True)
+        # The layout decides the order of sums: it must not depend on whether a run was resumed.
+        lay_out(state.student, torch.channels_last)
+        stored = self._open()
+        if stored is None:
+            return state
+        tensors, values = stored
+        Snapshot(values["widths"], _part(tensors, "weights.")).restore(backbone)
+        lay_out(state.student, torch.channels_last)
+        signal.load(_part(tensors, "signal."))
+        state.phase, state.notes, state.share = values["phase"], values["notes"], values["share"]
+        state.watched, state.watches = _part(tensors, "watched."), values["watches"]
+        if "kept_widths" in values:
+            state.kept = Snapshot(values["kept_widths"], _part(tensors, "kept."))
+        if "batch" in values:
+            state.recovery = start(state.student, signal, recipe)
+            moments: dict[int, dict[str, Tensor]] = {}
+            for name, tensor in _part(tensors, "optimiser.").items():
+                number, moment = name.split(".", 1)
+                moments.setdefault(int(number), {})[moment] = tensor
+            optimiser = state.recovery.optimiser
+            optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
+            state.recovery.batch, state.recovery.losses = values["batch"], values["losses"]
+        return state
+
+    def save_teacher(self, embeddings: Embeddings | None, asked: str) -> None:
+        """Keeps what the teacher said, if it fitted in memory; `asked` is a fingerprint of whom it was asked what."""
+        if self.folder is not None and self.writes and embeddings is not None:
+            _write(self.folder / TEACHER, {"embeddings": torch.from_numpy(embeddings)}, {"fingerprint": asked})
+
+    def load_teacher(self, asked: str) -> Embeddings | None:
+        """Gives what the teacher said, if it was asked just that already."""
+        stored = None if self.folder is None else _read(self.folder / TEACHER)
+        if stored is None or stored[1].get("fingerprint") != asked:
+            return None
+        return np.asarray(stored[0]["embeddings"].numpy(), np.float32)
+
+    def _open(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        if self.folder is None:
+            return None
+        stored = _read(self.folder / STATE)
+        if stored is not None and stored[1].get("fingerprint") != self.fingerprint:
+            raise ValueError(
+                f"{self.folder / STATE} was begun with another embedder, recipe, or other faces; "
+                "give another folder, or remove it to start anew"
+            )
+        return stored
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+    whole = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    with written_whole(path) as beside:
+        save_file(whole, beside, {"pocketface": json.dumps(values)})
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            values = json.loads((file.metadata() or {})["pocketface"])
+            return {key: file.get_tensor(key) for key in file.keys()}, values
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise ValueError(f"{path} is no unfinished training ({error}); remove it to start anew") from error
+
+
+def fingerprint_of(*parts: str) -> str:
+    """Gives the SHA-256 of all that decides how a stage goes: hashes of embedders and faces, the recipe."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

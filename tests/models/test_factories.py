@@ -1,0 +1,72 @@
+"""Networks of others come in by name, their weights strictly."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from pocketface.models.factories import load_embedder, read_weights
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+def test_an_unknown_zoo_name_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="no embedder 'mobilfacenet'; known: mobilefacenet"):
+        load_embedder("mobilfacenet")
+
+
+def test_a_missing_file_is_one_sentence() -> None:
+    with pytest.raises(ValueError, match=r"nowhere\.py is not there"):
+        load_embedder("nowhere.py:net")
+
+
+def test_a_missing_factory_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has no factory 'net'"):
+        load_embedder(write(tmp_path / "a.py", "x = 1\n") + ":net")
+
+
+def test_a_file_that_does_not_run_says_why(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot be run: No module named 'not_installed'"):
+        load_embedder(write(tmp_path / "a.py", "import not_installed\n") + ":net")
+
+
+def test_a_net_that_gives_a_map_is_no_embedder(tmp_path: Path) -> None:
+    place = write(tmp_path / "a.py", "from torch import nn\ndef net():\n    return nn.Conv2d(3, 4, 3)\n")
+    with pytest.raises(ValueError, match=r"gives \[1, 4, 110, 110\] for one face"):
+        load_embedder(f"{place}:net")
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[object, ...]:
+        return (print, ("ran",))
+
+
+def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "bomb.pth"
+    torch.save({"state_dict": Bomb()}, path, pickle_module=pickle)
+    with pytest.raises(ValueError, match=r"bomb\.pth is damaged or holds more than tensors"):
+        read_weights(path)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_torch_state_dict_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "net.pth"
+    torch.save({"state_dict": nn.Linear(2, 1).state_dict()}, path)
+    assert set(read_weights(path)) == {"weight", "bias"}
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    place = write(
+        tmp_path / "a.py",
+        "from torch import nn\n"
+        "def net():\n    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))\n",
+    )
+    path = tmp_path / "net.pth"
+    torch.save({"2.weight": torch.full((2, 3), float("nan")), "2.bias": torch.zeros(2)}, path)
+    with pytest.raises(ValueError, match=r"'2\.weight' holds numbers that are not finite"):
+        load_embedder(f"{place}:net", path)
