@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..export.artifact import Artifact, Card, Format
-from ..export.cards import fingerprint
+from ..export.cards import uncertified_sha256
 from ..export.exporter import Exported
 from ..export.session import SUFFIXES, format_of, read_artifact
 from ..faces.contract import InputContract
@@ -102,7 +102,7 @@ def embedding_job(entry: Entry, faces: str) -> Job:
     """Gives the job of embedding crops whose hash is `faces` with a file."""
     artifact = entry.artifact
     version = importlib.metadata.version(PACKAGES[artifact.format])
-    decides = (fingerprint(artifact.path), faces, RUNTIMES[artifact.format], version, artifact.card.contract)
+    decides = (uncertified_sha256(artifact.path), faces, RUNTIMES[artifact.format], version, artifact.card.contract)
     return Job(artifact.path, artifact.card.contract, "|".join(map(str, decides)), entry.factory)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..export.cards import fingerprint
+from ..export.cards import uncertified_sha256
 from ..files import written_whole
 from .measurement import Measurement
 from .recipe import BenchmarkRecipe
@@ -149,7 +149,7 @@ def _precision(timing: Timing) -> str:
 def _key(timings: Sequence[Timing], recipe: BenchmarkRecipe) -> str:
     """The same for the same files, versions, machine and settings."""
     decides = recipe.model_dump_json(include=DECIDES) + device_name()
-    files = [fingerprint(timing.job.path) + repr(timing.job) + timing.runtime.version for timing in timings]
+    files = [uncertified_sha256(timing.job.path) + repr(timing.job) + timing.runtime.version for timing in timings]
     return hashlib.sha256((decides + "".join(files)).encode()).hexdigest()
 
 

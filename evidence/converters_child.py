@@ -34,13 +34,13 @@ def pocketface(options: argparse.Namespace) -> None:
     from pocketface import chain
     from pocketface.export.artifact import Card
     from pocketface.export.recipe import ExportRecipe
-    from pocketface.export.targets import TARGETS, Job, with_bases
+    from pocketface.export.targets import TARGETS, ExportJob, with_bases
 
     roots = chain.Roots(options.recipe.parent, None, options.weights)
     source = chain.open_source(roots.resolve(chain.read_recipe(options.recipe)))
     card = Card(source.name, source.contract, source.embedding_size)
     target = f"tflite-{options.precision}"
-    job = Job(source, card, np.load(options.faces), ExportRecipe(targets=(target,)))
+    job = ExportJob(source, card, np.load(options.faces), ExportRecipe(targets=(target,)))
     made = {}
     for name in with_bases((target,)):
         path = options.out if name == target else options.out.with_suffix(TARGETS[name].suffix)

@@ -19,9 +19,9 @@ def _onnx(path: Path, card: Card, to: Path) -> None:
 
 
 def _ort(path: Path, card: Card, to: Path) -> None:
-    from .ort_format import write_card
+    from .ort_format import write_ort_card
 
-    write_card(path, card, to)
+    write_ort_card(path, card, to)
 
 
 def _tflite(path: Path, card: Card, to: Path) -> None:
@@ -73,7 +73,7 @@ def write_card(path: Path, card: Card) -> None:
     WRITERS[kind](path, card, path)
 
 
-def fingerprint(path: Path) -> str:
+def uncertified_sha256(path: Path) -> str:
     """Gives the SHA-256 that the file had before it was certified: a certificate does not change it.
 
     Args:

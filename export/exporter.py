@@ -17,14 +17,14 @@ from ..faces.folders import FaceSource
 from ..files import sha256_of, written_whole
 from ..models.embedder import Embedder, Embeddings
 from .artifact import Artifact, Card, ConversionError
-from .calibration import choose, lint
-from .cards import fingerprint
-from .parity import Parity, check, compare
-from .provenance import sentences
+from .calibration import choose_calibration_faces, lint
+from .cards import uncertified_sha256
+from .parity import Parity, check_parity, measure_parity
+from .provenance import provenance_sentences
 from .recipe import ExportRecipe
-from .reference import reference_of
-from .session import embed, open_session, read_artifact
-from .targets import TARGETS, Job, Source, with_bases
+from .reference import embed_source
+from .session import open_session, read_artifact, unit_embeddings
+from .targets import TARGETS, ExportJob, Source, with_bases
 
 TOOLS = ("torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "ai-edge-litert", "ai-edge-quantizer", "coremltools")
 RECORD = "exported.json"
@@ -67,12 +67,12 @@ def export(
     """
     folder.mkdir(parents=True, exist_ok=True)
     contract = source.contract
-    sample = choose(faces, recipe.calibration_faces, recipe.seed)
+    sample = choose_calibration_faces(faces, recipe.calibration_faces, recipe.seed)
     if any("w8" in target for target in recipe.targets):
         for line in lint(sample, contract, tested):
             progress(line)
     probe = sample[: recipe.parity_faces]
-    reference = reference_of(source, probe)
+    reference = embed_source(source, probe)
     card = Card(
         source.name,
         contract,
@@ -81,9 +81,9 @@ def export(
         rewrites=reference.rewrites,
         licence=source.licence,
         source_sha256=source.sha256 if isinstance(source, Embedder) else sha256_of(source.path),
-        ancestry=sentences(source.ancestry) if isinstance(source, Embedder) else (),
+        ancestry=provenance_sentences(source.ancestry) if isinstance(source, Embedder) else (),
     ).with_tools(*TOOLS)
-    job = Job(source, card, contract.preprocess(sample), recipe, lambda line: progress(f"  {line}"))
+    job = ExportJob(source, card, contract.preprocess(sample), recipe, lambda line: progress(f"  {line}"))
     key = _key(card, recipe, sample)
     done = {} if not (record := _read(folder)) or record["key"] != key else record["targets"]
     results: dict[str, Exported] = {}
@@ -98,7 +98,7 @@ def export(
 
 def _make(
     target: str,
-    job: Job,
+    job: ExportJob,
     results: Mapping[str, Exported],
     recipe: ExportRecipe,
     probe: Faces,
@@ -113,8 +113,8 @@ def _make(
         if made_from and base is None:
             raise ConversionError(f"{target} is made from {made_from}, which failed: {results[made_from].reason}")
         artifact = TARGETS[target].make(job, base, path)
-        parity = compare(embed(open_session(artifact.path), job.card.contract, probe), reference)
-        check(artifact, parity, recipe)
+        parity = measure_parity(unit_embeddings(open_session(artifact.path), job.card.contract, probe), reference)
+        check_parity(artifact, parity, recipe)
     except ConversionError as error:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         return Exported(target, None, None, time.perf_counter() - started, str(error))
@@ -139,7 +139,7 @@ def _write(folder: Path, key: str, results: Mapping[str, Exported]) -> None:
     targets = {
         name: {
             "file": result.artifact.path.name if result.artifact else None,
-            "sha256": fingerprint(result.artifact.path) if result.artifact else None,
+            "sha256": uncertified_sha256(result.artifact.path) if result.artifact else None,
             "parity": dataclasses.asdict(result.parity) if result.parity else None,
             "seconds": round(result.seconds, 3),
             "notes": result.artifact.notes if result.artifact else (),
@@ -165,7 +165,7 @@ def _kept(entry: Mapping[str, Any] | None, target: str, folder: Path) -> Exporte
 
 def _is(path: Path, expected: str) -> bool:
     try:
-        return fingerprint(path) == expected
+        return uncertified_sha256(path) == expected
     except ValueError:
         return False  # damaged since
 

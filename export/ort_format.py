@@ -62,7 +62,7 @@ def to_ort(model: onnx.ModelProto, card: Card, path: Path) -> Artifact:
     return Artifact(path, "ort", card, notes=NOTES)
 
 
-def read_card(path: Path) -> Card | None:
+def read_ort_card(path: Path) -> Card | None:
     """Gives the card in an .ort file's metadata, or None.
 
     Raises:
@@ -80,7 +80,7 @@ def read_card(path: Path) -> Card | None:
         raise ConversionError(f"{path.name} is damaged or no .ort file: {first_line(error)}") from error
 
 
-def write_card(path: Path, card: Card, to: Path) -> None:
+def write_ort_card(path: Path, card: Card, to: Path) -> None:
     """Writes the .ort file at `path`, which has a card, with another one; the old card again gives the old bytes."""
     content = _content(path)
     with written_whole(to) as beside:

@@ -29,7 +29,7 @@ class Reference:
     rewrites: tuple[str, ...] = ()  # what of it had to be changed before anything could be made of it
 
 
-def reference_of(source: Source, faces: Faces) -> Reference:
+def embed_source(source: Source, faces: Faces) -> Reference:
     """Embeds `faces` with the source itself: PyTorch's word, or for a foreign file onnxruntime's.
 
     A foreign file is run as it lies there. Where onnxruntime cannot, or where it rounds every layer to half precision

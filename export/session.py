@@ -144,33 +144,33 @@ def open_session(path: Path, threads: int = 1, factory: str | None = None) -> Se
 
 
 def _onnx_card(path: Path) -> Card | None:
-    from .graph.to_onnx import read_card
+    from .graph.to_onnx import read_onnx_card
 
-    return read_card(path)
+    return read_onnx_card(path)
 
 
 def _ort_card(path: Path) -> Card | None:
-    from .ort_format import read_card
+    from .ort_format import read_ort_card
 
-    return read_card(path)
+    return read_ort_card(path)
 
 
 def _tflite_card(path: Path) -> Card | None:
-    from .tflite.litert import read_card
+    from .tflite.litert import read_tflite_card
 
-    return read_card(path)
+    return read_tflite_card(path)
 
 
 def _coreml_card(path: Path) -> Card | None:
-    from .coreml.evaluator import read_card
+    from .coreml.evaluator import read_coreml_card
 
-    return read_card(path)
+    return read_coreml_card(path)
 
 
 def _executorch_card(path: Path) -> Card | None:
-    from .executorch_session import read_card
+    from .executorch_session import read_executorch_card
 
-    return read_card(path)
+    return read_executorch_card(path)
 
 
 CARDS: dict[Format, Callable[[Path], Card | None]] = {
@@ -214,7 +214,7 @@ def raw_embeddings(session: Session, contract: InputContract, faces: Faces, batc
     return raw
 
 
-def embed(session: Session, contract: InputContract, faces: Faces) -> Embeddings:
+def unit_embeddings(session: Session, contract: InputContract, faces: Faces) -> Embeddings:
     """Embeds as `raw_embeddings` does, and makes unit vectors."""
     from ..models.embedder import unit
 

@@ -48,7 +48,7 @@ Source = Embedder | ForeignOnnx
 
 
 @dataclass(frozen=True)
-class Job:
+class ExportJob:
     """What every maker may need."""
 
     source: Source
@@ -58,7 +58,7 @@ class Job:
     progress: Callable[[str], None] = lambda line: None  # told what takes long
 
 
-Maker = Callable[[Job, Artifact | None, Path], Artifact]
+Maker = Callable[[ExportJob, Artifact | None, Path], Artifact]
 """Makes one file of a job, from the file of its base."""
 
 
@@ -71,13 +71,13 @@ class Target:
     make: Maker
 
 
-def _onnx(job: Job, base: Artifact | None, path: Path) -> Artifact:
+def _onnx(job: ExportJob, base: Artifact | None, path: Path) -> Artifact:
     if isinstance(job.source, ForeignOnnx):
         return adopt_onnx(job.source.path, job.card, path)
     return to_onnx(job.source, job.card, path)
 
 
-def _dynamic_onnx(job: Job, base: Artifact | None, path: Path) -> Artifact:
+def _dynamic_onnx(job: ExportJob, base: Artifact | None, path: Path) -> Artifact:
     if isinstance(job.source, ForeignOnnx):
         with tempfile.TemporaryDirectory() as folder:
             one = adopt_onnx(job.source.path, job.card, Path(folder) / "one.onnx")
@@ -85,75 +85,75 @@ def _dynamic_onnx(job: Job, base: Artifact | None, path: Path) -> Artifact:
     return to_onnx(job.source, job.card, path, dynamic=True)
 
 
-def _half_onnx(job: Job, base: Artifact | None, path: Path) -> Artifact:
+def _half_onnx(job: ExportJob, base: Artifact | None, path: Path) -> Artifact:
     assert base is not None
     return write_onnx(to_half(read_onnx(base.path)), base.card.but(precision="fp16"), path, batch=1)
 
 
-def _integer_onnx(job: Job, base: Artifact | None, path: Path) -> Artifact:
+def _integer_onnx(job: ExportJob, base: Artifact | None, path: Path) -> Artifact:
     """Quantises as for TFLite, with PReLUs rewritten: onnxruntime has no int8 kernel for them."""
     assert base is not None
     graph = Lowering.of(base).equalised(job.calibration).skipping().corrected(job.calibration)
     return quantise_onnx(graph.model, graph.card, path, job.calibration, job.recipe.ranges)
 
 
-def _quick_onnx(job: Job, base: Artifact | None, path: Path) -> Artifact:
+def _quick_onnx(job: ExportJob, base: Artifact | None, path: Path) -> Artifact:
     """Writes PReLUs as onnxruntime computes them fastest."""
     assert base is not None
     graph = _without_prelus(Lowering.of(base), "onnx")
     return write_onnx(graph.model, graph.card, path, batch=1)
 
 
-def _ort(job: Job, base: Artifact | None, path: Path) -> Artifact:
+def _ort(job: ExportJob, base: Artifact | None, path: Path) -> Artifact:
     assert base is not None
     graph = Lowering.of(base).skipping()
     return to_ort(graph.model, graph.card, path)
 
 
-def _executorch(job: Job, base: Artifact | None, path: Path) -> Artifact:
+def _executorch(job: ExportJob, base: Artifact | None, path: Path) -> Artifact:
     if isinstance(job.source, ForeignOnnx):
         raise ConversionError(f"{job.source.path.name} is given as ONNX; executorch wants the PyTorch network")
     return to_executorch(job.source, job.card, path)
 
 
-def _tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
+def _tflite(job: ExportJob, base: Artifact | None, path: Path) -> Artifact:
     assert base is not None
     return to_tflite(base.path, job.card, path)
 
 
-def _half_tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
+def _half_tflite(job: ExportJob, base: Artifact | None, path: Path) -> Artifact:
     assert base is not None
     return quantise_tflite(base, "fp16", path)
 
 
-def _half_arithmetic_tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
+def _half_arithmetic_tflite(job: ExportJob, base: Artifact | None, path: Path) -> Artifact:
     assert base is not None
     return half_arithmetic(base, path, job.calibration)
 
 
 def _integer_weights_tflite(precision: Precision) -> Maker:
-    def make(job: Job, base: Artifact | None, path: Path) -> Artifact:
+    def make(job: ExportJob, base: Artifact | None, path: Path) -> Artifact:
         assert base is not None
         return _quantised_tflite(job, Lowering.of(base).corrected(job.calibration), precision, path)
 
     return make
 
 
-def _integer_tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
+def _integer_tflite(job: ExportJob, base: Artifact | None, path: Path) -> Artifact:
     """Quantises weights and activations; channels are equalised before."""
     assert base is not None
     graph = Lowering.of(base).equalised(job.calibration).corrected(job.calibration)
     return _quantised_tflite(job, graph, "w8a8", path)
 
 
-def _integer_only_tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
+def _integer_only_tflite(job: ExportJob, base: Artifact | None, path: Path) -> Artifact:
     """Does the same with each PReLU written as two operators that int8 kernels exist for."""
     assert base is not None
     graph = _without_prelus(Lowering.of(base).equalised(job.calibration), "tflite-w8a8")
     return _quantised_tflite(job, graph.corrected(job.calibration), "w8a8", path)
 
 
-def _mixed_tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
+def _mixed_tflite(job: ExportJob, base: Artifact | None, path: Path) -> Artifact:
     """Quantises as `_integer_tflite`, and leaves the layers float that cost most; every fourth face is their judge."""
     assert base is not None
     judged = job.calibration[::JUDGED]
@@ -168,7 +168,7 @@ def _mixed_tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
 
 
 def _coreml(precision: Precision) -> Maker:
-    def make(job: Job, base: Artifact | None, path: Path) -> Artifact:
+    def make(job: ExportJob, base: Artifact | None, path: Path) -> Artifact:
         assert base is not None
         recipe = job.recipe
         return to_coreml(
@@ -178,7 +178,7 @@ def _coreml(precision: Precision) -> Maker:
     return make
 
 
-def _integer_coreml(job: Job, base: Artifact | None, path: Path) -> Artifact:
+def _integer_coreml(job: ExportJob, base: Artifact | None, path: Path) -> Artifact:
     """Quantises weights and activations, equalised and by ranges as for TFLite."""
     assert base is not None
     graph = Lowering.of(base).equalised(job.calibration).corrected(job.calibration)
@@ -191,7 +191,7 @@ def _integer_coreml(job: Job, base: Artifact | None, path: Path) -> Artifact:
         )
 
 
-def _quantised_tflite(job: Job, graph: Lowering, precision: Precision, path: Path) -> Artifact:
+def _quantised_tflite(job: ExportJob, graph: Lowering, precision: Precision, path: Path) -> Artifact:
     with graph.saved() as saved:
         fp32 = to_tflite(saved, graph.card, saved.with_suffix(".tflite"))
         return quantise_tflite(fp32, precision, path, job.calibration, job.recipe.ranges)

@@ -26,7 +26,7 @@ from .coreml.mil_program import onnx_name
 from .graph.adoption import OUTPUT
 from .graph.reading import read_onnx
 from .graph.to_onnx import adopt_onnx, to_onnx
-from .reference import reference_of
+from .reference import embed_source
 from .targets import Source
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ SOURCE_ITSELF = "(the graph all files are made from)"
 
 
 @dataclass(frozen=True)
-class Layer:
+class TracedLayer:
     """One value of the graph, in the source and in the file."""
 
     name: str
@@ -57,17 +57,17 @@ class Layer:
 class Trace:
     """All layers that source and file share, in the graph's order."""
 
-    layers: tuple[Layer, ...]
+    layers: tuple[TracedLayer, ...]
     missing: tuple[str, ...]  # values of the source that the file does not have
     tolerance: float | None
 
     @property
-    def first(self) -> Layer | None:
+    def first(self) -> TracedLayer | None:
         """The first layer that rounding does not explain; None where none is, or the file computes in integers."""
         return next((one for one in self.layers if self.tolerance and not one.difference <= self.tolerance), None)
 
     @property
-    def worst(self) -> Layer:
+    def worst(self) -> TracedLayer:
         """The layer that is least like the source's."""
         return min(self.layers, key=lambda one: one.cosine)
 
@@ -112,7 +112,7 @@ def trace(source: Source, artifact: Artifact, faces: Faces) -> Trace:
         graph = read_onnx(path).graph
         theirs = onnx_values(path, inputs)
     ours = VALUES[artifact.format](artifact.path, inputs)
-    own = reference_of(source, faces).embeddings
+    own = embed_source(source, faces).embeddings
     layers = [_compared(SOURCE_ITSELF, "source", own, unit(theirs[OUTPUT].reshape(len(faces), -1)), False)]
     equalised = any(rewrite.startswith("equalise") for rewrite in artifact.card.rewrites)
     last_first = artifact.format == "tflite"
@@ -132,7 +132,7 @@ def trace(source: Source, artifact: Artifact, faces: Faces) -> Trace:
     return Trace(tuple(layers), tuple(missing), TOLERANCE.get(artifact.card.precision))
 
 
-def _compared(name: str, kind: str, source: Array, found: Array, scaled: bool) -> Layer:
+def _compared(name: str, kind: str, source: Array, found: Array, scaled: bool) -> TracedLayer:
     a, b = source.astype(np.float64), found.astype(np.float64)
     if scaled:
         axes = (0, 2, 3)
@@ -142,7 +142,7 @@ def _compared(name: str, kind: str, source: Array, found: Array, scaled: bool) -
     lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
     cosine = float((a * b).sum()) / lengths if lengths else float(not a.any() and not b.any())
     difference = float(np.abs(a - b).max()) / spread
-    return Layer(name, kind, difference if np.isfinite(difference) else math.inf, cosine, scaled)
+    return TracedLayer(name, kind, difference if np.isfinite(difference) else math.inf, cosine, scaled)
 
 
 def _computed(graph: onnx.GraphProto) -> Iterator[tuple[str, str]]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...export.cards import fingerprint
+from ...export.cards import uncertified_sha256
 from ...faces.pairs import Pairs
 from ...files import written_whole
 from ..measurement import Measurement
@@ -127,7 +127,7 @@ def _profiles(
     if isinstance(emulator, str):
         return dict.fromkeys(tasks, emulator)
     kept, found = _kept(store), dict[tuple[Path, str], Profile | str]()
-    hashes = {path: fingerprint(path) for path in paths}
+    hashes = {path: uncertified_sha256(path) for path in paths}
     keys = {task: f"{hashes[task[0]]} {task[1]} {emulator.folder.name}" for task in tasks}
     with ThreadPoolExecutor(cores()) as pool:
         counted = pool.map(lambda task: kept.get(keys[task]) or _told(*task), tasks)

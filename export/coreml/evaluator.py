@@ -130,7 +130,7 @@ class CoreMLEvaluator:
         return values
 
 
-def read_card(path: Path) -> Card | None:
+def read_coreml_card(path: Path) -> Card | None:
     """Gives the card in a package's metadata, or None.
 
     Raises:

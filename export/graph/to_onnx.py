@@ -119,7 +119,7 @@ def write_onnx(model: onnx.ModelProto, card: Card, path: Path, batch: int | None
     return Artifact(path, "onnx", card, batch)
 
 
-def read_card(path: Path) -> Card | None:
+def read_onnx_card(path: Path) -> Card | None:
     """Gives the card in an ONNX file's metadata, or None."""
     properties: Mapping[str, str] = {item.key: item.value for item in read_onnx(path).metadata_props}
     return Card.from_json(properties[METADATA_KEY]) if METADATA_KEY in properties else None

@@ -6,7 +6,7 @@ import pytest
 
 from pocketface.export.artifact import LARGEST_CARD, Card
 from pocketface.export.certificate import Certificate, Point
-from pocketface.export.provenance import sentences
+from pocketface.export.provenance import provenance_sentences
 from pocketface.faces.contract import InputContract
 
 CARD = Card(
@@ -81,7 +81,7 @@ def test_a_card_of_a_megabyte_is_not_parsed() -> None:
 
 
 def test_ancestry_is_told_oldest_first_and_without_folders() -> None:
-    told = sentences(
+    told = provenance_sentences(
         [
             {"stage": "source", "architecture": "/home/me/net.py:build", "weights": "w.pth", "sha256": "ab" * 32},
             {
@@ -101,6 +101,6 @@ def test_ancestry_is_told_oldest_first_and_without_folders() -> None:
 
 def test_a_foreign_checkpoints_odd_ancestry_is_cut_short_not_obeyed() -> None:
     odd = [{}, {"stage": "x" * 5000}, {"stage": "prune", "parameters": "many", "recipe": [1], "faces": {}}]
-    told = sentences(odd)
+    told = provenance_sentences(odd)
     assert told[0] == "Unknown step." and len(told[1]) == 400
     assert told[2] == "Pruned by unknown from ? to ? parameters."

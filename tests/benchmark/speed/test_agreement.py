@@ -14,7 +14,7 @@ from pocketface.benchmark.speed.latency import Job, measure_all
 from pocketface.benchmark.speed.operator_profile import onnxruntime_profile
 from pocketface.benchmark.speed.runtimes import Runtime, litert_without_xnnpack, usual
 from pocketface.benchmark.subjects import Entry, Seen
-from pocketface.export.session import embed, open_session, read_artifact
+from pocketface.export.session import open_session, read_artifact, unit_embeddings
 from pocketface.faces.pairs import synthetic_pairs
 
 TRIES = 6
@@ -65,8 +65,10 @@ def test_a_further_runtime_is_compared_with_the_usual_one_on_faces(files, tmp_pa
     assert (row.metric, row.runtime, row.conditions["against"]) == ("runtime_difference", "litert-no-xnnpack", "litert")
     faces = pairs.faces[:16]
     contract = entry.artifact.card.contract
-    plain = embed(litert_without_xnnpack(files["tflite"], 1), contract, faces)
-    assert row.value == pytest.approx(np.abs(plain - embed(open_session(files["tflite"]), contract, faces)).max())
+    plain = unit_embeddings(litert_without_xnnpack(files["tflite"], 1), contract, faces)
+    assert row.value == pytest.approx(
+        np.abs(plain - unit_embeddings(open_session(files["tflite"]), contract, faces)).max()
+    )
     assert 0 < row.value < 1e-5 and row.n == len(faces)
 
 

@@ -16,8 +16,8 @@ from pocketface.export.graph.adoption import foreign_graph
 from pocketface.export.graph.size_limits import check_sizes
 from pocketface.export.graph.to_onnx import adopt_onnx
 from pocketface.export.recipe import ExportRecipe
-from pocketface.export.reference import reference_of
-from pocketface.export.session import embed, open_session
+from pocketface.export.reference import embed_source
+from pocketface.export.session import open_session, unit_embeddings
 from pocketface.export.targets import ForeignOnnx
 from pocketface.faces.contract import Faces, InputContract
 from pocketface.models.embedder import Embeddings, unit
@@ -126,7 +126,7 @@ def check(
     expected = as_it_is(model, faces) if expected is None else expected
     made = files_of(model, faces, folder, targets)
     for artifact in made:
-        found = embed(open_session(artifact.path), CONTRACT, faces)
+        found = unit_embeddings(open_session(artifact.path), CONTRACT, faces)
         assert np.abs(found - expected).max() <= 1e-5, artifact.path.name
     return made
 
@@ -224,7 +224,7 @@ def test_a_net_in_half_precision_is_computed_in_single(faces: Faces, tmp_path: P
     model = all_in(TensorProto.FLOAT16)
     theirs = as_it_is(model, faces, np.float16)
     for artifact in files_of(model, faces, tmp_path):
-        found = embed(open_session(artifact.path), CONTRACT, faces)
+        found = unit_embeddings(open_session(artifact.path), CONTRACT, faces)
         assert (found * theirs).sum(1).min() > 0.99999
         assert np.abs(found - theirs).max() > 1e-6
         assert artifact.card.rewrites == ("float16 to float32",)
@@ -256,7 +256,7 @@ def test_the_reference_is_the_file_itself(faces: Faces, tmp_path: Path, monkeypa
     """A graph that adoption changed by mistake is refused."""
     onnx.save(network(), tmp_path / "theirs.onnx")
     source = ForeignOnnx(tmp_path / "theirs.onnx", "net", CONTRACT)
-    assert np.abs(reference_of(source, faces).embeddings - as_it_is(network(), faces)).max() < 1e-6
+    assert np.abs(embed_source(source, faces).embeddings - as_it_is(network(), faces)).max() < 1e-6
     other = weights()["m"] * np.float32([[1], [1], [1], [1.1]])
     with monkeypatch.context() as patched:
         from pocketface.export.graph import to_onnx
@@ -326,4 +326,4 @@ def test_the_published_foreign_file(shared: Path, tmp_path: Path) -> None:
     source = ForeignOnnx(path, "foreign", contract)
     for result in export(source, faces, ExportRecipe(targets=ALL), tmp_path):
         assert result.artifact is not None, result.reason
-        assert np.abs(embed(open_session(result.artifact.path), contract, faces) - theirs).max() <= 1e-5
+        assert np.abs(unit_embeddings(open_session(result.artifact.path), contract, faces) - theirs).max() <= 1e-5

@@ -8,7 +8,7 @@ import pytest
 
 from pocketface.export.artifact import Artifact, ConversionError
 from pocketface.export.tflite.flatbuffer import unpack
-from pocketface.export.tflite.litert import LiteRTSession, read_card
+from pocketface.export.tflite.litert import LiteRTSession, read_tflite_card
 from pocketface.export.tflite.mixed_precision import mixed_precision
 from pocketface.models.embedder import unit
 
@@ -61,7 +61,7 @@ def test_the_notes_give_the_share_of_macs_by_hand(tmp_path: Path) -> None:
 
 def test_the_file_says_what_it_is(tmp_path: Path) -> None:
     artifact = made(net(tmp_path, loud=200), 0.995)
-    assert read_card(artifact.path) == artifact.card
+    assert read_tflite_card(artifact.path) == artifact.card
     assert artifact.card.precision == "w8a8"
     assert artifact.card.rewrites[-1] == "2 layers in float arithmetic"
     assert artifact.card.calibration_sha256
