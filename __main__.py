@@ -236,7 +236,7 @@ def trace(
     from rich.table import Table
 
     from . import chain
-    from .export.session import read_artifact
+    from .export.formats import read_artifact
     from .export.targets import ForeignOnnx
     from .export.trace import FACES
     from .export.trace import trace as trace_layers
@@ -362,7 +362,7 @@ def diagnose(
     from .export.app.diagnose import diagnose as diagnosed
     from .export.app.diagnose import read_vector
     from .export.app.golden import open_golden
-    from .export.session import read_artifact
+    from .export.formats import read_artifact
 
     artifact = read_artifact(file, contract_of(mean, scale, size, channel_order))
     points = None if landmarks is None else read_vector(landmarks).tolist()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..export.cards import uncertified_sha256
+from ..export.formats import uncertified_sha256
 from ..files import written_whole
 from .measurement import Measurement
 from .recipe import BenchmarkRecipe

@@ -29,7 +29,8 @@ from pocketface.export.artifact import Card
 from pocketface.export.calibration import choose_calibration_faces
 from pocketface.export.graph.to_onnx import to_onnx
 from pocketface.export.parity import measure_parity
-from pocketface.export.session import open_session, unit_embeddings
+from pocketface.export.formats import open_session
+from pocketface.export.session import unit_embeddings
 from pocketface.export.tflite.litert import xnnpack_partitions
 from pocketface.faces.contract import Faces
 from pocketface.models.embedder import Embedder

@@ -18,12 +18,13 @@ from ..files import sha256_of, written_whole
 from ..models.embedder import Embedder, Embeddings
 from .artifact import Artifact, Card, ConversionError
 from .calibration import choose_calibration_faces, lint
-from .cards import uncertified_sha256
+from .formats import uncertified_sha256
 from .parity import Parity, check_parity, measure_parity
 from .provenance import provenance_sentences
 from .recipe import ExportRecipe
 from .reference import embed_source
-from .session import open_session, read_artifact, unit_embeddings
+from .formats import open_session, read_artifact
+from .session import unit_embeddings
 from .targets import TARGETS, ExportJob, Source, with_bases
 
 TOOLS = ("torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "ai-edge-litert", "ai-edge-quantizer", "coremltools")

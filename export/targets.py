@@ -24,7 +24,7 @@ from .graph.rewrites import Lowering
 from .graph.to_onnx import adopt_onnx, to_onnx, write_onnx
 from .ort_format import to_ort
 from .recipe import ExportRecipe
-from .session import open_session
+from .formats import open_session
 from .tflite.half_precision import half_arithmetic
 from .tflite.mixed_precision import mixed_precision
 from .tflite.quantise import quantise_tflite

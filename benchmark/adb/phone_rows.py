@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...export.session import SUFFIXES, read_artifact
+from ...export.formats import SUFFIXES, read_artifact
 from ..accuracy.intervals import Estimate
 from ..measurement import Measurement, read_measurements, write_measurements
 from ..subjects import name_in

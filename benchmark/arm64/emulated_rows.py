@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...export.cards import uncertified_sha256
+from ...export.formats import uncertified_sha256
 from ...faces.pairs import Pairs
 from ...files import written_whole
 from ..measurement import Measurement

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...export.cards import uncertified_sha256
+from ...export.formats import uncertified_sha256
 from ...export.session import raw_embeddings
 from ...faces.pairs import Pairs
 from ...files import written_whole

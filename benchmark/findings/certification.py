@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...export.artifact import Artifact
-from ...export.cards import WRITERS, read_card, write_card
+from ...export.formats import WRITERS, read_card, write_card
 from ...export.certificate import Certificate, Point
 from ...faces.pairs import Pairs
 from ..accuracy.roc import TarAtFar

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ...export.artifact import Card
-from ...export.cards import WRITERS, read_card
-from ...export.session import format_of
+from ...export.formats import WRITERS, read_card
+from ...export.formats import format_of
 from ...files import sha256_of
 from ..measurement import Measurement
 from .columns import columns_of

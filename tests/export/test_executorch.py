@@ -13,7 +13,8 @@ from pocketface.export.artifact import Card, ConversionError
 from pocketface.export.executorch_session import read_executorch_card
 from pocketface.export.exporter import Exported, export
 from pocketface.export.recipe import ExportRecipe
-from pocketface.export.session import open_session, read_artifact, unit_embeddings
+from pocketface.export.formats import open_session, read_artifact
+from pocketface.export.session import unit_embeddings
 from pocketface.export.targets import ForeignOnnx
 from pocketface.export.to_executorch import to_executorch
 from pocketface.faces.contract import InputContract

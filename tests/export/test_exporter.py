@@ -13,7 +13,8 @@ from pocketface.export.exporter import export
 from pocketface.export.graph.to_onnx import to_onnx
 from pocketface.export.recipe import TARGETS as NAMES
 from pocketface.export.recipe import ExportRecipe
-from pocketface.export.session import open_session, read_artifact, unit_embeddings
+from pocketface.export.formats import open_session, read_artifact
+from pocketface.export.session import unit_embeddings
 from pocketface.export.targets import TARGETS, ForeignOnnx, with_bases
 from pocketface.faces.contract import Faces, InputContract
 from pocketface.models.batch_norm import reestimate_batch_norms

@@ -16,7 +16,7 @@ from pocketface.export.artifact import Artifact
 from pocketface.export.coreml.package import read_package
 from pocketface.export.exporter import export
 from pocketface.export.recipe import ExportRecipe
-from pocketface.export.session import read_artifact
+from pocketface.export.formats import read_artifact
 from pocketface.export.targets import ForeignOnnx
 from pocketface.export.tflite.flatbuffer import pack, unpack
 from pocketface.export.trace import SOURCE_ITSELF, Trace, trace

@@ -14,7 +14,8 @@ from pocketface.benchmark.speed.latency import Job, measure_all
 from pocketface.benchmark.speed.operator_profile import onnxruntime_profile
 from pocketface.benchmark.speed.runtimes import Runtime, litert_without_xnnpack, usual
 from pocketface.benchmark.subjects import Entry, Seen
-from pocketface.export.session import open_session, read_artifact, unit_embeddings
+from pocketface.export.formats import open_session, read_artifact
+from pocketface.export.session import unit_embeddings
 from pocketface.faces.pairs import synthetic_pairs
 
 TRIES = 6

@@ -10,7 +10,7 @@ from pocketface.benchmark.speed import runtimes as module
 from pocketface.benchmark.speed.runtimes import RUNTIMES, Runtime, runtimes_for, usual
 from pocketface.benchmark.speed.stopwatch import opened_by
 from pocketface.export.artifact import Format
-from pocketface.export.session import open_session
+from pocketface.export.formats import open_session
 from pocketface.export.tflite.litert import xnnpack_partitions
 from pocketface.models.embedder import unit
 

@@ -13,7 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from pocketface.export.artifact import Card, ConversionError
-from pocketface.export.coreml.evaluator import CoreMLEvaluator, constants_of, read_coreml_card
+from pocketface.export.coreml.evaluator import CoreMLEvaluator, constants_of
+from pocketface.export.coreml.package import read_coreml_card
 from pocketface.export.coreml.known_issues import doubts
 from pocketface.export.coreml.mil_lowering import OPERATORS
 from pocketface.export.coreml.package import import_coremltools, quietly, read_package

@@ -16,7 +16,7 @@ from pocketface.export.artifact import Card
 from pocketface.export.exporter import export
 from pocketface.export.graph.qdq import quantise_onnx, to_qdq
 from pocketface.export.recipe import ExportRecipe
-from pocketface.export.session import open_session, read_artifact
+from pocketface.export.formats import open_session, read_artifact
 from pocketface.faces.contract import InputContract
 from pocketface.faces.rendering.synthetic import synthetic_faces
 from pocketface.models.embedder import Embedder

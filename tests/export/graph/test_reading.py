@@ -17,7 +17,8 @@ from pocketface.export.graph.size_limits import check_sizes
 from pocketface.export.graph.to_onnx import adopt_onnx
 from pocketface.export.recipe import ExportRecipe
 from pocketface.export.reference import embed_source
-from pocketface.export.session import open_session, unit_embeddings
+from pocketface.export.formats import open_session
+from pocketface.export.session import unit_embeddings
 from pocketface.export.targets import ForeignOnnx
 from pocketface.faces.contract import Faces, InputContract
 from pocketface.models.embedder import Embeddings, unit

@@ -10,7 +10,7 @@ from torch import nn
 
 from pocketface.export.exporter import export
 from pocketface.export.recipe import ExportRecipe
-from pocketface.export.session import open_session
+from pocketface.export.formats import open_session
 from pocketface.export.tflite.flatbuffer import unpack
 from pocketface.faces.contract import InputContract
 from pocketface.faces.folders import LabelledFaces, fingerprint
