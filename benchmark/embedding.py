@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..export.formats import OPENER
 from ..faces.contract import Faces, InputContract
-from .speed.latency import OPENER, cores
+from .speed.latency import cores
 from .speed.stopwatch import opened_by
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..export.artifact import Precision
 from ..export.exporter import Exported
+from ..export.targets import TARGETS
 from ..faces.attributes import read_attributes
 from ..faces.contract import InputContract
 from ..faces.pairs import Pairs
@@ -36,9 +35,8 @@ from .measurement import Measurement, write_measurements
 from .recipe import BenchmarkRecipe
 from .size import measurements as size_rows
 from .speed.agreement import runtime_difference
+from .speed.runtimes import usual
 from .subjects import (
-    PACKAGES,
-    RUNTIMES,
     Entry,
     Part,
     RowMaker,
@@ -183,9 +181,8 @@ def _declared(row: RowMaker, flip: bool, conditions: Any = None, **fields: Any) 
 def _certify(entry: Entry, verification: Verification, pairs: Pairs, name: str | None) -> bool:
     if name is None:
         return False
-    kind = entry.artifact.format
-    runtime = f"{RUNTIMES[kind]} {importlib.metadata.version(PACKAGES[kind])}"
-    return certify(entry.artifact, certificate_of(verification, pairs, name, runtime))
+    runtime = usual(entry.artifact.format)
+    return certify(entry.artifact, certificate_of(verification, pairs, name, f"{runtime.name} {runtime.version}"))
 
 
 def _export_rows(subject: Subject, folder: Path) -> list[Measurement]:
@@ -207,12 +204,12 @@ def _export_rows(subject: Subject, folder: Path) -> list[Measurement]:
 
 
 def _failure(model: str, result: Exported) -> Measurement:
-    kind, *words = result.target.split("-")
+    target = TARGETS[result.target]
     return Measurement(
         model,
         artifact="",
-        format=kind,
-        precision=next((word for word in words if word in get_args(Precision)), "fp32"),
+        format=target.format,
+        precision=target.precision,
         runtime="",
         device="",
         metric="export",

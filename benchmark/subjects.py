@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..export.artifact import Artifact, Card
-from ..export.formats import uncertified_sha256
 from ..export.exporter import Exported
-from ..export.formats import SUFFIXES, format_of, read_artifact
+from ..export.formats import CHECKPOINT, FORMATS, files_in, format_of, read_artifact, suffixes, uncertified_sha256
 from ..faces.contract import InputContract
 from ..faces.pairs import Pairs
 from ..models.checkpoint import load_checkpoint
@@ -99,15 +98,10 @@ def embedding_job(entry: Entry, faces: str) -> Job:
 
 def entries_of(subject: Subject) -> list[Entry]:
     """Gives the checkpoint and every file that was made of it."""
-    embedder = subject.embedder
-    card = Card(embedder.name, embedder.contract, embedder.embedding_size, licence=embedder.licence)
-    factory = embedder.architecture if ":" in embedder.architecture else None
-    costs = _costs(embedder)
+    architecture = subject.embedder.architecture
+    checkpoint = _of_checkpoint(subject.checkpoint, subject.embedder, architecture if ":" in architecture else None)
     made = [result.artifact for result in subject.exported if result.artifact is not None]
-    return [
-        Entry(Artifact(subject.checkpoint, "pytorch", card, None), factory, costs),
-        *(Entry(artifact, None, costs) for artifact in made),
-    ]
+    return [checkpoint, *(Entry(artifact, None, checkpoint.costs) for artifact in made)]
 
 
 def entries_in(paths: Iterable[Path], contract: InputContract | None, factory: str | None) -> list[Entry]:
@@ -136,12 +130,12 @@ def _with_version(version: str, conditions: Any = None, **fields: Any) -> Measur
 
 
 def _entry(path: Path, contract: InputContract | None, factory: str | None) -> Entry:
-    if format_of(path).suffix:
-        return Entry(read_artifact(path, contract))
-    embedder = load_checkpoint(path, factory)
+    if format_of(path).name == CHECKPOINT:
+        return _of_checkpoint(path, load_checkpoint(path, factory), factory)
+    return Entry(read_artifact(path, contract))
+
+
+def _of_checkpoint(path: Path, embedder: Embedder, factory: str | None) -> Entry:
     card = Card(embedder.name, embedder.contract, embedder.embedding_size, licence=embedder.licence)
-    return Entry(Artifact(path, "pytorch", card, None), factory, _costs(embedder))
-
-
-def _costs(embedder: Embedder) -> tuple[tuple[str, int], ...]:
-    return (("parameters", parameters(embedder.backbone)), ("macs", macs(embedder)))
+    costs = (("parameters", parameters(embedder.backbone)), ("macs", macs(embedder)))
+    return Entry(Artifact(path, CHECKPOINT, card, None), factory, costs)

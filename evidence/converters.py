@@ -27,9 +27,9 @@ from pocketface.benchmark.speed.latency import Job, device_name, measure_all
 from pocketface.benchmark.speed.latency import measurements as latency_rows
 from pocketface.export.artifact import Card
 from pocketface.export.calibration import choose_calibration_faces
+from pocketface.export.formats import open_session
 from pocketface.export.graph.to_onnx import to_onnx
 from pocketface.export.parity import measure_parity
-from pocketface.export.formats import open_session
 from pocketface.export.session import unit_embeddings
 from pocketface.export.tflite.litert import xnnpack_partitions
 from pocketface.faces.contract import Faces

@@ -44,7 +44,7 @@ def pocketface(options: argparse.Namespace) -> None:
     made = {}
     for name in with_bases((target,)):
         path = options.out if name == target else options.out.with_suffix(TARGETS[name].suffix)
-        made[name] = TARGETS[name].make(job, made.get(TARGETS[name].base), path)
+        made[name] = TARGETS[name].make(job, made, path)
 
 
 def litert_torch(options: argparse.Namespace) -> None:

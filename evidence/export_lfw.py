@@ -21,7 +21,7 @@ from pocketface.benchmark.measurement import read_measurements, write_measuremen
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runner import Subject, benchmark
 from pocketface.export.exporter import export
-from pocketface.export.recipe import TARGETS
+from pocketface.export.targets import TARGETS
 from pocketface.models.checkpoint import load_checkpoint, save_checkpoint
 from pocketface.prune.recipe import TrainingRecipe
 from pocketface.prune.training.trainer import recover

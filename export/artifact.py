@@ -14,7 +14,9 @@ from .certificate import Certificate
 
 Precision = Literal["fp32", "fp16", "w8", "w8a8", "w8a16", "w6", "w4"]
 Input = Literal["tensor", "image"]  # numbers that the app prepares; a picture that the file prepares itself
-NoteKind = Literal["one-partition", "partitions", "slow", "layout", "float-layers", "precision", "later-ios", "known-issue", "other"]
+NoteKind = Literal[
+    "one-partition", "partitions", "slow", "layout", "float-layers", "precision", "later-ios", "known-issue", "other"
+]
 
 METADATA_KEY = "pocketface"
 """Under this key every format carries its card, one JSON object."""
@@ -53,6 +55,13 @@ class Note:
     def __str__(self) -> str:
         """The sentence."""
         return self.text
+
+    @classmethod
+    def from_plain(cls, value: Any) -> Note:
+        """Reads a note of `exported.json`; what is not one, as an older record's sentence, is of kind "other"."""
+        if isinstance(value, dict) and value.get("kind") in get_args(NoteKind):
+            return cls(value["kind"], str(value.get("text", "")))
+        return cls("other", str(value))
 
 
 @dataclass(frozen=True)

@@ -16,18 +16,16 @@ from ..faces.contract import Faces
 from ..faces.folders import FaceSource
 from ..files import sha256_of, written_whole
 from ..models.embedder import Embedder, Embeddings
-from .artifact import Artifact, Card, ConversionError
+from .artifact import Artifact, Card, ConversionError, Note
 from .calibration import choose_calibration_faces, lint
-from .formats import uncertified_sha256
+from .formats import open_session, read_artifact, uncertified_sha256
 from .parity import Parity, check_parity, measure_parity
 from .provenance import provenance_sentences
 from .recipe import ExportRecipe
 from .reference import embed_source
-from .formats import open_session, read_artifact
 from .session import unit_embeddings
 from .targets import TARGETS, ExportJob, Source, with_bases
 
-TOOLS = ("torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "ai-edge-litert", "ai-edge-quantizer", "coremltools")
 RECORD = "exported.json"
 
 
@@ -69,7 +67,7 @@ def export(
     folder.mkdir(parents=True, exist_ok=True)
     contract = source.contract
     sample = choose_calibration_faces(faces, recipe.calibration_faces, recipe.seed)
-    if any("w8" in target for target in recipe.targets):
+    if any(TARGETS[target].calibrated for target in recipe.targets):
         for line in lint(sample, contract, tested):
             progress(line)
     probe = sample[: recipe.parity_faces]
@@ -83,7 +81,7 @@ def export(
         licence=source.licence,
         source_sha256=source.sha256 if isinstance(source, Embedder) else sha256_of(source.path),
         ancestry=provenance_sentences(source.ancestry) if isinstance(source, Embedder) else (),
-    ).with_tools(*TOOLS)
+    )
     job = ExportJob(source, card, contract.preprocess(sample), recipe, lambda line: progress(f"  {line}"))
     key = _key(card, recipe, sample)
     done = {} if not (record := _read(folder)) or record["key"] != key else record["targets"]
@@ -107,13 +105,13 @@ def _make(
     folder: Path,
 ) -> Exported:
     started = time.perf_counter()
-    made_from = TARGETS[target].base
-    base = results[made_from].artifact if made_from else None
+    base = TARGETS[target].make.base
+    made = {name: result.artifact for name, result in results.items() if result.artifact is not None}
     path = folder / (job.card.model + TARGETS[target].suffix)
     try:
-        if made_from and base is None:
-            raise ConversionError(f"{target} is made from {made_from}, which failed: {results[made_from].reason}")
-        artifact = TARGETS[target].make(job, base, path)
+        if base is not None and base not in made:
+            raise ConversionError(f"{target} is made from {base}, which failed: {results[base].reason}")
+        artifact = TARGETS[target].make(job, made, path)
         parity = measure_parity(unit_embeddings(open_session(artifact.path), job.card.contract, probe), reference)
         check_parity(artifact, parity, recipe)
     except ConversionError as error:
@@ -143,7 +141,7 @@ def _write(folder: Path, key: str, results: Mapping[str, Exported]) -> None:
             "sha256": uncertified_sha256(result.artifact.path) if result.artifact else None,
             "parity": dataclasses.asdict(result.parity) if result.parity else None,
             "seconds": round(result.seconds, 3),
-            "notes": result.artifact.notes if result.artifact else (),
+            "notes": [dataclasses.asdict(note) for note in result.artifact.notes] if result.artifact else [],
             "reason": result.reason,
         }
         for name, result in results.items()
@@ -160,7 +158,9 @@ def _kept(entry: Mapping[str, Any] | None, target: str, folder: Path) -> Exporte
         return None
     artifact = read_artifact(path)
     bare = artifact.card.but(certificate=None)  # what is made from it has thresholds of its own
-    artifact = dataclasses.replace(artifact, card=bare, notes=tuple(entry["notes"]))
+    if not bare.tools_are_installed():
+        return None
+    artifact = dataclasses.replace(artifact, card=bare, notes=tuple(map(Note.from_plain, entry["notes"])))
     return Exported(target, artifact, Parity(**entry["parity"]), entry["seconds"])
 
 

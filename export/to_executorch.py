@@ -39,7 +39,7 @@ def to_executorch(embedder: Embedder, card: Card, path: Path) -> Artifact:
             from executorch.exir import to_edge_transform_and_lower
         except ImportError as error:
             raise ConversionError(MISSING) from error
-    card = card.with_tools("executorch")
+    card = card.with_tools("torch", "executorch")
     try:
         with quiet():
             program = torch.export.export(embedder.backbone.eval(), (embedder.example(),))

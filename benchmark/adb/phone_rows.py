@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...export.formats import SUFFIXES, read_artifact
+from ...export.formats import FORMATS, read_artifact
 from ..accuracy.intervals import Estimate
 from ..measurement import Measurement, read_measurements, write_measurements
 from ..subjects import name_in
@@ -66,7 +66,8 @@ def measurements(job: Job, phone: Phone, tool: Tool, folder: Path) -> list[Measu
     known: dict[str, Any] = {
         "model": model,
         "artifact": name_in(job.path, folder),
-        "format": SUFFIXES.get(job.path.suffix, job.path.suffix.lstrip(".") or "unknown"),
+        "format": next((each.name for each in FORMATS.values() if each.is_at(job.path)), job.path.suffix[1:])
+        or "unknown",
         "precision": precision,
         "runtime": f"adb {tool.name}",
         "device": str(phone),

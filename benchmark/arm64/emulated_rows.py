@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...export.formats import uncertified_sha256
+from ...export.formats import FORMATS, uncertified_sha256
 from ...faces.pairs import Pairs
 from ...files import written_whole
 from ..measurement import Measurement
@@ -47,7 +47,7 @@ def arm64_rows(
     folder: Path,
     progress: Callable[[str], None] = lambda line: None,
 ) -> list[Measurement]:
-    """Runs every .tflite file on the emulated cores of the recipe.
+    """Runs every file that LiteRT runs on the emulated cores of the recipe.
 
     Args:
         entries: The files of a run; those of other formats are passed over.
@@ -61,7 +61,8 @@ def arm64_rows(
         Per file and core the instructions, the share of each class and the sample's rows (see `sample_rows`); rows
         with the reason where a file cannot be run. Without an emulator: such rows for cores that the recipe names.
     """
-    files = [(entry, raw) for entry, raw in zip(entries, embedded, strict=True) if entry.artifact.format == "tflite"]
+    every = zip(entries, embedded, strict=True)
+    files = [(entry, raw) for entry, raw in every if FORMATS[entry.artifact.format].in_litert]
     asked = tuple(dict.fromkeys(USUAL if recipe.arm64 is None else recipe.arm64))
     if not files or not asked:
         return []

@@ -24,7 +24,7 @@ from .recommendation import recommend
 from .run_folders import Run, read_run
 from .summary import Line, pareto_front, summarise
 from .tables import csv_of, json_of
-from .verdict import FORMATS, picks_of, recommended, verdict
+from .verdict import picks_of, recommended, verdict
 
 __all__ = ["Line", "pareto_front", "summarise", "write_report"]
 
@@ -108,7 +108,6 @@ def describe(runs: Sequence[Run], limits: Limits) -> dict[str, Any]:
         "recommendations": [(run.name, each) for run, each in zip(runs, advice, strict=True)],
         "picks": [pick for of_run, each in zip(by_run, advice, strict=True) for pick in picks_of(of_run, each)],
         "why_not": [(title, choice) for each in advice for title, choice in each.choices],
-        "formats": FORMATS,
         "columns": columns,
         "rows": list(zip(lines, table, strict=True)),
         "by_run": by_run,

@@ -8,19 +8,11 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from ...export.formats import FORMATS, title_of
 from .figures import written
 from .limits import ACCURACY, DIFFERENCE, LATENCY, SIZE, Judged
 from .recommendation import Choice, Recommendation
 from .summary import Line, baseline
-
-FORMATS = {
-    "tflite": "TFLite",
-    "coreml": "Core ML",
-    "executorch": "ExecuTorch",
-    "onnx": "ONNX",
-    "ort": "ORT format",
-    "pytorch": "PyTorch",
-}
 
 
 class Figure(NamedTuple):
@@ -52,10 +44,8 @@ def picks_of(lines: Sequence[Line], recommendation: Recommendation) -> list[Pick
             base = baseline(shown.line, lines, ACCURACY)
             first = shown in recommendation.best
             figures = _figures(shown, base)
-            picks.append(
-                Pick(FORMATS.get(kind, kind), shown.line, base, shown.meets, first, _why(shown, choice), figures)
-            )
-    order = list(FORMATS.values())
+            picks.append(Pick(title_of(kind), shown.line, base, shown.meets, first, _why(shown, choice), figures))
+    order = [each.title for each in FORMATS.values()]
     return sorted(picks, key=lambda pick: (not pick.first, order.index(pick.format) if pick.format in order else 99))
 
 
@@ -111,7 +101,7 @@ def _files(lines: Sequence[Line]) -> str:
     failed = sum(files.values())
     made = [file for file, is_missing in files.items() if not is_missing]
     counts = Counter(file[2] for file in made)
-    said = _and([f"{counts[format]} {FORMATS.get(format, format)}" for format in counts]) or "No"
+    said = _and([f"{counts[format]} {title_of(format)}" for format in counts]) or "No"
     end = f"; {failed} could not be made" if failed else ""
     return f"{said} {'file was' if len(made) == 1 else 'files were'} measured{end}."
 

@@ -15,7 +15,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from ...export.formats import FORMATS
+from ...export.formats import FORMATS, OPENER
 from ..accuracy.intervals import Estimate
 from ..measurement import Measurement
 from .noise import Noise
@@ -34,7 +34,6 @@ __all__ = [
     "merged",
 ]
 
-OPENER = "pocketface.export.formats:open_session"
 QUANTILES = {"latency_ms_p50": 0.5, "latency_ms_p90": 0.9, "latency_ms_p99": 0.99}
 TRIES = 2  # of a process that was disturbed: what lasts longer than both will not be waited for
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...export.formats import FORMATS
+from ...export.formats import FORMATS, OPENER
 from ...export.session import Session, TorchSession
 from ...export.tflite.litert import LiteRTSession
 
@@ -29,7 +29,7 @@ class Runtime:
     formats: tuple[str, ...]
     packages: tuple[str, ...]  # distributions: one of them is enough, the first is the one to install
     module: str
-    opener: str  # module:function(path, threads[, factory]) -> a Session
+    opener: str = OPENER  # module:function(path, threads[, factory]) -> a Session
     extra: str = ""  # of pocketface, that installs it
     hindrance: Callable[[], str] = str  # why it would not work if it were installed, or ""
 

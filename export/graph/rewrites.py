@@ -38,7 +38,7 @@ class Lowering:
     def equalised(self, faces: NDArray[np.float32]) -> Lowering:
         """Gives the channels between layers the same range: `equalise`."""
         model, sites = equalise(self.model, faces)
-        return self._then(model, Rewrite("equalise", sites))
+        return self._then(model, Rewrite("equalise", sites), "onnxruntime")
 
     def skipping(self) -> Lowering:
         """Writes PReLUs as two operators that have fast kernels: `as_skip`."""
@@ -48,7 +48,7 @@ class Lowering:
     def corrected(self, faces: NDArray[np.float32]) -> Lowering:
         """Takes back what int8 weights will shift; worth nothing but for an int8 file: `correct_biases`."""
         model, layers = correct_biases(self.model, faces)
-        return self._then(model, Rewrite("correct-biases", layers))
+        return self._then(model, Rewrite("correct-biases", layers), "onnxruntime")
 
     @contextmanager
     def saved(self) -> Iterator[Path]:
@@ -58,8 +58,9 @@ class Lowering:
             path.write_bytes(self.model.SerializeToString())
             yield path
 
-    def _then(self, model: onnx.ModelProto, rewrite: Rewrite) -> Lowering:
+    def _then(self, model: onnx.ModelProto, rewrite: Rewrite, *tools: str) -> Lowering:
         """Gives the rewritten graph, or this one where there was nothing to do."""
         if not rewrite.count:
             return self
-        return dataclasses.replace(self, model=model, card=self.card.but(rewrites=(*self.card.rewrites, rewrite)))
+        card = self.card.with_tools(*tools).but(rewrites=(*self.card.rewrites, rewrite))
+        return dataclasses.replace(self, model=model, card=card)

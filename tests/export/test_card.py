@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pocketface.export.artifact import LARGEST_CARD, Card
+from pocketface.export.artifact import LARGEST_CARD, Card, Rewrite
 from pocketface.export.certificate import Certificate, Point
 from pocketface.export.provenance import provenance_sentences
 from pocketface.faces.contract import InputContract
@@ -15,7 +15,7 @@ CARD = Card(
     128,
     precision="w8a8",
     licence="MIT",
-    rewrites=("equalise 33 sites",),
+    rewrites=(Rewrite("equalise", 33),),
     source_sha256="ab" * 32,
     tools=("onnx 1.19.0",),
     ancestry=("Weights w.pth of net.py:build.",),

@@ -18,11 +18,10 @@ from pocketface.benchmark.findings.certification import certificate_of, certify
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runner import benchmark_files
 from pocketface.export.artifact import Card
-from pocketface.export.formats import read_card, uncertified_sha256, write_card
 from pocketface.export.certificate import Certificate, Point
 from pocketface.export.exporter import Exported, export
+from pocketface.export.formats import open_session, read_artifact, read_card, uncertified_sha256, write_card
 from pocketface.export.recipe import ExportRecipe
-from pocketface.export.formats import open_session, read_artifact
 from pocketface.export.session import unit_embeddings
 from pocketface.faces.contract import InputContract
 from pocketface.faces.pairs import Pairs, synthetic_pairs

@@ -13,12 +13,11 @@ from torch import nn
 
 from pocketface.benchmark.speed.latency import Job, latency_in_fresh_process
 from pocketface.export.artifact import ConversionError
-from pocketface.export.formats import uncertified_sha256, write_card
 from pocketface.export.exporter import export
+from pocketface.export.formats import open_session, read_artifact, uncertified_sha256, write_card
 from pocketface.export.graph.to_onnx import read_onnx
 from pocketface.export.ort_format import read_ort_card, to_ort
 from pocketface.export.recipe import ExportRecipe
-from pocketface.export.formats import open_session, read_artifact
 from pocketface.export.session import unit_embeddings
 from pocketface.faces.contract import InputContract
 from pocketface.models.embedder import Embedder

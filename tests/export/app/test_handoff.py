@@ -17,11 +17,10 @@ from torch import nn
 from pocketface.benchmark.report.mac_results import read_mac_results
 from pocketface.export.app.golden import golden_faces
 from pocketface.export.app.handoff import handoff
-from pocketface.export.formats import read_card, write_card
 from pocketface.export.certificate import Certificate, Point
 from pocketface.export.exporter import export
+from pocketface.export.formats import open_session, read_card, write_card
 from pocketface.export.recipe import ExportRecipe
-from pocketface.export.formats import open_session
 from pocketface.faces.contract import InputContract
 from pocketface.models.embedder import Embedder
 

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from pocketface.export.artifact import Card
 from pocketface.export.coreml.evaluator import CoreMLEvaluator, constants_of
-from pocketface.export.coreml.package import read_coreml_card
 from pocketface.export.coreml.mil_half_sums import HALF_SUMS
 from pocketface.export.coreml.mil_operators import OPERATORS
-from pocketface.export.coreml.package import import_coremltools, quietly, read_package, write_package
+from pocketface.export.coreml.package import import_coremltools, quietly, read_coreml_card, read_package, write_package
 from pocketface.faces.contract import InputContract
 
 Array = NDArray[Any]
