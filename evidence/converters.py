@@ -1,13 +1,15 @@
-"""Three roads to the same .tflite, side by side: ours, litert-torch, TensorFlow's converter; rows lie beside as JSON.
+"""Three converters from the same network to .tflite: pocketface, litert-torch and TensorFlow's own.
 
     python evidence/converters.py --faces FOLDER --weights FOLDER --peers PYTHON [--out runs/converters]
 
-The folders are described in examples/lfw_relu6.toml. PYTHON is an interpreter of an environment of its own, where
-the other two live: `python -m venv peers && peers/bin/pip install torch==2.13.0 litert-torch==0.10.0
-tensorflow-cpu==2.21.0 onnx safetensors`. Each network is converted to float32 and to int8 (the same 200 faces of
-`train112` set the ranges) in a process of its own: its wall time and peak memory are the tool's, imports included. The
-files are then timed in turns by `pocketface benchmark`'s own engine, and compared with PyTorch on 64 other faces of
-`train112`. Takes about ten minutes on two idle cores; what was converted already is kept.
+Run it from the repository root; it takes about ten minutes on two idle cores, and keeps what was converted already.
+The folders are described in examples/lfw_relu6.toml. PYTHON is the interpreter of another environment, where the other
+two converters are installed: `python -m venv peers && peers/bin/pip install torch==2.13.0 litert-torch==0.10.0
+tensorflow-cpu==2.21.0 onnx safetensors`. Writes evidence/converters.jsonl.
+
+Each network is converted to float32 and to int8 (the same 200 faces of `train112` set the ranges), each time in a
+process of its own, so that wall time and peak memory are the tool's, imports included. The files are then timed in
+turns by the engine of `pocketface benchmark`, and compared with PyTorch on 64 other faces of `train112`.
 """
 
 import argparse
@@ -20,9 +22,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from rows import write_rows
 
 from pocketface import chain
-from pocketface.benchmark.measurement import Measurement, write_measurements
+from pocketface.benchmark.measurement import Measurement
 from pocketface.benchmark.speed.latency import Job, device_name, measure_all
 from pocketface.benchmark.speed.latency import measurements as latency_rows
 from pocketface.export.artifact import Card
@@ -67,7 +70,7 @@ def main() -> None:
             for tool in TOOLS
         }
         rows += list(measured(made, source, faces[CALIBRATION_FACES:]))
-    write_measurements(rows, HERE / "converters.json")
+    write_rows(rows, HERE / "converters.jsonl")
 
 
 Made = dict[str, float | str]

@@ -1,10 +1,12 @@
-"""What pruning costs besides training, on MobileFaceNet ReLU6 and one thread; its rows lie beside it as JSON.
+"""What pruning costs besides training, on MobileFaceNet with ReLU6 and one thread.
 
     python evidence/prune_cost.py [--repeats 9]
 
-Three questions: how much slower a training step is while `taylor` watches it, how long a cut takes, and how long a loop
-of scoring and cutting takes beside the same loop written with Torch-Pruning's own pruner. What is compared takes turns.
-The weights are fresh: they do not matter to time. Takes about three minutes.
+Run it from the repository root; it needs no files and takes about three minutes. Writes evidence/prune_cost.jsonl.
+
+Three questions: how much slower is a training step while `taylor` observes it, how long does a cut take, and how long
+does a loop of scoring and cutting take beside the same loop written with Torch-Pruning's own pruner? What is compared
+takes turns. The weights are fresh, which does not matter to time.
 """
 
 import argparse
@@ -19,9 +21,10 @@ from statistics import median
 import torch
 import torch.nn.functional as F
 import torch_pruning as tp
+from rows import write_rows
 from torch import Tensor, nn
 
-from pocketface.benchmark.measurement import Measurement, write_measurements
+from pocketface.benchmark.measurement import Measurement
 from pocketface.benchmark.speed.latency import device_name
 from pocketface.models.embedder import Embedder
 from pocketface.models.zoo import create
@@ -57,7 +60,7 @@ def main() -> None:
     rows = [*steps(embedder, faces, repeats), *cuts(embedder, faces, repeats), *loops(embedder, faces, repeats)]
     for line in rows:
         print(f"{line.metric:24} {line.value:10.3f} {line.unit:3} {line.conditions}")
-    write_measurements(rows, HERE / "prune_cost.json")
+    write_rows(rows, HERE / "prune_cost.jsonl")
 
 
 def steps(embedder: Embedder, faces: Tensor, repeats: int) -> list[Measurement]:

@@ -1,13 +1,15 @@
-"""Pruned to a latency or to as few MACs as take that latency: which keeps more? On LFW; rows lie beside as JSON.
+"""Pruned to a latency, or to the MACs that give the same latency: which keeps more accuracy? On LFW.
 
     python evidence/prune_time_budget.py --faces FOLDER --weights FOLDER [--out runs/prune-time-budget]
 
-The folders are described in examples/lfw_relu6.toml. First it is seen how well the table of layer costs predicts
-the latency of whole pruned networks (metrics `predicted_ms`, `fastest_ms`, `prediction_error`). Then a published
-MobileFaceNet is cut to each of `SHARES` of its latency in LiteRT, and to the MACs at which LiteRT measures the same
-latency, scores divided by MACs or, as is usual for that budget, half by parameters; all learn back for `EPOCHS`, and
-are verified before and after. The last rows of a share compare the budget of time with each of the other two, pair by
-pair and face by face. Takes about half an hour on two idle cores; resumes after a kill.
+Run it from the repository root; it takes about half an hour on two idle cores and resumes after a kill. The folders
+are described in examples/lfw_relu6.toml. Writes evidence/prune_time_budget.jsonl.
+
+First the table of layer costs is checked: how well does it predict the latency of whole pruned networks (metrics
+`predicted_ms`, `fastest_ms`, `prediction_error`)? Then a published MobileFaceNet is cut to each of `SHARES` of its
+latency in LiteRT, and to the MACs at which LiteRT measures the same latency, with scores divided by MACs or, as is
+usual for that budget, half by parameters. All recover for `EPOCHS` and are verified before and after. The last rows
+of a share compare the budget of time with each of the other two, pair by pair and face by face.
 """
 
 import argparse
@@ -19,12 +21,13 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from rows import write_rows
 from torch import Tensor
 
 from pocketface import chain
 from pocketface.benchmark.accuracy.intervals import Estimate, accuracy_difference
 from pocketface.benchmark.accuracy.verification import Verification, measurements, verify
-from pocketface.benchmark.measurement import Measurement, write_measurements
+from pocketface.benchmark.measurement import Measurement
 from pocketface.benchmark.speed.latency import device_name
 from pocketface.benchmark.speed.layer_measuring import layer_costs, tflite_of
 from pocketface.benchmark.speed.meters import stopwatch
@@ -66,7 +69,7 @@ def main() -> None:
     rows = bench.predictions()
     for share in SHARES:
         rows += bench.compared(share)
-    write_measurements(rows, HERE / "prune_time_budget.json")
+    write_rows(rows, HERE / "prune_time_budget.jsonl")
 
 
 Seen = tuple[Verification, np.ndarray]

@@ -1,4 +1,4 @@
-"""How often 95 % intervals hold the truth, in data that are made so that the truth is known."""
+"""How often 95 % intervals contain the truth, in simulated data whose truth is known; imported by other scripts."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
