@@ -28,14 +28,14 @@ PARTS: tuple[tuple[type[BaseModel], str, str], ...] = (
     (
         RunRecipe,
         "A run",
-        "`pocketface run RECIPE`: the top of the file. Paths are relative to the recipe; those of faces and weights to\n"
-        "`--faces` and `--weights`, where these are given.",
+        "`pocketface run RECIPE`: the top of the file. Paths are relative to the recipe; those of faces and weights "
+        "to\n`--faces` and `--weights`, where these are given.",
     ),
     (
         PruneRecipe,
         "`[prune]`",
-        "`pocketface prune --set FIELD=VALUE`. Without this table a run prunes nothing. The [fields of training](#training)\n"
-        "belong to it too, except `precision` and `activation`, which are for `pocketface recover`.",
+        "`pocketface prune --set FIELD=VALUE`. Without this table a run prunes nothing. The "
+        "[fields of training](#training)\nbelong to it too, except `precision` and `activation`, which are for `pocketface recover`.",
     ),
     (TrainingRecipe, "Training", "`pocketface recover --set FIELD=VALUE`, and in `[prune]`."),
     (ExportRecipe, "`[export]`", "`pocketface export --set FIELD=VALUE`."),
@@ -61,8 +61,8 @@ LIMITS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "multiple_of": "a mult
 def page() -> str:
     """Gives the whole page."""
     parts = [
-        "# Recipes\n\nEvery field of every recipe, written from the models by `python docs/generate_recipes.py`. A recipe is\n"
-        "TOML or YAML. An unknown field is an error that names the nearest known one.\n"
+        "# Recipes\n\nEvery field of every recipe, written from the models by `python docs/generate_recipes.py`. A recipe "
+        "is\nTOML or YAML. An unknown field is an error that names the nearest known one.\n"
     ]
     for model, title, text in PARTS:
         parts.append(f"## {title}\n\n{text}\n\n{table(model)}")
