@@ -35,7 +35,8 @@ PARTS: tuple[tuple[type[BaseModel], str, str], ...] = (
         PruneRecipe,
         "`[prune]`",
         "`pocketface prune --set FIELD=VALUE`. Without this table a run prunes nothing. The "
-        "[fields of training](#training)\nbelong to it too, except `precision` and `activation`, which are for `pocketface recover`.",
+        "[fields of training](#training)\nbelong to it too, except `precision` and `activation`, which are for "
+        "`pocketface recover`.",
     ),
     (TrainingRecipe, "Training", "`pocketface recover --set FIELD=VALUE`, and in `[prune]`."),
     (ExportRecipe, "`[export]`", "`pocketface export --set FIELD=VALUE`."),
@@ -61,8 +62,8 @@ LIMITS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "multiple_of": "a mult
 def page() -> str:
     """Gives the whole page."""
     parts = [
-        "# Recipes\n\nEvery field of every recipe, written from the models by `python docs/generate_recipes.py`. A recipe "
-        "is\nTOML or YAML. An unknown field is an error that names the nearest known one.\n"
+        "# Recipes\n\nEvery field of every recipe, written from the models by `python docs/generate_recipes.py`. "
+        "A recipe is\nTOML or YAML. An unknown field is an error that names the nearest known one.\n"
     ]
     for model, title, text in PARTS:
         parts.append(f"## {title}\n\n{text}\n\n{table(model)}")
