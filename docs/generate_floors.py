@@ -2,7 +2,7 @@
 
 python docs/generate_floors.py
 
-A module stands one floor above the highest of those in its own room that it imports; a test checks that the page is up to
+A module stands one floor above the highest module of its own room that it imports; a test checks that the page is up to
 date.
 """
 
