@@ -1,8 +1,8 @@
-"""Fills the tables of docs/results.md from the rows in evidence/.
+"""Fills the tables of docs/results.md and README.md from the rows in evidence/.
 
 python docs/generate_results.py
 
-A table stands between `<!-- table: NAME -->` and `<!-- end -->`; a test checks that the page is up to date.
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`; a test checks that both are up to date.
 """
 
 import json
@@ -16,7 +16,7 @@ Row = dict[str, Any]
 Cells = list[list[str]]
 
 HERE = Path(__file__).parent
-PAGE = HERE / "results.md"
+PAGES = (HERE / "results.md", HERE.parent / "README.md")
 CORES = ("a53", "a55", "a76")
 TABLE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -112,6 +112,15 @@ def chain() -> Cells:
     pruned = [row for row in rows if "-pruned" in row["model"] and row["artifact"].startswith("artifacts/")]
     titles = ["file", "size", "latency", "instructions", "accuracy", "difference", "verdict"]
     return [titles, *files(pruned, baselines, verdict=True)]
+
+
+def summary() -> Cells:
+    """A few files of the network with ReLU6, for README.md."""
+    wanted = ("relu6.tflite", "relu6.w8.tflite", "relu6.w8a8.tflite", "relu6.w8.mlpackage")
+    titles, *unpruned = exported("train112")
+    pruned = [row for row in chain() if row[0] == "relu6-pruned-0.70M.w8a8.tflite"]
+    rows = [row for row in unpruned if row[0] in wanted] + pruned
+    return [[*titles[:3], *titles[4:6]], *([*row[:3], *row[4:6]] for row in rows)]
 
 
 def criteria() -> Cells:
@@ -290,6 +299,7 @@ def costs() -> Cells:
 
 
 TABLES: dict[str, Callable[[], Cells]] = {
+    "summary": summary,
     "export": lambda: exported("train112"),
     "export-rendered": lambda: exported("synthetic"),
     "chain": chain,
@@ -319,4 +329,5 @@ def filled(page: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
