@@ -3,9 +3,11 @@
 import doctest
 import importlib
 import importlib.util
+import os
 import pkgutil
 import re
 import shlex
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -47,11 +49,19 @@ def name_of(page: Path) -> str:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
-def test_python_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"__name__": "page"}
-    for number, code in enumerate(blocks(page, "python"), 1):
-        exec(compile(code, f"{name_of(page)}, block {number}", "exec"), names)
+def test_python_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+    """All blocks in order, in a process of their own; a block that begins with a file's name is that file."""
+    code = []
+    for block in blocks(page, "python"):
+        if named := re.match(r"# (\w+\.py)\n", block):
+            (tmp_path / named[1]).write_text(block, encoding="utf-8")
+        else:
+            code.append(block)
+    (tmp_path / "page.py").write_text("\n".join(code), encoding="utf-8")
+    places = [str(tmp_path), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
+    done = subprocess.run([sys.executable, "page.py"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "toml")], ids=name_of)
