@@ -3,8 +3,8 @@
     python examples/python_api.py [--out runs/python] [--epochs 2]
 
 Takes about two minutes on two cores, and needs no files: faces and pairs are rendered. With files of your own, open the
-embedder by `pf.open_embedder("my_net.py:build", Path("my_net.safetensors"), contract=...)`, faces by `pf.read_faces` and
-pairs by `pf.read_pairs`.
+embedder by `pf.open_embedder("my_net.py:build", Path("my_net.safetensors"), contract=...)`, faces by `pf.read_faces`
+and pairs by `pf.read_pairs`.
 """
 
 import argparse
