@@ -77,9 +77,9 @@ def main() -> None:
             counted_there = {name: fp32[name, core] for name in NETWORKS}
             rows += against_phone(phone, latencies, counted_there, f"arm64_instructions, {core}")
     for phone, core, name, before, after in INT8:
-        told = {"phone": phone, "library": LIBRARIES[phone], "threads": 4}
+        conditions = {"phone": phone, "library": LIBRARIES[phone], "threads": 4}
         rows.append(
-            row(name, "published_int8_share", after / before, runtime="published", device=phone, conditions=told)
+            row(name, "published_int8_share", after / before, runtime="published", device=phone, conditions=conditions)
         )
         share = int8[name, core] / fp32[name, core]
         rows.append(row(name, "int8_share", share, runtime=f"litert-arm64-{core}", conditions={"phone": phone}))
@@ -119,8 +119,8 @@ def in_int8(file: Artifact) -> Artifact:
 
 def counts(files: Sequence[Artifact]) -> dict[tuple[str, str], int]:
     """Counts every file on every core."""
-    found = {core: instructions_of([file.path for file in files], core) for core in CORES}
-    return {(file.card.model, core): found[core][at] for at, file in enumerate(files) for core in CORES}
+    counted = {core: instructions_of([file.path for file in files], core) for core in CORES}
+    return {(file.card.model, core): counted[core][at] for at, file in enumerate(files) for core in CORES}
 
 
 def left_out(cost: Mapping[str, float], latencies: Sequence[float]) -> dict[str, float]:
@@ -137,23 +137,23 @@ def left_out(cost: Mapping[str, float], latencies: Sequence[float]) -> dict[str,
 
 
 def against_phone(
-    phone: str, latencies: Sequence[float], cost: Mapping[str, float], told_by: str
+    phone: str, latencies: Sequence[float], cost: Mapping[str, float], source: str
 ) -> Iterator[Measurement]:
     """Compares the order, and each latency with what the other three tell of it."""
-    told = {"phone": phone, "told_by": told_by, "threads": 1}
+    conditions = {"phone": phone, "told_by": source, "threads": 1}
     by_cost = [name for name, _ in sorted(cost.items(), key=lambda item: item[1])]
     by_time = [name for _, name in sorted(zip(latencies, cost, strict=True))]
     errors = left_out(cost, latencies)
     fields = dict(runtime="published", device=phone, unit="1")
-    yield row("all four", "order_right", float(by_cost == by_time), **fields, conditions=told)
+    yield row("all four", "order_right", float(by_cost == by_time), **fields, conditions=conditions)
     for name, error in errors.items():
-        yield row(name, "left_out_error", error, **fields, conditions={**told, "part": name})
+        yield row(name, "left_out_error", error, **fields, conditions={**conditions, "part": name})
     worst = max(abs(error) for error in errors.values())
-    yield row("all four", "left_out_error_worst", worst, **fields, conditions=told)
+    yield row("all four", "left_out_error_worst", worst, **fields, conditions=conditions)
 
 
-def count_rows(found: Mapping[tuple[str, str], int], precision: str) -> Iterator[Measurement]:
-    for (name, core), count in found.items():
+def count_rows(counted: Mapping[tuple[str, str], int], precision: str) -> Iterator[Measurement]:
+    for (name, core), count in counted.items():
         runtime, how = f"litert-arm64-{core}", {"threads": 1, "runtime_version": version("ai-edge-litert")}
         yield row(name, "arm64_instructions", count, precision, runtime=runtime, unit="count", conditions=how)
 
@@ -168,8 +168,8 @@ def published_rows() -> Iterator[Measurement]:
 
 
 def row(model: str, metric: str, value: float, precision: str = "fp32", **fields: Any) -> Measurement:
-    given = {"device": "emulated", "unit": "1", **fields}
-    return Measurement(model, "", "tflite", precision, metric=metric, value=value, **given)
+    defaults = {"device": "emulated", "unit": "1", **fields}
+    return Measurement(model, "", "tflite", precision, metric=metric, value=value, **defaults)
 
 
 if __name__ == "__main__":

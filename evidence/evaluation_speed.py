@@ -158,12 +158,12 @@ def rows_of(code: str, count: int, results: list[dict]) -> list[Measurement]:
         "faces": FACES[count],
         "dimensions": SIZE,
     }
-    told = dict(model=code, artifact="", format="", precision="", runtime="numpy", device=device_name(), n=count)
+    identity = dict(model=code, artifact="", format="", precision="", runtime="numpy", device=device_name(), n=count)
     rows = []
     for metric, key, unit in (("evaluation_s", "seconds", "s"), ("peak_memory_bytes", "memory", "bytes")):
         values = [result[key] for result in results]
         fields = dict(value=float(np.median(values)), low=min(values), high=max(values), unit=unit)
-        rows.append(Measurement(**told, metric=metric, **fields, conditions=conditions))
+        rows.append(Measurement(**identity, metric=metric, **fields, conditions=conditions))
     return rows
 
 

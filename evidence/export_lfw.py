@@ -67,8 +67,8 @@ def measured(recipe: chain.RunRecipe, targets: tuple[str, ...], out: Path) -> No
     chain.run(recipe.model_copy(update=update), out, say)
     rows = read_measurements(out / "measurements.json")
     calibration = {"calibration": "synthetic" if recipe.train == chain.SYNTHETIC else Path(recipe.train).name}
-    told = [dataclasses.replace(row, conditions={**row.conditions, **calibration}) for row in rows]
-    write_measurements(told, out / "evidence.json")
+    labelled = [dataclasses.replace(row, conditions={**row.conditions, **calibration}) for row in rows]
+    write_measurements(labelled, out / "evidence.json")
 
 
 def recovered(recipe: chain.RunRecipe, training: TrainingRecipe, out: Path) -> None:
@@ -90,9 +90,9 @@ def recovered(recipe: chain.RunRecipe, training: TrainingRecipe, out: Path) -> N
         made = export(embedder, train.faces, export_recipe, out / "artifacts" / embedder.name, say, pairs.faces)
         subjects.append(Subject(embedder, place, made))
     rows = benchmark(subjects, pairs, BenchmarkRecipe(rounds=5), out, say, Path(recipe.pairs).name)
-    told = {"calibration": Path(recipe.train).name, "recovery": f"{training.epochs:g} epochs"}
+    conditions = {"calibration": Path(recipe.train).name, "recovery": f"{training.epochs:g} epochs"}
     write_measurements(
-        [dataclasses.replace(row, conditions={**row.conditions, **told}) for row in rows], out / "evidence.json"
+        [dataclasses.replace(row, conditions={**row.conditions, **conditions}) for row in rows], out / "evidence.json"
     )
 
 

@@ -59,7 +59,7 @@ CLAIMS = {
     "depth": "Diba & Khosravi find that deep layers lose more: dead, or copies, in 80 % of 100 faces, cut at once",
 }
 
-TOLD = (
+DISCLAIMER = (
     "Not the papers' networks, faces or numbers of epochs: two small networks, pruned by the papers' methods after few "
     "epochs. Each point is a layer that may lose filters; a layer whose output is added to another's may not."
 )
@@ -95,14 +95,14 @@ class Panel(NamedTuple):
 
     def __str__(self) -> str:
         """Says what was found."""
-        told = []
+        parts = []
         for by in CLAIMS:
             found = self.correlation(by)
-            told.append(f"with {by} " + ("none" if found is None else f"{found[0]:.2f} (p = {found[1]:.2g})"))
+            parts.append(f"with {by} " + ("none" if found is None else f"{found[0]:.2f} (p = {found[1]:.2g})"))
         removed = sum(loss.removed * loss.width for loss in self.losses) / sum(loss.width for loss in self.losses)
         return (
             f"{self.model}, {self.faces}: {removed:.1%} of the filters of {len(self.losses)} layers removed; "
-            f"rank correlation {', '.join(told)}"
+            f"rank correlation {', '.join(parts)}"
         )
 
 
@@ -213,7 +213,7 @@ def page(panels: list[Panel]) -> str:
     )
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Which layers lose filters</title>'
-        f"<style>{style}</style></head>\n<body><h1>Which layers lose filters</h1>\n<p>{html.escape(TOLD)}</p>\n"
+        f"<style>{style}</style></head>\n<body><h1>Which layers lose filters</h1>\n<p>{html.escape(DISCLAIMER)}</p>\n"
         + "\n".join(figures)
         + "\n</body></html>\n"
     )
@@ -240,10 +240,10 @@ def figure(panel: Panel) -> str:
             marks.append(f'<text x="{x:.1f}" y="218" text-anchor="middle">{number}</text>')
     across = "filters of the layer" if panel.finding == "width" else "place of the layer in the network"
     marks.append(f'<text x="220" y="238" text-anchor="middle">{across}</text>')
-    said, drawing = html.escape(str(panel)), "".join(marks + points)
+    caption, drawing = html.escape(str(panel)), "".join(marks + points)
     return (
-        f'<figure><svg viewBox="0 0 410 245" role="img" aria-label="{said}">{drawing}</svg>'
-        f"<figcaption>{said}</figcaption></figure>"
+        f'<figure><svg viewBox="0 0 410 245" role="img" aria-label="{caption}">{drawing}</svg>'
+        f"<figcaption>{caption}</figcaption></figure>"
     )
 
 

@@ -84,8 +84,8 @@ def long_recovery(bench: "Bench", name: str) -> None:
     """Cuts in six steps and learns for long."""
     recipe = LONG[name]
     made = bench.make(name, lambda part: prune(bench.source, bench.train, recipe, say, part))
-    told = {"criterion": recipe.criterion, "schedule": "long", "cost": recipe.cost, "epochs": recipe.epochs}
-    bench.measure(made, told | {"recovered": True}, name)
+    conditions = {"criterion": recipe.criterion, "schedule": "long", "cost": recipe.cost, "epochs": recipe.epochs}
+    bench.measure(made, conditions | {"recovered": True}, name)
 
 
 def say(line: str) -> None:
@@ -108,15 +108,15 @@ class Bench:
         folder, part = self.out / name, self.out / f"{name}.part"
         if not (folder / "embedder.json").is_file():
             print(name, flush=True)
-            started, asked = time.time(), self.out / f"teacher-{EPOCHS}.safetensors"
+            started, teacher = time.time(), self.out / f"teacher-{EPOCHS}.safetensors"
             part.mkdir(parents=True, exist_ok=True)
-            if asked.is_file():  # one teacher, the same crops: it need not be asked each time
-                shutil.copyfile(asked, part / "teacher.safetensors")
+            if teacher.is_file():  # one teacher, the same crops: it need not be asked each time
+                shutil.copyfile(teacher, part / "teacher.safetensors")
             made = how(part)
             entry = dict(made.ancestry[-1]) | {"seconds": round(time.time() - started, 1)}
             save_checkpoint(dataclasses.replace(made, ancestry=(*made.ancestry[:-1], entry)), folder)
-            if not asked.is_file() and name.endswith("-after"):
-                shutil.copyfile(part / "teacher.safetensors", asked)
+            if not teacher.is_file() and name.endswith("-after"):
+                shutil.copyfile(part / "teacher.safetensors", teacher)
             shutil.rmtree(part)
         return load_checkpoint(folder, self.factory)
 

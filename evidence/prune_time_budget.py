@@ -72,7 +72,7 @@ def main() -> None:
     write_rows(rows, HERE / "prune_time_budget.jsonl")
 
 
-Seen = tuple[Verification, np.ndarray]
+Verified = tuple[Verification, np.ndarray]
 """What the pairs say, and each face's cosine to what the unpruned network says."""
 
 
@@ -106,11 +106,11 @@ class Bench:
         for (name, net), fastest in zip(nets.items(), fastest_of(list(nets.values())), strict=True):
             size = size_of(net, self.table)
             print(f"{name}: {size.measured:.3f} ms predicted, {fastest:.3f} measured", flush=True)
-            told = {"cut": name, "parameters": size.parameters, "macs": size.macs, "threads": 1}
+            about = {"cut": name, "parameters": size.parameters, "macs": size.macs, "threads": 1}
             rows += [
-                self.row("predicted_ms", size.measured, "ms", told),
-                self.row("fastest_ms", fastest, "ms", told),
-                self.row("prediction_error", size.measured / fastest - 1, "1", told),
+                self.row("predicted_ms", size.measured, "ms", about),
+                self.row("fastest_ms", fastest, "ms", about),
+                self.row("prediction_error", size.measured / fastest - 1, "1", about),
             ]
         return rows
 
@@ -129,15 +129,15 @@ class Bench:
             for budget, recipe in recipes.items():
                 name = f"{share} of {budget}{', recovered' if recovered else ''}".replace(", ", "-").replace(" ", "-")
                 nets[budget] = self.made(name, recipe.model_copy(update=epochs))
-            seen = {budget: self.seen(net) for budget, net in nets.items()}
+            verified = {budget: self.verified(net) for budget, net in nets.items()}
             for (budget, net), fastest in zip(nets.items(), fastest_of(list(nets.values())), strict=True):
-                told = self.told(net, budget, share, recovered) | {"fastest_ms": round(fastest, 4)}
-                verification, cosines = seen[budget]
-                rows += measurements(verification, lambda **of: self.row(**of, told=told))  # noqa: B023
-                rows.append(self.row("embedding_cosine_mean", float(cosines.mean()), "1", told))
+                about = self.about(net, budget, share, recovered) | {"fastest_ms": round(fastest, 4)}
+                verification, cosines = verified[budget]
+                rows += measurements(verification, lambda **of: self.row(**of, about=about))  # noqa: B023
+                rows.append(self.row("embedding_cosine_mean", float(cosines.mean()), "1", about))
             for budget in list(recipes)[1:]:
-                told = {"share": share, "recovered": recovered, "of": "milliseconds", "to": budget}
-                rows += self.differences(seen["milliseconds"], seen[budget], told)
+                about = {"share": share, "recovered": recovered, "of": "milliseconds", "to": budget}
+                rows += self.differences(verified["milliseconds"], verified[budget], about)
         return rows
 
     def recipe(self, by: Budget, target: float, criterion: str = "gauss-newton") -> PruneRecipe:
@@ -153,7 +153,7 @@ class Bench:
             shutil.rmtree(part, ignore_errors=True)
         return load_checkpoint(folder, self.source.architecture)
 
-    def seen(self, net: Embedder) -> Seen:
+    def verified(self, net: Embedder) -> Verified:
         """Verifies on LFW, and gives each face's cosine to what the unpruned network says."""
         if self._unpruned is None:
             self._unpruned = self.source.embed(self.pairs.faces, batch=16)
@@ -161,7 +161,7 @@ class Bench:
         embeddings = net.embed(self.pairs.faces, batch=16)
         return verify(embeddings, self.pairs, self.pairs.identities), (embeddings * self._unpruned).sum(1)
 
-    def told(self, net: Embedder, budget: str, share: float, recovered: bool) -> dict[str, object]:
+    def about(self, net: Embedder, budget: str, share: float, recovered: bool) -> dict[str, object]:
         size = size_of(net, self.table)
         return {
             "budget": budget,
@@ -173,7 +173,7 @@ class Bench:
             "predicted_ms": round(size.measured, 4),
         }
 
-    def differences(self, by_time: Seen, by_macs: Seen, told: dict[str, object]) -> list[Measurement]:
+    def differences(self, by_time: Verified, by_macs: Verified, about: dict[str, object]) -> list[Measurement]:
         """Compares the network pruned by time with one pruned by MACs."""
         (of_time, cosines_of_time), (of_macs, cosines_of_macs) = by_time, by_macs
         identities = self.pairs.identities
@@ -189,15 +189,15 @@ class Bench:
         for metric, estimate in found.items():
             says = conclusion(estimate)
             span = f"{estimate.value:+.4f} [{estimate.low:+.4f}, {estimate.high:+.4f}]"
-            print(f"{told}: {metric} {span}: {says}", flush=True)
+            print(f"{about}: {metric} {span}: {says}", flush=True)
             bounds = dict(low=estimate.low, high=estimate.high)
-            rows.append(self.row(metric, estimate.value, "1", told | {"says": says}, **bounds))
+            rows.append(self.row(metric, estimate.value, "1", about | {"says": says}, **bounds))
         return rows
 
     def row(
-        self, metric: str, value: float | None, unit: str, told: Mapping[str, object], **others: object
+        self, metric: str, value: float | None, unit: str, about: Mapping[str, object], **others: object
     ) -> Measurement:
-        conditions = {**told, **others.pop("conditions", {})}
+        conditions = {**about, **others.pop("conditions", {})}
         runtime = ("tflite", "fp32", "litert") if metric.endswith("_ms") else ("pytorch", "fp32", "torch")
         name, device = self.source.name, device_name()
         return Measurement(name, "", *runtime, device, metric, value, unit, conditions=conditions, **others)

@@ -82,13 +82,13 @@ def against_sklearn(similarity: np.ndarray, same: np.ndarray, data: str) -> Iter
     their_eer = their_far[after - 1] + way * (their_far[after] - their_far[after - 1])
     at = tar_at_far(similarity, same, 1e-3)
     theirs = their_tar[np.flatnonzero(their_far <= 1e-3 * (1 + 1e-9))[-1]]
-    found = {
+    differences = {
         "roc_largest_difference": largest,
         "auc_largest_difference": abs(auc(similarity, same) - roc_auc_score(same, similarity)),
         "eer_largest_difference": abs(eer(similarity, same) - their_eer),
         "tar_at_far_1e-3_largest_difference": abs((at.tar.value or 0.0) - theirs),
     }
-    for metric, value in found.items():
+    for metric, value in differences.items():
         yield row(metric=metric, value=float(value), conditions={"data": data, "points": len(thresholds)})
 
 
@@ -154,8 +154,8 @@ def both(
     theirs = insightface_accuracy(distance, pairs.same)
     ours = verify(embeddings, pairs, pairs.identities)
     row = partial(ROW, n=len(pairs))
-    told = {"data": "LFW, 6,000 pairs", "flip": flip, "precision": "fp32"}
-    known = {} if recorded is None else {"recorded": recorded}
+    conditions = {"data": "LFW, 6,000 pairs", "flip": flip, "precision": "fp32"}
+    recorded_accuracy = {} if recorded is None else {"recorded": recorded}
     for step, accuracies in (("0.01", theirs), ("0.001", insightface_accuracy(distance, pairs.same, FINE_GRID))):
         protocol = f"squared distance 0 to 4 by {step}, the lowest that is best on nine folds of ten in order"
         finer = "" if step == "0.01" else ", on a finer grid"  # the published grid misses the best by a few pairs
@@ -163,7 +163,7 @@ def both(
             model=f"{network}: insightface's algorithm, re-written{finer}",
             metric="verification_accuracy",
             value=float(accuracies.mean()),
-            conditions={**told, **known, "protocol": protocol},
+            conditions={**conditions, **recorded_accuracy, "protocol": protocol},
         )
     yield row(
         model=f"{network}: pocketface",
@@ -171,17 +171,17 @@ def both(
         value=ours.accuracy.value,
         low=ours.accuracy.low,
         high=ours.accuracy.high,
-        conditions={**told, **known, "interval": f"bootstrap of {ours.resampled}"},
+        conditions={**conditions, **recorded_accuracy, "interval": f"bootstrap of {ours.resampled}"},
     )
     for model, spread in (("insightface's algorithm, re-written", theirs.std()), ("pocketface", ours.accuracy_spread)):
         metric = "verification_accuracy_fold_sd"
-        yield row(model=f"{network}: {model}", metric=metric, value=float(spread), conditions=told)
+        yield row(model=f"{network}: {model}", metric=metric, value=float(spread), conditions=conditions)
     accuracies, _ = tenfold_accuracy(ours.similarity, pairs.same, pairs.fold)
     yield row(
         model=f"{network}: pocketface against insightface's algorithm, re-written",
         metric="verification_accuracy_largest_difference",
         value=float(np.abs(accuracies - theirs).max()),
-        conditions={**told, "of": "one fold; a fold has 600 pairs"},
+        conditions={**conditions, "of": "one fold; a fold has 600 pairs"},
     )
     if not flip:
         similarity = similarities(embeddings, pairs.left, pairs.right)
