@@ -173,8 +173,8 @@ def sensitivity(
     from . import chain
     from .models.checkpoint import open_embedder
     from .prune.recipe import PruneRecipe
-    from .prune.sensitivity import sensitivity as sensitivity_stage
-    from .prune.sensitivity import write_sensitivity
+    from .prune.sensitivity_analysis import sensitivity as sensitivity_stage
+    from .prune.sensitivity_analysis import write_sensitivity
 
     source = open_embedder(embedder, weights, contract=contract_of(mean, scale, size, channel_order), name=name)
     train = chain.read_train(faces, source.contract)

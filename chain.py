@@ -36,7 +36,7 @@ from .models.checkpoint import EMBEDDED_DEFAULT, load_checkpoint, open_embedder,
 from .models.embedder import Embedder
 from .prune.pruner import Judge, prune
 from .prune.recipe import MEASURED, PruneRecipe, TrainingRecipe
-from .prune.sensitivity import sensitivity, write_sensitivity
+from .prune.sensitivity_analysis import sensitivity, write_sensitivity
 
 SYNTHETIC = "synthetic"
 TRAIN_IDENTITIES, TRAIN_SHOTS = 250, 4
