@@ -22,15 +22,16 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import spearmanr
 
-from pocketface import chain
 from pocketface.benchmark.measurement import Measurement, write_measurements
 from pocketface.benchmark.speed.latency import device_name
 from pocketface.faces.folders import LabelledFaces, fingerprint, read_folder
+from pocketface.inputs import open_faces, open_source
 from pocketface.models.embedder import Embedder
 from pocketface.prune.channels.groups import find_groups
 from pocketface.prune.channels.selection import in_scope
 from pocketface.prune.pruner import prune
 from pocketface.prune.recipe import PruneRecipe
+from pocketface.run_recipe import SYNTHETIC, Roots, RunRecipe, read_recipe
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "examples"
@@ -106,13 +107,13 @@ def main() -> None:
     parser.add_argument("--faces", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
     options = parser.parse_args()
-    default = chain.open_source(chain.RunRecipe())
-    roots = chain.Roots(EXAMPLES, options.faces, options.weights)
-    published = chain.open_source(roots.resolve(chain.read_recipe(EXAMPLES / "lfw_relu6.toml")))
+    default = open_source(RunRecipe())
+    roots = Roots(EXAMPLES, options.faces, options.weights)
+    published = open_source(roots.resolve(read_recipe(EXAMPLES / "lfw_relu6.toml")))
     panels = []
     for embedder, faces, told in (
         (published, some_of_each(read_folder(options.faces / "train112" / "cfp", 112, 112)), "CFP, 141 people"),
-        (default, chain.read_train(chain.SYNTHETIC, default.contract), "rendered, 250 people"),
+        (default, open_faces(SYNTHETIC, default.contract), "rendered, 250 people"),
     ):
         for finding, settings in RECIPES.items():
             recipe = PruneRecipe.model_validate(PAPERS.model_dump() | settings)
