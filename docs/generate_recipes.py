@@ -19,9 +19,9 @@ from pydantic.fields import FieldInfo
 
 from pocketface.benchmark.adb.recipe import PhoneRecipe
 from pocketface.benchmark.recipe import BenchmarkRecipe
-from pocketface.chain import RunRecipe
 from pocketface.export.recipe import ExportRecipe
 from pocketface.prune.recipe import PruneRecipe, TrainingRecipe
+from pocketface.run_recipe import RunRecipe
 
 PAGE = Path(__file__).with_name("recipes.md")
 PARTS: tuple[tuple[type[BaseModel], str, str], ...] = (

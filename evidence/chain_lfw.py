@@ -14,11 +14,12 @@ from pathlib import Path
 
 from rows import write_rows
 
-from pocketface import chain
 from pocketface.benchmark.measurement import Measurement, read_measurements
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.report.page import write_report
 from pocketface.benchmark.speed.latency import device_name
+from pocketface.chain import run
+from pocketface.run_recipe import Roots, read_recipe
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "examples"
@@ -37,10 +38,10 @@ def main() -> None:
     for recipe in RECIPES:
         out = options.out / recipe
         resumed, started = out.exists(), time.time()
-        roots = chain.Roots(EXAMPLES, options.faces, options.weights)
-        resolved = roots.resolve(chain.read_recipe(EXAMPLES / f"{recipe}.toml"))
+        roots = Roots(EXAMPLES, options.faces, options.weights)
+        resolved = roots.resolve(read_recipe(EXAMPLES / f"{recipe}.toml"))
         resolved = resolved.model_copy(update={"benchmark": BENCHMARK})
-        report = chain.run(resolved, out, lambda line: print(line, flush=True))
+        report = run(resolved, out, lambda line: print(line, flush=True))
         seconds = time.time() - started
         print(f"{recipe}: {seconds:.0f} s, {report}", flush=True)
         measured = read_measurements(out / "measurements.json")

@@ -24,7 +24,6 @@ from pathlib import Path
 import numpy as np
 from rows import write_rows
 
-from pocketface import chain
 from pocketface.benchmark.measurement import Measurement
 from pocketface.benchmark.speed.latency import Job, device_name, measure_all
 from pocketface.benchmark.speed.latency import measurements as latency_rows
@@ -35,7 +34,9 @@ from pocketface.export.parity import compare
 from pocketface.export.session import embed, open_session
 from pocketface.export.tflite.litert import xnnpack_partitions
 from pocketface.faces.contract import Faces
+from pocketface.inputs import open_faces, open_source
 from pocketface.models.embedder import Embedder
+from pocketface.run_recipe import Roots, read_recipe
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "examples"
@@ -54,12 +55,12 @@ def main() -> None:
     options = parser.parse_args()
     rows: list[Measurement] = []
     for name in RECIPES:
-        roots = chain.Roots(EXAMPLES, options.faces, options.weights)
-        recipe = roots.resolve(chain.read_recipe(EXAMPLES / name))
-        source = chain.open_source(recipe)
+        roots = Roots(EXAMPLES, options.faces, options.weights)
+        recipe = roots.resolve(read_recipe(EXAMPLES / name))
+        source = open_source(recipe)
         folder = options.out / source.name
         folder.mkdir(parents=True, exist_ok=True)
-        faces = choose(chain.read_train(recipe.train, source.contract).faces, CALIBRATION_FACES + PROBE_FACES, 0)
+        faces = choose(open_faces(recipe.train, source.contract).faces, CALIBRATION_FACES + PROBE_FACES, 0)
         to_onnx(source, Card(source.name, source.contract, source.embedding_size), folder / "network.onnx")
         np.save(folder / "faces.npy", source.contract.preprocess(faces[:CALIBRATION_FACES]))
         arguments = ["--recipe", EXAMPLES / name, "--weights", options.weights]

@@ -31,13 +31,14 @@ def main() -> None:
 
 def pocketface(options: argparse.Namespace) -> None:
     """What `pocketface export` makes, from the PyTorch network on, without its checks."""
-    from pocketface import chain
     from pocketface.export.artifact import Card
     from pocketface.export.recipe import ExportRecipe
     from pocketface.export.targets import TARGETS, Job, with_bases
+    from pocketface.inputs import open_source
+    from pocketface.run_recipe import Roots, read_recipe
 
-    roots = chain.Roots(options.recipe.parent, None, options.weights)
-    source = chain.open_source(roots.resolve(chain.read_recipe(options.recipe)))
+    roots = Roots(options.recipe.parent, None, options.weights)
+    source = open_source(roots.resolve(read_recipe(options.recipe)))
     card = Card(source.name, source.contract, source.embedding_size)
     target = f"tflite-{options.precision}"
     job = Job(source, card, np.load(options.faces), ExportRecipe(targets=(target,)))

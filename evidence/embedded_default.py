@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 
 from pocketface.benchmark.accuracy.verification import eer, similarities
-from pocketface.chain import FIRST_TEST_IDENTITY
 from pocketface.faces.pairs import synthetic_pairs
 from pocketface.faces.rendering.synthetic import synthetic_faces
+from pocketface.inputs import FIRST_TEST_IDENTITY
 from pocketface.models.checkpoint import save_checkpoint
 from pocketface.models.zoo import create
 

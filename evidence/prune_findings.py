@@ -26,15 +26,16 @@ import numpy as np
 from rows import read_rows, write_rows
 from scipy.stats import spearmanr
 
-from pocketface import chain
 from pocketface.benchmark.measurement import Measurement
 from pocketface.benchmark.speed.latency import device_name
 from pocketface.faces.folders import LabelledFaces, fingerprint, read_folder
+from pocketface.inputs import open_faces, open_source
 from pocketface.models.embedder import Embedder
 from pocketface.prune.channels.groups import find_groups
 from pocketface.prune.channels.selection import in_scope
 from pocketface.prune.pruner import prune
 from pocketface.prune.recipe import PruneRecipe
+from pocketface.run_recipe import SYNTHETIC, Roots, RunRecipe, read_recipe
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "examples"
@@ -125,13 +126,13 @@ def main() -> None:
 
 def pruned(faces_folder: Path, weights_folder: Path) -> list[Panel]:
     """Prunes both networks by both papers' methods."""
-    default = chain.open_source(chain.RunRecipe())
-    roots = chain.Roots(EXAMPLES, faces_folder, weights_folder)
-    published = chain.open_source(roots.resolve(chain.read_recipe(EXAMPLES / "lfw_relu6.toml")))
+    default = open_source(RunRecipe())
+    roots = Roots(EXAMPLES, faces_folder, weights_folder)
+    published = open_source(roots.resolve(read_recipe(EXAMPLES / "lfw_relu6.toml")))
     panels = []
     for embedder, faces, described in (
         (published, some_of_each(read_folder(faces_folder / "train112" / "cfp", 112, 112)), "CFP, 141 people"),
-        (default, chain.read_train(chain.SYNTHETIC, default.contract), "rendered, 250 people"),
+        (default, open_faces(SYNTHETIC, default.contract), "rendered, 250 people"),
     ):
         for finding, settings in RECIPES.items():
             recipe = PruneRecipe.model_validate(PAPERS.model_dump() | settings)

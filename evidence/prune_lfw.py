@@ -20,13 +20,13 @@ from pathlib import Path
 import torch
 from rows import write_rows
 
-from pocketface import chain
 from pocketface.benchmark.accuracy.intervals import accuracy_difference
 from pocketface.benchmark.accuracy.verification import Verification, measurements, verify
 from pocketface.benchmark.measurement import Measurement, read_measurements, write_measurements
 from pocketface.benchmark.speed.latency import device_name
 from pocketface.faces.folders import LabelledFaces
 from pocketface.faces.pairs import Pairs
+from pocketface.inputs import open_faces, open_pairs, open_source
 from pocketface.models.checkpoint import load_checkpoint, save_checkpoint
 from pocketface.models.embedder import Embedder
 from pocketface.prune.channels.sizes import size_of
@@ -34,6 +34,7 @@ from pocketface.prune.pruner import prune
 from pocketface.prune.recipe import PruneRecipe, TrainingRecipe
 from pocketface.prune.training.recovery import lay_out
 from pocketface.prune.training.trainer import recover
+from pocketface.run_recipe import Roots, RunRecipe, read_recipe
 
 HERE = Path(__file__).parent
 EXAMPLE = HERE.parent / "examples" / "lfw_relu6.toml"
@@ -54,8 +55,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/prune-lfw"))
     parser.add_argument("--only", action="append", help="a criterion, or a name of `LONG`; may be repeated [all]")
     options = parser.parse_args()
-    roots = chain.Roots(EXAMPLE.parent, options.faces, options.weights)
-    recipe = roots.resolve(chain.read_recipe(EXAMPLE))
+    roots = Roots(EXAMPLE.parent, options.faces, options.weights)
+    recipe = roots.resolve(read_recipe(EXAMPLE))
     bench = Bench(recipe, options.out)
     bench.measure(bench.source, {"criterion": "none", "recovered": False}, "unpruned")
     for job in options.only or [*CRITERIA, *LONG]:
@@ -95,12 +96,12 @@ def say(line: str) -> None:
 class Bench:
     """The source, the faces, and what was made of them already."""
 
-    def __init__(self, recipe: chain.RunRecipe, out: Path) -> None:
+    def __init__(self, recipe: RunRecipe, out: Path) -> None:
         self.out = out
-        self.source: Embedder = chain.open_source(recipe)
+        self.source: Embedder = open_source(recipe)
         self.factory = self.source.architecture
-        self.train: LabelledFaces = chain.read_train(recipe.train, self.source.contract)
-        self.pairs: Pairs = chain.read_test(recipe.pairs, recipe.images, self.source.contract)
+        self.train: LabelledFaces = open_faces(recipe.train, self.source.contract)
+        self.pairs: Pairs = open_pairs(recipe.pairs, recipe.images, self.source.contract)
         self.unpruned: Verification | None = None
 
     def make(self, name: str, how: Callable[[Path], Embedder]) -> Embedder:

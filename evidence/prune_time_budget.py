@@ -24,13 +24,13 @@ import torch
 from rows import write_rows
 from torch import Tensor
 
-from pocketface import chain
 from pocketface.benchmark.accuracy.intervals import Estimate, accuracy_difference
 from pocketface.benchmark.accuracy.verification import Verification, measurements, verify
 from pocketface.benchmark.measurement import Measurement
 from pocketface.benchmark.speed.latency import device_name
 from pocketface.benchmark.speed.layer_measuring import layer_costs, tflite_of
 from pocketface.benchmark.speed.meters import stopwatch
+from pocketface.inputs import open_faces, open_pairs, open_source
 from pocketface.models.checkpoint import load_checkpoint, save_checkpoint
 from pocketface.models.embedder import Embedder, Embeddings
 from pocketface.prune.channels.groups import Group, cut, find_groups
@@ -40,6 +40,7 @@ from pocketface.prune.criteria.importance import importance
 from pocketface.prune.pruner import check, groups_of, prune
 from pocketface.prune.recipe import Budget, PruneRecipe
 from pocketface.prune.training.recovery import lay_out
+from pocketface.run_recipe import Roots, RunRecipe, read_recipe
 
 HERE = Path(__file__).parent
 EXAMPLE = HERE.parent / "examples" / "lfw_relu6.toml"
@@ -64,8 +65,8 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/prune-time-budget"))
     options = parser.parse_args()
-    roots = chain.Roots(EXAMPLE.parent, options.faces, options.weights)
-    bench = Bench(roots.resolve(chain.read_recipe(EXAMPLE)), options.out)
+    roots = Roots(EXAMPLE.parent, options.faces, options.weights)
+    bench = Bench(roots.resolve(read_recipe(EXAMPLE)), options.out)
     rows = bench.predictions()
     for share in SHARES:
         rows += bench.compared(share)
@@ -79,11 +80,11 @@ Verified = tuple[Verification, np.ndarray]
 class Bench:
     """The source, its faces, and what its layers cost."""
 
-    def __init__(self, recipe: chain.RunRecipe, out: Path) -> None:
+    def __init__(self, recipe: RunRecipe, out: Path) -> None:
         self.out = out
-        self.source = chain.open_source(recipe)
-        self.train = chain.read_train(recipe.train, self.source.contract)
-        self.pairs = chain.read_test(recipe.pairs, recipe.images, self.source.contract)
+        self.source = open_source(recipe)
+        self.train = open_faces(recipe.train, self.source.contract)
+        self.pairs = open_pairs(recipe.pairs, recipe.images, self.source.contract)
         self.table = layer_costs(self.source, "milliseconds")
         self.whole_ms = size_of(self.source, self.table).measured
         self._unpruned: Embeddings | None = None

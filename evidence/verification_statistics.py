@@ -26,7 +26,6 @@ from insightface_protocol import tenfold_accuracy as insightface_accuracy
 from interval_coverage import coverage
 from rows import write_rows
 
-from pocketface import chain
 from pocketface.benchmark.accuracy.intervals import accuracy_difference
 from pocketface.benchmark.accuracy.roc import auc, eer, roc, tar_at_far
 from pocketface.benchmark.accuracy.verification import similarities, tenfold_accuracy, verify
@@ -35,7 +34,10 @@ from pocketface.benchmark.findings.differences import mcnemar
 from pocketface.benchmark.measurement import Measurement
 from pocketface.benchmark.speed.latency import device_name
 from pocketface.faces.pairs import Pairs
+from pocketface.inputs import open_pairs, open_source
+from pocketface.models.checkpoint import save_once
 from pocketface.models.embedder import Embeddings, unit
+from pocketface.run_recipe import Roots, read_recipe
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "examples"
@@ -53,7 +55,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/statistics"))
     parser.add_argument("--sets", type=int, default=300, help="simulated data sets of each kind")
     options = parser.parse_args()
-    roots = chain.Roots(EXAMPLES, options.faces, options.weights)
+    roots = Roots(EXAMPLES, options.faces, options.weights)
     rows = [*constructed(), *compared_with_scipy()]
     rows += [row for name in NETWORKS for row in lfw(name, roots, options.out)]
     rows += coverage(options.sets, ROW)
@@ -131,13 +133,13 @@ def compared_with_scipy() -> Iterator[Measurement]:
         )
 
 
-def lfw(name: str, roots: chain.Roots, out: Path) -> Iterator[Measurement]:
+def lfw(name: str, roots: Roots, out: Path) -> Iterator[Measurement]:
     """Both algorithms on one network's embeddings, made by the code of a run."""
-    recipe = roots.resolve(chain.read_recipe(EXAMPLES / f"{name}.toml"))
-    source = chain.open_source(recipe)
-    pairs = chain.read_test(recipe.pairs, recipe.images, source.contract)
+    recipe = roots.resolve(read_recipe(EXAMPLES / f"{name}.toml"))
+    source = open_source(recipe)
+    pairs = open_pairs(recipe.pairs, recipe.images, source.contract)
     factory = source.architecture if ":" in source.architecture else None
-    folder = chain.save_once(source, out / source.name, factory)
+    folder = save_once(source, out / source.name, factory)
     jobs = [Job(folder, source.contract, f"{source.sha256}|{pairs.sha256}|torch {version('torch')}", factory)]
     embedded = embed_all(jobs, pairs.faces, out / "embeddings", print)
     summed = flip_summed(jobs, embedded, pairs.faces, out / "embeddings", print)

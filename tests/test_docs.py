@@ -19,7 +19,7 @@ import typer
 
 import pocketface
 from pocketface.__main__ import app
-from pocketface.chain import RunRecipe
+from pocketface.run_recipe import RunRecipe
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
