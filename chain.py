@@ -19,6 +19,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from .benchmark.accuracy.verification import similarities, tenfold_accuracy
+from .benchmark.cost_meters import meter_of
 from .benchmark.recipe import BenchmarkRecipe
 from .benchmark.report.page import write_report
 from .benchmark.runner import Subject, benchmark
@@ -279,7 +280,7 @@ def prune_on(
         train, held_out = split_identities(train, HELD_OUT, recipe.seed)
         judge = judge_by(held_out)
     if recipe.by in MEASURED:
-        table = layer_costs(source, recipe.by, progress=progress)
+        table = layer_costs(source, meter_of(recipe.by), progress)
     return prune(source, train, recipe, progress, resume, table, judge)
 
 

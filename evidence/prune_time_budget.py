@@ -27,7 +27,7 @@ from pocketface.benchmark.accuracy.verification import Verification, measurement
 from pocketface.benchmark.measurement import Measurement, write_measurements
 from pocketface.benchmark.speed.latency import device_name
 from pocketface.benchmark.speed.layer_measuring import layer_costs, tflite_of
-from pocketface.benchmark.speed.meters import stopwatch
+from pocketface.benchmark.speed.meters import stopwatch_meter
 from pocketface.models.checkpoint import load_checkpoint, save_checkpoint
 from pocketface.models.embedder import Embedder, Embeddings
 from pocketface.prune.channels.groups import Group, cut, find_groups
@@ -81,7 +81,7 @@ class Bench:
         self.source = chain.open_source(recipe)
         self.train = chain.read_train(recipe.train, self.source.contract)
         self.pairs = chain.read_test(recipe.pairs, recipe.images, self.source.contract)
-        self.table = layer_costs(self.source, "milliseconds")
+        self.table = layer_costs(self.source, stopwatch_meter())
         self.whole_ms = size_of(self.source, self.table).measured
         self._unpruned: Embeddings | None = None
 
@@ -257,7 +257,7 @@ def fastest_of(nets: list[Embedder]) -> list[float]:
     """Gives the fastest run of each network in LiteRT, one thread, in ms; all take turns."""
     with TemporaryDirectory() as folder:
         paths = [tflite_of(net, Path(folder, str(number))) for number, net in enumerate(nets)]
-        meter = stopwatch()
+        meter = stopwatch_meter()
         return np.min([meter.measure(paths) for _ in range(5)], axis=0).tolist()
 
 

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from ..models.batch_norm import reestimate_batch_norms
-from ..models.complexity import Layer, layers
+from ..models.complexity import mac_layers
 from ..models.embedder import Embedder
 from ..models.layer_costs import CostTable
+from ..models.layer_runs import LayerRun
 from ..models.widths import widths_of
 from .channels.compensation import absorb_means
 from .channels.groups import Group, cut, find_groups, left_whole
@@ -224,7 +225,7 @@ def named(
         "sha256": store.fingerprint,  # of the weights before, the faces, their labels and the recipe
         **{field.name: [getattr(before, field.name), getattr(after, field.name)] for field in dataclasses.fields(Size)},
         "widths": {name: [wide[name], narrow[name]] for name in wide},  # as `models.widths` writes them
-        "layers": [_change(*pair) for pair in zip(layers(embedder), layers(state.student), strict=True)],
+        "layers": [_change(*pair) for pair in zip(mac_layers(embedder), mac_layers(state.student), strict=True)],
         "phases": state.notes,
     }
     name = "control" if recipe.control else f"pruned-{after.parameters / 1e6:.2f}M"
@@ -236,8 +237,8 @@ def told(size: Size) -> str:
     return f"{size.parameters:,} parameters, {size.macs / 1e6:,.1f} M MACs, {size.filters:,} filters"
 
 
-def _change(before: Layer, after: Layer) -> dict[str, Any]:
+def _change(before: LayerRun, after: LayerRun) -> dict[str, Any]:
     """Gives what one layer was and is, in the order in which layers run."""
-    pairs = {"groups": "groups", "filters": "out_channels", "parameters": "parameters", "macs": "macs"}
+    pairs = {"groups": "groups", "filters": "outputs", "parameters": "parameters", "macs": "macs"}
     changed = {key: [getattr(before, name), getattr(after, name)] for key, name in pairs.items()}
     return {"name": before.name, "kind": before.kind, "kernel": list(before.kernel), **changed}

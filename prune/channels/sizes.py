@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from torch import nn
 
-from ...models.complexity import layers, parameters
+from ...models.complexity import parameters
 from ...models.embedder import Embedder
 from ...models.layer_costs import CostTable
-from ...models.layer_runs import Run, recorded_runs
+from ...models.layer_runs import LayerRun, LayerShape, layer_runs
 from .coupling import CUTTABLE
 from .groups import Group
 
@@ -60,7 +59,7 @@ _FIELDS = {field.name for field in dataclasses.fields(Size)}
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerFormula:
     """How the size of one layer follows from its inputs and outputs."""
 
     inputs: int
@@ -71,7 +70,7 @@ class Layer:
     macs_per_pair: int = 0
     macs_per_output: int = 0
     has_filters: bool = False
-    runs: tuple[Run, ...] = ()
+    shapes: tuple[LayerShape, ...] = ()  # one each time that it runs
 
     def size(self, inputs: int, outputs: int, table: CostTable | None) -> Size:
         """Gives the layer's size with so many channels."""
@@ -81,7 +80,7 @@ class Layer:
             pairs * self.per_pair + outputs * self.per_output,
             pairs * self.macs_per_pair + outputs * self.macs_per_output,
             4 * (pairs * self.per_pair + outputs * self.stored_per_output),
-            0.0 if table is None else sum(table.cost(run.shape, inputs, outputs) for run in self.runs),
+            0.0 if table is None else sum(table.cost(shape, inputs, outputs) for shape in self.shapes),
         )
 
 
@@ -100,7 +99,7 @@ class Sizes:
             ValueError: The table lacks a layer of the network.
         """
         backbone = embedder.backbone
-        self._layers = _layers(embedder)
+        self._layers = _formulas(embedder)
         self._shares = {
             group.name: [(share.layer, share.side, share.index.shape[1]) for share in group.shares] for group in groups
         }
@@ -119,7 +118,7 @@ class Sizes:
         counted = sum((size(layer, 0, 0) for layer in self._layers), Size())
         # Layer norms and bare parameters: they are never cut.
         others = parameters(backbone) - counted.parameters
-        exported = sum(bool(layer.runs) for layer in self._layers.values())
+        exported = sum(bool(layer.shapes) for layer in self._layers.values())
         stored = 4 * others + BYTES_PER_FILE + BYTES_PER_LAYER * exported
         self.before = counted + Size(parameters=others, bytes=stored)
 
@@ -153,30 +152,31 @@ def size_of(embedder: Embedder, table: CostTable | None = None) -> Size:
     return Sizes(embedder, (), table).before
 
 
-def _layers(embedder: Embedder) -> dict[str, Layer]:
-    macs: Counter[str] = Counter()
-    with recorded_runs(embedder.backbone) as runs:
-        for run in layers(embedder):  # a layer that runs twice is listed twice
-            macs[run.name] += run.macs
+def _formulas(embedder: Embedder) -> dict[str, LayerFormula]:
+    runs: dict[str, list[LayerRun]] = {}
+    for run in layer_runs(embedder):
+        runs.setdefault(run.name, []).append(run)
     return {
-        name: _layer(layer, macs[name], tuple(runs.get(name, ())))
+        name: _formula(layer, runs.get(name, ()))
         for name, layer in embedder.backbone.named_modules()
         if isinstance(layer, CUTTABLE)
     }
 
 
-def _layer(layer: nn.Module, macs: int, runs: tuple[Run, ...]) -> Layer:
+def _formula(layer: nn.Module, runs: Sequence[LayerRun]) -> LayerFormula:
+    macs, shapes = sum(run.macs for run in runs), tuple(run.shape for run in runs if run.shape is not None)
     match layer:
         case nn.Conv2d() if layer.groups > 1:  # depthwise; other grouped ones are in no group
             inputs, outputs, weights = layer.in_channels, layer.out_channels, layer.weight[0].numel()
             own = weights + (layer.bias is not None)
-            return Layer(inputs, outputs, 0, own, weights + 1, 0, macs // outputs, True, runs)
+            return LayerFormula(inputs, outputs, 0, own, weights + 1, 0, macs // outputs, True, shapes)
         case nn.Conv2d() | nn.Linear():
             inputs, outputs = layer.weight.shape[1], layer.weight.shape[0]
             area, own, pairs = layer.weight[0, 0].numel(), int(layer.bias is not None), inputs * outputs
-            return Layer(inputs, outputs, area, own, 1, macs // pairs, 0, True, runs)
+            return LayerFormula(inputs, outputs, area, own, 1, macs // pairs, 0, True, shapes)
         case nn.BatchNorm1d() | nn.BatchNorm2d():
-            return Layer(layer.num_features, layer.num_features, 0, 2 * layer.affine, 2 * bool(runs), runs=runs)
+            width, stored = layer.num_features, 2 * bool(shapes)
+            return LayerFormula(width, width, 0, 2 * layer.affine, stored, shapes=shapes)
         case nn.PReLU():
-            return Layer(layer.num_parameters, layer.num_parameters, 0, 1, 1, runs=runs)
+            return LayerFormula(layer.num_parameters, layer.num_parameters, 0, 1, 1, shapes=shapes)
     raise TypeError(f"{type(layer).__name__} has no size")

@@ -7,7 +7,7 @@ from torch import nn
 from pocketface.faces.contract import InputContract
 from pocketface.models.embedder import Embedder
 from pocketface.models.layer_costs import CostTable, Grid
-from pocketface.models.layer_runs import runs_of
+from pocketface.models.layer_runs import layer_runs
 from pocketface.models.zoo import create
 from pocketface.prune.channels.groups import Group, cut, find_groups
 from pocketface.prune.channels.selection import COSTS, check_reachable, cost_of, floors_of, in_scope, select
@@ -25,7 +25,7 @@ def three_layers(first=16, second=24):
 
 def stairs(embedder, tile):
     """A table in which a layer costs as much as with its outputs rounded up to `tile`, for each input."""
-    shapes = {run.shape for runs in runs_of(embedder).values() for run in runs}
+    shapes = {run.shape for run in layer_runs(embedder) if run.shape}
     outputs = tuple(range(1, 65))
     row = tuple(float(-(-width // tile) * tile) for width in outputs)
     grid = Grid((1, 2), outputs, (row, tuple(2 * cost for cost in row)))
@@ -115,7 +115,7 @@ def test_channels_that_only_together_save_time_go_together():
 def test_what_saves_no_time_stays_if_anything_else_does():
     # The readers' rows are flat too: 8 channels of "0" save inputs of "1", 8 of "1" nothing at all.
     embedder = three_layers(16, 64)
-    shapes = [run.shape for runs in runs_of(embedder).values() for run in runs]
+    shapes = [run.shape for run in layer_runs(embedder) if run.shape]
     flat = Grid((64,), (1, 64), ((5.0, 5.0),))
     grids = {shapes[0]: flat, shapes[1]: Grid((1, 2), (64,), ((1.0,), (2.0,))), shapes[2]: flat}
     table = CostTable("milliseconds", "a phone", "LiteRT 0", 1, grids)

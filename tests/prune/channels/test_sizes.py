@@ -9,7 +9,7 @@ from pocketface.faces.contract import InputContract
 from pocketface.models.complexity import macs, parameters
 from pocketface.models.embedder import Embedder
 from pocketface.models.layer_costs import CostTable, Grid
-from pocketface.models.layer_runs import runs_of
+from pocketface.models.layer_runs import layer_runs
 from pocketface.models.zoo import create
 from pocketface.prune.channels.groups import cut, find_groups
 from pocketface.prune.channels.sizes import Size, Sizes, size_of
@@ -26,7 +26,7 @@ def three_layers():
 
 def table_of(embedder, per_pair=1.0, scale=1.0):
     """One unit for each pair of an input and an output, whatever the shape."""
-    shapes = {run.shape for runs in runs_of(embedder).values() for run in runs}
+    shapes = {run.shape for run in layer_runs(embedder) if run.shape}
     grid = Grid((1, 2), (1, 2), ((per_pair, 2 * per_pair), (2 * per_pair, 4 * per_pair)))
     return CostTable("milliseconds", "a phone", "LiteRT 0", 1, dict.fromkeys(shapes, grid), scale)
 
