@@ -90,7 +90,6 @@ def prune(
     from .benchmark.speed.speedup import speedup
     from .models.checkpoint import open_embedder, save_checkpoint
     from .prune.channels.sizes import size_of
-    from .prune.pruner import told
     from .prune.recipe import PruneRecipe
 
     given = dict(criterion=criterion, schedule=schedule, by=by, remove=remove, target=target, signal=signal)
@@ -105,7 +104,7 @@ def prune(
         return
     folder = save_checkpoint(smaller, out / "checkpoint")
     shutil.rmtree(out / "unfinished", ignore_errors=True)
-    say(f"{folder}: {told(size_of(smaller))}; before {told(size_of(source))}")
+    say(f"{folder}: {size_of(smaller)}; before {size_of(source)}")
     rows, verdict = speedup(source, smaller, say)
     write_measurements(rows, out / "measurements.json")
     say(verdict)

@@ -30,11 +30,11 @@ from pocketface.benchmark.speed.layer_measuring import layer_costs, tflite_of
 from pocketface.benchmark.speed.meters import stopwatch_meter
 from pocketface.models.checkpoint import load_checkpoint, save_checkpoint
 from pocketface.models.embedder import Embedder, Embeddings
-from pocketface.prune.channels.groups import Group, cut, find_groups
+from pocketface.prune.channels.groups import Group, cut_channels, find_groups
 from pocketface.prune.channels.selection import cost_of, select
 from pocketface.prune.channels.sizes import Sizes, size_of
 from pocketface.prune.criteria.importance import importance
-from pocketface.prune.pruner import check, groups_of, prune
+from pocketface.prune.pruner import checked_floors, cuttable_groups, prune
 from pocketface.prune.recipe import Budget, PruneRecipe
 from pocketface.prune.training.recovery import lay_out
 
@@ -90,8 +90,8 @@ class Bench:
         """Gives floors, groups and scores as `prune` has them at its first cut."""
         recipe = self.recipe("macs", 1e12, criterion)
         found = find_groups(self.source.backbone, self.source.example())
-        floors = check(self.source, found, self.train, recipe, None, None)
-        groups = groups_of(self.source, floors)
+        floors = checked_floors(self.source, found, recipe, None, None)
+        groups = cuttable_groups(self.source, floors)
         return floors, groups, importance(criterion, self.source, groups, self.train, recipe.images, recipe.seed)
 
     def predictions(self) -> list[Measurement]:
@@ -217,7 +217,7 @@ class Scored:
     def without(self, share: float) -> Embedder:
         """Gives the network with `share` of the budget left; batch norms are as they were."""
         smaller = self.source.clone()
-        cut(smaller.backbone, self.groups, self.gone(share))
+        cut_channels(smaller.backbone, self.groups, self.gone(share))
         return smaller
 
     def predicted_ms(self, share: float) -> float:

@@ -1,4 +1,4 @@
-"""What a network would measure if some of its channels were gone: exact, and without cutting anything."""
+"""The size of a network with some of its channels cut: exact, without cutting anything."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from ...models.layer_runs import LayerRun, LayerShape, layer_runs
 from .coupling import CUTTABLE
 from .groups import Group
 
-BYTES_PER_LAYER = 250  # of a .tflite file: an operator, the names and shapes of its tensors
-BYTES_PER_FILE = 3000  # the card, the operators' codes, the signature
+BYTES_PER_LAYER = 250  # in a .tflite file: an operator, the names and shapes of its tensors
+BYTES_PER_FILE = 3000  # the card, the operator codes, the signature
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What a network, or what is cut from it, measures."""
+    """The size of a network, or of a part that is cut from it."""
 
     filters: int = 0  # output channels of all convolutions and linear layers
     parameters: int = 0
     macs: int = 0  # multiply-accumulates for one face
     bytes: int = 0  # of an fp32 TFLite file, batch norms folded, to about 2 %
-    measured: float = 0.0  # milliseconds or instructions, as a table of measured costs predicts; 0 without a table
+    measured: float = 0.0  # milliseconds or instructions as a `CostTable` predicts; 0 without one
 
     def of(self, budget: str) -> float:
-        """Gives what `budget` counts: a field, or "milliseconds" or "instructions", whichever was measured."""
+        """Gives the count that `budget` names: a field, or "milliseconds" or "instructions" for `measured`."""
         return float(getattr(self, budget if budget in _FIELDS else "measured"))
 
     def __add__(self, other: Size) -> Size:
@@ -54,23 +54,27 @@ class Size:
             self.measured - other.measured,
         )
 
+    def __str__(self) -> str:
+        """As a person reads it."""
+        return f"{self.parameters:,} parameters, {self.macs / 1e6:,.1f} M MACs, {self.filters:,} filters"
+
 
 _FIELDS = {field.name for field in dataclasses.fields(Size)}
 
 
 @dataclass(frozen=True)
 class LayerFormula:
-    """How the size of one layer follows from its inputs and outputs."""
+    """The size of one layer as a function of its inputs and outputs."""
 
     inputs: int
     outputs: int
     per_pair: int = 0  # weights for every (input, output): kernel area of a convolution, 0 of a depthwise one
-    per_output: int = 0  # weights and biases that belong to an output alone
-    stored_per_output: int = 0  # the same in a file: with a bias at all events, without folded batch norms
+    per_output: int = 0  # weights and biases for every output
+    stored_per_output: int = 0  # the same in a file: always with a bias, without folded batch norms
     macs_per_pair: int = 0
     macs_per_output: int = 0
     has_filters: bool = False
-    shapes: tuple[LayerShape, ...] = ()  # one each time that it runs
+    shapes: tuple[LayerShape, ...] = ()  # one for each run
 
     def size(self, inputs: int, outputs: int, table: CostTable | None) -> Size:
         """Gives the layer's size with so many channels."""
@@ -88,12 +92,12 @@ class Sizes:
     """Sizes of an embedder with channels of some groups gone."""
 
     def __init__(self, embedder: Embedder, groups: Sequence[Group], table: CostTable | None = None) -> None:
-        """Measures `embedder`, in which `groups` were found, once.
+        """Runs `embedder` once.
 
         Args:
             embedder: A network.
             groups: Of its backbone.
-            table: What its layers cost, which `Size.measured` is read from.
+            table: The costs of its layers, for `Size.measured`.
 
         Raises:
             ValueError: The table lacks a layer of the network.
@@ -116,14 +120,14 @@ class Sizes:
 
         self._size_of_layer: Callable[[str, int, int], Size] = size
         counted = sum((size(layer, 0, 0) for layer in self._layers), Size())
-        # Layer norms and bare parameters: they are never cut.
+        # Layer norms and bare parameters are never cut.
         others = parameters(backbone) - counted.parameters
         exported = sum(bool(layer.shapes) for layer in self._layers.values())
         stored = 4 * others + BYTES_PER_FILE + BYTES_PER_LAYER * exported
         self.before = counted + Size(parameters=others, bytes=stored)
 
     def neighbours(self, group: str) -> set[str]:
-        """Gives the groups whose savings change when channels of `group` go, itself among them."""
+        """Gives the groups whose savings change when channels of `group` are cut, itself among them."""
         return {other for layer, _, _ in self._shares[group] for other, _, _ in self._touching[layer]}
 
     def without(self, gone: Mapping[str, int]) -> Size:
@@ -132,7 +136,7 @@ class Sizes:
         return sum((self._size(layer, gone) - self._size(layer, {}) for layer in touched), self.before)
 
     def saved(self, group: str, channels: int, gone: Mapping[str, int]) -> Size:
-        """Gives what cutting `channels` more of `group` saves, where `gone` channels of each group are cut already."""
+        """Gives the saving of cutting `channels` more of `group` when `gone` channels of each group are cut already."""
         more = {**gone, group: gone.get(group, 0) + channels}
         saved = Size()
         for layer in dict.fromkeys(layer for layer, _, _ in self._shares[group]):
@@ -148,7 +152,7 @@ class Sizes:
 
 
 def size_of(embedder: Embedder, table: CostTable | None = None) -> Size:
-    """Counts filters, parameters, MACs and bytes of `embedder`, and predicts from `table` what it costs."""
+    """Counts filters, parameters, MACs and bytes of `embedder`, and predicts its cost from `table`."""
     return Sizes(embedder, (), table).before
 
 
