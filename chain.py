@@ -28,8 +28,9 @@ from .export.app.handoff import handoff
 from .export.exporter import export
 from .export.recipe import ExportRecipe
 from .faces.contract import InputContract
-from .faces.folders import LabelledFaces, fingerprint, split_identities
-from .faces.pairs import Pairs, pairs_of, read_pairs, synthetic_pairs
+from .faces.drawn_pairs import draw_pairs, synthetic_pairs
+from .faces.folders import LabelledFaces, content_sha256, split_identities
+from .faces.pairs import Pairs, read_pairs
 from .faces.rendering.synthetic import synthetic_faces
 from .faces.shards import read_faces
 from .files import written_whole
@@ -230,7 +231,7 @@ def rendered(identities: int, shots: int, contract: InputContract) -> LabelledFa
     """Renders labelled synthetic faces of the contract's size."""
     faces, labels = synthetic_faces(identities, shots, size=square(contract))
     names = tuple(f"synthetic/{label}" for label in range(identities))
-    return LabelledFaces(faces, labels, names, fingerprint(faces, labels))
+    return LabelledFaces(faces, labels, names, content_sha256(faces, labels))
 
 
 def read_test(pairs: str, images: Path | None, contract: InputContract) -> Pairs:
@@ -286,7 +287,7 @@ def prune_on(
 
 def judge_by(held_out: LabelledFaces) -> Judge:
     """Gives what measures an embedder's verification accuracy on pairs of these people."""
-    pairs = pairs_of(held_out, JUDGED_PAIRS, seed=0)
+    pairs = draw_pairs(held_out, JUDGED_PAIRS, seed=0)
 
     def judge(embedder: Embedder) -> float:
         similarity = similarities(embedder.embed(pairs.faces), pairs.left, pairs.right)
