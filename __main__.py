@@ -62,7 +62,6 @@ def prune(
     from .inputs import open_faces
     from .models.checkpoint import open_embedder
     from .prune.channels.sizes import size_of
-    from .prune.pruner import told
     from .prune.recipe import PruneRecipe
 
     recipe = cli.recipe_of(PruneRecipe, settings, **vars(pruning))
@@ -71,7 +70,7 @@ def prune(
     if not cli.is_first_process():
         return
     folder = cli.save(smaller, out)
-    say(f"{folder}: {told(size_of(smaller))}; before {told(size_of(source))}")
+    say(f"{folder}: {size_of(smaller)}; before {size_of(source)}")
     rows, verdict = speedup(source, smaller, say)
     write_measurements(rows, out / "measurements.json")
     say(verdict)
