@@ -406,10 +406,10 @@ def compare(
     from rich.markup import escape
     from rich.table import Table
 
-    from .benchmark.compare import Limits, write_comparison
+    from .benchmark.compare import GateLimits, write_comparison
     from .benchmark.compare import compare as compare_runs
 
-    found = compare_runs(run_a, run_b, Limits(margin, max_slower, max_larger))
+    found = compare_runs(run_a, run_b, GateLimits(margin, max_slower, max_larger))
     titles, rows = found.table()
     table = Table(box=None, pad_edge=False)
     for title in titles:

@@ -11,10 +11,10 @@ import numpy as np
 from .accuracy.intervals import Estimate, Floats
 from .accuracy.record import Record
 from .accuracy.verification import verify_similarities
+from .figures import number_text
 from .findings.differences import compared, judge, unpaired
 from .findings.transfer import transferred
 from .measurement import Measurement
-from .report.figures import KINDS
 from .subjects import RUNTIMES
 
 UNPAIRED = "taken for unpaired, so wider than need be: no verification.npz of both on the same pairs"
@@ -27,7 +27,7 @@ COSTS = {  # metrics that have no noise, and how their numbers are written
 
 
 @dataclass(frozen=True)
-class Limits:
+class GateLimits:
     """How much worse a file may become before the gate shuts; what is no more than noise never shuts it."""
 
     margin: float = 0.002  # of accuracy, a share
@@ -72,18 +72,18 @@ class Side:
         return self.record.similarity.get(row.artifact) if self.record is not None and usual else None
 
 
-def changes(before: Side, after: Side, limits: Limits) -> list[Change]:
+def changes_between(before: Side, after: Side, limits: GateLimits) -> list[Change]:
     """Gives what changed of a file, and what did not."""
     return [change for part in PARTS for change in part(before, after, limits)]
 
 
-def _costs(before: Side, after: Side, limits: Limits) -> Iterator[Change]:
+def _costs(before: Side, after: Side, limits: GateLimits) -> Iterator[Change]:
     for metric, (what, kind) in COSTS.items():
         old, new = before.row(metric), after.row(metric)
         if old is None or new is None or not old.value or not new.value:
             continue
         ratio = new.value / old.value
-        written = KINDS[kind](old.value, None), KINDS[kind](new.value, None)
+        written = number_text(old.value, kind), number_text(new.value, kind)
         if ratio == 1:
             yield Change(what, *written, "equal", "the same")
             continue
@@ -92,7 +92,7 @@ def _costs(before: Side, after: Side, limits: Limits) -> Iterator[Change]:
         yield Change(what, *written, word, f"{_percent(abs(ratio - 1))} {more}", fails, _percent(ratio - 1, "+"))
 
 
-def _latency(before: Side, after: Side, limits: Limits) -> Iterator[Change]:
+def _latency(before: Side, after: Side, limits: GateLimits) -> Iterator[Change]:
     old_rows, new_rows = _timed(before), _timed(after)
     for setting, news in new_rows.items():
         olds = old_rows.get(setting, {})
@@ -116,7 +116,7 @@ def _timed(side: Side) -> dict[str, dict[str, Measurement]]:
     return found
 
 
-def _timed_change(what: str, old: Measurement, new: Measurement, limits: Limits) -> Change:
+def _timed_change(what: str, old: Measurement, new: Measurement, limits: GateLimits) -> Change:
     written = _ms(old), _ms(new)
     if old == new:
         return Change(what, *written, *SAME)
@@ -138,7 +138,7 @@ def _timed_change(what: str, old: Measurement, new: Measurement, limits: Limits)
     return Change(what, *written, word, f"{how}: {span}", slower > 1 + limits.slower, short)
 
 
-def _accuracy(before: Side, after: Side, limits: Limits) -> Iterator[Change]:
+def _accuracy(before: Side, after: Side, limits: GateLimits) -> Iterator[Change]:
     what = "accuracy"
     old, new = before.row("verification_accuracy"), after.row("verification_accuracy")
     if old is None or new is None:
@@ -171,7 +171,7 @@ def _accuracy(before: Side, after: Side, limits: Limits) -> Iterator[Change]:
     yield _judged(what, written, unpaired(_estimate(new), _estimate(old)), new.n or 0, limits, UNPAIRED)
 
 
-def _paired(then: Floats, now: Floats, record: Record, limits: Limits) -> Iterator[Change]:
+def _paired(then: Floats, now: Floats, record: Record, limits: GateLimits) -> Iterator[Change]:
     old, new = (verify_similarities(each, record.same, record.fold, record.people) for each in (then, now))
     for found in compared(new, old, record.same, record.people):
         if found.mine.value is None or found.other.value is None:
@@ -183,7 +183,7 @@ def _paired(then: Floats, now: Floats, record: Record, limits: Limits) -> Iterat
 
 
 def _judged(
-    what: str, written: tuple[str, str], difference: Estimate, pairs: int, limits: Limits, how: str = ""
+    what: str, written: tuple[str, str], difference: Estimate, pairs: int, limits: GateLimits, how: str = ""
 ) -> Change:
     verdict = judge(difference, limits.margin, pairs)
     fails = verdict.word == "worse" and (difference.value or 0.0) < -limits.margin
@@ -192,14 +192,14 @@ def _judged(
     return Change(what, *written, verdict.word, said, fails, short)
 
 
-def _thresholds(before: Side, after: Side, limits: Limits) -> Iterator[Change]:
+def _thresholds(before: Side, after: Side, limits: GateLimits) -> Iterator[Change]:
     for new in after.rows:
         old = before.row(new.metric)
         if not new.metric.startswith("threshold_at_far_") or old is None or not (old.valid and new.valid):
             continue
         assert old.value is not None and new.value is not None  # as they are valid
         what = new.metric.replace("threshold_at_far_", "threshold at FAR ")
-        written = KINDS["plain"](old.value, None), KINDS["plain"](new.value, None)
+        written = number_text(old.value, "plain"), number_text(new.value, "plain")
         if math.isclose(old.value, new.value, abs_tol=1e-9):
             yield Change(what, *written, "equal", "the same")
             continue
@@ -232,7 +232,7 @@ def _log(row: Measurement) -> Estimate:
 
 
 def _ms(row: Measurement) -> str:
-    return KINDS["ms"](row.value, None) if row.valid and row.value is not None else "-"
+    return number_text(row.value, "ms") if row.valid and row.value is not None else "-"
 
 
 def _points(share: float | None) -> str:
@@ -244,4 +244,4 @@ def _percent(share: float, sign: str = "") -> str:
     return f"{100 * share:{sign}.2g} %" if abs(share) < 0.995 else f"{100 * share:{sign}.0f} %"
 
 
-PARTS: tuple[Callable[[Side, Side, Limits], Iterator[Change]], ...] = (_costs, _latency, _accuracy, _thresholds)
+PARTS: tuple[Callable[[Side, Side, GateLimits], Iterator[Change]], ...] = (_costs, _latency, _accuracy, _thresholds)

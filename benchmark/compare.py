@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 from ..files import written_whole
 from .accuracy.record import NAME as RECORD
 from .accuracy.record import read_record
-from .changes import Change, Limits, Side, changes
+from .changes import Change, GateLimits, Side, changes_between
 from .measurement import Measurement, read_measurements
 
-__all__ = ["Comparison", "Limits", "compare", "write_comparison"]
+__all__ = ["Comparison", "GateLimits", "compare", "write_comparison"]
 
 
 class File(NamedTuple):
@@ -86,7 +86,7 @@ class Comparison:
         return said + [f"changed: {line}" for line in self.surroundings]
 
 
-def compare(before: Path, after: Path, limits: Limits) -> Comparison:
+def compare(before: Path, after: Path, limits: GateLimits) -> Comparison:
     """Gives what changed from the run in one folder to that in another.
 
     Args:
@@ -108,7 +108,9 @@ def compare(before: Path, after: Path, limits: Limits) -> Comparison:
         before=before.name or str(before),
         after=after.name or str(after),
         files={
-            str(other) if file == other else f"{file.artifact} -> {other}": changes(old[file], new[other], limits)
+            str(other) if file == other else f"{file.artifact} -> {other}": changes_between(
+                old[file], new[other], limits
+            )
             for file, other in matched.items()
         },
         gone={str(file): not_made.get(file[:3], "") for file in old if file not in matched},

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from ..figures import KINDS
 from ..measurement import Measurement
-from .figures import KINDS
 
 
 class Column(NamedTuple):

@@ -15,7 +15,7 @@ FAMILIES = {  # what belongs together, by the beginning of the metric's name
     "Parity with PyTorch": ("largest", "parity"),
     "Size": ("size", "compressed", "parameters", "macs"),
 }
-NOTES = {
+RUNTIME_NOTES = {
     "coreml-evaluator": "Rows of runtime coreml-evaluator are emulated: they are the numerics of a reference "
     "interpreter of the saved .mlpackage, not of Apple's runtime, and latency is not measured. To measure "
     "it, run mac/measure.py of the hand-off on a Mac and bring its mac_results.json back, or open the .mlpackage in "
@@ -23,12 +23,12 @@ NOTES = {
 }
 
 
-def notes(lines: Sequence[Line]) -> list[str]:
+def runtime_notes(lines: Sequence[Line]) -> list[str]:
     """Gives what must be known of the runtimes of `lines` before their numbers are believed."""
-    return [note for runtime, note in NOTES.items() if any(line.runtime == runtime for line in lines)]
+    return [note for runtime, note in RUNTIME_NOTES.items() if any(line.runtime == runtime for line in lines)]
 
 
-def how(rows: Sequence[Measurement]) -> list[tuple[str, str, str, str]]:
+def conditions_of(rows: Sequence[Measurement]) -> list[tuple[str, str, str, str]]:
     """Gives (family, runtimes, device, conditions), as the measurements themselves tell them."""
     told: dict[tuple[str, str, str], dict[str, dict[Any, None]]] = {}
     for row in rows:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ..figures import KINDS, number_and_interval
 from ..measurement import Measurement
 from .cells import Cell
-from .figures import KINDS, written
 from .summary import EMULATED, Line, part_of
 
 
@@ -97,7 +97,7 @@ def details_of(
     ]
 
 
-def kind_of(row: Measurement) -> str:
+def number_kind(row: Measurement) -> str:
     """Gives how a row's number is written, a key of `KINDS`, from its metric's name and unit."""
     if row.unit in KINDS:
         return row.unit
@@ -149,7 +149,7 @@ def _cell(row: Measurement | None) -> Cell:
         return Cell()
     if not row.valid or row.value is None:
         return Cell("not measured", hint=row.reason, mark="invalid")
-    text, ends = written(row, kind_of(row))
+    text, ends = number_and_interval(row, number_kind(row))
     return Cell(text, ends, row.value, f"n = {row.n}" if row.n else "")
 
 
@@ -157,6 +157,8 @@ def _summary(family: Family, rows: Sequence[Measurement]) -> str:
     valid = [row for row in rows if row.valid and row.value is not None]
     worst = min((row for row in valid if row.metric == family.tells), key=lambda row: row.value or 0, default=None)
     if worst is not None:
-        return f"lowest: {part_of(worst)}, {' '.join(written(worst, kind_of(worst))).strip()}"
+        return f"lowest: {part_of(worst)}, {' '.join(number_and_interval(worst, number_kind(worst))).strip()}"
     first = max(valid, key=lambda row: row.value or 0, default=None) if family.by_value else None
-    return f"most: {part_of(first)}, {' '.join(written(first, kind_of(first))).strip()}" if first else ""
+    return (
+        f"most: {part_of(first)}, {' '.join(number_and_interval(first, number_kind(first))).strip()}" if first else ""
+    )

@@ -13,11 +13,11 @@ from ...export.artifact import Card
 from ...export.cards import WRITERS, read_card
 from ...export.session import format_of
 from ...files import sha256_of
+from ..figures import number_and_interval
 from ..measurement import Measurement
 from .columns import columns_of
-from .details import kind_of
-from .figures import written
-from .run_folders import Run
+from .details import number_kind
+from .run_folders import RunFolder
 from .summary import Line, part_of
 
 NOT_MEASURED = "not measured"
@@ -34,7 +34,7 @@ Fact = tuple[str, str, str]
 """What was measured, the number with its interval, and where or on how many."""
 
 
-def cards_of(runs: Sequence[Run], by_run: Sequence[Sequence[Line]]) -> Iterator[tuple[str, dict[str, Any]]]:
+def cards_of(runs: Sequence[RunFolder], by_run: Sequence[Sequence[Line]]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Gives the name below `cards/` and what the template says, for each file that was made.
 
     Args:
@@ -52,7 +52,7 @@ def cards_of(runs: Sequence[Run], by_run: Sequence[Sequence[Line]]) -> Iterator[
             yield f"{name}.md", _facts(run, artifact, mine)
 
 
-def _facts(run: Run, artifact: str, lines: Sequence[Line]) -> dict[str, Any]:
+def _facts(run: RunFolder, artifact: str, lines: Sequence[Line]) -> dict[str, Any]:
     path = run.folder / artifact
     card, unread = _card(path)
     line = next((line for line in lines if "verification_accuracy" in line.cells), lines[0])
@@ -95,12 +95,12 @@ def _measured(lines: Sequence[Line]) -> Iterator[Fact]:
             row = line.cells[column.key]
             if row.valid and "ratio" not in column.key:
                 where = ", ".join(filter(None, (row.runtime or line.runtime, row.device)))
-                text = " ".join(written(row, column.kind)).strip()
+                text = " ".join(number_and_interval(row, column.kind)).strip()
                 if column.key.startswith("threshold"):  # a setting to copy, so with more digits than it is worth
-                    text = f"{row.value:.4f} {written(row, column.kind)[1]}".strip()
+                    text = f"{row.value:.4f} {number_and_interval(row, column.kind)[1]}".strip()
                 yield column.title, text, where + (f", n = {row.n}" if row.n else "")
 
 
 def _part(row: Measurement) -> Fact:
-    text = " ".join(written(row, kind_of(row))).strip()
+    text = " ".join(number_and_interval(row, number_kind(row))).strip()
     return f"{row.metric.replace('_', ' ')}: {part_of(row)}", text, f"n = {row.n}" if row.n else ""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..figures import interval
 from .cells import Cell
 from .columns import COLUMNS, Column
-from .figures import interval
 from .summary import Line, pareto_front
 
 UNITS = {  # on axes: a unit, and how many of it is 1

@@ -1,4 +1,4 @@
-"""Run folders, read: measurements, what was exported, verified and pruned, and how it was called."""
+"""RunFolder folders, read: measurements, what was exported, verified and pruned, and how it was called."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 from ..accuracy.record import NAME as RECORD
 from ..accuracy.record import Record, read_record
 from ..measurement import Measurement, read_measurements
-from .mac_results import PLACES, read_mac_results
-from .pruned_layers import Curve, Pruned, curves_in, pruned_in
+from .mac_results import RESULT_FILES, read_mac_results
+from .pruned_layers import GroupCurve, PrunedModel, group_curves_in, pruned_models_in
 
 EXPORTED = "exported.json"  # what the export stage leaves beside its files
 
 
 @dataclass(frozen=True)
-class Run:
+class RunFolder:
     """A run folder, read."""
 
     name: str
@@ -27,19 +27,19 @@ class Run:
     rows: Sequence[Measurement]
     manifest: Mapping[str, Any]
     recipe: str
-    pruned: Sequence[Pruned]
-    curves: Sequence[Curve]
+    pruned: Sequence[PrunedModel]
+    curves: Sequence[GroupCurve]
     record: Record | None = None  # of every pair, where it was kept
     notes: Mapping[str, Sequence[str]] = field(default_factory=dict)  # what the export said of each artifact
 
 
-def read_run(folder: Path, folders: Sequence[Path]) -> Run:
+def read_run(folder: Path, folders: Sequence[Path]) -> RunFolder:
     """Reads a run folder; its name is the folder's, or its path where `folders` has two of that name.
 
     Raises:
         ValueError: It has neither measurements.json nor sensitivity.json, or a file that cannot be read.
     """
-    path, curves = folder / "measurements.json", curves_in(folder)
+    path, curves = folder / "measurements.json", group_curves_in(folder)
     if not path.is_file() and not curves:
         raise ValueError(f"{folder} has no measurements.json; `pocketface benchmark` writes one")
     name = folder.resolve().name
@@ -48,13 +48,13 @@ def read_run(folder: Path, folders: Sequence[Path]) -> Run:
     manifest = _json(folder / "manifest.json")
     recipe, record = folder / "recipe.toml", folder / RECORD
     rows = read_measurements(path) if path.is_file() else []
-    return Run(
+    return RunFolder(
         name,
         folder,
         [*rows, *_of_mac(folder, rows)],
         manifest if isinstance(manifest, dict) else {"manifest": manifest},
         recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
-        pruned_in(folder),
+        pruned_models_in(folder),
         curves,
         read_record(record) if record.is_file() else None,
         dict(_notes(folder)),
@@ -70,7 +70,7 @@ def _json(path: Path) -> Any:
 
 def _of_mac(folder: Path, rows: Sequence[Measurement]) -> list[Measurement]:
     """Gives what a Mac measured of the run's files, under the names that they bear in the run."""
-    found = [row for place in PLACES if (folder / place).is_file() for row in read_mac_results(folder / place)]
+    found = [row for place in RESULT_FILES if (folder / place).is_file() for row in read_mac_results(folder / place)]
     names = {Path(row.artifact).name: row.artifact for row in rows}
     return [dataclasses.replace(row, artifact=names.get(row.artifact, row.artifact)) for row in found]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from .figures import written
-from .limits import ACCURACY, DIFFERENCE, LATENCY, SIZE, Judged
+from ..figures import number_and_interval
+from .limits import ACCURACY, DIFFERENCE, LATENCY, SIZE, JudgedFile
 from .recommendation import Choice, Recommendation
 from .summary import Line, baseline
 
@@ -59,12 +59,12 @@ def picks_of(lines: Sequence[Line], recommendation: Recommendation) -> list[Pick
     return sorted(picks, key=lambda pick: (not pick.first, order.index(pick.format) if pick.format in order else 99))
 
 
-def verdict(lines: Sequence[Line]) -> str:
+def outcome(lines: Sequence[Line]) -> str:
     """Says in one paragraph what was done, and what came of it."""
     return " ".join([*_pruning(lines), _files(lines)])
 
 
-def recommended(lines: Sequence[Line], recommendation: Recommendation) -> list[tuple[str, str]]:
+def recommendation_sentences(lines: Sequence[Line], recommendation: Recommendation) -> list[tuple[str, str]]:
     """Gives (what for, a sentence) for each thing that is recommended, or why nothing is."""
     said = []
     for title, choice in recommendation.choices:
@@ -82,7 +82,7 @@ def recommended(lines: Sequence[Line], recommendation: Recommendation) -> list[t
     return said
 
 
-def _why(judged: Judged, choice: Choice) -> str:
+def _why(judged: JudgedFile, choice: Choice) -> str:
     if judged.meets:
         return f"{choice.why[0].upper()}{choice.why[1:]}."
     return f"Does not meet the limits for sure: {'; '.join(miss.said for miss in judged.misses)}."
@@ -102,7 +102,7 @@ def _sized(model: str, lines: Sequence[Line]) -> str:
     counted = []
     for key, noun in (("parameters", "parameters"), ("macs", "MACs")):
         rows = [line.cells[key] for line in lines if line.model == model and line.value(key) is not None]
-        counted += [f"{written(rows[0], 'count')[0]} {noun}"] if rows else []
+        counted += [f"{number_and_interval(rows[0], 'count')[0]} {noun}"] if rows else []
     return f"{model} ({', '.join(counted)})" if counted else model
 
 
@@ -116,28 +116,30 @@ def _files(lines: Sequence[Line]) -> str:
     return f"{said} {'file was' if len(made) == 1 else 'files were'} measured{end}."
 
 
-def _figures(judged: Judged, base: Line) -> tuple[Figure, ...]:
+def _figures(judged: JudgedFile, base: Line) -> tuple[Figure, ...]:
     line = judged.line
     figures = []
     if SIZE in line.cells and line.value(SIZE) is not None:
         smaller = _against(line, base, "size_ratio", "smaller", "larger")
-        figures.append(Figure("Size", written(line.cells[SIZE], "bytes")[0], smaller))
+        figures.append(Figure("Size", number_and_interval(line.cells[SIZE], "bytes")[0], smaller))
     speed = judged.latency
     if speed is not None and judged.milliseconds is not None:
         own = line.cells.get(LATENCY) is speed
         against = _against(line, base, "latency_ratio", "faster", "slower") if own else ""
         where = f"{speed.runtime} on {speed.device}" if speed.device else speed.runtime
         told = ", ".join(filter(None, (against, where)))
-        figures.append(Figure("Latency on 1 thread", " ".join(written(speed, "ms")).strip(), told))
+        figures.append(Figure("Latency on 1 thread", " ".join(number_and_interval(speed, "ms")).strip(), told))
     elif speed is not None:
         figures.append(Figure("Latency on 1 thread", "not measured", speed.reason))
     accuracy, compared = line.cells.get(ACCURACY), line.cells.get(DIFFERENCE)
     if accuracy is not None and accuracy.valid:
         pairs = f"on {accuracy.n:,} pairs" if accuracy.n else ""
-        figures.append(Figure("Accuracy", " ".join(written(accuracy, "share")).strip(), pairs))
+        figures.append(Figure("Accuracy", " ".join(number_and_interval(accuracy, "share")).strip(), pairs))
     if compared is not None and compared.valid:
         to = compared.conditions.get("to", "the source")
-        figures.append(Figure("Accuracy against the source", " ".join(written(compared, "points")).strip(), f"{to}"))
+        figures.append(
+            Figure("Accuracy against the source", " ".join(number_and_interval(compared, "points")).strip(), f"{to}")
+        )
     return tuple(figures)
 
 

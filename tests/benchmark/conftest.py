@@ -9,7 +9,7 @@ import pytest
 
 from pocketface.benchmark.accuracy.record import write_record
 from pocketface.benchmark.changes import Change
-from pocketface.benchmark.compare import Comparison, Limits, compare
+from pocketface.benchmark.compare import Comparison, GateLimits, compare
 from pocketface.benchmark.measurement import Measurement, write_measurements
 from pocketface.faces.pairs import Pairs
 
@@ -60,7 +60,7 @@ def compared(tmp_path: Path) -> Callable[..., Comparison]:
             if similarities:
                 kept = {"artifacts/net.tflite": similarities[number]}
                 write_record(tmp_path / name / "verification.npz", PAIRS, kept)
-        return compare(tmp_path / "a", tmp_path / "b", Limits(**limits))
+        return compare(tmp_path / "a", tmp_path / "b", GateLimits(**limits))
 
     return of
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pocketface.__main__ import main
-from pocketface.benchmark.compare import Comparison, Limits, compare, write_comparison
+from pocketface.benchmark.compare import Comparison, GateLimits, compare, write_comparison
 from pocketface.benchmark.measurement import Measurement
 
 from .conftest import NAME, latency, lost, row
@@ -63,7 +63,7 @@ def test_what_was_different_around_the_files_is_told(tmp_path: Path, compared: C
         manifest = {"command": name, "versions": {"torch": torch, "numpy": "2.4"}, "inputs": {"pairs": {"sha256": "1"}}}
         (tmp_path / name / "manifest.json").write_text(json.dumps(manifest))
         (tmp_path / name / "recipe.toml").write_text(f"[prune]\nsteps = {steps}\n")
-    assert compare(tmp_path / "a", tmp_path / "b", Limits()).surroundings == [
+    assert compare(tmp_path / "a", tmp_path / "b", GateLimits()).surroundings == [
         "litert: 2.1 -> 2.2",
         "versions.torch: 2.12 -> 2.13",
         "recipe.prune.steps: 6 -> 8",
@@ -98,7 +98,7 @@ def test_foreign_and_damaged_files_are_one_sentence(
     compared([row("size_bytes", 10)], [row("size_bytes", 10)])
     (tmp_path / "b" / file).write_text(text)
     with pytest.raises(ValueError, match=file):
-        compare(tmp_path / "a", tmp_path / "b", Limits())
+        compare(tmp_path / "a", tmp_path / "b", GateLimits())
 
 
 def test_runs_without_measurements_or_without_a_common_file_are_refused(
@@ -107,7 +107,7 @@ def test_runs_without_measurements_or_without_a_common_file_are_refused(
     with pytest.raises(ValueError, match="have no file in common"):
         compared([row("size_bytes", 10)], [row("size_bytes", 10, format="onnx", runtime="onnxruntime")])
     with pytest.raises(ValueError, match=r"no measurements.json in .*nowhere"):
-        compare(tmp_path / "nowhere", tmp_path / "a", Limits())
+        compare(tmp_path / "nowhere", tmp_path / "a", GateLimits())
 
 
 def test_markdown_holds_every_change_and_names_are_no_markup(

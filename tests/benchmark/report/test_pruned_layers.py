@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pocketface.benchmark.report.page import write_report
-from pocketface.benchmark.report.pruned_layers import changed
+from pocketface.benchmark.report.pruned_layers import before_and_after
 from pocketface.prune.sensitivity import Sensitivity, write_sensitivity
 
 from .conftest import report, written_run
@@ -74,7 +74,11 @@ def test_the_latest_pruning_of_each_checkpoint_is_told_and_what_lost_nothing_is_
 
 
 def test_what_stayed_is_written_once():
-    assert [changed(pair) for pair in [(64, 40), (64, 64), (12_000, 9000)]] == ["64 → 40", "64", "12.0 k → 9000"]
+    assert [before_and_after(pair) for pair in [(64, 40), (64, 64), (12_000, 9000)]] == [
+        "64 → 40",
+        "64",
+        "12.0 k → 9000",
+    ]
 
 
 def test_a_run_without_pruning_says_nothing_of_it(tmp_path):

@@ -1,4 +1,4 @@
-"""Run folders, whole and damaged."""
+"""RunFolder folders, whole and damaged."""
 
 import pytest
 

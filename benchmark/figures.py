@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from ..measurement import Measurement
+from .measurement import Measurement
 
 
 def _figures(value: float) -> str:
@@ -24,7 +24,7 @@ def _percent(value: float, half_width: float | None) -> str:
     return f"{100 * value:.{0 if points >= 5 else 1 if points >= 0.1 else 2}f} %"
 
 
-KINDS: dict[str, Callable[[float, float | None], str]] = {
+KINDS: dict[str, Callable[[float, float | None], str]] = {  # number and half its interval's width -> text
     "bytes": lambda v, _: f"{_figures(v / 1e6)} MB" if v >= 1e5 else f"{_figures(v / 1e3)} kB",
     "count": lambda v, _: _count(v),
     "ms": lambda v, _: f"{_figures(v)} ms",
@@ -38,6 +38,15 @@ KINDS: dict[str, Callable[[float, float | None], str]] = {
 }
 
 
+def number_text(value: float, kind: str, half_width: float | None = None) -> str:
+    """Gives a number with its unit; `half_width` of its interval says how many digits of a share are known.
+
+    >>> number_text(0.98712, "share"), number_text(330_000, "bytes"), number_text(0.9, "ms")
+    ('98.7 %', '0.33 MB', '0.90 ms')
+    """
+    return KINDS[kind](value, half_width)
+
+
 def interval(row: Measurement) -> tuple[float, float] | tuple[None, None]:
     """Gives the ends of the row's interval, None twice where it has not two finite ones."""
     if row.low is None or row.high is None or not math.isfinite(row.low + row.high):
@@ -45,19 +54,19 @@ def interval(row: Measurement) -> tuple[float, float] | tuple[None, None]:
     return row.low, row.high
 
 
-def written(row: Measurement, kind: str) -> tuple[str, str]:
+def number_and_interval(row: Measurement, kind: str) -> tuple[str, str]:
     """Gives a valid row's number as it is written, and its interval as "[low, high]" or "".
 
     >>> row = Measurement("m", "", "onnx", "fp32", "", "", "eer", 0.98712, "1", 0.9834, 0.9902)
-    >>> written(row, "share")
+    >>> number_and_interval(row, "share")
     ('98.7 %', '[98.3, 99.0]')
     """
     assert row.value is not None
     low, high = interval(row)
     if low is None or high is None:
-        return KINDS[kind](row.value, None), ""
+        return number_text(row.value, kind), ""
     half = (high - low) / 2
-    text = KINDS[kind](row.value, half)
+    text = number_text(row.value, kind, half)
     unit = text[text.find(" ") :] if " " in text else ""
-    ends = ", ".join(KINDS[kind](end, half).removesuffix(unit) for end in (low, high))
+    ends = ", ".join(number_text(end, kind, half).removesuffix(unit) for end in (low, high))
     return text, f"[{ends}]"

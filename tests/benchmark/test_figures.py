@@ -2,9 +2,9 @@
 
 import pytest
 
-from pocketface.benchmark.report.figures import written
+from pocketface.benchmark.figures import number_and_interval
 
-from .conftest import WHOLE, row
+from .conftest import row
 
 
 @pytest.mark.parametrize(
@@ -27,4 +27,4 @@ from .conftest import WHOLE, row
     ],
 )
 def test_numbers_have_the_digits_they_are_worth(kind, value, low, high, text):
-    assert " ".join(written(row(WHOLE, "m", value, low=low, high=high), kind)).strip() == text
+    assert " ".join(number_and_interval(row("m", value, low=low, high=high), kind)).strip() == text
