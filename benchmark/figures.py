@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 from .measurement import Measurement
+from .metrics import known_metric
 
 
 def _figures(value: float) -> str:
@@ -70,3 +71,14 @@ def number_and_interval(row: Measurement, kind: str) -> tuple[str, str]:
     unit = text[text.find(" ") :] if " " in text else ""
     ends = ", ".join(number_text(end, kind, half).removesuffix(unit) for end in (low, high))
     return text, f"[{ends}]"
+
+
+def number_kind(row: Measurement) -> str:
+    """Gives how a row's number is written, a key of `KINDS`: as its metric's, else by its unit."""
+    metric = known_metric(row.metric)
+    return metric.kind if metric else row.unit if row.unit in KINDS else "any"
+
+
+def row_text(row: Measurement, kind: str = "") -> str:
+    """Gives a valid row's number and interval in one text; of its metric's kind where none is given."""
+    return " ".join(number_and_interval(row, kind or number_kind(row))).strip()

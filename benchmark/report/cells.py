@@ -13,7 +13,7 @@ from ..measurement import Measurement
 from .columns import Column
 from .summary import Line
 
-EXPORT = Column("export", "Export", "any")
+EXPORT = Column("export", "Export", "any", "", "")
 OF_SPEED = re.compile(r"XNNPACK|partition|faster|slower|float arithmetic|layouts|no kernel")
 UNREMARKABLE = re.compile(r"1 XNNPACK partition|XNNPACK runs 1 part of it")
 SLOWER = 0.95  # of the reference's speed; what is nearer is noise, unless an interval says otherwise
@@ -43,7 +43,7 @@ def slower_because(line: Line, key: str, notes: Sequence[str]) -> str:
         notes: What the export said of the file.
     """
     row = line.cells.get(key)
-    if not key.startswith("latency_ratio") or row is None or not row.valid or row.value is None:
+    if row is None or row.metric != "latency_ratio" or not row.valid or row.value is None:
         return ""
     _, high = interval(row)
     if row.value >= 1 or (row.value >= SLOWER if high is None else high >= 1):
@@ -96,7 +96,7 @@ def cell_of(line: Line, column: Column, reasons: Reasons, notes: Sequence[str]) 
     hint = f"n = {row.n}" if row.n else ""
     if column.kind == "times":
         reason = slower_because(line, column.key, notes)
-        worse = {"size": "larger", "latency": "slower"}[column.key.partition("_")[0]]
+        worse = "slower" if row.metric == "latency_ratio" else "larger"
         ends = " ".join(filter(None, (worse if row.value is not None and row.value < SLOWER else "", ends)))
         hint = reason or f"against {_against(row)}"
         return Cell(text, ends, row.value, hint, reasons.get(reason, 0), "slower" if reason else "")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ..figures import interval, number_and_interval, number_text
+from ..figures import interval, number_text, row_text
 from ..measurement import Measurement
 from .summary import Line
 
@@ -155,7 +155,7 @@ def _accuracy(line: Line, lines: Sequence[Line], most: float) -> tuple[Verdict, 
     if row is None or not row.valid or row.value is None:
         return "not measured", "its accuracy was not compared with the source's pair by pair", math.inf
     low, high = interval(row)
-    said = " ".join(number_and_interval(row, "points")).strip()
+    said = row_text(row)
     agreed = row.conditions.get("verdict") in ("equal", "better") and 100 * row.conditions.get("margin", 1) <= most
     if agreed or (low is not None and 100 * low >= -most):
         return "keeps", "", 0.0

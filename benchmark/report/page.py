@@ -11,12 +11,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ...files import written_whole
 from ..figures import number_and_interval, number_text
+from ..metric_keys import title_of
+from ..metrics import metric_of
 from .cells import EXPORT, Cell, cell_of, files_with_reason, reasons_of
 from .columns import columns_of
 from .conditions import conditions_of, runtime_notes
 from .curves import curves_of
 from .details import details_of
-from .limits import ShippingLimits, limits_for
+from .limits import ACCURACY, DIFFERENCE, LATENCY, SIZE, ShippingLimits, limits_for
 from .model_card import cards_of
 from .plot import plot_of
 from .pruned_layers import before_and_after, charts_of
@@ -81,6 +83,7 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     pages.filters |= {
+        "title_of": title_of,
         "md": _markdown,
         "changed": before_and_after,
         "percent": lambda share: number_text(share, "share"),
@@ -111,6 +114,7 @@ def page_facts(runs: Sequence[RunFolder], limits: ShippingLimits) -> dict[str, A
         "recommended": [recommendation_sentences(of_run, each) for of_run, each in zip(by_run, advice, strict=True)],
         "recommendations": [(run.name, each) for run, each in zip(runs, advice, strict=True)],
         "picks": [pick for of_run, each in zip(by_run, advice, strict=True) for pick in picks_of(of_run, each)],
+        "pick_keys": (SIZE, LATENCY, ACCURACY, DIFFERENCE),
         "why_not": [(title, choice) for each in advice for title, choice in each.choices],
         "formats": FORMATS,
         "columns": columns,
@@ -148,12 +152,13 @@ def _thresholds(lines: Sequence[Line]) -> Iterator[tuple[Line, str, Cell, str]]:
     """Gives (line, FAR, threshold on the cosine, the same on the squared L2 distance of unit vectors)."""
     for line in lines:
         for key, row in line.cells.items():
-            if key.startswith("threshold_at_far_") and row.valid and row.value is not None:
+            far = metric_of(row.metric).parameter
+            if row.metric == f"threshold_at_far_{far}" and row.valid and row.value is not None:
                 # a setting to copy, so with more digits than its interval would warrant
                 cosine = Cell(
                     f"{row.value:.4f}", number_and_interval(row, "plain")[1], hint=f"{row.n}" if row.n else ""
                 )
-                yield line, key.removeprefix("threshold_at_far_"), cosine, f"{2 - 2 * row.value:.4f}"
+                yield line, far + key.removeprefix(row.metric), cosine, f"{2 - 2 * row.value:.4f}"
 
 
 def _command(manifest: Mapping[str, Any]) -> str:

@@ -7,11 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from ..measurement import Measurement
-
-EMULATED = "litert-arm64-"
-"""Runtimes that begin so count instructions on a core that is not there: cells of the file's own line."""
-
-OF_FILE = ("size_bytes", "compressed_bytes", "weights_bytes", "parameters", "macs")  # whatever runs it
+from ..metric_keys import EMULATED, keyed
+from ..metrics import TEMPLATES, metric_of
 
 
 @dataclass(frozen=True)
@@ -47,8 +44,8 @@ class Line:
 
 def part_of(row: Measurement) -> str:
     """Names the part of its metric that a row is about ("JPEG 30"), "" where it is about the whole."""
-    templates = row.conditions.get("protocol", "") if row.metric.startswith("template_") else ""
-    return str(row.conditions.get("part") or templates)
+    protocol = row.conditions.get("protocol", "") if metric_of(row.metric).family == TEMPLATES else ""
+    return str(row.conditions.get("part") or protocol)
 
 
 def summarise(rows: Sequence[Measurement], run: str = "") -> list[Line]:
@@ -64,14 +61,14 @@ def summarise(rows: Sequence[Measurement], run: str = "") -> list[Line]:
         if part_of(row):
             continue
         files.setdefault((row.model, row.artifact, row.format, row.precision), []).append(row)
-        if row.metric in ("parameters", "macs") and row.valid:
+        if metric_of(row.metric).about == "model" and row.valid:
             of_model.setdefault(row.model, {}).setdefault(row.metric, row)
     lines: list[Line] = []
     for file, of_file in files.items():
-        if all(row.metric in ("parameters", "macs") for row in of_file) and len(files) > 1:
+        if all(metric_of(row.metric).about == "model" for row in of_file) and len(files) > 1:
             continue  # speaks of the model, is no file
         for place, here in _places(of_file).items():
-            cells = _cells(here)
+            cells = keyed(here)
             if "export" not in cells:
                 cells = {**of_model.get(file[0], {}), **cells}
             lines.append(Line(run, *file, *place, cells))
@@ -90,38 +87,12 @@ def _places(rows: Sequence[Measurement]) -> dict[tuple[str, str], list[Measureme
             row
             for row in rows
             if not row.runtime
-            or row.metric in OF_FILE
+            or metric_of(row.metric).about != "run"
             or (row.runtime, row.device) in (place, (place[0], ""))
             or (row.runtime.startswith(EMULATED) and place == home)
         ]
         for place in places
     }
-
-
-def key_of(row: Measurement) -> str:
-    """Gives the key of a row's column: its metric, and what else is part of the question."""
-    key, threads, batch = row.metric, row.conditions.get("threads", 1), row.conditions.get("batch", 1)
-    if row.runtime.startswith(EMULATED):
-        return f"{key}@{row.runtime.removeprefix(EMULATED)}"
-    if key.startswith("latency_ms") or threads != 1:
-        key += f"@{threads}"
-    if key.startswith("latency_ms") and batch != 1:
-        key += f", batch {batch}"
-    return key
-
-
-def _cells(rows: Sequence[Measurement]) -> dict[str, Measurement]:
-    cells: dict[str, Measurement] = {}
-    for row in rows:
-        key = key_of(row)
-        if key in cells and row.conditions.get("flip") is True and cells[key].conditions.get("flip") is not True:
-            key = f"{key}+flip"  # beside single crops; where all were verified so, it is the accuracy
-        if key not in cells or not cells[key].valid:
-            cells[key] = row
-        elif row.valid and row != cells[key]:  # under other conditions: nothing is dropped silently
-            others = sum(other.partition(" (")[0] == key for other in cells)
-            cells[f"{key} (measurement {others + 1})"] = row
-    return cells
 
 
 def reference(line: Line, lines: Sequence[Line]) -> Line:

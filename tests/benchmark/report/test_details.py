@@ -13,7 +13,7 @@ def test_parts_are_told_in_a_table_per_file(tmp_path):
     page, markdown = report(tmp_path, written_run(tmp_path / "run", [*ROWS, *parts]))
     assert "lowest: brightness: darkest third, -1.00 points \\[-2.00, +0.00\\]</summary>\n" in markdown
     assert (
-        "| Part | accuracy | against the source |\n| --- | ---: | ---: |\n"
+        "| Part | Accuracy | Against the source |\n| --- | ---: | ---: |\n"
         "| brightness: darkest third | 97.0 % \\[96.0, 98.0\\] | -1.00 points \\[-2.00, +0.00\\] |\n"
         "| brightness: brightest third | 99.0 % \\[98.5, 99.5\\] | not measured |\n\nNot measured: no pair\n"
     ) in markdown

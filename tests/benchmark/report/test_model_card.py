@@ -15,7 +15,7 @@ def test_every_file_has_a_card_that_says_what_was_not_measured(tmp_path):
     cards = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "out" / "cards").iterdir()}
     assert sorted(cards) == ["net-pruned.mlpackage.md", "net-pruned.w8a8.tflite.md", "net.tflite.md"]
     apple = cards["net-pruned.mlpackage.md"]
-    assert f"| Latency on 1 thread | not measured | {NO_MAC} |" in apple
+    assert f"| Median latency on 1 thread | not measured | {NO_MAC} |" in apple
     assert "| Accuracy | 98.8 % \\[98.4, 99.1\\] | coreml-evaluator, a CPU, n = 6000 |" in apple
     assert "SHA-256: not known: the file is not there" in apple
     for heading in ("Model details", "Intended use", "Factors", "Metrics", "Evaluation data", "Training data"):

@@ -15,8 +15,8 @@ def test_markdown_table_is_literal(tmp_path):
     _, markdown = report(tmp_path, written_run(tmp_path / "run"))
     table = markdown.split("## All files\n\n")[1].split("\n\n")[0]
     assert table == "\n".join((
-        "| File | Nr | Format | Precision | Runtime | Size | Latency on 1 thread | Faster | Accuracy "
-        "| Against the source |",
+        "| File | Nr | Format | Precision | Runtime | Size | Median latency on 1 thread | Faster | Accuracy "
+        "| Accuracy against the source |",
         "| --- | ---: | --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
         "| net.tflite ◆ | 1 | tflite | fp32 | litert | 4.00 MB | 2.00 ms |  | 99.2 % \\[98.9, 99.4\\] |  |",
         "| net-pruned.w8a8.tflite ★ ◆ | 2 | tflite | w8a8 | litert | 0.33 MB | 0.90 ms | 2.2× "
