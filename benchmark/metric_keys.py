@@ -64,3 +64,13 @@ def title_of(key: str) -> str:
     title += f", batch {parts['batch']}" if parts["batch"] else ""
     title += ", flip-sum" if parts["flip"] else ""
     return title + (f" (measurement {parts['repeat']})" if parts["repeat"] else "")
+
+
+def phrase_of(key: str) -> str:
+    """Gives the title of a key within a sentence.
+
+    >>> phrase_of("size_bytes"), phrase_of("tar_at_far_1e-3")
+    ('size', 'TAR at FAR 1e-3')
+    """
+    title = title_of(key)
+    return title[0].lower() + title[1:] if title[1].islower() else title

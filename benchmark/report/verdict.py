@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from ..figures import number_text, row_text
-from ..metric_keys import title_of
+from ..metric_keys import phrase_of, title_of
 from .limits import ACCURACY, DIFFERENCE, LATENCY, SIZE, JudgedFile
 from .recommendation import Choice, Recommendation
 from .summary import Line, baseline
@@ -74,9 +74,8 @@ def recommendation_sentences(lines: Sequence[Line], recommendation: Recommendati
         line = choice.best.line
         base = baseline(line, lines, ACCURACY)
         facts = [
-            f"{figure.title[0].lower()}{figure.title[1:]} {figure.text}"
-            + f" ({figure.comparison})" * bool(figure.comparison)
-            for _, figure in _figures(choice.best, base)
+            f"{phrase_of(key)} {figure.text}" + (f" ({figure.comparison})" if figure.comparison else "")
+            for key, figure in _figures(choice.best, base)
         ]
         compared = "" if base is line else f" Compared with {base.name}."
         sentences.append((title, f"Ship {line.name}: {', '.join(facts)}. It is {choice.why}.{compared}"))

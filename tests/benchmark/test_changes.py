@@ -17,11 +17,11 @@ def test_a_copy_is_equal_in_everything(compared: Callable[..., Comparison]) -> N
     found = compared(rows, rows, SEPARATED, SEPARATED)
     assert [(change.what, change.verdict) for change in found.files[NAME]] == [
         ("size", "equal"),
-        ("latency, threads 1", "equal"),
+        ("median latency on 1 thread", "equal"),
         ("accuracy", "equal"),
         ("threshold at FAR 1e-3", "equal"),
     ]
-    assert (found.failures, list(found.gone), found.new, found.surroundings) == ([], [], [], [])
+    assert (found.failures, list(found.missing), found.added, found.environment) == ([], [], [], [])
     assert found.sentences() == ["1 file compared, a with b: 4 equal"]
 
 
@@ -38,7 +38,7 @@ def test_size_has_no_noise(
     compared: Callable[..., Comparison], after: int, verdict: str, said: str, shuts: bool
 ) -> None:
     found = compared([row("size_bytes", 1000)], [row("size_bytes", after)])
-    assert (only(found).verdict, only(found).said, bool(found.failures)) == (verdict, said, shuts)
+    assert (only(found).verdict, only(found).explanation, bool(found.failures)) == (verdict, said, shuts)
 
 
 def test_a_file_may_grow_by_what_is_allowed(compared: Callable[..., Comparison]) -> None:
@@ -67,7 +67,7 @@ def test_the_interval_of_a_ratio_is_that_of_independent_logarithms(compared: Cal
     # log(12 / 10) = 0.1823; down by hypot(log(12 / 11.5), log(11 / 10)) = 0.1044, exp(0.0779) = 1.081;
     # up by hypot(log(13 / 12), log(10 / 9.5)) = 0.0951, exp(0.2774) = 1.320
     before, after = row("latency_ms_p50", 10.0, low=9.5, high=11.0), row("latency_ms_p50", 12.0, low=11.5, high=13.0)
-    assert only(compared([before], [after])).said == "slower: +20 % (+8.1 % to +32 %)"
+    assert only(compared([before], [after])).explanation == "slower: +20 % (+8.1 % to +32 %)"
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_what_cannot_be_judged_says_why(
     compared: Callable[..., Comparison], before: Measurement, after: Measurement, why: str
 ) -> None:
     found = compared([before], [after])
-    assert only(found).verdict == "not judged" and why in only(found).said
+    assert only(found).verdict == "not judged" and why in only(found).explanation
     assert found.failures == []
     assert any(why in line for line in found.sentences())
 
@@ -92,8 +92,8 @@ def test_thread_counts_are_compared_with_themselves(compared: Callable[..., Comp
     before = [latency(10, 0.01, conditions=one), latency(6, 0.01, conditions=two)]
     after = [latency(6, 0.01, conditions=two), latency(20, 0.01, conditions=one)]
     assert [(change.what, change.verdict) for change in compared(before, after).files[NAME]] == [
-        ("latency, threads 2", "equal"),
-        ("latency, threads 1", "worse"),
+        ("median latency on 2 threads", "equal"),
+        ("median latency on 1 thread", "worse"),
     ]
 
 
@@ -107,7 +107,7 @@ def test_accuracy_is_paired_where_both_ran_on_the_same_pairs(compared: Callable[
     found = compared([accuracy(1.0, 0)], [accuracy(0.99)], SEPARATED, worse)
     change = found.files[NAME][0]
     assert (change.before, change.after, change.verdict) == ("100.00 %", "99.00 %", "worse")
-    assert change.said.startswith("worse by 1 points (0.") and "unpaired" not in change.said
+    assert change.explanation.startswith("worse by 1 points (0.") and "unpaired" not in change.explanation
     (failure,) = found.failures
     assert failure.startswith(f"{NAME}: accuracy, worse by 1 points")
 
@@ -118,13 +118,13 @@ def test_a_loss_within_the_margin_is_equal_and_a_larger_margin_lets_more_through
     worse = np.where(SAME & (np.arange(4000) % 100 == 0), 0.05, SEPARATED)
     found = compared([accuracy(1.0, 0)], [accuracy(0.99)], SEPARATED, worse, margin=0.02)
     assert found.files[NAME][0].verdict == "equal"
-    assert found.files[NAME][0].said.startswith("worse, but by less than 2 points")
+    assert found.files[NAME][0].explanation.startswith("worse, but by less than 2 points")
     assert found.failures == []
 
 
 def test_without_a_record_the_intervals_judge_and_it_is_said(compared: Callable[..., Comparison]) -> None:
     change = only(compared([accuracy(0.99)], [accuracy(0.989)]))
-    assert change.verdict == "cannot tell" and "taken for unpaired" in change.said
+    assert change.verdict == "cannot tell" and "taken for unpaired" in change.explanation
 
 
 def test_a_great_loss_shows_without_a_record_too(compared: Callable[..., Comparison]) -> None:
@@ -135,21 +135,21 @@ def test_a_great_loss_shows_without_a_record_too(compared: Callable[..., Compari
 @pytest.mark.parametrize("pairs", ["def", ""])
 def test_accuracies_on_other_pairs_are_not_judged(compared: Callable[..., Comparison], pairs: str) -> None:
     found = compared([accuracy(0.99)], [accuracy(0.5, pairs=pairs)])
-    assert only(found).verdict == "not judged" and "other pairs" in only(found).said
+    assert only(found).verdict == "not judged" and "other pairs" in only(found).explanation
     assert found.failures == []
 
 
 def test_a_sum_with_the_mirror_image_is_another_measurement(compared: Callable[..., Comparison]) -> None:
     mirrored = dataclasses.replace(accuracy(0.99), conditions={"pairs_sha256": "abc", "flip": True})
     change = only(compared([accuracy(0.99)], [mirrored], SEPARATED, SEPARATED))
-    assert change.verdict == "not judged" and "mirror image" in change.said
+    assert change.verdict == "not judged" and "mirror image" in change.explanation
 
 
 def test_the_record_tells_nothing_of_another_runtime(compared: Callable[..., Comparison]) -> None:
     emulated = dict(runtime="litert-arm64-a53", device="emulated")
     rows = [accuracy(0.99, **emulated)], [accuracy(0.98, **emulated)]
     change = only(compared(*rows, SEPARATED, SEPARATED), "net.tflite in litert-arm64-a53")
-    assert "taken for unpaired" in change.said
+    assert "taken for unpaired" in change.explanation
 
 
 def test_a_file_that_embeds_no_more_shuts_the_gate(compared: Callable[..., Comparison]) -> None:
@@ -164,4 +164,4 @@ def test_a_threshold_that_moves_says_what_the_old_one_does_now(compared: Callabl
     change = only(compared(*rows, SEPARATED, shifted))
     assert (change.before, change.after, change.verdict) == ("0.500", "0.650", "changed")
     told = "the old one now gives FAR 1 %, TAR 100 %, and flips 0.5 % of the decisions"
-    assert change.said == f"moved by +0.150; {told}"
+    assert change.explanation == f"moved by +0.150; {told}"

@@ -44,7 +44,7 @@ def test_one_of_two_of_a_kind_is_not_guessed(compared: Callable[..., Comparison]
     two = [row("size_bytes", 10, artifact="b.tflite", model="b"), row("size_bytes", 9, artifact="c.tflite", model="c")]
     found = compared([row("size_bytes", 10), onnx], [*two, onnx])
     assert list(found.files) == ["net.onnx in onnxruntime"]
-    assert (list(found.gone), found.new) == ([NAME], ["b.tflite in litert", "c.tflite in litert"])
+    assert (list(found.missing), found.added) == ([NAME], ["b.tflite in litert", "c.tflite in litert"])
     assert f"only in a: {NAME}" in found.sentences()
 
 
@@ -63,7 +63,7 @@ def test_what_was_different_around_the_files_is_told(tmp_path: Path, compared: C
         manifest = {"command": name, "versions": {"torch": torch, "numpy": "2.4"}, "inputs": {"pairs": {"sha256": "1"}}}
         (tmp_path / name / "manifest.json").write_text(json.dumps(manifest))
         (tmp_path / name / "recipe.toml").write_text(f"[prune]\nsteps = {steps}\n")
-    assert compare(tmp_path / "a", tmp_path / "b", GateLimits()).surroundings == [
+    assert compare(tmp_path / "a", tmp_path / "b", GateLimits()).environment == [
         "litert: 2.1 -> 2.2",
         "versions.torch: 2.12 -> 2.13",
         "recipe.prune.steps: 6 -> 8",
