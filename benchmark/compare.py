@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import math
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..files import written_whole
 from .accuracy.record import NAME as RECORD
 from .accuracy.record import read_record
 from .changes import Change, GateLimits, Side, changes_between
+from .markdown import escape_markdown
 from .measurement import Measurement, read_measurements
+from .run_files import flatten, read_table
 
 __all__ = ["Comparison", "GateLimits", "compare", "write_comparison"]
 
@@ -121,21 +122,16 @@ def compare(before: Path, after: Path, limits: GateLimits) -> Comparison:
 
 def write_comparison(comparison: Comparison, path: Path) -> None:
     """Writes it as Markdown, whole or not at all."""
-    lines = [f"# {_plain(comparison.before)} and {_plain(comparison.after)}", ""]
-    lines += [f"- {_plain(line)}" for line in comparison.sentences()]
-    lines += [f"- **shuts the gate**: {_plain(line)}" for line in comparison.failures]
+    lines = [f"# {escape_markdown(comparison.before)} and {escape_markdown(comparison.after)}", ""]
+    lines += [f"- {escape_markdown(line)}" for line in comparison.sentences()]
+    lines += [f"- **shuts the gate**: {escape_markdown(line)}" for line in comparison.failures]
     lines += ["", "| file | what | before | after | verdict | |", "| --- | --- | ---: | ---: | --- | --- |"]
     for file, of_file in comparison.files.items():
         for change in of_file:
             cells = (file, change.what, change.before, change.after, change.verdict, change.explanation)
-            lines.append(f"| {' | '.join(_plain(cell) for cell in cells)} |")
+            lines.append(f"| {' | '.join(escape_markdown(cell) for cell in cells)} |")
     with written_whole(path) as beside:
         beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _plain(text: str) -> str:
-    """What a foreign file calls something is no Markdown."""
-    return "".join("\\" + letter if letter in "\\|<>*_`[]#" else letter for letter in " ".join(text.split()))
 
 
 def _sides(rows: Iterable[Measurement], folder: Path) -> dict[ComparedFile, Side]:
@@ -200,7 +196,7 @@ def _of_kind(file: ComparedFile) -> tuple[str, ...]:
 
 
 def _versions(old: Mapping[ComparedFile, Side], new: Mapping[ComparedFile, Side]) -> Iterator[str]:
-    """Gives the runtimes of which the rows name other versions."""
+    """Gives a line for each runtime whose version changed."""
 
     def named(sides: Mapping[ComparedFile, Side]) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
@@ -216,30 +212,10 @@ def _versions(old: Mapping[ComparedFile, Side], new: Mapping[ComparedFile, Side]
 
 
 def _about(folder: Path) -> dict[str, str]:
-    """Gives what a run was made of and with, by dotted names: inputs, versions and the recipe."""
-    manifest = _read(folder / "manifest.json", json.loads)
-    kept = {key: manifest[key] for key in ("inputs", "versions") if key in manifest}
-    return dict(_flat({**kept, "recipe": _read(folder / "recipe.toml", tomllib.loads)}))
-
-
-def _read(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        found = parse(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} cannot be read: it holds no table")
-    return found
-
-
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _flat(inner, f"{name}.{key}" if name else str(key))
-    else:
-        yield name, str(value)
+    """Gives the inputs, versions and recipe of a run by dotted names."""
+    manifest, recipe = read_table(folder / "manifest.json"), read_table(folder / "recipe.toml", tomllib.loads)
+    facts = {key: manifest[key] for key in ("inputs", "versions") if key in manifest}
+    return dict(flatten({**facts, "recipe": recipe}, "."))
 
 
 def _differing(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:

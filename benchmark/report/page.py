@@ -11,8 +11,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ...files import written_whole
 from ..figures import number_and_interval, number_text
+from ..markdown import escape_markdown
 from ..metric_keys import title_of
 from ..metrics import metric_of
+from ..run_files import flatten
 from .cells import EXPORT, Cell, cell_of, files_with_reason, reasons_of
 from .columns import columns_of
 from .conditions import conditions_of, runtime_notes
@@ -84,7 +86,7 @@ def templates() -> Environment:
     )
     pages.filters |= {
         "title_of": title_of,
-        "md": _markdown,
+        "md": escape_markdown,
         "changed": before_and_after,
         "percent": lambda share: number_text(share, "share"),
     }
@@ -136,7 +138,7 @@ def page_facts(runs: Sequence[RunFolder], limits: ShippingLimits) -> dict[str, A
         "failures": [
             (number, reason, files_with_reason(reason, lines, columns, noted)) for reason, number in reasons.items()
         ],
-        "runs": [(run.name, _command(run.manifest), dict(flat(run.manifest)), run.recipe) for run in runs],
+        "runs": [(run.name, _command(run.manifest), _facts(run.manifest), run.recipe) for run in runs],
     }
 
 
@@ -166,20 +168,6 @@ def _command(manifest: Mapping[str, Any]) -> str:
     return shlex.join(map(str, command)) if isinstance(command, list) else str(command)
 
 
-def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Gives ("host cores", "2") and the like for all that stands in `value`, but for the command."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            if name or key != "command":
-                yield from flat(inner, f"{name} {key}".strip())
-    elif isinstance(value, list):
-        for number, inner in enumerate(value, 1):
-            yield from flat(inner, f"{name} {number}")
-    else:
-        yield name, f"{value}"
-
-
-def _markdown(text: object) -> str:
-    """Gives `text` so that Markdown shows it as it is, also inside a table."""
-    plain = " ".join(str(text).replace("&", "&amp;").replace("<", "&lt;").split())
-    return "".join(f"\\{letter}" if letter in "\\`*[]|" else letter for letter in plain)
+def _facts(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Gives "host cores": "2" and the like, without the command."""
+    return dict(flatten({key: value for key, value in manifest.items() if key != "command"}, " "))

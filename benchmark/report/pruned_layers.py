@@ -9,7 +9,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ...prune.sensitivity import Sensitivity, read_sensitivity
 from ..figures import number_text
 
 SENSITIVITY = "sensitivity.json"
@@ -45,13 +44,26 @@ class PrunedModel:
 
 
 @dataclass(frozen=True)
+class GroupCut:
+    """What is lost when one group alone loses some of its channels: an entry of sensitivity.json."""
+
+    group: str
+    layers: tuple[str, ...]  # the convolutions and linear layers that lose filters
+    width: int
+    cut: int  # channels that went, the least important first
+    share: float  # cut / width
+    drift: float  # 1 - mean cosine between the embeddings without the cut and with it
+    accuracy: float | None  # verification accuracy with the cut, where it was measured
+
+
+@dataclass(frozen=True)
 class GroupCurve:
-    """What is lost by more and more of one group alone."""
+    """What is lost as more and more of one group alone is cut."""
 
     number: int  # in the order of the network
     name: str
     layers: tuple[str, ...]
-    points: tuple[Sensitivity, ...]  # by share
+    points: tuple[GroupCut, ...]  # by share
 
 
 def pruned_models_in(folder: Path) -> list[PrunedModel]:
@@ -65,11 +77,19 @@ def pruned_models_in(folder: Path) -> list[PrunedModel]:
 
 
 def group_curves_in(folder: Path) -> list[GroupCurve]:
-    """Reads sensitivity.json, a curve for each group; none where there is no such file."""
-    if not (folder / SENSITIVITY).is_file():
+    """Reads sensitivity.json, a curve for each group; none where there is no such file.
+
+    Raises:
+        ValueError: It is damaged.
+    """
+    path = folder / SENSITIVITY
+    if not path.is_file():
         return []
-    by_group = groupby(read_sensitivity(folder / SENSITIVITY), key=lambda row: row.group)
-    points = [(name, tuple(rows)) for name, rows in by_group]
+    try:
+        cuts = [_cut(entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} holds no sensitivities: {type(error).__name__}: {error}") from error
+    points = [(name, tuple(rows)) for name, rows in groupby(cuts, key=lambda cut: cut.group)]
     return [GroupCurve(number, name, rows[0].layers, rows) for number, (name, rows) in enumerate(points, 1)]
 
 
@@ -102,6 +122,17 @@ def before_and_after(change: BeforeAfter, kind: str = "count") -> str:
     ('64 → 40', '1.00 M → 700 k', '64')
     """
     return " → ".join(dict.fromkeys(number_text(number, kind) for number in change))
+
+
+def _cut(entry: Mapping[str, Any]) -> GroupCut:
+    accuracy = entry.get("accuracy")
+    return GroupCut(
+        str(entry["group"]),
+        tuple(map(str, entry["layers"])),
+        *(int(entry[key]) for key in ("width", "cut")),
+        *(float(entry[key]) for key in ("share", "drift")),
+        None if accuracy is None else float(accuracy),
+    )
 
 
 def _pruned(path: Path) -> Iterator[PrunedModel]:
@@ -147,6 +178,6 @@ def _facts(layer: LayerChange) -> list[tuple[str, str]]:
     ]
 
 
-def _lost(row: Sensitivity) -> str:
+def _lost(row: GroupCut) -> str:
     accuracy = "" if row.accuracy is None else f", accuracy {number_text(row.accuracy, 'share')}"
     return f"drift {row.drift:.4f}{accuracy}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from ..accuracy.record import NAME as RECORD
 from ..accuracy.record import Record, read_record
 from ..measurement import Measurement, read_measurements
+from ..run_files import read_table
 from .mac_results import RESULT_FILES, read_mac_results
 from .pruned_layers import GroupCurve, PrunedModel, group_curves_in, pruned_models_in
 
@@ -45,27 +45,19 @@ def read_run(folder: Path, folders: Sequence[Path]) -> RunFolder:
     name = folder.resolve().name
     if [other.resolve().name for other in folders].count(name) > 1:
         name = str(folder)
-    manifest = _json(folder / "manifest.json")
     recipe, record = folder / "recipe.toml", folder / RECORD
     rows = read_measurements(path) if path.is_file() else []
     return RunFolder(
         name,
         folder,
         [*rows, *_of_mac(folder, rows)],
-        manifest if isinstance(manifest, dict) else {"manifest": manifest},
+        read_table(folder / "manifest.json"),
         recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
         pruned_models_in(folder),
         curves,
         read_record(record) if record.is_file() else None,
         dict(_notes(folder)),
     )
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
 
 
 def _of_mac(folder: Path, rows: Sequence[Measurement]) -> list[Measurement]:
@@ -78,8 +70,7 @@ def _of_mac(folder: Path, rows: Sequence[Measurement]) -> list[Measurement]:
 def _notes(folder: Path) -> Iterator[tuple[str, list[str]]]:
     """Gives what the export noted of each file; a record that says nothing legible has no notes."""
     for path in sorted((folder / "artifacts").glob(f"**/{EXPORTED}")):
-        record = _json(path)
-        targets = record.get("targets") if isinstance(record, dict) else None
+        targets = read_table(path).get("targets")
         for target in targets.values() if isinstance(targets, dict) else ():
             if isinstance(target, dict) and target.get("file") and isinstance(target.get("notes"), list):
                 artifact = path.parent / str(target["file"])

@@ -117,9 +117,9 @@ def test_markdown_holds_every_change_and_names_are_no_markup(
     found = compared([row("size_bytes", 10, **strange)], [row("size_bytes", 12, **strange)])
     write_comparison(found, tmp_path / "found.md")
     lines = (tmp_path / "found.md").read_text().splitlines()
-    cells = r"| a\|b\<img\>.tflite in litert | size | 0.010 kB | 0.012 kB | worse | 20 % more |"
+    cells = r"| a\|b&lt;img>.tflite in litert | size | 0.010 kB | 0.012 kB | worse | 20 % more |"
     assert cells in lines
-    assert r"- **shuts the gate**: a\|b\<img\>.tflite in litert: size, 20 % more" in lines
+    assert r"- **shuts the gate**: a\|b&lt;img>.tflite in litert: size, 20 % more" in lines
 
 
 @pytest.mark.parametrize(

@@ -136,3 +136,10 @@ def test_hostile_layers_and_groups_stay_text(tmp_path):
     write_sensitivity([dataclasses.replace(CUTS[0], group=evil, layers=(evil,))], run / "sensitivity.json")
     page, markdown = report(tmp_path, run)
     assert page.count("</script>") == 2 and "<img" not in page and "<img" not in markdown
+
+
+@pytest.mark.parametrize("text", ["{", '{"a": 1}', "[1]", '[{"group": "stem"}]', "[" * 100_000])
+def test_damaged_sensitivities_are_one_sentence(tmp_path, text):
+    (tmp_path / "sensitivity.json").write_text(text)
+    with pytest.raises(ValueError, match=r"sensitivity\.json holds no sensitivities: "):
+        write_report([tmp_path], tmp_path / "out")
