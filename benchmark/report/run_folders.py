@@ -1,4 +1,4 @@
-"""RunFolder folders, read: measurements, what was exported, verified and pruned, and how it was called."""
+"""Run folders, read: measurements, notes of the export, similarities, pruned layers, and the command."""
 
 from __future__ import annotations
 

@@ -93,7 +93,8 @@ def _pruning(lines: Sequence[Line]) -> Iterator[str]:
     for model, source in dict.fromkeys((line.model, line.source) for line in lines):
         pruned.setdefault(source, []).extend([_sized(model, lines)] * (model != source))
     for source, models in pruned.items():
-        yield f"{_sized(source, lines)} was " + (f"pruned to {_and(models)}." if models else "not pruned.")
+        sized = _sized(source, lines)
+        yield f"{sized} was pruned to {_and(models)}." if models else f"No pruning is recorded for {sized}."
 
 
 def _sized(model: str, lines: Sequence[Line]) -> str:

@@ -16,6 +16,7 @@ def row(file, metric, value, unit="1", runtime="litert", low=None, high=None, n=
         valid=not reason,
         reason=reason,
         conditions=conditions,
+        source="net" if model == "net-pruned" else "",
     )
 
 

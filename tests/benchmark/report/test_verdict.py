@@ -1,5 +1,7 @@
 """The verdict in words, and the pick of each format."""
 
+import dataclasses
+
 from pocketface.benchmark.report.limits import ShippingLimits
 from pocketface.benchmark.report.recommendation import recommend
 from pocketface.benchmark.report.summary import summarise
@@ -30,6 +32,17 @@ def test_verdict_says_what_was_done():
     assert outcome(summarise(ROWS)) == (
         "net (1.00 M parameters) was pruned to net-pruned (300 k parameters). "
         "2 TFLite and 1 Core ML files were measured; 1 could not be made."
+    )
+
+
+def test_pruning_is_told_by_the_rows_and_not_by_a_models_name():
+    acme = [dataclasses.replace(each, model="acme-pruned-net", source="") for each in ROWS[:5]]
+    assert outcome(summarise(acme)) == (
+        "No pruning is recorded for acme-pruned-net (1.00 M parameters). 1 TFLite file was measured."
+    )
+    smaller = [dataclasses.replace(each, model="tiny", source="net") for each in ROWS[5:9]]
+    assert outcome(summarise([*ROWS[:5], *smaller])).startswith(
+        "net (1.00 M parameters) was pruned to tiny (300 k parameters). "
     )
 
 
