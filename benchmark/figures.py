@@ -32,7 +32,7 @@ KINDS: dict[str, Callable[[float, float | None], str]] = {  # number and half it
     "share": _percent,
     "points": lambda v, _: f"{100 * v:+.2f} points",
     "cosine": lambda v, _: f"{v:.4f}" if v < 0.9995 else f"{v:.6f}",
-    "tiny": lambda v, _: f"{v:.1e}",
+    "tiny": lambda v, _: f"{v:.1e}" if v else "0",
     "plain": lambda v, half: f"{v:.{2 if half and half > 0.005 else 3}f}",
     "any": lambda v, _: f"{v:.4g}",
     "times": lambda v, _: f"{v:.{0 if v >= 10 else 1}f}×",

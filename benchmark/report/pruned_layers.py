@@ -39,7 +39,7 @@ class PrunedModel:
     """What pruning made of one embedder."""
 
     name: str
-    said: str  # how it was pruned, and how much went
+    summary: str  # how it was pruned, and how much of it
     layers: tuple[LayerChange, ...]  # in the order in which they run
 
 

@@ -120,7 +120,7 @@ def names(page) -> list[str]:
 
 def test_page_draws_every_measured_file_without_an_error(page):
     assert len(page.find_elements("css selector", "#plot .point")) == 3
-    assert find(page, "#absent").text == "Not in this plot for want of a number: 4."
+    assert find(page, "#absent").text == "Not measured, so not in this plot: 4."
     assert [entry for entry in page.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 

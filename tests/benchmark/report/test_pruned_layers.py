@@ -83,7 +83,7 @@ def test_what_stayed_is_written_once():
 
 def test_a_run_without_pruning_says_nothing_of_it(tmp_path):
     for text in report(tmp_path, written_run(tmp_path / "run")):
-        assert not re.search("(<h2>|## )(What was pruned|What each layer alone)", text)
+        assert not re.search("(<h2>|## )(What was pruned|Sensitivity to pruning)", text)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"name": "a", "ancestry": [{"stage": "prune", "layers": [{}]}]}'])
@@ -127,7 +127,7 @@ def test_accuracy_is_told_where_it_was_measured(tmp_path):
 def test_a_folder_with_sensitivities_alone_has_a_report(tmp_path):
     write_sensitivity(CUTS, tmp_path / "sensitivity.json")
     page, _ = report(tmp_path, tmp_path)
-    assert "What each layer alone would lose" in page
+    assert "Sensitivity to pruning" in page
 
 
 def test_hostile_layers_and_groups_stay_text(tmp_path):
