@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ..export.artifact import Artifact, Card
 from ..export.exporter import Exported
@@ -18,13 +16,10 @@ from ..models.complexity import macs, parameters
 from ..models.embedder import Embedder, Embeddings
 from .accuracy.verification import Verification
 from .embedding import Job
-from .measurement import Measurement
+from .measurement import Measurement, RowMaker
 from .recipe import BenchmarkRecipe
 from .speed.latency import device_name
 from .speed.runtimes import runtimes_of, usual
-
-RowMaker = Callable[..., Measurement]
-"""Makes a row about one file in one runtime: takes metric, value, unit and whatever else a Measurement has."""
 
 
 @dataclass(frozen=True)
@@ -71,16 +66,16 @@ Part = Callable[[Seen, RowMaker], list[Measurement]]
 def row_maker(artifact: Artifact, folder: Path, runtime: str | None = None, device: str | None = None) -> RowMaker:
     """Gives what makes rows about a file; in the usual runtime of its format, on this machine, unless told."""
     own = usual(artifact.format)
-    version = next((one for one in runtimes_of(artifact.format) if one.name == runtime), own).version
-    return partial(
-        _with_version,
-        version,
+    known = next((one for one in runtimes_of(artifact.format) if one.name == runtime), own)
+    return RowMaker(
         model=artifact.card.model,
         artifact=name_in(artifact.path, folder),
         format=artifact.format,
         precision=artifact.card.precision,
         runtime=own.name if runtime is None else runtime,
         device=device_name() if device is None else device,
+        source=artifact.card.pruned_from,
+        conditions={"runtime_version": known.version},
     )
 
 
@@ -98,10 +93,14 @@ def embedding_job(entry: Entry, faces: str) -> Job:
 
 def entries_of(subject: Subject) -> list[Entry]:
     """Gives the checkpoint and every file that was made of it."""
-    architecture = subject.embedder.architecture
-    checkpoint = _of_checkpoint(subject.checkpoint, subject.embedder, architecture if ":" in architecture else None)
+    embedder = subject.embedder
+    factory = embedder.architecture if ":" in embedder.architecture else None
+    costs = _costs(embedder)
     made = [result.artifact for result in subject.exported if result.artifact is not None]
-    return [checkpoint, *(Entry(artifact, None, checkpoint.costs) for artifact in made)]
+    return [
+        Entry(_checkpoint(subject.checkpoint, embedder), factory, costs),
+        *(Entry(artifact, None, costs) for artifact in made),
+    ]
 
 
 def entries_in(paths: Iterable[Path], contract: InputContract | None, factory: str | None) -> list[Entry]:
@@ -125,17 +124,23 @@ def entries_in(paths: Iterable[Path], contract: InputContract | None, factory: s
     return entries
 
 
-def _with_version(version: str, conditions: Any = None, **fields: Any) -> Measurement:
-    return Measurement(conditions={"runtime_version": version, **(conditions or {})}, **fields)
-
-
 def _entry(path: Path, contract: InputContract | None, factory: str | None) -> Entry:
-    if format_of(path).name == CHECKPOINT:
-        return _of_checkpoint(path, load_checkpoint(path, factory), factory)
-    return Entry(read_artifact(path, contract))
+    if format_of(path).name != CHECKPOINT:
+        return Entry(read_artifact(path, contract))
+    embedder = load_checkpoint(path, factory)
+    return Entry(_checkpoint(path, embedder), factory, _costs(embedder))
 
 
-def _of_checkpoint(path: Path, embedder: Embedder, factory: str | None) -> Entry:
-    card = Card(embedder.name, embedder.contract, embedder.embedding_size, licence=embedder.licence)
-    costs = (("parameters", parameters(embedder.backbone)), ("macs", macs(embedder)))
-    return Entry(Artifact(path, CHECKPOINT, card, None), factory, costs)
+def _checkpoint(folder: Path, embedder: Embedder) -> Artifact:
+    card = Card(
+        embedder.name,
+        embedder.contract,
+        embedder.embedding_size,
+        licence=embedder.licence,
+        pruned_from=embedder.pruned_from,
+    )
+    return Artifact(folder, CHECKPOINT, card, None)
+
+
+def _costs(embedder: Embedder) -> tuple[tuple[str, int], ...]:
+    return (("parameters", parameters(embedder.backbone)), ("macs", macs(embedder)))

@@ -144,7 +144,7 @@ def suffixes() -> str:
     return ", ".join(each.suffix for each in FORMATS.values() if each.suffix)
 
 
-def title_of(name: str) -> str:
+def format_title(name: str) -> str:
     """Gives a format's name for people; rows from elsewhere may have a format that is not known here."""
     return FORMATS[name].title if name in FORMATS else name
 

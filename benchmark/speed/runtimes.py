@@ -81,7 +81,7 @@ def runtimes_for(kind: str, wanted: Sequence[str]) -> list[Runtime]:
 
 def runtimes_of(kind: str) -> list[Runtime]:
     """Gives all that run files of a format, the usual one first."""
-    return [usual(kind), *(runtime for runtime in OTHER_RUNTIMES if kind in runtime.formats)]
+    return [usual(kind), *(runtime for runtime in RUNTIMES if kind in runtime.formats)]
 
 
 def usual(kind: str) -> Runtime:
@@ -149,7 +149,7 @@ def _numpy_2() -> str:
     return f"tflite-runtime was built for NumPy 1 and cannot run beside {np.__version__}; LiteRT is its successor"
 
 
-OTHER_RUNTIMES: tuple[Runtime, ...] = (
+RUNTIMES: tuple[Runtime, ...] = (
     Runtime("torch-compiled", ("pytorch",), ("torch",), "torch", f"{HERE}:CompiledTorchSession", "", _no_compiler),
     Runtime("litert-no-xnnpack", ("tflite",), ("ai-edge-litert",), "ai_edge_litert", f"{HERE}:litert_without_xnnpack"),
     Runtime("tf.lite", ("tflite",), ("tensorflow", "tensorflow-cpu"), "tensorflow", f"{HERE}:tf_lite", "tensorflow"),

@@ -9,22 +9,22 @@ from pocketface.benchmark import timing as module
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.speed.layer_measuring import layer_file
 from pocketface.benchmark.speed.noise import Noise
-from pocketface.benchmark.speed.runtimes import OTHER_RUNTIMES, usual
+from pocketface.benchmark.speed.runtimes import RUNTIMES, usual
 from pocketface.benchmark.speed.stopwatch import Latency
 from pocketface.benchmark.subjects import Entry
 from pocketface.benchmark.timing import Timing, latencies, reference_of
 from pocketface.export.artifact import Artifact, Card
 from pocketface.export.formats import FORMATS
 from pocketface.faces.contract import InputContract
-from pocketface.models.layer_runs import Shape
+from pocketface.models.layer_runs import LayerShape
 
 CALM = Noise(0.5, 1, 2, (1,), (0.2, 0.2), 0.0, 0.0, 0.0, 0, 0.1)
-KNOWN = {runtime.name: runtime for runtime in (*OTHER_RUNTIMES, *map(usual, FORMATS))}
+KNOWN = {runtime.name: runtime for runtime in (*RUNTIMES, *map(usual, FORMATS))}
 
 
 def tiny(channels):
     """A .tflite file of one layer."""
-    return layer_file(Shape("slopes", (8, 8)), 1, channels)
+    return layer_file(LayerShape("slopes", (8, 8)), 1, channels)
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_a_recipe_s_runtimes_are_all_timed(entries, asked, tmp_path):
 
 def test_a_runtime_that_is_not_there_has_a_row_with_the_reason(entries, asked, tmp_path, monkeypatch):
     gone = dataclasses.replace(KNOWN["tflite-runtime"], hindrance=lambda: "it was built for NumPy 1")
-    monkeypatch.setattr("pocketface.benchmark.speed.runtimes.OTHER_RUNTIMES", (gone,))
+    monkeypatch.setattr("pocketface.benchmark.speed.runtimes.RUNTIMES", (gone,))
     recipe = BenchmarkRecipe(threads=(1,), runtimes=("all",)).model_copy(update={"runtimes": ("tflite-runtime",)})
     (row,) = latencies(entries[:1], recipe, tmp_path, lambda line: None)
     assert (row.runtime, row.value, row.valid) == ("tflite-runtime", None, False)

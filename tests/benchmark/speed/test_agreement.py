@@ -16,7 +16,7 @@ from pocketface.benchmark.speed.runtimes import Runtime, litert_without_xnnpack
 from pocketface.benchmark.subjects import Entry, Seen
 from pocketface.export.formats import open_session, read_artifact
 from pocketface.export.session import unit_embeddings
-from pocketface.faces.pairs import synthetic_pairs
+from pocketface.faces.drawn_pairs import synthetic_pairs
 
 TRIES = 6
 TOLERANCE = 0.25  # ours counts handing over the face and taking the embedding, theirs does not; the tool is not watched
@@ -75,7 +75,7 @@ def test_a_further_runtime_is_compared_with_the_usual_one_on_faces(files, tmp_pa
 
 def test_a_runtime_that_fails_has_the_reason(files, tmp_path, monkeypatch):
     broken = Runtime("broken", ("tflite",), ("numpy",), "numpy", "pocketface.benchmark.speed.runtimes:no_such_function")
-    monkeypatch.setattr("pocketface.benchmark.speed.runtimes.OTHER_RUNTIMES", (broken,))
+    monkeypatch.setattr("pocketface.benchmark.speed.runtimes.RUNTIMES", (broken,))
     recipe = BenchmarkRecipe(runtimes=("all",))
     seen = Seen(Entry(read_artifact(files["tflite"])), "", None, None, synthetic_pairs(2, 2), recipe, tmp_path, None)
     (row,) = runtime_difference(seen, None)

@@ -7,14 +7,14 @@ import pytest
 
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.speed import runtimes as module
-from pocketface.benchmark.speed.runtimes import OTHER_RUNTIMES, Runtime, runtimes_for, usual
+from pocketface.benchmark.speed.runtimes import RUNTIMES, Runtime, runtimes_for, usual
 from pocketface.benchmark.speed.stopwatch import opened_by
 from pocketface.export.formats import FORMATS, open_session
 from pocketface.export.tflite.litert import xnnpack_partitions
 from pocketface.models.embedder import unit
 
 FACES = np.random.default_rng(0).uniform(-1, 1, (3, 3, 112, 112)).astype(np.float32)
-KNOWN = {runtime.name: runtime for runtime in OTHER_RUNTIMES}
+KNOWN = {runtime.name: runtime for runtime in RUNTIMES}
 
 
 def names(kind, *wanted):
@@ -47,7 +47,7 @@ def test_all_means_those_that_work_here_and_a_name_means_that_one_anyway(monkeyp
     )
     tflite = replace(FORMATS["tflite"], runtime="usual", package="no-such-package", module="no_such_module")
     monkeypatch.setitem(FORMATS, "tflite", tflite)
-    monkeypatch.setattr(module, "OTHER_RUNTIMES", table)
+    monkeypatch.setattr(module, "RUNTIMES", table)
     assert names("tflite", "all") == ["usual", "works"]
     assert names("tflite", "all", "hindered") == ["usual", "works", "hindered"]
     assert [runtime.missing for runtime in (usual("tflite"), *table)] == [
