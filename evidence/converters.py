@@ -28,6 +28,7 @@ from pocketface.benchmark.measurement import Measurement
 from pocketface.benchmark.speed.latency import Job, device_name, measure_all
 from pocketface.benchmark.speed.latency import measurements as latency_rows
 from pocketface.export.artifact import Card
+from pocketface.export.calibration import choose_calibration_faces
 from pocketface.export.formats import open_session
 from pocketface.export.graph.to_onnx import to_onnx
 from pocketface.export.parity import measure_parity

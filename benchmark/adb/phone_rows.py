@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ...export.formats import read_artifact
+from ...export.formats import FORMATS, read_artifact
 from ..accuracy.intervals import Estimate
 from ..measurement import NAME, Measurement, RowMaker, read_measurements, write_measurements
 from ..subjects import name_in
