@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pocketface.export.artifact import LARGEST_CARD, Card, Rewrite
+from pocketface.export.artifact import LARGEST_CARD, Card, Note, Rewrite
 from pocketface.export.certificate import Certificate, Point
 from pocketface.export.provenance import provenance_sentences
 from pocketface.faces.contract import InputContract
@@ -104,3 +104,25 @@ def test_a_foreign_checkpoints_odd_ancestry_is_cut_short_not_obeyed() -> None:
     told = provenance_sentences(odd)
     assert told[0] == "Unknown step." and len(told[1]) == 400
     assert told[2] == "Pruned by unknown from ? to ? parameters."
+
+
+def test_a_card_of_an_older_form_is_read_and_stays_what_it_is() -> None:
+    values = json.loads(CARD.to_json()) | {"rewrites": ["equalise 33 sites", "correct 50 biases"]}
+    old = Card.from_json(json.dumps(values))
+    assert old.rewrites == (Rewrite("other", text="equalise 33 sites"), Rewrite("other", text="correct 50 biases"))
+    assert json.loads(old.to_json()) == values
+
+
+@pytest.mark.parametrize(
+    "rewrite", [5, None, {}, {"kind": 5}, {"kind": "equalise", "count": "33"}, {"kind": "a", "b": 1}]
+)
+def test_what_is_no_rewrite_is_refused(rewrite: object) -> None:
+    with pytest.raises(ValueError, match="is no card"):
+        Card.from_json(json.dumps(json.loads(CARD.to_json()) | {"rewrites": [rewrite]}))
+
+
+def test_a_rewrite_and_a_note_have_a_kind_for_programs_and_a_sentence_for_people() -> None:
+    assert str(Rewrite("equalise", 33)) == "equalise 33 sites"
+    assert str(Rewrite("of-a-later-version", 2)) == "of-a-later-version: 2"
+    assert Note.from_plain({"kind": "slow", "text": "takes long"}) == Note("slow", "takes long")
+    assert Note.from_plain("3 XNNPACK partitions") == Note("other", "3 XNNPACK partitions")
