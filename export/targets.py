@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from .recipe import ExportRecipe
 
 TRACED_BY, FOLDED_BY = ("torch", "onnxscript"), ("onnx", "onnxsim")  # the packages that make an ONNX graph
-JUDGED = 4  # every fourth face judges what the others set
+JUDGED = 4  # every fourth face judges the ranges that the others set
 
 
 @dataclass(frozen=True)
 class ForeignOnnx:
-    """An ONNX file that somebody else made, and what it must be fed."""
+    """An ONNX file that somebody else made, and what its input must be."""
 
     path: Path
     name: str
@@ -53,13 +53,13 @@ Source: TypeAlias = "Embedder | ForeignOnnx"
 
 @dataclass(frozen=True)
 class ExportJob:
-    """What every maker may need."""
+    """What a maker may need besides the file that it starts from."""
 
     source: Source
     card: Card
     calibration: NDArray[np.float32]  # (N, 3, H, W), preprocessed
     recipe: ExportRecipe
-    progress: Callable[[str], None] = lambda line: None  # told what takes long
+    progress: Callable[[str], None] = lambda line: None  # receives a line for each step that takes long
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def _half_onnx(job: ExportJob, base: Artifact, path: Path) -> Artifact:
 
 
 def _integer_onnx(job: ExportJob, base: Artifact, path: Path) -> Artifact:
-    """Quantises as for TFLite, with PReLUs rewritten: onnxruntime has no int8 kernel for them."""
+    """Quantises as for TFLite, with PReLUs rewritten, for which onnxruntime has no int8 kernel."""
     graph = Lowering.of(base).equalised(job.calibration).skipping().corrected(job.calibration)
     return quantise_onnx(graph.model, graph.card, path, job.calibration, job.recipe.ranges)
 
@@ -136,7 +136,7 @@ def _ort(job: ExportJob, base: Artifact, path: Path) -> Artifact:
 
 def _executorch(job: ExportJob, path: Path) -> Artifact:
     if isinstance(job.source, ForeignOnnx):
-        raise ConversionError(f"{job.source.path.name} is given as ONNX; executorch wants the PyTorch network")
+        raise ConversionError(f"{job.source.path.name} is given as ONNX; executorch needs the PyTorch network")
     return to_executorch(job.source, job.card, path)
 
 
@@ -166,20 +166,20 @@ def _integer_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
 
 
 def _integer_only_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
-    """Does the same with each PReLU written as two operators that int8 kernels exist for."""
+    """Quantises the same with each PReLU written as two operators that have int8 kernels."""
     graph = _without_prelus(Lowering.of(base).equalised(job.calibration), "tflite-w8a8")
     return _quantised_tflite(job, graph.corrected(job.calibration), "w8a8", path)
 
 
 def _mixed_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
-    """Quantises as `_integer_tflite`, and leaves the layers float that cost most; every fourth face is their judge."""
+    """Quantises as `_integer_tflite`, but keeps the most sensitive layers in float; some faces judge the result."""
     from ..models.embedder import unit
     from .session import OnnxRuntimeSession
 
     judged = job.calibration[::JUDGED]
     fit = np.delete(job.calibration, np.s_[::JUDGED], axis=0)
     if not len(fit):
-        raise ConversionError(f"one face cannot set ranges and judge them; {path.name} wants two at least")
+        raise ConversionError(f"one face cannot both set ranges and judge them; {path.name} needs at least two")
     exact = unit(OnnxRuntimeSession(base.path).run(judged))
     graph, recipe = Lowering.of(base).equalised(fit).corrected(fit), job.recipe
     with graph.saved() as saved:
@@ -216,7 +216,7 @@ def _quantised_tflite(job: ExportJob, graph: Lowering, precision: Precision, pat
 
 
 def _without_prelus(graph: Lowering, otherwise: str) -> Lowering:
-    """Rewrites PReLUs; a file that would be the same as another is not made."""
+    """Rewrites PReLUs; refuses a network without them, whose file would equal that of the target `otherwise`."""
     skipping = graph.skipping()
     if skipping is graph:
         raise ConversionError(f"{graph.card.model} has no PReLU with a slope per channel; take {otherwise}")
