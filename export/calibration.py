@@ -54,7 +54,7 @@ def hashes(faces: Faces) -> NDArray[np.bool_]:
 
 def _few(faces: Faces) -> Iterator[str]:
     if len(faces) < ENOUGH:
-        yield f"int8 ranges are set by {len(faces)} faces; {ENOUGH} or more make them depend less on the draw"
+        yield f"int8 ranges are set by {len(faces)} faces; {ENOUGH} or more make them steadier"
 
 
 def _alike(faces: Faces) -> Iterator[str]:
