@@ -48,6 +48,7 @@ class Format:
     read_card: Callable[[Path], Card | None] = lambda path: None
     write_card: Callable[[Path, Card, Path], None] | None = None  # file, card, where to; None: a card is final
     marker: str = ""  # a file in a folder of this format
+    companion: str = ""  # appended to the name of a file that may lie beside it and holds its weights
     module: str = ""  # what `package` is imported as, if that is another name
     extra: str = ""  # of pocketface, that installs `package`
     values: Callable[[Path, Array], Values] | None = None  # all that it computes of (N, 3, H, W); None: not visible
@@ -120,6 +121,7 @@ _ALL = (
         write_card=write_onnx_card,
         values=onnx_values,
         weigh=onnx_weights,
+        companion=".data",  # where PyTorch puts the weights of a large graph
         least_cosines={"fp32": SINGLE, "w8a8": FUSED_INTEGER},
     ),
     Format(
