@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from .coreml.to_coreml import to_coreml
 from .graph.batch import free_batch
 from .graph.float16 import to_half
 from .graph.qdq import quantise_onnx
-from .graph.ranges import activation_ranges
+from .graph.ranges import How, activation_ranges
 from .graph.reading import read_onnx
 from .graph.rewrites import Lowering
 from .graph.to_onnx import adopt_onnx, to_onnx, write_onnx
@@ -32,7 +32,6 @@ from .to_executorch import to_executorch
 
 if TYPE_CHECKING:
     from ..models.embedder import Embedder
-    from .recipe import ExportRecipe
 
 TRACED_BY, FOLDED_BY = ("torch", "onnxscript"), ("onnx", "onnxsim")  # the packages that make an ONNX graph
 JUDGED = 4  # every fourth face judges the ranges that the others set
@@ -51,6 +50,22 @@ class ForeignOnnx:
 Source: TypeAlias = "Embedder | ForeignOnnx"
 
 
+class ExportSettings(Protocol):
+    """The fields of an `ExportRecipe` that makers read."""
+
+    @property
+    def ranges(self) -> How: ...  # noqa: D102
+
+    @property
+    def least_int8_cosine(self) -> float: ...  # noqa: D102
+
+    @property
+    def minimum_ios(self) -> int: ...  # noqa: D102
+
+    @property
+    def coreml_image(self) -> bool: ...  # noqa: D102
+
+
 @dataclass(frozen=True)
 class ExportJob:
     """What a maker may need besides the file that it starts from."""
@@ -58,7 +73,7 @@ class ExportJob:
     source: Source
     card: Card
     calibration: NDArray[np.float32]  # (N, 3, H, W), preprocessed
-    recipe: ExportRecipe
+    recipe: ExportSettings
     progress: Callable[[str], None] = lambda line: None  # receives a line for each step that takes long
 
 
