@@ -164,6 +164,7 @@ def _write_manifest(
 ) -> None:
     """Writes what went in: hashes, versions, the command."""
     packages = ("numpy", "torch", "onnx", "onnxruntime", "ai-edge-litert", "ai-edge-quantizer", "coremltools")
+    installed = {each.name for each in importlib.metadata.distributions()}  # coremltools has no wheel for Windows
     manifest = {
         "command": " ".join(["pocketface", *sys.argv[1:]]),
         "inputs": {
@@ -174,7 +175,7 @@ def _write_manifest(
         "versions": {
             "pocketface": importlib.metadata.version("pocketface"),
             "python": sys.version.split()[0],
-            **{package: importlib.metadata.version(package) for package in packages},
+            **{package: importlib.metadata.version(package) for package in packages if package in installed},
         },
         "seconds": round(time.time() - started, 1),
     }

@@ -169,8 +169,15 @@ class Card:
         return {name: text for name, text in texts.items() if text}
 
     def with_tools(self, *packages: str) -> Card:
-        """Gives the same card with the installed versions of `packages` among its tools, each once."""
-        versions = (f"{package} {version(package)}" for package in packages)
+        """Gives the same card with the installed versions of `packages` among its tools, each once.
+
+        Raises:
+            ConversionError: One is not installed.
+        """
+        try:
+            versions = [f"{package} {version(package)}" for package in packages]
+        except PackageNotFoundError as error:
+            raise ConversionError(f"{error.name} is not installed: pip install {error.name}") from error
         return self.but(tools=tuple(dict.fromkeys((*self.tools, *versions))))
 
     def tools_are_installed(self) -> bool:
