@@ -22,7 +22,10 @@ def test_a_slower_file_has_the_reason_that_its_export_noted(tmp_path):
     )
     (run / "artifacts").mkdir()
     note = "3 XNNPACK partitions; fall off: 2 PRELU (XNNPACK's PRELU is float)"
-    record = {"key": "", "targets": {"tflite-w8a8": {"file": "net-pruned.w8a8.tflite", "notes": [note]}}}
+    record = {
+        "key": "",
+        "targets": {"tflite-w8a8": {"file": "net-pruned.w8a8.tflite", "notes": [{"kind": "partitions", "text": note}]}},
+    }
     (run / "artifacts" / "exported.json").write_text(json.dumps(record))
     page, markdown = report(tmp_path, run)
     assert f"slower than net.tflite: {note}\n   - net-pruned.w8a8.tflite: Faster" in markdown
