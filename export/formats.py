@@ -165,7 +165,7 @@ def format_of(path: Path) -> Format:
     return found
 
 
-def files_in(paths: Iterable[Path], wanted: Iterable[Format]) -> list[Path]:
+def find_files(paths: Iterable[Path], wanted: Iterable[Format]) -> list[Path]:
     """Gives the paths that are files, and of folders the files of the `wanted` formats that lie in them."""
     formats, found = tuple(wanted), list[Path]()
     for path in paths:
