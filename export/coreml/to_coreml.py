@@ -7,7 +7,7 @@ from typing import Any
 
 from ..artifact import METADATA_KEY, Artifact, Card, ConversionError, Precision
 from ..graph.adoption import INPUT, OUTPUT
-from ..graph.reading import read_onnx
+from ..graph.reading import first_line, read_onnx
 from .images import image_type, one_scale, pixel_range
 from .known_issues import doubts
 from .mil_program import Ranges, mil_program
@@ -72,9 +72,8 @@ def to_coreml(
         try:
             model = _converted(ct, program, entry, how, ios)
         except Exception as error:  # coremltools' passes raise whatever they stumble over
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ConversionError(
-                f"{onnx_path.name}: coremltools cannot make a {precision} program: {reason}"
+                f"{onnx_path.name}: coremltools cannot make a {precision} program: {first_line(error)}"
             ) from error
     specification = model.get_spec()
     describe(specification.description, card)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from .view import copied
+
 if TYPE_CHECKING:
     import onnx
 
@@ -23,8 +25,7 @@ def watched(model: onnx.ModelProto, names: Collection[str]) -> Watch:
     import onnx
     import onnxruntime as ort
 
-    probed = onnx.ModelProto()
-    probed.CopyFrom(model)
+    probed = copied(model)
     outputs = {output.name for output in probed.graph.output}
     computed = {name for node in probed.graph.node for name in node.output}
     probed.graph.output.extend(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..artifact import ConversionError
 from .intermediates import Watch, watched
+from .view import GraphView
 
 How = Literal["minmax", "smooth", "percentile", "mse"]
 Range = tuple[float, float]
@@ -149,10 +150,9 @@ def _onnx(path: Path) -> Watch:
     from .reading import read_onnx
 
     graph = (model := onnx.shape_inference.infer_shapes(read_onnx(path))).graph
-    constants = {tensor.name for tensor in graph.initializer}
     known = (*graph.input, *graph.value_info, *graph.output)
     floats = {value.name for value in known if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
-    entering = [value.name for value in graph.input if value.name not in constants]
+    entering = [value.name for value in GraphView(graph).entries()]
     computed = [name for node in graph.node if node.op_type != "Constant" for name in node.output]
     return watched(model, [name for name in (*entering, *computed) if name in floats])
 
