@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from onnx import NodeProto
 
 
-def batch_normalization(
+def lower_batch_normalization(
     mb: Any, node: NodeProto, x: Any, gamma: Array, beta: Array, mean: Array, variance: Array
 ) -> Any:
     """Given a variance, which half precision may not hold; result 1, and gamma divided by its root.
@@ -27,7 +27,7 @@ def batch_normalization(
     return mb.batch_norm(x=x, mean=mean, variance=one, gamma=scale, beta=beta, epsilon=np.float32(0))
 
 
-def layer_normalization(mb: Any, node: NodeProto, x: Any, gamma: Array, beta: Array | None = None) -> Any:
+def lower_layer_normalization(mb: Any, node: NodeProto, x: Any, gamma: Array, beta: Array | None = None) -> Any:
     """Over the axes from `axis` to the last."""
     if not isinstance(gamma, np.ndarray) or not (beta is None or isinstance(beta, np.ndarray)):
         raise refuse(node, "its weights are computed by the network itself")
@@ -46,12 +46,12 @@ def layer_normalization(mb: Any, node: NodeProto, x: Any, gamma: Array, beta: Ar
 # ---- lengths: half precision ends at 65504, so squares of an embedding must not be summed as they are
 
 
-def reduce_l2(mb: Any, node: NodeProto, x: Any, axes: Array | None = None) -> Any:
+def lower_reduce_l2(mb: Any, node: NodeProto, x: Any, axes: Array | None = None) -> Any:
     """Given the length of x; result m times the length of x / m, with m the largest |x|."""
     return _length(mb, x, axes_of(node, axes, x), bool(attribute(node, "keepdims", 1)))
 
 
-def sqrt(mb: Any, node: NodeProto, x: Any) -> Any:
+def lower_sqrt(mb: Any, node: NodeProto, x: Any) -> Any:
     """The root of a sum of squares (and of that plus a tiny number) is a length; other roots are roots."""
     squares = _without_tiny_addend(x)
     if squares.op is not None and squares.op.op_type in ("reduce_sum_square", "reduce_sum"):
@@ -63,7 +63,7 @@ def sqrt(mb: Any, node: NodeProto, x: Any) -> Any:
     return mb.sqrt(x=x)
 
 
-def lp_normalization(mb: Any, node: NodeProto, x: Any) -> Any:
+def lower_lp_normalization(mb: Any, node: NodeProto, x: Any) -> Any:
     """Given x divided by its length; result the same without squares that overflow."""
     if int(attribute(node, "p", 2)) != 2:
         raise refuse(node, f"it divides by the {attribute(node, 'p')}-norm; only the length (p=2) is known")

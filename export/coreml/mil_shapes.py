@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     from onnx import NodeProto
 
 
-def reshape(mb: Any, node: NodeProto, x: Any, shape: Array) -> Any:
+def lower_reshape(mb: Any, node: NodeProto, x: Any, shape: Array) -> Any:
     """A zero keeps the axis."""
     keeps = not attribute(node, "allowzero", 0)
     sizes = [x.shape[axis] if size == 0 and keeps else int(size) for axis, size in enumerate(shape)]
     return mb.reshape(x=x, shape=sizes)
 
 
-def flatten(mb: Any, node: NodeProto, x: Any) -> Any:
+def lower_flatten(mb: Any, node: NodeProto, x: Any) -> Any:
     """Two axes: what is before `axis`, and the rest."""
     axis = int(attribute(node, "axis", 1)) % (len(x.shape) + 1)
     return mb.reshape(x=x, shape=[int(np.prod(x.shape[:axis])), int(np.prod(x.shape[axis:]))])
 
 
-def pad(
+def lower_pad(
     mb: Any,
     node: NodeProto,
     x: Any,
@@ -49,23 +49,23 @@ def pad(
     return mb.pad(x=x, pad=widths[-2:].ravel(), mode=mode)  # MIL reflects images, not channels
 
 
-def squeeze(mb: Any, node: NodeProto, x: Any, axes: Array | None = None) -> Any:
+def lower_squeeze(mb: Any, node: NodeProto, x: Any, axes: Array | None = None) -> Any:
     """Without axes: every axis of size one."""
     given = axes_of(node, axes, x)
     return mb.squeeze(x=x, axes=[axis for axis in given if x.shape[axis] == 1])
 
 
-def unsqueeze(mb: Any, node: NodeProto, x: Any, axes: Array | None = None) -> Any:
+def lower_unsqueeze(mb: Any, node: NodeProto, x: Any, axes: Array | None = None) -> Any:
     """Adds axes of size one."""
     return mb.expand_dims(x=x, axes=[int(n) for n in (attribute(node, "axes") if axes is None else axes)])
 
 
-def transpose(mb: Any, node: NodeProto, x: Any) -> Any:
+def lower_transpose(mb: Any, node: NodeProto, x: Any) -> Any:
     """Without an order: the axes backwards."""
     return mb.transpose(x=x, perm=[int(n) for n in attribute(node, "perm", range(len(x.shape))[::-1])])
 
 
-def expand(mb: Any, node: NodeProto, x: Any, shape: Array) -> Any:
+def lower_expand(mb: Any, node: NodeProto, x: Any, shape: Array) -> Any:
     """Repeats axes of size one; MIL's arithmetic repeats by itself, so most often this is nothing."""
     target = np.broadcast_shapes(tuple(x.shape), tuple(int(n) for n in shape))
     if tuple(x.shape) == target:
@@ -75,12 +75,12 @@ def expand(mb: Any, node: NodeProto, x: Any, shape: Array) -> Any:
     return mb.tile(x=x, reps=[want // have for want, have in zip(target, x.shape, strict=True)])
 
 
-def concat(mb: Any, node: NodeProto, *values: Any) -> Any:
+def lower_concat(mb: Any, node: NodeProto, *values: Any) -> Any:
     """Joins along one axis."""
     return mb.concat(values=list(values), axis=int(attribute(node, "axis")))
 
 
-def split(mb: Any, node: NodeProto, x: Any, sizes: Array | None = None) -> Any:
+def lower_split(mb: Any, node: NodeProto, x: Any, sizes: Array | None = None) -> Any:
     """Parts along one axis, alike unless sizes are given; one value for each."""
     axis = int(attribute(node, "axis", 0)) % len(x.shape)
     given = attribute(node, "split") if sizes is None else sizes
@@ -90,7 +90,7 @@ def split(mb: Any, node: NodeProto, x: Any, sizes: Array | None = None) -> Any:
     return mb.split(x=x, split_sizes=[int(size) for size in given], axis=axis)
 
 
-def slice_(
+def lower_slice(
     mb: Any, node: NodeProto, x: Any, starts: Array, ends: Array, axes: Array | None = None, steps: Array | None = None
 ) -> Any:
     """Begin to end of some axes, counted from the end where negative; the others stay whole."""
@@ -106,7 +106,7 @@ def slice_(
     return mb.slice_by_index(x=x, begin=begin, end=end, stride=stride)
 
 
-def gather(mb: Any, node: NodeProto, x: Any, index: Array) -> Any:
+def lower_gather(mb: Any, node: NodeProto, x: Any, index: Array) -> Any:
     """One index is a slice without its axis; several are gathered."""
     axis = int(attribute(node, "axis", 0)) % len(x.shape)
     if not isinstance(index, np.ndarray) or isinstance(x, np.ndarray):

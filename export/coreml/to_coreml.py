@@ -9,7 +9,7 @@ from ..artifact import METADATA_KEY, Artifact, Card, ConversionError, Precision
 from ..graph.adoption import INPUT, OUTPUT
 from ..graph.reading import first_line, read_onnx
 from .images import image_type, one_scale, pixel_range
-from .known_issues import doubts
+from .known_issues import known_issues_of
 from .mil_program import Ranges, mil_program
 from .package import WEIGHTS, import_coremltools, quietly, write_package
 from .precisions import PRECISIONS, CoreMLPrecision
@@ -80,7 +80,7 @@ def to_coreml(
     weights = Path(model.weights_dir) / Path(WEIGHTS).name
     write_package(path, specification, weights.read_bytes() if weights.is_file() else b"")
     later = (f"{precision} wants iOS {ios}, later than the {minimum_ios} that was asked for",)
-    return Artifact(path, "coreml", card, notes=(later if ios > minimum_ios else ()) + doubts(path))
+    return Artifact(path, "coreml", card, notes=(later if ios > minimum_ios else ()) + known_issues_of(path))
 
 
 def describe(description: Any, card: Card) -> None:

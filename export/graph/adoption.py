@@ -41,16 +41,16 @@ def foreign_graph(path: Path, contract: InputContract) -> Foreign:
     import onnx
 
     model = read_onnx(path)
-    weights_are_no_inputs(model)
+    remove_initializers_from_inputs(model)
     face, embedding = GraphView(model.graph).ports(path.name)
     _check_face(face.type.tensor_type, contract, path.name)
     fix_batch(model, face)
-    constants_are_weights(model)
-    dropouts_are_nothing(model)
+    lift_constants_to_initializers(model)
+    eliminate_dropout_and_identity(model)
     rounds = computes_in_half(model)
-    rewrites = (*slopes_per_channel(model), *widen(model))
-    rename(model, {face.name: INPUT, embedding.name: OUTPUT})
-    oldest_opset(model)
+    rewrites = (*align_prelu_slopes(model), *upcast_to_float32(model))
+    rename_values(model, {face.name: INPUT, embedding.name: OUTPUT})
+    lower_opset(model)
     check_sizes(model, path.name)
     try:
         onnx.checker.check_model(model)
@@ -88,7 +88,7 @@ def _check_face(face: onnx.TypeProto.Tensor, contract: InputContract, name: str)
         side.dim_value = want
 
 
-def weights_are_no_inputs(model: onnx.ModelProto) -> None:
+def remove_initializers_from_inputs(model: onnx.ModelProto) -> None:
     """Weights that files before IR version 4 also list as inputs, for a caller to replace, become constants.
 
     Given   input: face, conv.weight    initializer: conv.weight
@@ -100,7 +100,7 @@ def weights_are_no_inputs(model: onnx.ModelProto) -> None:
     model.ir_version = max(model.ir_version, 4)
 
 
-def constants_are_weights(model: onnx.ModelProto) -> None:
+def lift_constants_to_initializers(model: onnx.ModelProto) -> None:
     """Constant nodes become initializers.
 
     Given   Constant -> w    Conv(x, w)
@@ -114,7 +114,7 @@ def constants_are_weights(model: onnx.ModelProto) -> None:
     GraphView(model.graph).set_nodes(node for node in model.graph.node if node.op_type != "Constant")
 
 
-def dropouts_are_nothing(model: onnx.ModelProto) -> None:
+def eliminate_dropout_and_identity(model: onnx.ModelProto) -> None:
     """Leaves out what does nothing outside of training.
 
     Given   Dropout(x) -> y, Gemm(y)
@@ -132,7 +132,7 @@ def dropouts_are_nothing(model: onnx.ModelProto) -> None:
     GraphView(model.graph).set_nodes(kept)
 
 
-def slopes_per_channel(model: onnx.ModelProto) -> tuple[str, ...]:
+def align_prelu_slopes(model: onnx.ModelProto) -> tuple[str, ...]:
     """Slopes of PReLU that broadcast along the width, where only the channels can be meant, broadcast along those.
 
     ONNX aligns shapes from the right, so (C,) is along the width; some exporters write it for the channels.
@@ -158,7 +158,7 @@ def slopes_per_channel(model: onnx.ModelProto) -> tuple[str, ...]:
     return (f"PReLU slopes of {changed} layers along the channels",) if changed else ()
 
 
-def widen(model: onnx.ModelProto) -> tuple[str, ...]:
+def upcast_to_float32(model: onnx.ModelProto) -> tuple[str, ...]:
     """Floats of 16 and 64 bits become float32, which every format computes in.
 
     Given   weights float16 -> Conv in float16
@@ -198,7 +198,7 @@ def computes_in_half(model: onnx.ModelProto) -> bool:
     return bool(casts) or any(value.type.tensor_type.elem_type in halves for value in model.graph.input)
 
 
-def oldest_opset(model: onnx.ModelProto) -> None:
+def lower_opset(model: onnx.ModelProto) -> None:
     """Lets the graph say the oldest opset, from 18 on, in which each of its operators means the same.
 
     onnx knows opsets before onnxruntime runs them.
@@ -228,7 +228,7 @@ def fix_batch(model: onnx.ModelProto, face: onnx.ValueInfoProto) -> None:
     del model.graph.value_info[:]
 
 
-def rename(model: onnx.ModelProto, names: Mapping[str, str]) -> None:
+def rename_values(model: onnx.ModelProto, names: Mapping[str, str]) -> None:
     """Renames values of the graph wherever they occur; a value that has one of the new names is moved aside."""
     taken = {name for node in model.graph.node for name in (*node.input, *node.output)} - set(names)
     names = {new: f"{new}/theirs" for new in names.values() if new in taken} | dict(names)

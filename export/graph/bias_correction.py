@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .intermediates import watched
+from .intermediates import capture_of
 from .view import GraphView, attribute, copied
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def correct_biases(model: onnx.ModelProto, inputs: NDArray[np.float32]) -> tuple
     means = _means(result, sorted({node.input[0] for node in layers}), inputs) if layers else {}
     for node in layers:
         exact = view.constants[node.input[1]]
-        shift = _output_mean(node, rounded(exact) - exact, means[node.input[0]], result.opset_import)
+        shift = _output_mean(node, rounded_to_int8(exact) - exact, means[node.input[0]], result.opset_import)
         bias = view.constants[node.input[2]] if len(node.input) > 2 else np.zeros(len(shift), np.float32)
         name = f"{node.output[0]}/corrected"  # a name of its own: others may share the old one
         node.input[:] = [*node.input[:2], view.set_constant(name, (bias - shift).astype(np.float32))]
@@ -55,10 +55,10 @@ def correct_biases(model: onnx.ModelProto, inputs: NDArray[np.float32]) -> tuple
     return result, len(layers)
 
 
-def rounded(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+def rounded_to_int8(weights: NDArray[np.float32]) -> NDArray[np.float32]:
     """Gives weights as int8 holds them: a step per output channel, the first axis.
 
-    >>> rounded(np.float32([[127, 0.6], [254, 3.2]])).tolist()
+    >>> rounded_to_int8(np.float32([[127, 0.6], [254, 3.2]])).tolist()
     [[127.0, 1.0], [254.0, 4.0]]
     """
     largest = np.abs(weights).max(axis=tuple(range(1, weights.ndim)), keepdims=True)
@@ -75,10 +75,10 @@ def _is_layer(view: GraphView, node: onnx.NodeProto) -> bool:
 
 def _means(model: onnx.ModelProto, names: list[str], inputs: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
     """Gives the mean of each tensor over all inputs, element by element."""
-    watch = watched(model, names)
+    capture = capture_of(model, names)
     sums: dict[str, NDArray[np.float64]] = {}
     for face in inputs:
-        for name, values in watch(face[None]).items():
+        for name, values in capture(face[None]).items():
             sums[name] = sums.get(name, 0.0) + values.astype(np.float64)
     return {name: total / len(inputs) for name, total in sums.items()}
 

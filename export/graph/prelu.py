@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
 
-def as_skip(model: ModelProto) -> tuple[ModelProto, int]:
+def decompose_prelu(model: ModelProto) -> tuple[ModelProto, int]:
     """Writes each PReLU (x above zero, a x below) as a depthwise 1x1 convolution with a ReLU, and a sum.
 
     Given:   conv W, b -> PReLU a -> conv V

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..artifact import Artifact, Card, ConversionError
 from .float16 import after_the_weights
-from .ranges import How, Range, activation_ranges
+from .ranges import Range, RangeMethod, activation_ranges
 from .reading import first_line
 from .to_onnx import write_onnx
 from .view import with_nodes_named
@@ -48,7 +48,7 @@ NOTES = (
 
 
 def quantise_onnx(
-    model: onnx.ModelProto, card: Card, path: Path, calibration: NDArray[np.float32], ranges: How = "mse"
+    model: onnx.ModelProto, card: Card, path: Path, calibration: NDArray[np.float32], ranges: RangeMethod = "mse"
 ) -> Artifact:
     """Writes `model` with int8 weights, a step per channel, and uint8 activations; input and output are float32.
 
@@ -64,7 +64,7 @@ def quantise_onnx(
         card: Of `model`.
         path: Where to.
         calibration: (N, 3, H, W) float32, preprocessed: the faces that set the ranges.
-        ranges: How they set them; see `activation_ranges`.
+        ranges: RangeMethod they set them; see `activation_ranges`.
 
     Returns:
         The file; the same model, card and calibration give the same bytes.

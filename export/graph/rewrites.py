@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from ..artifact import Artifact, Card
 from .bias_correction import correct_biases
-from .equalise import equalise
-from .prelu import as_skip
+from .cross_layer_equalisation import equalise_across_layers
+from .prelu import decompose_prelu
 from .reading import read_onnx
 
 if TYPE_CHECKING:
@@ -36,13 +36,13 @@ class Lowering:
         return cls(read_onnx(base.path), base.card)
 
     def equalised(self, faces: NDArray[np.float32]) -> Lowering:
-        """Gives the channels between layers the same range: `equalise`."""
-        model, sites = equalise(self.model, faces)
+        """Gives the channels between layers the same range: `equalise_across_layers`."""
+        model, sites = equalise_across_layers(self.model, faces)
         return self._then(model, sites, f"equalise {sites} sites")
 
     def skipping(self) -> Lowering:
-        """Writes PReLUs as two operators that have fast kernels: `as_skip`."""
-        model, sites = as_skip(self.model)
+        """Writes PReLUs as two operators that have fast kernels: `decompose_prelu`."""
+        model, sites = decompose_prelu(self.model)
         return self._then(model, sites, f"PReLU as x + relu((a - 1) x) at {sites} sites")
 
     def corrected(self, faces: NDArray[np.float32]) -> Lowering:

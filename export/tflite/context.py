@@ -23,7 +23,7 @@ Order = tuple[int, ...]
 """Which axis of ONNX's tensor each axis of TFLite's is."""
 
 
-def usual(rank: int) -> Order:
+def default_order(rank: int) -> Order:
     """Gives how a tensor lies as a rule: an image channels last, all else as ONNX has it."""
     return TO_LAST if rank == 4 else tuple(range(rank))
 
@@ -45,7 +45,7 @@ class Value:
     @property
     def order(self) -> Order:
         """How it lies."""
-        return usual(len(self.shape)) if self.turned is None else self.turned
+        return default_order(len(self.shape)) if self.turned is None else self.turned
 
 
 class Context:
@@ -76,7 +76,9 @@ class Context:
         """Gives the computed tensor that is input `place` of `node`, lying as usual."""
         value = self.lying(node, place)
         if value.turned is not None:
-            self.values[node.input[place]] = value = self.turn(node.input[place], value, usual(len(value.shape)))
+            self.values[node.input[place]] = value = self.turn(
+                node.input[place], value, default_order(len(value.shape))
+            )
         return value
 
     def turn(self, name: str, value: Value, order: Order) -> Value:
@@ -162,8 +164,8 @@ class Context:
             shape, flattened, order = like.shape, like.flattened, like.order
         if shape is None:
             shape = self.shape(output)
-            shape = [shape[axis] for axis in order or usual(len(shape))]
-        turned = None if order is None or order == usual(len(shape)) else order
+            shape = [shape[axis] for axis in order or default_order(len(shape))]
+        turned = None if order is None or order == default_order(len(shape)) else order
         name = output if turned is None else f"{output}/as it lies"  # under its own name it would be misread
         if output in self.view.outputs:
             name = "embedding" if len(shape) == 2 else f"{output}/unflattened"

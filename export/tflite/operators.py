@@ -9,11 +9,11 @@ import numpy as np
 
 from ..graph.view import attribute
 from .context import AXIS_TO_LAST, FUSED, TO_LAST, Context, bounds_of, reordered
-from .convolutions import batch_norm, conv, matrix_product
+from .convolutions import emit_batch_norm, emit_conv, emit_matrix_product
 from .flatbuffer import ACTIVATIONS
-from .layouts import gather, layer_norm, mean, reshape, softmax, transpose, with_last
-from .patterns import cut, erf, gelu, split, whole_gelu
-from .pooling import average_pool, global_average, max_pool, pad_node
+from .layouts import emit_gather, emit_layer_norm, emit_mean, emit_reshape, emit_softmax, emit_transpose, with_last
+from .patterns import emit_erf, emit_gelu, emit_slice, emit_split, fuse_gelu
+from .pooling import emit_average_pool, emit_global_average, emit_max_pool, emit_pad
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Emitter = Callable[[Context, "NodeProto"], None]
 
 
-def unary(code: str, non_negative: bool = False) -> Emitter:
+def _unary(code: str, non_negative: bool = False) -> Emitter:
     """Gives the emitter of an operator that maps each value by itself."""
 
     def emit(context: Context, node: NodeProto) -> None:
@@ -31,11 +31,11 @@ def unary(code: str, non_negative: bool = False) -> Emitter:
     return emit
 
 
-def binary(code: str) -> Emitter:
+def _binary(code: str) -> Emitter:
     """Gives the emitter of an elementwise operator on two tensors, or on one and a constant."""
 
     def emit(context: Context, node: NodeProto) -> None:
-        if code in ("DIV", "MUL") and gelu(context, node):
+        if code in ("DIV", "MUL") and fuse_gelu(context, node):
             return
         computed = [context.values[name] for name in node.input if name in context.values]
         rank = len(context.shape(node.output[0]))
@@ -61,7 +61,7 @@ def binary(code: str) -> Emitter:
     return emit
 
 
-def clip(context: Context, node: NodeProto) -> None:
+def emit_clip(context: Context, node: NodeProto) -> None:
     """Relu or Clip that nothing before it could take in."""
     value, (low, high), name = context.lying(node), bounds_of(context, node), node.output[0]
     if (low, high) in FUSED:
@@ -75,7 +75,7 @@ def clip(context: Context, node: NodeProto) -> None:
     context.values[name] = value
 
 
-def prelu(context: Context, node: NodeProto) -> None:
+def emit_prelu(context: Context, node: NodeProto) -> None:
     """A slope per channel; one slope for all channels is a leaky ReLU, which has an int8 kernel."""
     value, slope = context.value(node), context.weights(node, 1)
     if slope.size == 1:
@@ -93,13 +93,13 @@ def prelu(context: Context, node: NodeProto) -> None:
     context.emit(node.output[0], "PRELU", [value.tensor, slopes], like=value)
 
 
-def leaky_relu(context: Context, node: NodeProto) -> None:
+def emit_leaky_relu(context: Context, node: NodeProto) -> None:
     """One slope for all."""
     value, alpha = context.lying(node), attribute(node, "alpha", 0.01)
     context.emit(node.output[0], "LEAKY_RELU", [value.tensor], like=value, alpha=alpha)
 
 
-def hard_sigmoid(context: Context, node: NodeProto) -> None:
+def emit_hard_sigmoid(context: Context, node: NodeProto) -> None:
     """Clips alpha x + beta to 0..1, as relu6(6 alpha x + 6 beta) / 6: TFLite clips to 6 for nothing."""
     value, name = context.lying(node), node.output[0]
     slope, offset = 6 * attribute(node, "alpha", 0.2), 6 * attribute(node, "beta", 0.5)
@@ -113,7 +113,7 @@ def hard_sigmoid(context: Context, node: NodeProto) -> None:
         value = context.emit(step, code, [value.tensor, factor], like=value, non_negative=True, **options)
 
 
-def concat(context: Context, node: NodeProto) -> None:
+def emit_concat(context: Context, node: NodeProto) -> None:
     """Joins tensors along an axis."""
     values = [context.value(node, place) for place in range(len(node.input))]
     rank = len(values[0].shape)
@@ -129,7 +129,7 @@ def concat(context: Context, node: NodeProto) -> None:
     )
 
 
-def l2_norm(context: Context, node: NodeProto) -> None:
+def emit_l2_norm(context: Context, node: NodeProto) -> None:
     """LpNormalization."""
     axis = attribute(node, "axis", -1)
     if attribute(node, "p", 2) != 2:
@@ -138,7 +138,7 @@ def l2_norm(context: Context, node: NodeProto) -> None:
     context.emit(node.output[0], "L2_NORMALIZATION", [value.tensor], like=value)
 
 
-def reduce_l2(context: Context, node: NodeProto) -> None:
+def emit_reduce_l2(context: Context, node: NodeProto) -> None:
     """The start of what `F.normalize` becomes: ReduceL2, Clip or Max, Expand, Div."""
     name = node.output[0]
     axes = attribute(node, "axes", None)  # an attribute before opset 18
@@ -164,7 +164,7 @@ def _keeps_length(context: Context, node: NodeProto) -> bool:
     return node.op_type == "Expand" or (node.op_type == "Max" and all((floor <= 1e-6).all() for floor in floors))
 
 
-def nothing(context: Context, node: NodeProto) -> None:
+def emit_identity(context: Context, node: NodeProto) -> None:
     """What does nothing at inference, to a computed tensor or a constant."""
     if node.input[0] in context.constants:
         context.constants[node.output[0]] = context.constants[node.input[0]]
@@ -172,7 +172,7 @@ def nothing(context: Context, node: NodeProto) -> None:
         context.values[node.output[0]] = context.value(node)
 
 
-def cast(context: Context, node: NodeProto) -> None:
+def emit_cast(context: Context, node: NodeProto) -> None:
     """Nothing between kinds of floats: all are float32 here."""
     import onnx
 
@@ -184,47 +184,47 @@ def cast(context: Context, node: NodeProto) -> None:
     )
     if attribute(node, "to") not in kinds:
         raise context.refuse(node, "casts to no float; only floats are supported")
-    nothing(context, node)
+    emit_identity(context, node)
 
 
 OPERATORS: dict[str, Emitter] = {
-    "Add": binary("ADD"),
-    "AveragePool": average_pool,
-    "BatchNormalization": batch_norm,
-    "Cast": cast,
-    "Clip": clip,
-    "Concat": concat,
-    "Conv": conv,
-    "Div": binary("DIV"),
-    "Dropout": nothing,
-    "Erf": erf,
-    "Flatten": reshape,
-    "Gather": gather,
-    "Gelu": whole_gelu,
-    "Gemm": matrix_product,
-    "GlobalAveragePool": global_average,
-    "HardSigmoid": hard_sigmoid,
-    "HardSwish": unary("HARD_SWISH"),
-    "Identity": nothing,
-    "LayerNormalization": layer_norm,
-    "LeakyRelu": leaky_relu,
-    "LpNormalization": l2_norm,
-    "MatMul": matrix_product,
-    "MaxPool": max_pool,
-    "Mul": binary("MUL"),
-    "PRelu": prelu,
-    "Pad": pad_node,
-    "ReduceL2": reduce_l2,
-    "ReduceMean": mean,
-    "Relu": clip,
-    "Reshape": reshape,
-    "Sigmoid": unary("LOGISTIC", non_negative=True),
-    "Slice": cut,
-    "Softmax": softmax,
-    "Split": split,
-    "Squeeze": reshape,
-    "Sub": binary("SUB"),
-    "Tanh": unary("TANH"),
-    "Transpose": transpose,
-    "Unsqueeze": reshape,
+    "Add": _binary("ADD"),
+    "AveragePool": emit_average_pool,
+    "BatchNormalization": emit_batch_norm,
+    "Cast": emit_cast,
+    "Clip": emit_clip,
+    "Concat": emit_concat,
+    "Conv": emit_conv,
+    "Div": _binary("DIV"),
+    "Dropout": emit_identity,
+    "Erf": emit_erf,
+    "Flatten": emit_reshape,
+    "Gather": emit_gather,
+    "Gelu": emit_gelu,
+    "Gemm": emit_matrix_product,
+    "GlobalAveragePool": emit_global_average,
+    "HardSigmoid": emit_hard_sigmoid,
+    "HardSwish": _unary("HARD_SWISH"),
+    "Identity": emit_identity,
+    "LayerNormalization": emit_layer_norm,
+    "LeakyRelu": emit_leaky_relu,
+    "LpNormalization": emit_l2_norm,
+    "MatMul": emit_matrix_product,
+    "MaxPool": emit_max_pool,
+    "Mul": _binary("MUL"),
+    "PRelu": emit_prelu,
+    "Pad": emit_pad,
+    "ReduceL2": emit_reduce_l2,
+    "ReduceMean": emit_mean,
+    "Relu": emit_clip,
+    "Reshape": emit_reshape,
+    "Sigmoid": _unary("LOGISTIC", non_negative=True),
+    "Slice": emit_slice,
+    "Softmax": emit_softmax,
+    "Split": emit_split,
+    "Squeeze": emit_reshape,
+    "Sub": _binary("SUB"),
+    "Tanh": _unary("TANH"),
+    "Transpose": emit_transpose,
+    "Unsqueeze": emit_reshape,
 }

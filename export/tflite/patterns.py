@@ -16,7 +16,7 @@ Choice = list[tuple[str, float | str | None]]
 """Operators that may come next, and their other input: a constant, a tensor, or None."""
 
 
-def gelu(context: Context, node: NodeProto) -> bool:
+def fuse_gelu(context: Context, node: NodeProto) -> bool:
     """Emits a GELU if `node` starts one; tells whether it does.
 
     Given:   x / sqrt 2 -> Erf -> + 1 -> * 0.5 -> * x       the last two in either order
@@ -43,18 +43,18 @@ def gelu(context: Context, node: NodeProto) -> bool:
     return True
 
 
-def whole_gelu(context: Context, node: NodeProto) -> None:
+def emit_gelu(context: Context, node: NodeProto) -> None:
     """GELU as ONNX has it from opset 20 on."""
     value, by_tanh = context.lying(node), attribute(node, "approximate", "none") == "tanh"
     context.emit(node.output[0], "GELU", [value.tensor], like=value, approximate=by_tanh)
 
 
-def erf(context: Context, node: NodeProto) -> None:
+def emit_erf(context: Context, node: NodeProto) -> None:
     """Refuses: an Erf that GELU did not take in."""
     raise context.refuse(node, "is no part of x (1 + erf(x / sqrt 2)) / 2; only that use of it is supported")
 
 
-def split(context: Context, node: NodeProto) -> None:
+def emit_split(context: Context, node: NodeProto) -> None:
     """Parts along an axis."""
     value = context.value(node)
     if value.flattened:
@@ -77,7 +77,7 @@ def split(context: Context, node: NodeProto) -> None:
         context.writer.operator("SPLIT_V", [value.tensor, parts, where], tensors, numSplits=len(sizes))
 
 
-def cut(context: Context, node: NodeProto) -> None:
+def emit_slice(context: Context, node: NodeProto) -> None:
     """ONNX's Slice with constant bounds and no steps."""
     value = context.value(node)
     rank = len(value.shape)

@@ -82,7 +82,7 @@ def windows_of(context: Context, node: NodeProto, image: Value, kernel: Iterable
     return Windows(kernel, stride, dilation, size, (out[0], out[1]), before, after, read)
 
 
-def max_pool(context: Context, node: NodeProto) -> None:
+def emit_max_pool(context: Context, node: NodeProto) -> None:
     """Largest of each window; the padding never wins."""
     image, name = image_of(context, node), node.output[0]
     slide = windows_of(context, node, image, attribute(node, "kernel_shape"))
@@ -90,7 +90,7 @@ def max_pool(context: Context, node: NodeProto) -> None:
     if slide.is_valid or slide.is_same:  # TFLite's SAME leaves the padding out by itself
         _pool(context, name, "MAX_POOL_2D", image, slide)
     elif image.non_negative:
-        _pool(context, name, "MAX_POOL_2D", pad(context, f"{name}/padded", image, slide), slide)
+        _pool(context, name, "MAX_POOL_2D", pad_image(context, f"{name}/padded", image, slide), slide)
     elif slide.is_centred:  # zeros could win; but with stride 1 SAME is symmetric, and every second window is ours
         every = replace(slide, stride=(1, 1), out=slide.size, read=(slide.kernel[0] // 2, slide.kernel[1] // 2))
         every_shape = (1, *slide.size, image.shape[3])
@@ -104,7 +104,7 @@ def max_pool(context: Context, node: NodeProto) -> None:
         )
 
 
-def average_pool(context: Context, node: NodeProto) -> None:
+def emit_average_pool(context: Context, node: NodeProto) -> None:
     """Mean of each window, over the padding too where `count_include_pad` says so."""
     image, name = image_of(context, node), node.output[0]
     slide = windows_of(context, node, image, attribute(node, "kernel_shape"))
@@ -115,7 +115,7 @@ def average_pool(context: Context, node: NodeProto) -> None:
         return
     down, across = (_taps(slide, axis, counts_padding) for axis in (0, 1))
     correction = np.outer(slide.kernel[0] / down, slide.kernel[1] / across)
-    image = pad(context, f"{name}/padded", image, slide)
+    image = pad_image(context, f"{name}/padded", image, slide)
     if (correction == 1).all():
         _pool(context, name, "AVERAGE_POOL_2D", image, slide)
         return
@@ -125,14 +125,14 @@ def average_pool(context: Context, node: NodeProto) -> None:
     context.emit(name, "MUL", [pooled.tensor, factors], non_negative=image.non_negative)
 
 
-def global_average(context: Context, node: NodeProto) -> None:
+def emit_global_average(context: Context, node: NodeProto) -> None:
     """The mean over height and width."""
     image = image_of(context, node)
     inputs = [image.tensor, context.writer.constant(f"{node.output[0]}/axes", np.array([1, 2]))]
     context.emit(node.output[0], "MEAN", inputs, non_negative=image.non_negative, keepDims=True)
 
 
-def pad_node(context: Context, node: NodeProto) -> None:
+def emit_pad(context: Context, node: NodeProto) -> None:
     """ONNX's Pad with a constant or by reflection."""
     image, mode = image_of(context, node), attribute(node, "mode", "constant")
     pads = attribute(node, "pads", None)  # an attribute before opset 11
@@ -154,7 +154,7 @@ def pad_node(context: Context, node: NodeProto) -> None:
         context.emit(node.output[0], "PADV2", inputs, non_negative=image.non_negative and fill > 0)
 
 
-def pad(context: Context, name: str, image: Value, slide: Windows) -> Value:
+def pad_image(context: Context, name: str, image: Value, slide: Windows) -> Value:
     """Emits the padding that TFLite's own SAME cannot express, no wider than the windows read."""
     rows, columns = zip(slide.before, slide.read, strict=True)
     amounts = np.array([(0, 0), rows, columns, (0, 0)])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pocketface.export.coreml.known_issues import DOUBTS, FLEXIBLE, doubts
+from pocketface.export.coreml.known_issues import FLEXIBLE, KNOWN_ISSUES, known_issues_of
 from pocketface.export.coreml.package import import_coremltools, quietly
 
 Array = NDArray[Any]
@@ -121,21 +121,21 @@ CASES: dict[str, tuple[Build, Compress | None, str, list[str]]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_a_doubtful_form_is_named_and_a_sound_one_is_not(name: str, tmp_path: Path) -> None:
     build, compress, target, expected = CASES[name]
-    found = doubts(package(tmp_path / "a.mlpackage", build, compress, target))
+    found = known_issues_of(package(tmp_path / "a.mlpackage", build, compress, target))
     assert [note[: len(start)] for note, start in zip(found, expected, strict=True)] == expected
 
 
 def test_every_doubt_is_tried() -> None:
     starts = [start.removeprefix("1 x ") for *_, expected in CASES.values() for start in expected]
-    assert all(any(doubt.sentence.startswith(start) for start in starts) for doubt in DOUBTS)
+    assert all(any(issue.sentence.startswith(start) for start in starts) for issue in KNOWN_ISSUES)
 
 
 def test_a_form_that_occurs_twice_is_counted(tmp_path: Path) -> None:
     path = package(tmp_path / "a.mlpackage", lambda mb, x: grouped(2)(mb, grouped(3)(mb, x)))
-    assert [note[:3] for note in doubts(path)] == ["2 x"]
+    assert [note[:3] for note in known_issues_of(path)] == ["2 x"]
 
 
 def test_a_shape_that_is_not_fixed_is_named(tmp_path: Path) -> None:
     ct = import_coremltools()
     entry = ct.TensorType(name="x", shape=(ct.RangeDim(1, 8), 6, 8, 8))
-    assert doubts(package(tmp_path / "a.mlpackage", lambda mb, x: mb.relu(x=x), entry=entry)) == (FLEXIBLE,)
+    assert known_issues_of(package(tmp_path / "a.mlpackage", lambda mb, x: mb.relu(x=x), entry=entry)) == (FLEXIBLE,)

@@ -14,7 +14,7 @@ from torch import nn
 
 from pocketface.export.artifact import Card, ConversionError
 from pocketface.export.coreml.evaluator import CoreMLEvaluator, constants_of, read_card
-from pocketface.export.coreml.known_issues import doubts
+from pocketface.export.coreml.known_issues import known_issues_of
 from pocketface.export.coreml.mil_lowering import OPERATORS
 from pocketface.export.coreml.package import import_coremltools, quietly, read_package
 from pocketface.export.coreml.precisions import PRECISIONS
@@ -467,7 +467,7 @@ def test_a_length_never_squares_a_large_number_in_half_precision(tmp_path: Path)
             embeddings = CoreMLEvaluator(package, mode).run(faces)  # type: ignore[arg-type]
             np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=4e-3, err_msg=way)
             assert (embeddings * run_onnx(source, faces)).sum(1).min() > 0.999
-        assert not doubts(package)
+        assert not known_issues_of(package)
         operations = list(read_package(package).program.operations)
         scaled = {one.outputs[0].name for one in operations if one.type == "real_div"}
         (length,) = [one for one in operations if one.type == "reduce_l2_norm"]

@@ -12,7 +12,7 @@ from pocketface.export.graph.ranges import activation_ranges
 from pocketface.export.tflite.flatbuffer import pack
 from pocketface.export.tflite.litert import LiteRTSession
 from pocketface.export.tflite.quantise import quantised_content, w8a8
-from pocketface.export.tflite.rounding import Layer, plan_of, with_rounded
+from pocketface.export.tflite.rounding import IntegerLayer, plan_of, with_rounded
 from pocketface.export.tflite.to_tflite import to_tflite
 from pocketface.faces.contract import InputContract
 
@@ -61,11 +61,11 @@ def test_layers_and_macs_are_those_counted_by_hand(tmp_path: Path) -> None:
     int8 = quantised_content(fp32.path, w8a8(), activation_ranges(fp32.path, FACES))
     plan = plan_of(fp32.path.read_bytes(), int8)
     assert plan.layers == (  # the PReLU stays float; the pad hands on p1, the reshape s
-        Layer("c1", ("input",), True, 8 * 8 * 8 * 3, 512),
-        Layer("c2", ("p1",), True, 8 * 8 * 8 * 9, 512),
-        Layer("c3", ("c2",), True, 8 * 8 * 8 * 8, 512),
-        Layer("s", ("c2", "c3"), False, 0, 512),
-        Layer("embedding", ("s",), True, 4 * 512, 4),
+        IntegerLayer("c1", ("input",), True, 8 * 8 * 8 * 3, 512),
+        IntegerLayer("c2", ("p1",), True, 8 * 8 * 8 * 9, 512),
+        IntegerLayer("c3", ("c2",), True, 8 * 8 * 8 * 8, 512),
+        IntegerLayer("s", ("c2", "c3"), False, 0, 512),
+        IntegerLayer("embedding", ("s",), True, 4 * 512, 4),
     )
     assert plan.ports == ("input", "embedding")
 
@@ -74,9 +74,9 @@ def test_a_tensor_is_rounded_as_long_as_one_int8_layer_touches_it(tmp_path: Path
     fp32 = net(tmp_path)
     int8 = quantised_content(fp32.path, w8a8(), activation_ranges(fp32.path, FACES))
     plan = plan_of(fp32.path.read_bytes(), int8)
-    assert plan.rounded(frozenset()) == {"input", "c1", "p1", "c2", "c3", "s", "embedding"}
-    assert plan.rounded(frozenset({"c1"})) == {"input", "p1", "c2", "c3", "s", "embedding"}
-    assert plan.rounded(frozenset({"c2", "c3", "s"})) == {"input", "c1", "s", "embedding"}
+    assert plan.rounded_tensors(frozenset()) == {"input", "c1", "p1", "c2", "c3", "s", "embedding"}
+    assert plan.rounded_tensors(frozenset({"c1"})) == {"input", "p1", "c2", "c3", "s", "embedding"}
+    assert plan.rounded_tensors(frozenset({"c2", "c3", "s"})) == {"input", "c1", "s", "embedding"}
 
 
 def test_the_output_rounded_is_the_nearest_step(tmp_path: Path) -> None:

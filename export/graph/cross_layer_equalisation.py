@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .intermediates import watched
+from .intermediates import capture_of
 from .view import Array, GraphView, attribute, clip_bounds, copied
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ HEADROOM = 1.25  # of a channel under a clip, above what was seen
 
 
 @dataclass(frozen=True)
-class Site:
+class ConvolutionPair:
     """Two convolutions and the tensors between them, which nothing else reads."""
 
     first: NodeProto
@@ -33,7 +33,7 @@ class Site:
     ceiling: float  # what the activation clips to, such as the 6 of ReLU6; infinite where it does not
 
 
-def equalise(model: ModelProto, inputs: NDArray[np.float32]) -> tuple[ModelProto, int]:
+def equalise_across_layers(model: ModelProto, inputs: NDArray[np.float32]) -> tuple[ModelProto, int]:
     """Scales each channel between two convolutions to the range of the loudest, and undoes it in the second one.
 
     Given:   conv W, b -> PReLU -> depthwise V            channels reach 20, 1, 0.5: one int8 step of 20 / 127 for all
@@ -93,7 +93,7 @@ def equalise(model: ModelProto, inputs: NDArray[np.float32]) -> tuple[ModelProto
     return result, len(sites)
 
 
-def _sites(view: GraphView) -> Iterator[Site]:
+def _sites(view: GraphView) -> Iterator[ConvolutionPair]:
     for first in view.graph.node:
         if first.op_type != "Conv" or not view.has_constant_weights(first):
             continue
@@ -111,7 +111,7 @@ def _sites(view: GraphView) -> Iterator[Site]:
         groups, channels = attribute(following, "group", 1), len(view.constants[first.input[1]])
         if groups in ((1, channels) if ceiling == np.inf else (channels,)):
             strength = 1.0 if groups == channels else 0.5
-            yield Site(first, following, tuple(tensors), strength, ceiling)
+            yield ConvolutionPair(first, following, tuple(tensors), strength, ceiling)
 
 
 def _bounds(view: GraphView, clip: NodeProto) -> tuple[float, float]:
@@ -124,10 +124,10 @@ def _bounds(view: GraphView, clip: NodeProto) -> tuple[float, float]:
 
 def _ranges(model: ModelProto, names: list[str], inputs: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
     """Gives (C,) the largest magnitude of each channel of each tensor, over all inputs."""
-    watch = watched(model, names)
+    capture = capture_of(model, names)
     largest: dict[str, NDArray[np.float64]] = {}
     for face in inputs:
-        for name, values in watch(face[None]).items():
+        for name, values in capture(face[None]).items():
             peaks = np.abs(values).max(axis=(0, 2, 3)).astype(np.float64)
             largest[name] = np.maximum(largest.get(name, 0.0), peaks)
     return largest
