@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...faces.contract import InputContract
-from ..artifact import ConversionError
+from ..artifact import ConversionError, Rewrite
 from .reading import first_line, read_onnx, tensors
 from .size_limits import check_sizes
 from .view import GraphView, attribute, constant_value
@@ -28,7 +28,7 @@ class Foreign:
     """A foreign network: input (1, 3, H, W), output (1, D), nothing folded or left out yet."""
 
     model: onnx.ModelProto
-    rewrites: tuple[str, ...]  # what had to be changed about it
+    rewrites: tuple[Rewrite, ...]  # what had to be changed about it
     rounds: bool  # the file itself rounds every layer to half precision, which `model` does not
 
 
@@ -132,7 +132,7 @@ def eliminate_dropout_and_identity(model: onnx.ModelProto) -> None:
     GraphView(model.graph).set_nodes(kept)
 
 
-def align_prelu_slopes(model: onnx.ModelProto) -> tuple[str, ...]:
+def align_prelu_slopes(model: onnx.ModelProto) -> tuple[Rewrite, ...]:
     """Slopes of PReLU that broadcast along the width, where only the channels can be meant, broadcast along those.
 
     ONNX aligns shapes from the right, so (C,) is along the width; some exporters write it for the channels.
@@ -155,10 +155,10 @@ def align_prelu_slopes(model: onnx.ModelProto) -> tuple[str, ...]:
         if sides is not None and len(sides) == 4 and len(slopes) > 1 and sides[1] == len(slopes) != sides[3]:
             node.input[1] = view.set_constant(f"{node.output[0]}/slopes", slopes.reshape(-1, 1, 1))
             changed += 1
-    return (f"PReLU slopes of {changed} layers along the channels",) if changed else ()
+    return (Rewrite("prelu-slopes", changed),) if changed else ()
 
 
-def upcast_to_float32(model: onnx.ModelProto) -> tuple[str, ...]:
+def upcast_to_float32(model: onnx.ModelProto) -> tuple[Rewrite, ...]:
     """Floats of 16 and 64 bits become float32, which every format computes in.
 
     Given   weights float16 -> Conv in float16
@@ -186,7 +186,7 @@ def upcast_to_float32(model: onnx.ModelProto) -> tuple[str, ...]:
                 found.add(numbers[one.i])
                 one.i = onnx.TensorProto.FLOAT
     del model.graph.value_info[:]
-    return (f"{' and '.join(sorted(found)).lower()} to float32",) if found else ()
+    return tuple(Rewrite(f"widen-{name.lower()}") for name in sorted(found))
 
 
 def computes_in_half(model: onnx.ModelProto) -> bool:
