@@ -76,7 +76,7 @@ def to_coreml(
                 f"{onnx_path.name}: coremltools cannot make a {precision} program: {first_line(error)}"
             ) from error
     specification = model.get_spec()
-    describe(specification.description, card)
+    describe_model(specification.description, card)
     weights = Path(model.weights_dir) / Path(WEIGHTS).name
     write_package(path, specification, weights.read_bytes() if weights.is_file() else b"")
     later = Note("later-ios", f"{precision} wants iOS {ios}, later than the {minimum_ios} that was asked for")
@@ -87,11 +87,11 @@ def to_coreml(
 def write_coreml_card(path: Path, card: Card, to: Path) -> None:
     """Writes the package at `path` with another card."""
     package = read_package(path)
-    describe(package.model.description, card)
+    describe_model(package.model.description, card)
     write_package(to, package.model, package.weights)
 
 
-def describe(description: Any, card: Card) -> None:
+def describe_model(description: Any, card: Card) -> None:
     """Writes into the model's description what Xcode shows and what a program reads."""
     texts = card.sentences()
     description.input[0].shortDescription = texts["input"]
