@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from .graph.ranges import How
+from .graph.ranges import RangeMethod
 from .targets import known_target
 
 DEFAULT = (
@@ -33,7 +33,7 @@ class ExportRecipe(BaseModel):
     least_fp16_cosine: float = Field(0.999, gt=0, le=1)
     parity_faces: int = Field(16, ge=1)
     calibration_faces: int = Field(200, ge=1)  # that set the int8 ranges
-    ranges: How = "mse"  # how the faces set them: minmax, smooth, percentile, mse; see `activation_ranges`
+    ranges: RangeMethod = "mse"  # how the faces set them: minmax, smooth, percentile, mse; see `activation_ranges`
     least_int8_cosine: float = Field(0.998, gt=0, le=1)  # of tflite-w8a8-mixed, on faces that did not set its ranges
     seed: int = 0  # of the choice of faces
     minimum_ios: Literal[15, 16, 17, 18] = 16  # of Core ML files; a precision that needs a later one gets it
