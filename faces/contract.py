@@ -1,4 +1,4 @@
-"""The input contract: what an embedder must be fed. The one place that knows sizes, channel order, mean and scale."""
+"""The input contract: the size, channel order, mean and scale that an embedder expects."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TEMPLATES: dict[str, tuple[tuple[float, float], ...]] = {
 
 @dataclass(frozen=True)
 class InputContract:
-    """What a crop must look like before it enters the network: `(pixel - mean) * scale`, channels first.
+    """The preprocessing that a network expects: `(pixel - mean) * scale`, channels first.
 
     `mean` and `scale` are in pixel units (0..255) and follow `channel_order`.
     """
@@ -39,7 +39,7 @@ class InputContract:
     template: str = "arcface"
 
     def __post_init__(self) -> None:
-        """Refuses what no network could mean."""
+        """Checks every field; raises ValueError."""
         if self.height < 8 or self.width < 8 or self.height > 4096 or self.width > 4096:
             raise ValueError(f"input {self.height}x{self.width} is no size of a face crop; 8 to 4096 pixels a side are")
         if self.channel_order not in ("rgb", "bgr"):
@@ -83,7 +83,7 @@ class InputContract:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> InputContract:
-        """Reads what `to_dict` gave; a key that is not known is a ValueError."""
+        """Reads what `to_dict` gave; an unknown key is a ValueError."""
         known = set(cls.__dataclass_fields__)
         unknown = set(values) - known
         if unknown:

@@ -1,4 +1,4 @@
-"""What layers cost on a device, by shape and width: a table that was measured elsewhere, and is read here."""
+"""Tables of what layers cost on a device, by shape and width; they are measured in benchmark."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ Unit = Literal["milliseconds", "instructions"]
 
 @dataclass(frozen=True)
 class Grid:
-    """Costs of one shape at some widths."""
+    """Measured costs of one layer shape at some widths."""
 
-    inputs: tuple[int, ...]  # ascending; one number where a layer treats each channel alone
+    inputs: tuple[int, ...]  # ascending; one number if the layer treats each channel alone
     outputs: tuple[int, ...]  # ascending
     costs: tuple[tuple[float, ...], ...]  # a row for each of `inputs`
 
     def cost(self, inputs: int, outputs: int) -> float:
-        """Gives the cost at any widths: linear between those of the grid, and beyond it, never negative."""
+        """Gives the cost at any widths, linearly interpolated or extrapolated, never negative."""
         rows = [_at(self.outputs, row, outputs) for row in self.costs]
         return max(0.0, _at(self.inputs, rows, inputs))
 
     def covers(self, inputs: int, outputs: int) -> bool:
-        """Says whether widths up to these lie inside."""
+        """Tells whether these widths lie within the grid or below it."""
         return inputs <= self.inputs[-1] and outputs <= self.outputs[-1]
 
     def monotone(self) -> Grid:
-        """Gives the grid in which no layer costs more than a wider one: what disturbs a measurement only adds to it."""
+        """Gives the grid with no cost above that of a wider layer: disturbances only add to a measurement."""
         rows = [list(row) for row in self.costs]
         for i in reversed(range(len(rows))):
             for j in reversed(range(len(rows[i]))):
@@ -52,10 +52,10 @@ class CostTable:
     runtime: str  # with its version
     threads: int
     grids: Mapping[LayerShape, Grid]
-    scale: float = 1.0  # the whole network's cost by the sum of its layers': additions, pools, and caches gone cold
+    scale: float = 1.0  # cost of the network / sum of its layers: for additions, pools, cold caches
 
     def cost(self, shape: LayerShape, inputs: int, outputs: int) -> float:
-        """Gives what one run of a layer costs, its share of what lies between the layers included.
+        """Gives the cost of one run of a layer, with its share of the costs between layers.
 
         Raises:
             ValueError: The shape was not measured.
@@ -67,11 +67,11 @@ class CostTable:
 
     @property
     def sha256(self) -> str:
-        """Of all that decides a cost."""
+        """SHA-256 of the table."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def to_json(self) -> str:
-        """Gives one JSON object; the same table is the same text."""
+        """Gives one JSON object; equal tables give equal text."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return json.dumps(values | {"grids": to_plain(self.grids.items())})
 
@@ -80,7 +80,7 @@ class CostTable:
         """Reads what `to_json` gave.
 
         Raises:
-            ValueError: The text is no such table.
+            ValueError: The text is not such a table.
         """
         try:
             values = json.loads(text)
@@ -90,12 +90,12 @@ class CostTable:
 
 
 def to_plain(grids: Iterable[tuple[LayerShape, Grid]]) -> list[Any]:
-    """Gives shapes and grids as JSON can hold them."""
+    """Gives shapes and grids as values for JSON."""
     return [[dataclasses.asdict(shape), dataclasses.asdict(grid)] for shape, grid in grids]
 
 
 def from_plain(plain: Iterable[Any]) -> list[tuple[LayerShape, Grid]]:
-    """Reads what `to_plain` gave, and JSON made of it.
+    """Reads what `to_plain` gave, or JSON made from it.
 
     Raises:
         ValueError, TypeError: It is something else.
@@ -104,7 +104,7 @@ def from_plain(plain: Iterable[Any]) -> list[tuple[LayerShape, Grid]]:
 
 
 def _at(places: Sequence[int], values: Sequence[float], place: int) -> float:
-    """Interpolates `values`, known at `places`; beyond them the outermost two go on as a line."""
+    """Interpolates `values` at `places` linearly; beyond the ends, extrapolates from the outermost two."""
     if len(places) == 1:
         return values[0]
     i = min(max(bisect_right(places, place) - 1, 0), len(places) - 2)
@@ -113,7 +113,7 @@ def _at(places: Sequence[int], values: Sequence[float], place: int) -> float:
 
 
 def _frozen(value: Any) -> Any:
-    """Gives lists as tuples, however deep."""
+    """Turns lists into tuples at every depth."""
     if isinstance(value, dict):
         return {key: _frozen(inner) for key, inner in value.items()}
     return tuple(map(_frozen, value)) if isinstance(value, list) else value

@@ -213,21 +213,24 @@ def test_an_image_of_another_size_is_told_at_once(tmp_path, disk):
     [
         ([], r"holds no image; files whose names end at their first dot with \.jpg, \.jpeg, \.png"),
         ([("0.face.png", encoded(1))], "holds no image"),
-        ([("0.png", encoded(1)), ("0.jpg", encoded(2))], "the sample '0' has 2 images; one is wanted"),
-        ([("0.png", encoded(1)), ("0.png", encoded(2))], "the sample '0' has 2 images; one is wanted"),
+        ([("0.png", encoded(1)), ("0.jpg", encoded(2))], "the sample '0' has 2 images; it needs one"),
+        ([("0.png", encoded(1)), ("0.png", encoded(2))], "the sample '0' has 2 images; it needs one"),
         ([("0.png", encoded(1)), ("1.png", encoded(2)), ("0.cls", b"1")], "the sample '0' has 0 images"),
-        ([*sample("0", 1, 5), ("1.png", encoded(2))], "some samples say who is on them and some do not"),
-        (sample("0", 1, ""), "the label of '0' is none: '' is neither a whole number nor a name"),
-        ([("0.cls", b"\xff"), ("0.png", encoded(1))], "the label of '0' is none: 'utf-8' codec"),
+        ([*sample("0", 1, 5), ("1.png", encoded(2))], "some samples have an identity and some do not"),
+        (sample("0", 1, ""), "the label of '0' cannot be read: '' is neither a whole number nor a name"),
+        ([("0.cls", b"\xff"), ("0.png", encoded(1))], "label of '0' cannot be read: 'utf-8' codec"),
         (
             [("0.cls", b"1" * 70_000), ("0.png", encoded(1))],
-            "the label of '0' is none: 70000 bytes are more than 65536",
+            "the label of '0' cannot be read: 70000 bytes are more than 65536",
         ),
-        ([("0.json", b"{"), ("0.png", encoded(1))], "the label of '0' is none: Expecting"),
-        ([("0.json", b"[" * 60_000), ("0.png", encoded(1))], "the label of '0' is none: "),
+        ([("0.json", b"{"), ("0.png", encoded(1))], "the label of '0' cannot be read: Expecting"),
+        ([("0.json", b"[" * 60_000), ("0.png", encoded(1))], "the label of '0' cannot be read: "),
         ([("0.json", b'{"label": 1.5}'), ("0.png", encoded(1))], "1.5 is neither a whole number nor a name"),
         ([("0.json", b'{"label": true}'), ("0.png", encoded(1))], "True is neither a whole number nor a name"),
-        ([("0.json", b'{"label": "\\ud800"}'), ("0.png", encoded(1))], "the label of '0' is none: 'utf-8' codec"),
+        (
+            [("0.json", b'{"label": "\\ud800"}'), ("0.png", encoded(1))],
+            "the label of '0' cannot be read: 'utf-8' codec",
+        ),
     ],
 )
 def test_what_is_no_sample_is_told(tmp_path, files, sentence):
