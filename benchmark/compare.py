@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from ..files import written_whole
 from .accuracy.record import NAME as RECORD
 from .accuracy.record import read_record
 from .changes import Change, Limits, Side, changes
+from .measurement import NAME as ROWS
 from .measurement import Measurement, read_measurements
 
 __all__ = ["Comparison", "Limits", "compare", "write_comparison"]
@@ -98,8 +98,8 @@ def compare(before: Path, after: Path, limits: Limits) -> Comparison:
     Raises:
         ValueError: A folder has no measurements, damaged ones, or the two have no file in common.
     """
-    rows = _rows(after / "measurements.json")
-    old, new = _sides(_rows(before / "measurements.json"), before), _sides(rows, after)
+    rows = read_measurements(after / ROWS)
+    old, new = _sides(read_measurements(before / ROWS), before), _sides(rows, after)
     not_made = {(row.model, row.format, row.precision): row.reason for row in rows if row.metric == "export"}
     matched = _matched(list(old), list(new))
     if not matched:
@@ -144,28 +144,6 @@ def _sides(rows: Iterable[Measurement], folder: Path) -> dict[File, Side]:
             found.setdefault(file, []).append(row)
     record = read_record(folder / RECORD) if (folder / RECORD).is_file() else None
     return {file: Side(of_file, record) for file, of_file in found.items()}
-
-
-def _rows(path: Path) -> list[Measurement]:
-    """Reads measurements and holds every field to its type: they may come from anywhere."""
-    if not path.is_file():
-        raise ValueError(f"no {path.name} in {path.parent}; `pocketface run` or `pocketface benchmark` writes one")
-    try:
-        rows = read_measurements(path)
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path} holds no measurements: {error}") from None
-    for number, row in enumerate(rows, start=1):
-        texts = (row.model, row.artifact, row.format, row.precision, row.runtime, row.device, row.metric, row.reason)
-        numbers = [value for value in (row.value, row.low, row.high) if value is not None]
-        if not (
-            all(isinstance(text, str) for text in texts)
-            and all(type(value) in (int, float) and math.isfinite(value) for value in numbers)
-            and (row.n is None or type(row.n) is int)
-            and isinstance(row.valid, bool)
-            and isinstance(row.conditions, dict)
-        ):
-            raise ValueError(f"{path} holds no measurements: row {number} has a field of another kind than it should")
-    return rows
 
 
 def _matched(old: Sequence[File], new: Sequence[File]) -> dict[File, File]:

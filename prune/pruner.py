@@ -223,6 +223,7 @@ def pruned_embedder(
     wide, narrow = widths_of(embedder.backbone), widths_of(state.student.backbone)
     entry: dict[str, Any] = {
         "stage": "prune",
+        "source": embedder.name,
         "recipe": recipe.model_dump(),
         "faces": faces,
         "sha256": store.fingerprint,  # of the weights before, the faces, their labels and the recipe

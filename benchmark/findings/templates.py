@@ -17,10 +17,10 @@ from ..accuracy.intervals import Booleans, Estimate, Floats, Integers, percentil
 from ..accuracy.resampling import resampled, with_intervals
 from ..accuracy.roc import eer, power, tar_at_far
 from ..accuracy.verification import carried, similarities
-from ..measurement import Measurement
+from ..measurement import Measurement, RowMaker
 
 if TYPE_CHECKING:
-    from ..subjects import RowMaker, Seen
+    from ..subjects import Seen
 
 MOST = 20_000_000  # comparisons of one kind
 
@@ -139,16 +139,12 @@ def template_rows(seen: Seen, row: RowMaker) -> list[Measurement]:
         for poses in couples if couples and kind is not templates else (None, *couples):
             parts = ([] if poses is None else [" x ".join(poses)]) + ([] if kind is templates else [protocol])
             conditions = {"protocol": protocol, "templates": len(kind), **({"part": ", ".join(parts)} if parts else {})}
-            rows += _rows(kind, embeddings, poses, row, conditions)
+            rows += _rows(kind, embeddings, poses, row.under(**conditions))
     return rows
 
 
 def _rows(
-    templates: Templates,
-    embeddings: Embeddings,
-    poses: tuple[str, str] | None,
-    row: RowMaker,
-    conditions: dict[str, object],
+    templates: Templates, embeddings: Embeddings, poses: tuple[str, str] | None, row: RowMaker
 ) -> list[Measurement]:
     try:
         similarity, same, people = compared(templates, embeddings, poses)
@@ -157,7 +153,7 @@ def _rows(
                 f"all {len(same):,} comparisons are of {'one person' if same.any() else 'different people'}"
             )
     except ValueError as error:
-        return [row(metric="template_eer", value=None, unit="1", valid=False, reason=str(error), conditions=conditions)]
+        return [row.missing("template_eer", str(error))]
     units = resampling_units(len(same), people)
     fars = carried(same)
     again = resampled(similarity, same, same, units, fars)
@@ -169,21 +165,8 @@ def _rows(
     for far in fars:
         point = with_intervals(tar_at_far(similarity, same, far), again, genuine)
         found[f"template_tar_at_far_{power(far)}"] = point.tar
-    conditions = {**conditions, "interval": f"bootstrap of {units.name}"}
-    return [
-        row(
-            metric=metric,
-            value=estimate.value,
-            unit="1",
-            low=estimate.low,
-            high=estimate.high,
-            n=len(same),
-            valid=not estimate.reason,
-            reason=estimate.reason,
-            conditions=conditions,
-        )
-        for metric, estimate in found.items()
-    ]
+    interval = f"bootstrap of {units.name}"
+    return [row.estimate(metric, estimate, len(same), interval=interval) for metric, estimate in found.items()]
 
 
 def _mean(similarity: Floats, person: NDArray[np.int64]) -> Estimate:

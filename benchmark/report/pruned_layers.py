@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ...prune.sensitivity import Sensitivity, read_sensitivity
+from ...prune.sensitivity_analysis import Sensitivity, read_sensitivity
 from .figures import KINDS
 
 SENSITIVITY = "sensitivity.json"

@@ -72,7 +72,13 @@ def _of_mac(folder: Path, rows: Sequence[Measurement]) -> list[Measurement]:
     """Gives what a Mac measured of the run's files, under the names that they bear in the run."""
     found = [row for place in PLACES if (folder / place).is_file() for row in read_mac_results(folder / place)]
     names = {Path(row.artifact).name: row.artifact for row in rows}
-    return [dataclasses.replace(row, artifact=names.get(row.artifact, row.artifact)) for row in found]
+    sources = {row.model: row.source for row in rows}
+    return [
+        dataclasses.replace(
+            row, artifact=names.get(row.artifact, row.artifact), source=sources.get(row.model, row.source)
+        )
+        for row in found
+    ]
 
 
 def _notes(folder: Path) -> Iterator[tuple[str, list[str]]]:

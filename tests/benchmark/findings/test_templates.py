@@ -1,6 +1,5 @@
 """Templates by a table: what is read, what is compared, and a small protocol counted by hand."""
 
-from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,10 +7,10 @@ import pytest
 
 from pocketface.benchmark.accuracy.roc import eer
 from pocketface.benchmark.findings.templates import compared, read_templates, template_rows
-from pocketface.benchmark.measurement import Measurement
+from pocketface.benchmark.measurement import RowMaker
 from pocketface.models.embedder import unit
 
-ROW = partial(Measurement, model="m", artifact="a", format="onnx", precision="fp32", runtime="r", device="d")
+ROW = RowMaker(model="m", artifact="a", format="onnx", precision="fp32", runtime="r", device="d")
 NAMES = ("a1.jpg", "a2.jpg", "a3.jpg", "b1.jpg", "b2.jpg", "b3.jpg")
 TABLE = """image,person,template,pose
 a1.jpg,ann,0,frontal

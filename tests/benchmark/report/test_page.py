@@ -22,7 +22,7 @@ from pocketface.benchmark.report.verdict import picks_of, recommended, verdict
 from pocketface.export.artifact import Card
 from pocketface.export.graph.to_onnx import write_onnx
 from pocketface.faces.contract import InputContract
-from pocketface.prune.sensitivity import Sensitivity, write_sensitivity
+from pocketface.prune.sensitivity_analysis import Sensitivity, write_sensitivity
 
 DEVICE = "a CPU"
 NO_MAC = "latency is not measured off a Mac"

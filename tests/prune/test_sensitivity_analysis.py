@@ -14,7 +14,7 @@ from pocketface.models.complexity import parameters
 from pocketface.models.embedder import Embedder
 from pocketface.models.widths import widths_of
 from pocketface.prune.recipe import PruneRecipe
-from pocketface.prune.sensitivity import (
+from pocketface.prune.sensitivity_analysis import (
     Sensitivity,
     counts_of,
     read_sensitivity,

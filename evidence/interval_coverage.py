@@ -1,4 +1,4 @@
-"""How often 95 % intervals hold the truth, in data that are made so that the truth is known."""
+"""How often 95 % intervals contain the truth, in simulated data whose truth is known; imported by other scripts."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -69,9 +69,9 @@ DESIGNS: dict[str, tuple[Callable[[np.random.Generator], Design], bool, str]] = 
 def coverage(sets: int, row: Callable[..., Measurement]) -> Iterator[Measurement]:
     """Gives for each design and statistic the share of intervals that hold the truth."""
     for number, (name, (design, known, resampled)) in enumerate(DESIGNS.items()):
-        found = [simulated(design, known, np.random.default_rng((number, turn)), turn) for turn in range(sets)]
+        outcomes = [simulated(design, known, np.random.default_rng((number, turn)), turn) for turn in range(sets)]
         print(f"simulated {sets} times: {name}", flush=True)
-        expected = np.mean([accuracies for _, accuracies, _ in found], axis=0)
+        expected = np.mean([accuracies for _, accuracies, _ in outcomes], axis=0)
         truths = {
             "accuracy": expected[0],
             "eer": norm.cdf(-MEAN / 2),
@@ -80,14 +80,14 @@ def coverage(sets: int, row: Callable[..., Measurement]) -> Iterator[Measurement
             "tar_at_far_1e-2_difference": norm.sf(norm.isf(FAR) - WORSE) - norm.sf(norm.isf(FAR) - MEAN),
         }
         for metric, truth in truths.items():
-            low, high = np.array([intervals[metric] for intervals, _, _ in found]).T
+            low, high = np.array([intervals[metric] for intervals, _, _ in outcomes]).T
             held = float(np.mean((low <= truth) & (truth <= high)))
             least, most = wilson(held, sets)
             conditions = {
                 "nominal": 0.95,
                 "design": (design.__doc__ or "").strip(),
                 "interval": resampled,
-                "pairs": found[0][2],
+                "pairs": outcomes[0][2],
                 "truth": float(truth),
                 "mean_width": float(np.mean(high - low)),
                 "below": float(np.mean(truth < low)),
@@ -106,13 +106,13 @@ def simulated(
     fold = deal_folds(same)
     people = (pairs.left, pairs.right) if known else None
     mine, other = scores(pairs, same, random)
-    found = verify_similarities(mine, same, fold, people, (FAR,), seed)
+    verification = verify_similarities(mine, same, fold, people, (FAR,), seed)
     worse = verify_similarities(other, same, fold, people, (FAR,), seed)
     estimates = {
-        "accuracy": found.accuracy,
-        "eer": found.eer,
-        "tar_at_far_1e-2": found.tar[FAR].tar,
-        **{pair.metric: pair.difference for pair in compared(worse, found, same, people)},
+        "accuracy": verification.accuracy,
+        "eer": verification.eer,
+        "tar_at_far_1e-2": verification.tar[FAR].tar,
+        **{pair.metric: pair.difference for pair in compared(worse, verification, same, people)},
     }
     intervals = {metric: (estimate.low, estimate.high) for metric, estimate in estimates.items()}
     worths = (worth(mine, same, fold, MEAN), worth(other, same, fold, WORSE))
