@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageOps
 
 from .contract import TEMPLATES, InputContract
-from .images import EXTENSIONS, image_paths, rgb
+from .image_files import EXTENSIONS, image_paths, rgb
 
 TEMPLATE_SIZE = 112  # pixels a side of the crops that the templates' coordinates are for
 LONGEST_SIDE = 640  # pixels; photos are shrunk to this, as the detector finds faces of 10 to 300 pixels

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .tables import read_table
+from .csv_tables import read_table
 
 LARGEST_TABLE = 64 << 20  # bytes
 FEW = 5  # up to so many different numbers are names of groups, such as 0 and 1

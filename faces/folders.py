@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .contract import Faces
-from .images import EXTENSIONS, image_names, read_image
+from .image_files import EXTENSIONS, image_names, read_image
 
 THREADS = 2  # only pixels are decoded without Python's lock: more threads gain little
 LARGEST_IN_MEMORY = 1 << 30  # bytes of pixels; more stay on disk

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .contract import Faces
+from .csv_tables import read_table, read_text
 from .folders import content_sha256, read_images
-from .images import EXTENSIONS, decode_image
+from .image_files import EXTENSIONS, decode_image
 from .insightface_bin import read_bin
-from .tables import read_table, read_text
 
 FOLDS = 10
 

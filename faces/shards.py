@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .folders import LabelledFaces, StoredFaces, labelled_faces, read_folder
-from .images import EXTENSIONS, decode_image
+from .image_files import EXTENSIONS, decode_image
 from .tar import BLOCK, Member, members
 
 LARGEST_IMAGE = 1 << 26  # bytes

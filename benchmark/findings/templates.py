@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ...faces.tables import read_table
+from ...faces.csv_tables import read_table
 from ...models.embedder import Embeddings, unit
 from ..accuracy.intervals import Booleans, Estimate, Floats, Integers, percentiles, resampling_units, share
 from ..accuracy.resampling import resampled, with_intervals

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pocketface.faces.tables import read_table
+from pocketface.faces.csv_tables import read_table
 
 
 def table(folder, text, encoding="utf-8"):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pocketface.faces.images import read_image
+from pocketface.faces.image_files import read_image
 
 
 def save(path, pixels, **options):
