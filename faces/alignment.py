@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageOps
 
+from ..files import written_whole
 from .contract import TEMPLATES, InputContract
-from .image_files import EXTENSIONS, image_paths, rgb
+from .image_files import EXTENSIONS, image_names, rgb
 
 TEMPLATE_SIZE = 112  # pixels a side of the crops that the templates' coordinates are for
 LONGEST_SIDE = 640  # pixels; photos are shrunk to this, as the detector finds faces of 10 to 300 pixels
@@ -60,22 +60,21 @@ def align_folder(photos: Path, out: Path, detector: Path, contract: InputContrac
     """
     if out.resolve().is_relative_to(photos.resolve()):
         raise ValueError(f"crops in {out} would be read as photos of {photos} the next time: name a folder outside")
-    paths = image_paths(photos)
-    if not paths:
+    names = image_names(photos)
+    if not names:
         raise ValueError(f"{photos} holds no photos; files that end in {', '.join(EXTENSIONS)} count")
-    targets: dict[Path, Path] = {}
-    for path in paths:
-        target = out / path.relative_to(photos).with_suffix(".jpg")
+    targets: dict[Path, str] = {}
+    for name in names:
+        target = (out / name).with_suffix(".jpg")
         if target in targets:
-            raise ValueError(f"{targets[target]} and {path} would both become {target}: rename one")
-        targets[target] = path
+            raise ValueError(f"{photos / targets[target]} and {photos / name} would both become {target}: rename one")
+        targets[target] = name
     detect = yunet(detector)
     template = np.array(TEMPLATES[contract.template]) * (np.array([contract.width, contract.height]) / TEMPLATE_SIZE)
     written, without_face, unreadable = [], [], []
-    for target, path in targets.items():
-        name = path.relative_to(photos).as_posix()
+    for target, name in targets.items():
         try:
-            photo = read_photo(path)
+            photo = read_photo(photos / name)
         except ValueError:
             unreadable.append(name)
             continue
@@ -85,7 +84,8 @@ def align_folder(photos: Path, out: Path, detector: Path, contract: InputContrac
             continue
         points = faces[central_face(faces, photo.shape[0], photo.shape[1]), 4:14].reshape(5, 2)
         crop = warp(photo, similarity_transform(points, template), contract.height, contract.width)
-        _write(crop, target)
+        with written_whole(target) as beside:
+            Image.fromarray(crop).save(beside, format="JPEG", quality=QUALITY)
         written.append(name)
     return Alignment(tuple(written), tuple(without_face), tuple(unreadable))
 
@@ -206,10 +206,3 @@ def yunet(path: Path) -> Detector:
         return faces
 
     return detect
-
-
-def _write(crop: NDArray[np.uint8], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    Image.fromarray(crop).save(beside, format="JPEG", quality=QUALITY)
-    os.replace(beside, path)

@@ -21,11 +21,6 @@ def read_image(path: Path, height: int, width: int) -> NDArray[np.uint8]:
     Grey becomes RGB, 16 bits become the upper 8, CMYK is converted, alpha is dropped, and of an animation the first
     frame is read. EXIF orientation is ignored: crops are written by aligners, not by cameras.
 
-    Args:
-        path: The file.
-        height: That it must have, in pixels.
-        width: Likewise.
-
     Raises:
         ValueError: No such file, not an image, or another size, which is checked before a pixel is decoded.
     """
@@ -56,17 +51,12 @@ def rgb(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(image.convert("RGB"))
 
 
-def image_paths(folder: Path) -> list[Path]:
-    """Lists the images below `folder`, sorted by path; hidden files are skipped, links are followed.
+def image_names(folder: Path) -> list[str]:
+    """Lists the images below `folder`, relative to it and sorted by path; hidden ones are skipped, links followed.
 
     Raises:
         ValueError: No such folder.
     """
-    return [folder / name for name in image_names(folder)]
-
-
-def image_names(folder: Path) -> list[str]:
-    """Lists the images below `folder`, relative to it, sorted by path: strings, of which memory holds millions."""
     if not folder.is_dir():
         raise ValueError(f"no folder {folder}")
     return sorted(_walk(folder, "", set()), key=lambda name: name.replace("/", "\0"))  # as its parts would sort

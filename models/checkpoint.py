@@ -17,7 +17,7 @@ from ..faces.contract import InputContract
 from ..files import sha256_of, written_whole
 from .activations import activations_of, replace_activations
 from .embedder import Embedder
-from .factories import build_foreign, fill, load_embedder, read_weights
+from .factories import build_foreign, load_embedder, load_weights
 from .widths import resize, widths_of
 from .zoo import create
 
@@ -91,7 +91,7 @@ def load_checkpoint(folder: Path, factory: str | None = None) -> Embedder:
         contract = InputContract.from_dict(description["contract"])
     except (TypeError, AttributeError) as error:
         raise ValueError(f"{folder / DESCRIPTION} is damaged: {error}") from error
-    fill(backbone, read_weights(weights), weights)
+    load_weights(backbone, weights)
     return Embedder(
         str(description["name"]),
         backbone.eval(),
@@ -112,25 +112,20 @@ def open_embedder(
     licence: str = "unknown",
     options: Mapping[str, Any] | None = None,
 ) -> Embedder:
-    """Opens an embedder by name or path: it maps aligned RGB crops to D floats of unit length.
+    """Opens an embedder: it maps aligned RGB crops (N, H, W, 3) uint8 to (N, D) float32 of unit length.
 
     Args:
-        name_or_path: A checkpoint folder, `embedded-default`, a name of the zoo ("mobilefacenet"), or the factory of
-            another network: `path/to/file.py:factory` or `package.module:factory`. A factory's code is run: name only
-            code you trust.
-        weights: For a name of the zoo or a factory: a safetensors file, or a torch file (read with
-            `weights_only=True`); None: fresh weights. A checkpoint folder is rebuilt with the factory `name_or_path`.
-        contract: Input size (pixels), channel order, mean and scale (of pixels 0..255) that the network expects; None:
-            those of the zoo, or ArcFace's for a factory.
-        name: Name of the embedder; None: that of the weights file or the architecture.
-        licence: Of the weights, as an SPDX identifier if there is one.
-        options: Keyword arguments of the network's constructor.
-
-    A checkpoint has its own contract, name, licence and options; these arguments are then ignored.
+        name_or_path: A checkpoint folder, `embedded-default`, or what `load_embedder` takes: a name of the zoo, or a
+            factory as `path/to/file.py:factory` or `package.module:factory`, whose code is run.
+        weights: A file, as for `load_embedder`; or a checkpoint folder, which is rebuilt with the factory
+            `name_or_path`.
+        contract: As the following, see `load_embedder`; ignored for a checkpoint, which has its own.
+        name: Likewise.
+        licence: Likewise.
+        options: Likewise.
 
     Raises:
-        ValueError: No such network or file, weights of another network, or a network that cannot embed a face of the
-            contract's size.
+        ValueError: As `load_checkpoint` and `load_embedder`.
     """
     path, weights = Path(name_or_path), None if weights is None else Path(weights)
     if str(name_or_path) == EMBEDDED_DEFAULT:

@@ -130,16 +130,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def load_weights(backbone: nn.Module, path: Path) -> None:
-    """Loads every tensor of `path` into `backbone`; raises as `fill`."""
-    fill(backbone, read_weights(path), path)
-
-
-def fill(backbone: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Loads `state`, read from `path`, into `backbone`, strictly.
+    """Loads every tensor of `path` into `backbone`, strictly.
 
     Raises:
-        ValueError: A tensor is missing, left over, of another shape, or not finite.
+        ValueError: As `read_weights`, or a tensor is missing, left over, of another shape, or not finite.
     """
+    state = read_weights(path)
     # torch counts batches for a momentum that is not used here; older checkpoints lack the counter
     own = {name: tensor for name, tensor in backbone.state_dict().items() if not name.endswith("num_batches_tracked")}
     given = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
@@ -154,7 +150,7 @@ def fill(backbone: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
             )
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ValueError(f"{path.name}: {name!r} holds numbers that are not finite")
-    backbone.load_state_dict(dict(state), strict=False)
+    backbone.load_state_dict(state, strict=False)
 
 
 def _check_embeds(embedder: Embedder) -> None:

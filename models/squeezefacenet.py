@@ -10,16 +10,7 @@ from torch import Tensor, nn
 from .initialisation import he_normal
 
 # Channels of the squeeze layer, and of each of the two expand layers: fire2 to fire9 of SqueezeNet 1.1.
-FIRES = {
-    2: (16, 64),
-    3: (16, 64),
-    4: (32, 128),
-    5: (32, 128),
-    6: (48, 192),
-    7: (48, 192),
-    8: (64, 256),
-    9: (64, 256),
-}
+FIRES = {2: (16, 64), 3: (16, 64), 4: (32, 128), 5: (32, 128), 6: (48, 192), 7: (48, 192), 8: (64, 256), 9: (64, 256)}
 
 TORCHVISION_FIRES = (3, 4, 6, 7, 9, 10, 11, 12)  # their places in the features of torchvision's squeezenet1_1
 

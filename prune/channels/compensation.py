@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
@@ -74,11 +75,9 @@ def _means(backbone: nn.Module, names: Sequence[str], batches: Iterable[Tensor])
 
         return before
 
-    hooks = [backbone.get_submodule(name).register_forward_pre_hook(hook_of(name)) for name in names]
-    try:
+    with ExitStack() as hooks:
+        for name in names:
+            hooks.enter_context(backbone.get_submodule(name).register_forward_pre_hook(hook_of(name)))
         for batch in batches:
             backbone.eval()(batch.to(next(backbone.parameters()).device))
-    finally:
-        for hook in hooks:
-            hook.remove()
     return {name: total / counts[name] for name, total in sums.items()}

@@ -123,11 +123,6 @@ def groups_in_scope(groups: Sequence[Group], backbone: nn.Module, scope: str) ->
     input is coupled to the layers that made the input. A product of two layers, as in squeeze-and-excitation, counts
     like an addition. A concatenation couples nothing.
 
-    Args:
-        groups: Of `backbone`.
-        backbone: The network.
-        scope: "all" or "papers".
-
     Raises:
         ValueError: Nothing is left.
 

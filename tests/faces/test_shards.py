@@ -247,7 +247,8 @@ def test_a_folder_without_shards_is_told(tmp_path):
 
 
 def test_the_real_training_folder_reads_the_same_from_shards(shared, tmp_path, disk):
-    paths = image_files.image_paths(shared / "faces" / "train112")[:60]
+    folder = shared / "faces" / "train112"
+    paths = [folder / name for name in image_files.image_names(folder)[:60]]
     files = [(f"{row:06d}.jpg", path.read_bytes()) for row, path in enumerate(paths)]
     read = read_faces(shard(tmp_path / "x.tar", files), 112, 112)
     assert np.array_equal(read.faces[::-1], folders.read_images(paths, 112, 112)[::-1])
