@@ -198,10 +198,10 @@ def yunet(path: Path) -> Detector:
         size = max(1, round(photo.shape[1] * shrink)), max(1, round(photo.shape[0] * shrink))
         small = cv2.resize(photo, size, interpolation=cv2.INTER_AREA) if shrink < 1 else photo
         network.setInputSize(size)
-        _, found = network.detect(np.ascontiguousarray(small[..., ::-1]))  # it expects BGR
-        if found is None:
+        _, rows = network.detect(np.ascontiguousarray(small[..., ::-1]))  # it expects BGR
+        if rows is None:
             return np.zeros((0, 15))
-        faces = np.asarray(found, dtype=np.float64)
+        faces = np.asarray(rows, dtype=np.float64)
         faces[:, :14] /= np.tile([size[0] / photo.shape[1], size[1] / photo.shape[0]], 7)
         return faces
 

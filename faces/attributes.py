@@ -43,7 +43,7 @@ def read_attributes(path: Path, names: Sequence[str]) -> list[Attribute]:
         raise ValueError(f"{path} has {path.stat().st_size:,} bytes; a table of attributes has up to {LARGEST_TABLE:,}")
     columns, rows = read_table(path, "attributes")
     if not 2 <= len(columns) <= COLUMNS or not all(columns):
-        raise ValueError(f"{path} wants a first line that names 2 to {COLUMNS} columns, the image first")
+        raise ValueError(f"{path} needs a first line that names 2 to {COLUMNS} columns, the image first")
     cells_of: dict[str, dict[str, str]] = {}
     for number, cells in rows:
         image = cells[columns[0]]
@@ -51,7 +51,7 @@ def read_attributes(path: Path, names: Sequence[str]) -> list[Attribute]:
             raise ValueError(f"{path} line {number}: {image[:80]!r} is described a second time")
         cells_of[image] = cells
     if not any(name in cells_of for name in names):
-        known = f"its first column wants names like {names[0]!r}" if len(names) else "there are none"
+        known = f"its first column needs names like {names[0]!r}" if len(names) else "there are none"
         raise ValueError(f"{path} describes none of the {len(names)} faces; {known}")
     return [_attribute(column, [cells_of.get(name, {}).get(column, "") for name in names]) for column in columns[1:]]
 

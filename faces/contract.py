@@ -45,7 +45,7 @@ class InputContract:
         if self.channel_order not in ("rgb", "bgr"):
             raise ValueError(f"no channel order {self.channel_order!r}; known: bgr, rgb")
         if len(self.mean) != 3 or len(self.scale) != 3 or not np.isfinite((*self.mean, *self.scale)).all():
-            raise ValueError("mean and scale want three finite numbers each, one per channel")
+            raise ValueError("mean and scale need three finite numbers each, one per channel")
         if 0 in self.scale:
             raise ValueError(f"scale {self.scale} would blank a channel")
         if self.template not in TEMPLATES:
@@ -67,10 +67,10 @@ class InputContract:
         [1.0, 1.0, 1.0]
         """
         if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[3] != 3:
-            raise ValueError(f"faces want uint8 (N, H, W, 3), not {faces.dtype} {faces.shape}")
+            raise ValueError(f"faces must be uint8 (N, H, W, 3), not {faces.dtype} {faces.shape}")
         if faces.shape[1:3] != (self.height, self.width):
             raise ValueError(
-                f"faces are {faces.shape[1]}x{faces.shape[2]}, the embedder wants {self.height}x{self.width}"
+                f"faces are {faces.shape[1]}x{faces.shape[2]}, the embedder expects {self.height}x{self.width}"
             )
         ordered = faces[..., ::-1] if self.channel_order == "bgr" else faces
         mean, scale = np.array(self.mean, np.float32), np.array(self.scale, np.float32)

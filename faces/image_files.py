@@ -39,7 +39,8 @@ def decode_image(source: Path | BinaryIO, name: str, height: int, width: int) ->
     except Exception as error:  # Pillow's decoders raise SyntaxError, struct.error, zlib.error and others
         raise ValueError(f"{name} cannot be read as an image: {error or type(error).__name__}") from error
     raise ValueError(
-        f"{name} is {size[0]}x{size[1]}, the embedder wants {height}x{width}: align the photos first (pocketface align)"
+        f"{name} is {size[0]}x{size[1]}, the embedder expects {height}x{width}: "
+        "align the photos first (pocketface align)"
     )
 
 
@@ -62,15 +63,15 @@ def image_names(folder: Path) -> list[str]:
     return sorted(_walk(folder, "", set()), key=lambda name: name.replace("/", "\0"))  # as its parts would sort
 
 
-def _walk(folder: Path, name: str, seen: set[Path]) -> Iterator[str]:
+def _walk(folder: Path, name: str, visited: set[Path]) -> Iterator[str]:
     here = (folder / name).resolve()
-    if here in seen:  # a link that leads back up, or to where another link led
+    if here in visited:  # a link that leads back up, or to where another link led
         return
-    seen.add(here)
+    visited.add(here)
     for entry in sorted(os.listdir(here)):
         if entry.startswith("."):  # among them the `._x.jpg` that macOS leaves, which are no images
             continue
         if os.path.isdir(here / entry):
-            yield from _walk(folder, f"{name}{entry}/", seen)
+            yield from _walk(folder, f"{name}{entry}/", visited)
         elif os.path.splitext(entry)[1].lower() in EXTENSIONS and os.path.isfile(here / entry):
             yield name + entry

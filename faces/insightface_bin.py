@@ -210,7 +210,7 @@ def _list(value: Any) -> list[Any]:
 
 def _stand_in(name: str) -> Callable[..., Any]:
     if name not in STAND_INS:
-        raise _Refused(f"it wants to call {name[:80].replace(' ', '.')!r}")
+        raise _Refused(f"it would call {name[:80].replace(' ', '.')!r}")
     return STAND_INS[name]
 
 

@@ -205,12 +205,12 @@ def _collect(
             inside = PurePosixPath(name)
             if inside.is_absolute() or ".." in inside.parts:
                 raise ValueError(f"{path} line {row.line}: {name!r} leaves {images}; paths are relative to that folder")
-            found = next((name + ending for ending in endings if (images / (name + ending)).is_file()), None)
-            if found is None:
+            file = next((name + ending for ending in endings if (images / (name + ending)).is_file()), None)
+            if file is None:
                 raise ValueError(
                     f"{path} line {row.line}: no image {name} below {images}, of {row.left} and {row.right}"
                 )
             index[name] = len(names)
-            names.append(found)
+            names.append(file)
     faces = read_images([images / name for name in names], height, width)
     return faces, names, [index[row.left] for row in rows], [index[row.right] for row in rows]

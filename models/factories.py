@@ -138,15 +138,15 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
     state = read_weights(path)
     # torch counts batches for a momentum that is not used here; older checkpoints lack the counter
     own = {name: tensor for name, tensor in backbone.state_dict().items() if not name.endswith("num_batches_tracked")}
-    given = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
-    for name in sorted(set(own) ^ set(given)):
+    tensors = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+    for name in sorted(set(own) ^ set(tensors)):
         side = "is missing" if name in own else "is not in the network"
         raise ValueError(f"{path.name} holds the weights of another network: {name!r} {side}")
-    for name, tensor in given.items():
+    for name, tensor in tensors.items():
         if tensor.shape != own[name].shape:
             raise ValueError(
                 f"{path.name} holds the weights of another network: {name!r} is {list(tensor.shape)}, "
-                f"the network wants {list(own[name].shape)}"
+                f"the network expects {list(own[name].shape)}"
             )
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ValueError(f"{path.name}: {name!r} holds numbers that are not finite")

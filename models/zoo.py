@@ -78,4 +78,4 @@ def _check_options(architecture: Architecture, options: dict[str, Any]) -> None:
             raise ValueError(f"{architecture.name} has no option {option!r}; {names}")
         usual = known[option]
         if type(value) is not type(usual) and not (type(usual) is float and type(value) is int):
-            raise ValueError(f"{architecture.name}'s {option} wants a value such as {usual!r}, not {value!r}")
+            raise ValueError(f"{architecture.name}'s {option} needs a value such as {usual!r}, not {value!r}")

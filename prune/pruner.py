@@ -115,7 +115,7 @@ def checked_floors(
 ) -> dict[str, int]:
     """Gives the least width of each group, after checking, before anything slow begins, that the recipe is possible."""
     if recipe.by in MEASURED and (table is None or table.unit != recipe.by):
-        raise ValueError(f"a budget of {recipe.by} wants a table of measured costs in {recipe.by}")
+        raise ValueError(f"a budget of {recipe.by} needs a table of measured costs in {recipe.by}")
     if recipe.most_lost is not None and judge is None:
         raise ValueError("most_lost is about accuracy on held-out people, and there is nobody to judge by")
     groups = groups_in_scope(all_groups, embedder.backbone, recipe.scope)
@@ -174,10 +174,10 @@ def shrink(
     else:
         scores = importance(recipe.criterion, student, groups, faces, recipe.images, seed)
     sizes, cost = Sizes(student, groups, table), cost_of(recipe)
-    gone = agree_on(
+    cuts = agree_on(
         select(groups, scores, sizes, by=recipe.by, target=target, floors=floors, cost=cost, round_to=recipe.round_to)
     )
-    cut_keeping_means(student.backbone, groups, gone, lambda: sample_batches(student, faces, seed))
+    cut_keeping_means(student.backbone, groups, cuts, lambda: sample_batches(student, faces, seed))
 
 
 def sample_batches(student: Embedder, faces: LabelledFaces, seed: int) -> Iterator[Tensor]:

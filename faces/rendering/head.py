@@ -36,13 +36,13 @@ class Camera:
     def plane(self, size: int) -> tuple[Plane, Plane]:
         """Gives x and y of each pixel in mm, as the camera sees them."""
         across = np.arange(size)
-        seen = (across + 1j * across[:, None] - self.shift) / self.scale
-        return np.ascontiguousarray(seen.real), np.ascontiguousarray(seen.imag)
+        points = (across + 1j * across[:, None] - self.shift) / self.scale
+        return np.ascontiguousarray(points.real), np.ascontiguousarray(points.imag)
 
     def project(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Gives the (N, 2) pixels of (N, 3) head points."""
-        seen = points @ self.rotation.T
-        pixels = self.scale * (seen[:, 0] + 1j * seen[:, 1]) + self.shift
+        turned = points @ self.rotation.T
+        pixels = self.scale * (turned[:, 0] + 1j * turned[:, 1]) + self.shift
         return np.stack([pixels.real, pixels.imag], axis=1)
 
 
@@ -162,8 +162,8 @@ def aim(points: NDArray[np.float64], shot: Shot, size: int) -> Camera:
     turn = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
     nod = np.array([[1, 0, 0], [0, np.cos(pitch), np.sin(pitch)], [0, -np.sin(pitch), np.cos(pitch)]])
     rotation = nod @ turn
-    seen = points @ rotation.T
-    source = seen[:, 0] + 1j * seen[:, 1]
+    turned = points @ rotation.T
+    source = turned[:, 0] + 1j * turned[:, 1]
     target = np.array(TEMPLATES["arcface"]) @ np.array([1, 1j]) * (size / 112)
     spread = source - source.mean()
     scale = complex(np.vdot(spread, target) / np.vdot(spread, spread))

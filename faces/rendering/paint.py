@@ -53,8 +53,8 @@ class Canvas:
 
     def between(self, top: float, bottom: float) -> Canvas:
         """Gives the rows with y between `top` and `bottom`."""
-        seen = np.flatnonzero((self.y.max(1) > top) & (self.y.min(1) < bottom))
-        rows = slice(seen[0], seen[-1] + 1) if len(seen) else slice(0)
+        inside = np.flatnonzero((self.y.max(1) > top) & (self.y.min(1) < bottom))
+        rows = slice(inside[0], inside[-1] + 1) if len(inside) else slice(0)
         return replace(self, albedo=self.albedo[:, rows], gloss=self.gloss[rows], x=self.x[rows], y=self.y[rows])
 
 

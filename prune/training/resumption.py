@@ -122,15 +122,15 @@ class TrainingStore:
             state.recovery.batch, state.recovery.losses = values["batch"], values["losses"]
         return state
 
-    def save_teacher(self, embeddings: Embeddings | None, asked: str) -> None:
-        """Stores the teacher's embeddings, if they fit in memory; `asked` is a fingerprint of teacher and crops."""
+    def save_teacher(self, embeddings: Embeddings | None, fingerprint: str) -> None:
+        """Stores the teacher's embeddings, if they fit in memory; the fingerprint is of teacher and crops."""
         if self.folder is not None and self.writes and embeddings is not None:
-            _write(self.folder / TEACHER, {"embeddings": torch.from_numpy(embeddings)}, {"fingerprint": asked})
+            _write(self.folder / TEACHER, {"embeddings": torch.from_numpy(embeddings)}, {"fingerprint": fingerprint})
 
-    def load_teacher(self, asked: str) -> Embeddings | None:
+    def load_teacher(self, fingerprint: str) -> Embeddings | None:
         """Gives the teacher's stored embeddings if they are of that teacher and those crops."""
         stored = None if self.folder is None else _read(self.folder / TEACHER)
-        if stored is None or stored[1].get("fingerprint") != asked:
+        if stored is None or stored[1].get("fingerprint") != fingerprint:
             return None
         return np.asarray(stored[0]["embeddings"].numpy(), np.float32)
 

@@ -39,7 +39,7 @@ def recover(
 
     Args:
         student: Left as it is.
-        faces: Crops as both embedders want them, which must be of the same size.
+        faces: Crops of the size that both embedders expect.
         recipe: What to learn from, and how long.
         teacher: Required by the signal `distillation`, and only by it; its embeddings may be of another size.
         progress: Gets a line now and then.
@@ -53,7 +53,7 @@ def recover(
     """
     if (teacher is not None) != (recipe.signal == "distillation"):
         raise ValueError(
-            f"the signal {recipe.signal} wants {'a teacher' if teacher is None else 'labels, not a teacher'}; "
+            f"the signal {recipe.signal} needs {'a teacher' if teacher is None else 'labels, not a teacher'}; "
             "distillation learns from a teacher, softmax, arcface and cosface from labels"
         )
     fading_prelus(student.backbone, recipe)  # checks the recipe before anything slow begins
@@ -112,12 +112,12 @@ def signal_of(
         return classification(teacher, faces, recipe)
     teacher = teacher.clone()
     lay_out(teacher, torch.channels_last)
-    asked = fingerprint_of(teacher.sha256, faces.sha256, f"{crops.variants} {crops.seed}")
-    answers = store.load_teacher(asked)
+    fingerprint = fingerprint_of(teacher.sha256, faces.sha256, f"{crops.variants} {crops.seed}")
+    answers = store.load_teacher(fingerprint)
     if answers is None and recipe.epochs > 0:
         progress(f"embedding {len(crops):,} crops of {len(faces.faces):,} faces with {teacher.name}")
         answers = teacher_answers(teacher, crops)
-        store.save_teacher(answers, asked)
+        store.save_teacher(answers, fingerprint)
     return distillation(teacher, crops, answers)
 
 
@@ -159,11 +159,11 @@ def mean_scores(sums: ScoreSums) -> dict[str, Tensor]:
     return ScoreSums({name: reduce(total, "mean") for name, total in sums.totals.items()}, sums.batches).mean()
 
 
-def agree_on(gone: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def agree_on(cuts: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Gives the first process's choice of channels in every process."""
     from accelerate.utils import broadcast_object_list
 
-    choice = [dict(gone)]
+    choice = [dict(cuts)]
     broadcast_object_list(choice)
     return choice[0]
 

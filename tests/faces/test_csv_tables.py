@@ -20,7 +20,7 @@ def test_cells_come_by_column_with_the_number_of_their_line(tmp_path):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", r"t\.csv has no column 'a'; its first line wants: a,b\[,c\]"),
+        ("", r"t\.csv has no column 'a'; its first line needs: a,b\[,c\]"),
         ("a\n1\n", "has no column 'b'"),
         ("a,b,b\n1,2,3\n", "has two columns 'b'; rename one"),
         ("a,b\n1\n", "line 2 has 1 cells, the first line 2"),

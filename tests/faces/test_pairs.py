@@ -140,7 +140,7 @@ def test_a_name_that_leaves_the_folder_is_refused(people, name):
 
 
 def test_an_image_of_another_size_is_told(people):
-    with pytest.raises(ValueError, match=r"Ann_000.\.png is 8x8, the embedder wants 112x112: align"):
+    with pytest.raises(ValueError, match=r"Ann_000.\.png is 8x8, the embedder expects 112x112: align"):
         (people / "pairs.txt").write_text("Ann 1 2\n")
         read_pairs(people / "pairs.txt", None, 112, 112)
 
@@ -175,7 +175,7 @@ def test_folds_of_a_table_are_numbered_from_zero(people):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "has no column 'left'; its first line wants: left,right,same"),
+        ("", "has no column 'left'; its first line needs: left,right,same"),
         ("left,right\na,b\n", "has no column 'same'"),
         ("left,right,same\n", "holds no pairs"),
         ("left,right,same\na.png,b.png\n", "line 2 has 2 cells, the first line 3"),

@@ -201,7 +201,7 @@ def test_a_bad_image_is_named_by_shard_and_member(tmp_path, disk):
 
 def test_an_image_of_another_size_is_told_at_once(tmp_path, disk):
     path = shard(tmp_path / "x.tar", sample("0", 1, 1))
-    with pytest.raises(ValueError, match=r"x\.tar: 0\.png is 8x8, the embedder wants 112x112: align"):
+    with pytest.raises(ValueError, match=r"x\.tar: 0\.png is 8x8, the embedder expects 112x112: align"):
         read_shards(path, 112, 112)
 
 

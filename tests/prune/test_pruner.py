@@ -101,7 +101,7 @@ def test_an_impossible_target_names_the_most_that_fits(tiny, faces):
 
 
 def test_faces_of_another_size_are_refused(tiny):
-    with pytest.raises(ValueError, match="the embedder wants 16x16"):
+    with pytest.raises(ValueError, match="the embedder expects 16x16"):
         prune(tiny, LabelledFaces(np.zeros((4, 8, 8, 3), np.uint8), np.zeros(4, int), ("a",), ""), QUICK, silent)
 
 
@@ -164,7 +164,7 @@ def test_a_guard_without_a_judge_is_refused(tiny, faces):
 
 
 def test_milliseconds_without_a_table_are_refused(tiny, faces):
-    with pytest.raises(ValueError, match="wants a table of measured costs in milliseconds"):
+    with pytest.raises(ValueError, match="needs a table of measured costs in milliseconds"):
         prune(tiny, faces, PruneRecipe(by="milliseconds"), silent)
 
 

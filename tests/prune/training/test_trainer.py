@@ -13,7 +13,7 @@ def silent(line):
 def test_recover_wants_a_teacher_or_labels_not_both(tiny, faces):
     with pytest.raises(ValueError, match="distillation learns from a teacher"):
         recover(tiny, faces, TrainingRecipe(), None, silent)
-    with pytest.raises(ValueError, match="wants labels, not a teacher"):
+    with pytest.raises(ValueError, match="needs labels, not a teacher"):
         recover(tiny, faces, TrainingRecipe(signal="arcface"), tiny, silent)
 
 
