@@ -315,10 +315,10 @@ def compare(
     out: Annotated[Path | None, Option("--out", help="Markdown file for the whole comparison.")] = None,
 ) -> None:
     """Show what changed between two runs, and whether it is noise."""
-    from .benchmark.compare import Limits, write_comparison
+    from .benchmark.compare import GateLimits, write_comparison
     from .benchmark.compare import compare as compare_runs
 
-    found = compare_runs(run_a, run_b, Limits(margin, max_slower, max_larger))
+    found = compare_runs(run_a, run_b, GateLimits(margin, max_slower, max_larger))
     titles, rows = found.table()
     if len(titles) > 1:  # something differs
         cli.print_table(titles, rows)
