@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .csv_tables import read_table
+from .csv_tables import read_csv_table
 
 LARGEST_TABLE = 64 << 20  # bytes
 FEW = 5  # up to so many different numbers are names of groups, such as 0 and 1
@@ -37,11 +37,11 @@ def read_attributes(path: Path, names: Sequence[str]) -> list[Attribute]:
         names: (M,) the names of the faces, as in `Pairs.names`: "AJ_Cook/AJ_Cook_0001.jpg".
 
     Raises:
-        ValueError: As `read_table`; none of these faces is in it, or two lines describe one image.
+        ValueError: As `read_csv_table`; none of these faces is in it, or two lines describe one image.
     """
     if path.is_file() and path.stat().st_size > LARGEST_TABLE:
         raise ValueError(f"{path} has {path.stat().st_size:,} bytes; a table of attributes has up to {LARGEST_TABLE:,}")
-    columns, rows = read_table(path, "attributes")
+    columns, rows = read_csv_table(path, "attributes")
     if not 2 <= len(columns) <= COLUMNS or not all(columns):
         raise ValueError(f"{path} needs a first line that names 2 to {COLUMNS} columns, the image first")
     cells_of: dict[str, dict[str, str]] = {}

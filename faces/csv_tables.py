@@ -11,7 +11,7 @@ Rows = Iterator[tuple[int, dict[str, str]]]
 """The line number of each row, and its cells by column, without surrounding spaces."""
 
 
-def read_table(
+def read_csv_table(
     path: Path, contents: str, required: Sequence[str] = (), optional: Sequence[str] = ()
 ) -> tuple[tuple[str, ...], Rows]:
     """Opens a CSV file whose first line names its columns; empty lines are skipped.

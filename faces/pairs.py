@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .contract import Faces
-from .csv_tables import read_table, read_text
+from .csv_tables import read_csv_table, read_text
 from .folders import content_sha256, read_images
 from .image_files import EXTENSIONS, decode_image
 from .insightface_bin import read_bin
@@ -131,7 +131,7 @@ SAME: dict[str, bool] = {"1": True, "true": True, "0": False, "false": False}
 
 def read_csv(path: Path, images: Path, height: int, width: int) -> Pairs:
     """Reads a table with a header: left, right, same and, if there is one, fold."""
-    _, lines = read_table(path, "pairs", ("left", "right", "same"), ("fold",))
+    _, lines = read_csv_table(path, "pairs", ("left", "right", "same"), ("fold",))
     rows: list[_Row] = []
     folds: list[int] = []
     for number, cells in lines:

@@ -6,9 +6,11 @@ import dataclasses
 import hashlib
 import json
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
+
+from pydantic import TypeAdapter
 
 from .layer_runs import LayerShape
 
@@ -43,6 +45,10 @@ class Grid:
         return dataclasses.replace(self, costs=tuple(map(tuple, rows)))
 
 
+GRIDS = TypeAdapter(list[tuple[LayerShape, Grid]])
+"""Writes shapes and grids as plain values for JSON, and reads them."""
+
+
 @dataclass(frozen=True)
 class CostTable:
     """Measured costs of every layer shape of an embedder, on one device."""
@@ -73,7 +79,7 @@ class CostTable:
     def to_json(self) -> str:
         """Gives one JSON object; equal tables give equal text."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return json.dumps(values | {"grids": to_plain(self.grids.items())})
+        return json.dumps(values | {"grids": GRIDS.dump_python(list(self.grids.items()), mode="json")})
 
     @classmethod
     def from_json(cls, text: str) -> CostTable:
@@ -84,23 +90,9 @@ class CostTable:
         """
         try:
             values = json.loads(text)
-            return cls(**values | {"grids": dict(from_plain(values["grids"]))})
+            return cls(**values | {"grids": dict(GRIDS.validate_python(values["grids"]))})
         except (TypeError, ValueError, KeyError) as error:
             raise ValueError(f"no table of costs: {error}") from error
-
-
-def to_plain(grids: Iterable[tuple[LayerShape, Grid]]) -> list[Any]:
-    """Gives shapes and grids as values for JSON."""
-    return [[dataclasses.asdict(shape), dataclasses.asdict(grid)] for shape, grid in grids]
-
-
-def from_plain(plain: Iterable[Any]) -> list[tuple[LayerShape, Grid]]:
-    """Reads what `to_plain` gave, or JSON made from it.
-
-    Raises:
-        ValueError, TypeError: It is something else.
-    """
-    return [(LayerShape(**_frozen(shape)), Grid(**_frozen(grid))) for shape, grid in plain]
 
 
 def _at(places: Sequence[int], values: Sequence[float], place: int) -> float:
@@ -110,10 +102,3 @@ def _at(places: Sequence[int], values: Sequence[float], place: int) -> float:
     i = min(max(bisect_right(places, place) - 1, 0), len(places) - 2)
     slope = (values[i + 1] - values[i]) / (places[i + 1] - places[i])
     return values[i] + slope * (place - places[i])
-
-
-def _frozen(value: Any) -> Any:
-    """Turns lists into tuples at every depth."""
-    if isinstance(value, dict):
-        return {key: _frozen(inner) for key, inner in value.items()}
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value

@@ -36,22 +36,19 @@ class Size:
 
     def __add__(self, other: Size) -> Size:
         """Adds each count."""
-        return Size(
-            self.filters + other.filters,
-            self.parameters + other.parameters,
-            self.macs + other.macs,
-            self.bytes + other.bytes,
-            self.measured + other.measured,
-        )
+        return self._plus(other, 1)
 
     def __sub__(self, other: Size) -> Size:
         """Subtracts each count."""
+        return self._plus(other, -1)
+
+    def _plus(self, other: Size, sign: int) -> Size:
         return Size(
-            self.filters - other.filters,
-            self.parameters - other.parameters,
-            self.macs - other.macs,
-            self.bytes - other.bytes,
-            self.measured - other.measured,
+            self.filters + sign * other.filters,
+            self.parameters + sign * other.parameters,
+            self.macs + sign * other.macs,
+            self.bytes + sign * other.bytes,
+            self.measured + sign * other.measured,
         )
 
     def __str__(self) -> str:
