@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from pocketface.faces.pairs import deal_folds, read_pairs
+from pocketface.faces.shards import read_faces
 
 
 def save(path, value, ending=".png"):
@@ -52,6 +53,15 @@ def test_lfw_pairs_are_read_by_name_and_number(people):
     )
     assert got.identities.tolist() == [0, 0, 1, 1, 2]
     assert len(got) == 4
+
+
+def test_paths_may_be_texts_and_crops_are_112_pixels_by_default(tmp_path):
+    (tmp_path / "pairs.txt").write_text("Ann 1 2\n")
+    for number, grey in ((1, 5), (2, 6)):
+        (tmp_path / "Ann").mkdir(exist_ok=True)
+        Image.new("RGB", (112, 112), (grey,) * 3).save(tmp_path / "Ann" / f"Ann_000{number}.png")
+    assert greys(read_pairs(str(tmp_path / "pairs.txt"), str(tmp_path))) == [(5, 6)]
+    assert read_faces(str(tmp_path)).faces.shape == (2, 112, 112, 3)
 
 
 def test_a_crop_that_several_pairs_share_is_held_once(people):
