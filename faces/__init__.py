@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from .contract import TEMPLATES as TEMPLATES
     from .contract import Faces as Faces
     from .contract import InputContract as InputContract
-    from .drawn_pairs import draw_pairs as draw_pairs
     from .drawn_pairs import synthetic_pairs as synthetic_pairs
     from .folders import LabelledFaces as LabelledFaces
     from .pairs import Pairs as Pairs
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 _MODULES = {
     ".alignment": ["align_folder"],
     ".contract": ["ARCFACE", "IMAGENET", "TEMPLATES", "Faces", "InputContract"],
-    ".drawn_pairs": ["draw_pairs", "synthetic_pairs"],
+    ".drawn_pairs": ["synthetic_pairs"],
     ".folders": ["LabelledFaces"],
     ".pairs": ["Pairs", "read_pairs"],
     ".rendering.synthetic": ["synthetic_faces"],
