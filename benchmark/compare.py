@@ -16,7 +16,7 @@ from .changes import Change, GateLimits, Side, changes_between
 from .markdown import escape_markdown
 from .measurement import NAME as ROWS
 from .measurement import Measurement, read_measurements
-from .run_files import flatten, read_table
+from .run_files import named_values, read_mapping
 
 __all__ = ["Comparison", "GateLimits", "compare", "write_comparison"]
 
@@ -191,9 +191,9 @@ def _versions(old: Mapping[ComparedFile, Side], new: Mapping[ComparedFile, Side]
 
 def _about(folder: Path) -> dict[str, str]:
     """Gives the inputs, versions and recipe of a run by dotted names."""
-    manifest, recipe = read_table(folder / "manifest.json"), read_table(folder / "recipe.toml", tomllib.loads)
+    manifest, recipe = read_mapping(folder / "manifest.json"), read_mapping(folder / "recipe.toml", tomllib.loads)
     facts = {key: manifest[key] for key in ("inputs", "versions") if key in manifest}
-    return dict(flatten({**facts, "recipe": recipe}, "."))
+    return dict(named_values({**facts, "recipe": recipe}, "."))
 
 
 def _differing(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:

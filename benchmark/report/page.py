@@ -14,11 +14,12 @@ from ..figures import number_and_interval, number_text
 from ..markdown import escape_markdown
 from ..metric_keys import title_of
 from ..metrics import metric_of
-from ..run_files import flatten
+from ..run_files import named_values
 from .cells import EXPORT, Cell, cell_of, files_with_reason, reasons_of
 from .columns import columns_of
 from .conditions import conditions_of, runtime_notes
 from .curves import curves_of
+from .data_files import csv_of, json_of
 from .details import details_of
 from .limits import ACCURACY, DIFFERENCE, LATENCY, SIZE, ShippingLimits, limits_for
 from .model_card import cards_of
@@ -27,7 +28,6 @@ from .pruned_layers import before_and_after, charts_of
 from .recommendation import recommend
 from .run_folders import RunFolder, read_run
 from .summary import Line, pareto_front, summarise
-from .tables import csv_of, json_of
 from .verdict import FORMATS, outcome, picks_of, recommendation_sentences
 
 __all__ = ["Line", "pareto_front", "summarise", "write_report"]
@@ -170,4 +170,4 @@ def _command(manifest: Mapping[str, Any]) -> str:
 
 def _facts(manifest: Mapping[str, Any]) -> dict[str, str]:
     """Gives "host cores": "2" and the like, without the command."""
-    return dict(flatten({key: value for key, value in manifest.items() if key != "command"}, " "))
+    return dict(named_values({key: value for key, value in manifest.items() if key != "command"}, " "))

@@ -1,4 +1,4 @@
-"""The recommendation: which file to ship, and for each other one why not."""
+"""The recommendation: which file to ship, and why not each of the others."""
 
 from __future__ import annotations
 
@@ -13,27 +13,22 @@ from .summary import Line
 
 @dataclass(frozen=True)
 class Choice:
-    """What is recommended among some files, and what is said of each."""
+    """The file that is recommended among some, and why not each of the others."""
 
     judged: tuple[JudgedFile, ...]
     best: JudgedFile | None  # None: no file meets the limits
-    nearest: JudgedFile | None  # to the limits, where none meets them
-    why: str  # why this one; or what is nearest to the limits
+    nearest: JudgedFile | None  # to the limits, where no file meets them
+    why: str  # why this one, or which is nearest to the limits
     others: tuple[tuple[JudgedFile, str], ...]  # every other file, and in a phrase why not
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What is recommended of one run under some limits."""
+    """The recommended files of one run under some limits."""
 
     limits: ShippingLimits
-    choices: tuple[tuple[str, Choice], ...]  # what for, and among all files for it
+    choices: tuple[tuple[str, Choice], ...]  # the use, and the choice among all files for it
     formats: tuple[tuple[str, Choice], ...]  # the best of each format: an app may have its runtime already
-
-    def of(self, line: Line) -> JudgedFile | None:
-        """Gives the judgement on the file that `line` is about, None on what is no converted file."""
-        every = [each for _, choice in self.choices for each in choice.judged]
-        return next((each for each in every if each.line.artifact == line.artifact and each.line.run == line.run), None)
 
     @property
     def best(self) -> tuple[JudgedFile, ...]:
@@ -60,22 +55,22 @@ def recommend(lines: Sequence[Line], limits: ShippingLimits) -> Recommendation:
 
 
 def choose_file(judged: Sequence[JudgedFile]) -> Choice:
-    """Recommends the fastest file that meets the limits; of those as fast the smallest.
+    """Recommends the fastest file that meets the limits, and of equally fast files the smallest.
 
-    As fast is whose latency's interval reaches the fastest one's. Where no latency is known, it is the smallest.
+    Files whose latency intervals overlap the fastest one's are equally fast. Where no latency is known, the smallest
+    is recommended.
     """
     meeting = [each for each in judged if each.meets]
     timed = [each for each in meeting if each.milliseconds is not None]
     if not meeting:
         nearest = min(judged, key=_distance, default=None)
-        return Choice(
-            tuple(judged), None, nearest, _nearest(nearest), tuple((each, _why_not(each, None)) for each in judged)
-        )
+        others = tuple((each, _reasons(each)) for each in judged)
+        return Choice(tuple(judged), None, nearest, _why_nearest(nearest), others)
     if timed:
         fastest = min(timed, key=lambda each: each.milliseconds or math.inf)
         tied = [each for each in timed if _overlap(each, fastest)]
         best = min(tied, key=lambda each: (each.size, each.milliseconds or math.inf))
-        equals = f", the smallest of {len(tied)} as fast (their intervals overlap)" if len(tied) > 1 else ""
+        equals = f", the smallest of {len(tied)} equally fast files (their intervals overlap)" if len(tied) > 1 else ""
         why = f"the fastest that meets the limits{equals}"
     else:
         best = min(meeting, key=lambda each: each.size)
@@ -95,32 +90,33 @@ def _overlap(each: JudgedFile, fastest: JudgedFile) -> bool:
 
 
 def _distance(judged: JudgedFile) -> tuple[bool, float, int, float]:
-    """Orders files by the limit that they miss most; what was not measured stands behind."""
-    known = [miss.excess for miss in judged.misses if math.isfinite(miss.excess)]
-    return len(known) < len(judged.misses), max(known, default=0.0), len(judged.misses), judged.size
+    """Orders files by the limit that they miss most; files with a number that is not known come last."""
+    excesses = [miss.excess for miss in judged.misses if math.isfinite(miss.excess)]
+    return len(excesses) < len(judged.misses), max(excesses, default=0.0), len(judged.misses), judged.size
 
 
-def _nearest(judged: JudgedFile | None) -> str:
+def _why_nearest(judged: JudgedFile | None) -> str:
     if judged is None:
         return "no file was measured"
-    missed = "; ".join(miss.said for miss in judged.misses)
-    return f"no file meets the limits for sure; nearest is {judged.line.name}, which misses {_limits(judged)}: {missed}"
+    limits = "only " * (len(judged.misses) == 1) + " and ".join(miss.limit for miss in judged.misses)
+    name = judged.line.name
+    return f"no file meets the limits for sure; nearest is {name}, which misses {limits}: {_reasons(judged)}"
 
 
-def _limits(judged: JudgedFile) -> str:
-    return "only " * (len(judged.misses) == 1) + " and ".join(miss.limit for miss in judged.misses)
+def _reasons(judged: JudgedFile) -> str:
+    return "; ".join(miss.reason for miss in judged.misses)
 
 
-def _why_not(judged: JudgedFile, best: JudgedFile | None) -> str:
-    if judged.misses or best is None:
-        return "; ".join(miss.said for miss in judged.misses)
+def _why_not(judged: JudgedFile, best: JudgedFile) -> str:
+    if judged.misses:
+        return _reasons(judged)
     if best.milliseconds is None:
         return f"larger: {_mb(judged)} against {_mb(best)}"
     if judged.milliseconds is None:
         return "latency not measured here"
     if not _overlap(judged, best):
         return f"slower: {number_text(judged.milliseconds, 'ms')} against {number_text(best.milliseconds, 'ms')}"
-    return f"as fast, but larger: {_mb(judged)} against {_mb(best)}"
+    return f"equally fast, but larger: {_mb(judged)} against {_mb(best)}"
 
 
 def _mb(judged: JudgedFile) -> str:

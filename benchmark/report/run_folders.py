@@ -11,7 +11,7 @@ from typing import Any
 from ..accuracy.record import NAME as RECORD
 from ..accuracy.record import Record, read_record
 from ..measurement import Measurement, read_measurements
-from ..run_files import read_table
+from ..run_files import read_mapping
 from .mac_results import RESULT_FILES, read_mac_results
 from .pruned_layers import GroupCurve, PrunedModel, group_curves_in, pruned_models_in
 
@@ -51,7 +51,7 @@ def read_run(folder: Path, folders: Sequence[Path]) -> RunFolder:
         name,
         folder,
         [*rows, *_of_mac(folder, rows)],
-        read_table(folder / "manifest.json"),
+        read_mapping(folder / "manifest.json"),
         recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
         pruned_models_in(folder),
         curves,
@@ -76,7 +76,7 @@ def _of_mac(folder: Path, rows: Sequence[Measurement]) -> list[Measurement]:
 def _notes(folder: Path) -> Iterator[tuple[str, list[str]]]:
     """Gives what the export noted of each file; a record that says nothing legible has no notes."""
     for path in sorted((folder / "artifacts").glob(f"**/{EXPORTED}")):
-        targets = read_table(path).get("targets")
+        targets = read_mapping(path).get("targets")
         for target in targets.values() if isinstance(targets, dict) else ():
             if isinstance(target, dict) and target.get("file") and isinstance(target.get("notes"), list):
                 artifact = path.parent / str(target["file"])

@@ -1,4 +1,4 @@
-"""The verdict, in words with numbers: what was done to the model, and which file to ship."""
+"""The verdict, in words with numbers: how the model was pruned, how many files were measured, which to ship."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def picks_of(lines: Sequence[Line], recommendation: Recommendation) -> list[Pick
 
 
 def outcome(lines: Sequence[Line]) -> str:
-    """Says in one paragraph what was done, and what came of it."""
+    """Says in one paragraph how models were pruned, and how many files were measured."""
     return " ".join([*_pruning(lines), _files(lines)])
 
 
 def recommendation_sentences(lines: Sequence[Line], recommendation: Recommendation) -> list[tuple[str, str]]:
-    """Gives (what for, a sentence) for each thing that is recommended, or why nothing is."""
+    """Gives (use, sentence) for each recommended file, or why none is."""
     sentences = []
     for title, choice in recommendation.choices:
         if choice.best is None:
@@ -85,7 +85,7 @@ def recommendation_sentences(lines: Sequence[Line], recommendation: Recommendati
 def _why(judged: JudgedFile, choice: Choice) -> str:
     if judged.meets:
         return f"{choice.why[0].upper()}{choice.why[1:]}."
-    return f"Does not meet the limits for sure: {'; '.join(miss.said for miss in judged.misses)}."
+    return f"Does not meet the limits for sure: {'; '.join(miss.reason for miss in judged.misses)}."
 
 
 def _pruning(lines: Sequence[Line]) -> Iterator[str]:

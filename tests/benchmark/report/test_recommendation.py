@@ -63,8 +63,11 @@ def test_the_fastest_that_keeps_accuracy_is_recommended_and_not_the_smallest():
 def test_of_files_whose_latency_intervals_overlap_the_smallest_is_recommended():
     choice = chosen(QUICK, MIXED)
     assert name(choice) == "mixed.tflite"
-    assert choice.why == "the fastest that meets the limits, the smallest of 2 as fast (their intervals overlap)"
-    assert why_not(choice) == {"quick.tflite": "as fast, but larger: 1.40 MB against 1.30 MB"}
+    assert (
+        choice.why
+        == "the fastest that meets the limits, the smallest of 2 equally fast files (their intervals overlap)"
+    )
+    assert why_not(choice) == {"quick.tflite": "equally fast, but larger: 1.40 MB against 1.30 MB"}
 
 
 def test_worse_and_cannot_tell_are_told_apart():

@@ -35,13 +35,13 @@ def csv_of(runs: Iterable[tuple[str, Sequence[Measurement]]]) -> str:
 
 
 def json_of(lines: Sequence[Line], recommendations: Sequence[tuple[str, Recommendation]]) -> str:
-    """Gives the lines of the table, each cell with its interval and validity, and what is recommended and why."""
-    told = {
+    """Gives the lines of the table, each cell with its interval and validity, and the recommended files and why."""
+    report = {
         "pocketface_report": 1,
         "recommendations": [_recommendation(run, each) for run, each in recommendations],
         "lines": [_line(line) for line in lines],
     }
-    return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(report, indent=1, ensure_ascii=False) + "\n"
 
 
 def _recommendation(run: str, recommendation: Recommendation) -> dict[str, Any]:
