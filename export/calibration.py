@@ -20,7 +20,7 @@ CHEEK = 17  # pixels of it below the eye
 LEAST_CONTRAST = 0.25  # of cheeks to eyes, in deviations of the mean face: 1.4 to 2 where aligned, 0.2 at 10 pixels off
 
 
-def choose(faces: FaceSource, count: int, seed: int) -> Faces:
+def choose_calibration_faces(faces: FaceSource, count: int, seed: int) -> Faces:
     """Draws `count` faces without repetition (all, if there are fewer), in an order that `seed` decides."""
     order = np.random.default_rng(seed).permutation(len(faces))[:count]
     return np.ascontiguousarray(faces[order])

@@ -59,7 +59,7 @@ class ExecuTorchSession:
         return np.concatenate(rows)
 
 
-def read_card(path: Path) -> Card | None:
+def read_executorch_card(path: Path) -> Card | None:
     """Gives the card that the program's method `pocketface` would return, or None; nothing is run.
 
     Raises:

@@ -21,10 +21,10 @@ class Parity:
     faces: int
 
 
-def compare(embeddings: Embeddings, source: Embeddings) -> Parity:
+def measure_parity(embeddings: Embeddings, source: Embeddings) -> Parity:
     """Compares two (N, D) sets of unit embeddings of the same faces.
 
-    >>> compare(np.float32([[1, 0]]), np.float32([[0, 1]]))
+    >>> measure_parity(np.float32([[1, 0]]), np.float32([[0, 1]]))
     Parity(largest_difference=1.0, cosine_min=0.0, cosine_mean=0.0, faces=1)
     """
     if embeddings.shape != source.shape:
@@ -34,7 +34,7 @@ def compare(embeddings: Embeddings, source: Embeddings) -> Parity:
     return Parity(float(difference.max()), float(cosine.min()), float(cosine.mean()), len(source))
 
 
-def check(artifact: Artifact, parity: Parity, recipe: ExportRecipe) -> None:
+def check_parity(artifact: Artifact, parity: Parity, recipe: ExportRecipe) -> None:
     """Refuses a float file that leaves its source; int8 files lose by design and are measured instead.
 
     Raises:

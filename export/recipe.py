@@ -7,31 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from .graph.ranges import How
-
-TARGETS = (
-    "onnx",
-    "onnx-dynamic",
-    "onnx-ort",
-    "onnx-fp16",
-    "onnx-w8a8",
-    "ort",
-    "executorch",
-    "tflite-fp32",
-    "tflite-fp16",
-    "tflite-fp16-arithmetic",
-    "tflite-w8",
-    "tflite-w8a8",
-    "tflite-w8a8-skip",
-    "tflite-w8a8-mixed",
-    "tflite-w8a16",
-    "coreml-fp32",
-    "coreml-fp16",
-    "coreml-w8",
-    "coreml-w6",
-    "coreml-w4",
-    "coreml-w8a8",
-)
-"""All kinds of files, in the order of `targets.TARGETS`."""
+from .targets import known_target
 
 DEFAULT = (
     "onnx",
@@ -66,7 +42,4 @@ class ExportRecipe(BaseModel):
     @field_validator("targets")
     @classmethod
     def _known(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
-        for target in targets:
-            if target not in TARGETS:
-                raise ValueError(f"no target {target!r}; known: {', '.join(TARGETS)}")
-        return tuple(dict.fromkeys(targets))
+        return tuple(dict.fromkeys(map(known_target, targets)))

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from ...faces.contract import InputContract
 from ...models.embedder import unit
 from ..artifact import Artifact
-from ..session import Session, open_session
+from ..formats import open_session
+from ..session import Session
 from .golden import Golden, least_cosine
 from .preprocessing_mistakes import Box, Pixels, Values, Way, boxes, ways
 

@@ -15,8 +15,8 @@ from pocketface.__main__ import main
 from pocketface.export.artifact import Artifact
 from pocketface.export.coreml.package import read_package
 from pocketface.export.exporter import export
+from pocketface.export.formats import read_artifact
 from pocketface.export.recipe import ExportRecipe
-from pocketface.export.session import read_artifact
 from pocketface.export.targets import ForeignOnnx
 from pocketface.export.tflite.flatbuffer import pack, unpack
 from pocketface.export.trace import SOURCE_ITSELF, Trace, trace
@@ -137,7 +137,7 @@ def test_of_an_integer_file_the_worst_layer_is_named(
 def test_equalised_channels_are_no_fault(embedder: Embedder, made: dict[str, Artifact], faces: Faces) -> None:
     """Equalising scales the channels between two convolutions, and the second's weights undo it."""
     artifact = made["tflite-w8a8"]
-    assert any(rewrite.startswith("equalise") for rewrite in artifact.card.rewrites)
+    assert any(rewrite.kind == "equalise" for rewrite in artifact.card.rewrites)
     found = trace(embedder, artifact, faces[:2])
     assert [layer.scaled for layer in found.layers if layer.kind in ("PRelu", "Gemm")] == [True, False]
     blind = trace(embedder, Artifact(artifact.path, "tflite", artifact.card.but(rewrites=())), faces[:2])

@@ -17,11 +17,10 @@ from torch import nn
 from pocketface.benchmark.report.mac_results import read_mac_results
 from pocketface.export.app.golden import golden_faces
 from pocketface.export.app.handoff import handoff
-from pocketface.export.cards import read_card, write_card
 from pocketface.export.certificate import Certificate, Point
 from pocketface.export.exporter import export
+from pocketface.export.formats import open_session, read_card, write_card
 from pocketface.export.recipe import ExportRecipe
-from pocketface.export.session import open_session
 from pocketface.faces.contract import InputContract
 from pocketface.models.embedder import Embedder
 
@@ -294,7 +293,7 @@ def test_the_swift_logic_compiles_and_agrees(bundle: Path, tmp_path: Path) -> No
 
 STAND_IN = """
 import sys, types, numpy as np
-from pocketface.export.session import open_session
+from pocketface.export.formats import open_session
 from pocketface.export.coreml.package import import_coremltools
 real = import_coremltools()
 class MLModel:
