@@ -59,7 +59,7 @@ def recommendation_sentences(lines: Sequence[Line], recommendation: Recommendati
     sentences = []
     for title, choice in recommendation.choices:
         if choice.best is None:
-            sentences.append((title, f"{choice.why[0].upper()}{choice.why[1:]}."))
+            sentences.append((title, _sentence(choice.why)))
             continue
         line = choice.best.line
         base = baseline(line, lines, ACCURACY)
@@ -74,7 +74,7 @@ def recommendation_sentences(lines: Sequence[Line], recommendation: Recommendati
 
 def _why(judged: JudgedFile, choice: Choice) -> str:
     if judged.meets:
-        return f"{choice.why[0].upper()}{choice.why[1:]}."
+        return _sentence(choice.why)
     return f"Does not meet the limits for sure: {'; '.join(miss.reason for miss in judged.misses)}."
 
 
@@ -135,6 +135,10 @@ def _against(line: Line, base: Line, ratio: str, more: str, less: str) -> str:
     if f"{times:.1f}" == "1.0":
         return f"as {'fast' if more == 'faster' else 'large'}{than.replace(' than ', ' as ')}"
     return f"{times:.{0 if times >= 10 else 1}f}× {word}{than}"
+
+
+def _sentence(phrase: str) -> str:
+    return f"{phrase[0].upper()}{phrase[1:]}."
 
 
 def _and(parts: Sequence[str]) -> str:
