@@ -41,10 +41,10 @@ def picks_of(lines: Sequence[Line], recommendation: Recommendation) -> list[Pick
     """Gives a pick per format: the recommended ones first, then in the order of `FORMATS`."""
     picks = []
     for kind, choice in recommendation.formats:
-        if shown := choice.best or choice.nearest:
-            base = baseline(shown.line, lines, ACCURACY)
-            first, figures = shown in recommendation.best, dict(_figures(shown, base))
-            picks.append(Pick(format_title(kind), shown.line, base, shown.meets, first, _why(shown, choice), figures))
+        if file := choice.best or choice.nearest:
+            base, first = baseline(file.line, lines, ACCURACY), file in recommendation.best
+            figures = dict(_figures(file, base))
+            picks.append(Pick(format_title(kind), file.line, base, file.meets, first, _why(file, choice), figures))
     order = [each.title for each in FORMATS.values()]
     return sorted(picks, key=lambda pick: (not pick.first, order.index(pick.format) if pick.format in order else 99))
 
@@ -67,8 +67,8 @@ def recommendation_sentences(lines: Sequence[Line], recommendation: Recommendati
             f"{phrase_of(key)} {figure.text}" + (f" ({figure.comparison})" if figure.comparison else "")
             for key, figure in _figures(choice.best, base)
         ]
-        compared = "" if base is line else f" Compared with {base.name}."
-        sentences.append((title, f"Ship {line.name}: {', '.join(facts)}. It is {choice.why}.{compared}"))
+        comparison = "" if base is line else f" Compared with {base.name}."
+        sentences.append((title, f"Ship {line.name}: {', '.join(facts)}. It is {choice.why}.{comparison}"))
     return sentences
 
 
