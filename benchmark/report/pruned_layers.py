@@ -125,13 +125,11 @@ def before_and_after(change: BeforeAfter, kind: str = "count") -> str:
 
 
 def _cut(entry: Mapping[str, Any]) -> GroupCut:
-    accuracy = entry.get("accuracy")
+    layers, accuracy = tuple(map(str, entry["layers"])), entry.get("accuracy")
+    width, cut = int(entry["width"]), int(entry["cut"])
+    share, drift = float(entry["share"]), float(entry["drift"])
     return GroupCut(
-        str(entry["group"]),
-        tuple(map(str, entry["layers"])),
-        *(int(entry[key]) for key in ("width", "cut")),
-        *(float(entry[key]) for key in ("share", "drift")),
-        None if accuracy is None else float(accuracy),
+        str(entry["group"]), layers, width, cut, share, drift, None if accuracy is None else float(accuracy)
     )
 
 
