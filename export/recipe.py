@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from ..spelling import known_names
 from .graph.ranges import How
 
 TARGETS = (
@@ -50,7 +51,7 @@ DEFAULT = (
 class ExportRecipe(BaseModel):
     """The files to make from one embedder."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     targets: tuple[str, ...] = DEFAULT
     largest_difference: float = Field(1e-5, gt=0)  # of fp32 files to the source, on unit embeddings
@@ -59,7 +60,7 @@ class ExportRecipe(BaseModel):
     calibration_faces: int = Field(200, ge=1)  # set the int8 ranges
     ranges: How = "mse"  # how they set them: minmax, smooth, percentile, mse; see `activation_ranges`
     least_int8_cosine: float = Field(0.998, gt=0, le=1)  # of tflite-w8a8-mixed, on faces that set no range
-    seed: int = 0  # chooses the faces
+    seed: int = Field(0, ge=0)  # chooses the faces
     minimum_ios: Literal[15, 16, 17, 18] = 16  # of Core ML files; what says more than it knows asks for a later one
     coreml_image: bool = False  # Core ML files take a picture (CVPixelBuffer) in place of prepared numbers
 
@@ -68,5 +69,5 @@ class ExportRecipe(BaseModel):
     def _known(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
         for target in targets:
             if target not in TARGETS:
-                raise ValueError(f"no target {target!r}; known: {', '.join(TARGETS)}")
+                raise ValueError(f"no target {target!r}; {known_names(target, TARGETS)}")
         return tuple(dict.fromkeys(targets))

@@ -14,11 +14,12 @@ from safetensors.torch import save_file
 
 from ..faces.contract import InputContract
 from ..files import sha256_of, written_whole
+from ..spelling import known_names
 from .activations import activations_of, replace_activations
 from .embedder import Embedder
 from .factories import build_foreign, fill, load_embedder, read_weights
 from .widths import resize, widths_of
-from .zoo import create
+from .zoo import ZOO, create
 
 WEIGHTS, DESCRIPTION = "weights.safetensors", "embedder.json"
 LARGEST_DESCRIPTION = 8 << 20  # bytes
@@ -109,6 +110,12 @@ def open_embedder(what: str, weights: Path | None = None, **keywords: Any) -> Em
         what: The name.
         weights: For a zoo name or a factory; a checkpoint folder here means: rebuild it with the factory `what`.
         keywords: See `load_embedder`; only for a zoo name or a factory.
+
+    Returns:
+        The embedder, in evaluation mode.
+
+    Raises:
+        ValueError: There is no such embedder, or it is damaged, or does not fit the weights or the contract.
     """
     if what == EMBEDDED_DEFAULT:
         return load_checkpoint(Path(__file__).parent / EMBEDDED_DEFAULT)
@@ -116,7 +123,19 @@ def open_embedder(what: str, weights: Path | None = None, **keywords: Any) -> Em
         return load_checkpoint(Path(what))
     if weights is not None and weights.is_dir():
         return load_checkpoint(weights, what)
+    if ":" not in what and what not in ZOO:
+        raise ValueError(_no_embedder(what))
     return load_embedder(what, weights, **keywords)
+
+
+def _no_embedder(what: str) -> str:
+    path = Path(what)
+    if what and path.exists():
+        hints = {".onnx": "; an ONNX file can be exported, not trained", ".py": f"; name its factory: {what}:FACTORY"}
+        return f"{what} is no checkpoint folder, and no embedder has that name{hints.get(path.suffix, '')}"
+    if path.suffix or len(path.parts) > 1:
+        return f"there is no file or folder {what}"
+    return f"no embedder {what!r}; {known_names(what, sorted((EMBEDDED_DEFAULT, *ZOO)))}"
 
 
 def _describe(folder: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import numpy as np
 from ...export.artifact import Format
 from ...export.session import Session, TorchSession
 from ...export.tflite.litert import LiteRTSession
+from ...spelling import known_names
 
 USUAL_OPENER = "pocketface.export.session:open_session"
 HERE = "pocketface.benchmark.speed.runtimes"
@@ -57,7 +58,7 @@ def check_names(names: Sequence[str]) -> None:
     known = [*(runtime.name for runtime in RUNTIMES), ALL]
     for name in names:
         if name not in known:
-            raise ValueError(f"no runtime {name!r}; known: {', '.join(known)}")
+            raise ValueError(f"no runtime {name!r}; {known_names(name, known)}")
 
 
 def runtimes_for(kind: Format, wanted: Sequence[str]) -> list[Runtime]:
