@@ -1,17 +1,20 @@
-"""The whole chain on two published MobileFaceNets and the 6,000 pairs of LFW; its rows lie beside it as JSON.
+"""The whole chain, pruning included, on two published MobileFaceNets and the 6,000 pairs of LFW.
 
     python evidence/chain_lfw.py --faces FOLDER --weights FOLDER [--out runs/evidence]
 
-The folders are described in examples/lfw_relu6.toml. Every file is measured in every runtime that runs it here,
-on emulated ARM64 cores too where the emulator is installed; OUT/report.html tells of both networks, pruned and not.
-Takes about an hour of two cores, most of it recovery; resumes.
+Run it from the repository root; it takes about an hour on two cores, most of it recovery, and resumes after a kill.
+The folders are described in examples/lfw_relu6.toml. Writes evidence/chain_lfw.jsonl, and OUT/report.html with both
+networks, pruned and not. Every file is measured in every runtime that runs it here, and on emulated ARM64 cores where
+the emulator is installed.
 """
 
 import argparse
 import time
 from pathlib import Path
 
-from pocketface.benchmark.measurement import Measurement, read_measurements, write_measurements
+from rows import write_rows
+
+from pocketface.benchmark.measurement import Measurement, read_measurements
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.report.page import write_report
 from pocketface.benchmark.speed.latency import device_name
@@ -47,7 +50,7 @@ def main() -> None:
             measured.append(whole)
         rows += measured
     write_report([options.out / recipe for recipe in RECIPES], options.out)
-    write_measurements(rows, HERE / "chain_lfw.json")
+    write_rows(rows, HERE / "chain_lfw.jsonl")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""One conversion by one tool in a process of its own; see converters.py, which starts it and says with which Python.
+"""One conversion by one tool, in a process of its own; converters.py starts it and chooses the Python.
 
-    python converters_child.py TOOL PRECISION --recipe FILE --weights FOLDER --onnx FILE --faces FILE --out FILE
+    python evidence/converters_child.py TOOL PRECISION --recipe R --weights FOLDER --onnx FILE --faces FILE --out FILE
 
-The recipe names the network, the ONNX file is the same network (TensorFlow reads no PyTorch), the faces are an .npy
-of (N, 3, 112, 112) float32, preprocessed, that set the int8 ranges.
+Takes up to half a minute. The recipe names the network; the ONNX file is the same network (TensorFlow reads no
+PyTorch); the faces are an .npy of (N, 3, 112, 112) float32, preprocessed, which set the int8 ranges.
 """
 
 import argparse

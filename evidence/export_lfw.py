@@ -1,20 +1,24 @@
-"""Two published MobileFaceNets in every format and precision, on the 6,000 pairs of LFW; rows lie beside as JSON.
+"""Two published MobileFaceNets in every format and precision, on the 6,000 pairs of LFW.
 
     python evidence/export_lfw.py --faces FOLDER --weights FOLDER [--out runs/export-lfw] [--only NETWORK]
 
-The folders are described in examples/lfw_relu6.toml. Each network is exported as it is: to every target, ranges
-set by 200 faces of `train112`; and to `RENDERED` with ranges set by rendered faces (`calibration` in the rows'
-conditions). The network with PReLUs is also trained to do with leaky ReLUs of one slope a layer in its first layers
-(models `...-leaky-...`). 16-bit activations take LiteRT a hundred times as long, so those files come last, by
-themselves. Every file is verified on all pairs and compared with the PyTorch network pair by pair (metric
-`accuracy_difference`), every file that has a runtime here is timed in turns with the others, and every .tflite file is
-run on emulated ARM64 cores where the emulator is installed (runtime `litert-arm64-a53` ...). Takes about two hours of
-one core; resumes after a kill.
+Run it from the repository root; it takes about two hours on one core and resumes after a kill. The folders are
+described in examples/lfw_relu6.toml. Writes evidence/export_lfw.jsonl.
+
+Each network is exported unpruned: to every target, with int8 ranges from 200 faces of `train112`, and to `RENDERED`
+with ranges from rendered faces (`calibration` in the conditions). The network with PReLUs is also retrained with leaky
+ReLUs, one slope a layer, in its first layers (models `...-leaky-...`). LiteRT is a hundred times slower with 16-bit
+activations, so those files are measured last and apart. Every file is verified on all pairs and compared with the
+PyTorch network pair by pair (metric `accuracy_difference`); every file that has a runtime here is timed in turns with
+the others; every .tflite file runs on emulated ARM64 cores where the emulator is installed (runtime
+`litert-arm64-a53` ...).
 """
 
 import argparse
 import dataclasses
 from pathlib import Path
+
+from rows import write_rows
 
 from pocketface.benchmark.measurement import read_measurements, write_measurements
 from pocketface.benchmark.recipe import BenchmarkRecipe
@@ -55,7 +59,7 @@ def main() -> None:
                 for variant, training in LEAKY.items():
                     recovered(recipe, training, options.out / f"{name}-{variant}")
     rows = [row for path in sorted(options.out.glob("*/evidence.json")) for row in read_measurements(path)]
-    write_measurements(rows, HERE / "export_lfw.json")
+    write_rows(rows, HERE / "export_lfw.jsonl")
 
 
 def measured(recipe: RunRecipe, targets: tuple[str, ...], out: Path) -> None:
@@ -65,8 +69,8 @@ def measured(recipe: RunRecipe, targets: tuple[str, ...], out: Path) -> None:
     run(recipe.model_copy(update=update), out, say)
     rows = read_measurements(out / "measurements.json")
     calibration = {"calibration": "synthetic" if recipe.train == SYNTHETIC else Path(recipe.train).name}
-    told = [dataclasses.replace(row, conditions={**row.conditions, **calibration}) for row in rows]
-    write_measurements(told, out / "evidence.json")
+    labelled = [dataclasses.replace(row, conditions={**row.conditions, **calibration}) for row in rows]
+    write_measurements(labelled, out / "evidence.json")
 
 
 def recovered(recipe: RunRecipe, training: TrainingRecipe, out: Path) -> None:
@@ -88,9 +92,9 @@ def recovered(recipe: RunRecipe, training: TrainingRecipe, out: Path) -> None:
         made = export(embedder, train.faces, export_recipe, out / "artifacts" / embedder.name, say, pairs.faces)
         subjects.append(Subject(embedder, place, made))
     rows = benchmark(subjects, pairs, BenchmarkRecipe(rounds=5), out, say, Path(recipe.pairs).name)
-    told = {"calibration": Path(recipe.train).name, "recovery": f"{training.epochs:g} epochs"}
+    conditions = {"calibration": Path(recipe.train).name, "recovery": f"{training.epochs:g} epochs"}
     write_measurements(
-        [dataclasses.replace(row, conditions={**row.conditions, **told}) for row in rows], out / "evidence.json"
+        [dataclasses.replace(row, conditions={**row.conditions, **conditions}) for row in rows], out / "evidence.json"
     )
 
 

@@ -1,13 +1,15 @@
-"""Our times beside those of LiteRT's and onnxruntime's own tools, and a run that is disturbed on purpose; rows as JSON.
+"""Our latencies beside those of LiteRT's and onnxruntime's own tools, and a run that is disturbed on purpose.
 
     python evidence/latency_agreement.py [FILE...] [--rounds 5]
 
-FILE is a .tflite or .onnx; without any, two untrained networks of the zoo are exported. Each file is timed in turns,
-one thread, one core, a fresh process each time: by `pocketface benchmark`'s engine, and by a tool that knows nothing of
-it: `litert-benchmark`, which ships with LiteRT and runs the file through another interface than ours, or the profile
-that onnxruntime itself notes (`model_run`). `agreement_ratio` is theirs by ours with its interval. The tools leave out
-what ours counts: handing over the face and taking the embedding. Last, the first file is timed beside a busy loop on
-every core: its row must not be valid. Takes about two minutes on two idle cores.
+Run it from the repository root; it takes about two minutes on two idle cores. FILE is a .tflite or .onnx; without one,
+two untrained networks of the zoo are exported. Writes evidence/latency_agreement.jsonl.
+
+Each file is timed in turns, on one thread and one core, in a fresh process each time: by the engine of `pocketface
+benchmark` and by a tool that is independent of it: `litert-benchmark`, which ships with LiteRT and runs the file
+through another interface than ours, or the profile that onnxruntime records (`model_run`). `agreement_ratio` is their
+median divided by ours, with its interval. The tools leave out two things that ours counts: passing in the face and
+reading out the embedding. Last, the first file is timed beside a busy loop on every core: that row must not be valid.
 """
 
 import argparse
@@ -19,7 +21,9 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from pocketface.benchmark.measurement import Measurement, write_measurements
+from rows import write_rows
+
+from pocketface.benchmark.measurement import Measurement
 from pocketface.benchmark.speed.latency import Job, device_name, measure_all, measurements, merged
 from pocketface.benchmark.speed.layer_measuring import tflite_of
 from pocketface.benchmark.speed.ratio import METHOD, latency_ratio
@@ -66,7 +70,7 @@ def main() -> None:
         files = options.files or exported(Path(folder))
         rows = [row for file in files for row in compared(file, options.rounds)]
         rows += disturbed(files[0])
-    write_measurements(rows, Path(__file__).with_suffix(".json"))
+    write_rows(rows, Path(__file__).with_suffix(".jsonl"))
 
 
 def exported(folder: Path) -> list[Path]:

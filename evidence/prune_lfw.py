@@ -1,12 +1,13 @@
-"""A published MobileFaceNet pruned by five criteria to four sizes, on the 6,000 pairs of LFW; rows lie beside as JSON.
+"""A published MobileFaceNet pruned by five criteria to four sizes, on the 6,000 pairs of LFW.
 
-    python evidence/prune_lfw.py --faces FOLDER --weights FOLDER [--out runs/prune-lfw]
+    python evidence/prune_lfw.py --faces FOLDER --weights FOLDER [--out runs/prune-lfw] [--only CRITERION]
 
-The folders are described in examples/lfw_relu6.toml. Of each criterion one network is cut step by step; at each
-size it is verified before and after it learns back from the unpruned network, for `EPOCHS`. What the default criterion
-does with more time follows, anew from the unpruned network, for `LONG`. Every row is compared with the unpruned network
-pair by pair (metric `accuracy_difference`). Takes about two hours of one core; `--only` lets two processes share the
-work. Resumes after a kill.
+Run it from the repository root; it takes about two hours on one core and resumes after a kill; `--only` lets two
+processes share the work. The folders are described in examples/lfw_relu6.toml. Writes evidence/prune_lfw.jsonl.
+
+For each criterion one network is cut step by step; at each size it is verified before and after recovery from the
+unpruned network, for `EPOCHS`. Then the default criterion is given more time, starting again from the unpruned network
+(`LONG`). Every row is compared with the unpruned network pair by pair (metric `accuracy_difference`).
 """
 
 import argparse
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from rows import write_rows
 
 from pocketface.benchmark.accuracy.intervals import accuracy_difference
 from pocketface.benchmark.accuracy.verification import Verification, measurements, verify
@@ -63,7 +65,7 @@ def main() -> None:
         else:
             walk_down(bench, job)
     rows = [row for path in sorted(options.out.glob("*.json")) for row in read_measurements(path)]
-    write_measurements(rows, HERE / "prune_lfw.json")
+    write_rows(rows, HERE / "prune_lfw.jsonl")
 
 
 def walk_down(bench: "Bench", criterion: str) -> None:
@@ -83,8 +85,8 @@ def long_recovery(bench: "Bench", name: str) -> None:
     """Cuts in six steps and learns for long."""
     recipe = LONG[name]
     made = bench.make(name, lambda part: prune(bench.source, bench.train, recipe, say, part))
-    told = {"criterion": recipe.criterion, "schedule": "long", "cost": recipe.cost, "epochs": recipe.epochs}
-    bench.measure(made, told | {"recovered": True}, name)
+    conditions = {"criterion": recipe.criterion, "schedule": "long", "cost": recipe.cost, "epochs": recipe.epochs}
+    bench.measure(made, conditions | {"recovered": True}, name)
 
 
 def say(line: str) -> None:
@@ -107,15 +109,15 @@ class Bench:
         folder, part = self.out / name, self.out / f"{name}.part"
         if not (folder / "embedder.json").is_file():
             print(name, flush=True)
-            started, asked = time.time(), self.out / f"teacher-{EPOCHS}.safetensors"
+            started, teacher = time.time(), self.out / f"teacher-{EPOCHS}.safetensors"
             part.mkdir(parents=True, exist_ok=True)
-            if asked.is_file():  # one teacher, the same crops: it need not be asked each time
-                shutil.copyfile(asked, part / "teacher.safetensors")
+            if teacher.is_file():  # one teacher, the same crops: it need not be asked each time
+                shutil.copyfile(teacher, part / "teacher.safetensors")
             made = how(part)
             entry = dict(made.ancestry[-1]) | {"seconds": round(time.time() - started, 1)}
             save_checkpoint(dataclasses.replace(made, ancestry=(*made.ancestry[:-1], entry)), folder)
-            if not asked.is_file() and name.endswith("-after"):
-                shutil.copyfile(part / "teacher.safetensors", asked)
+            if not teacher.is_file() and name.endswith("-after"):
+                shutil.copyfile(part / "teacher.safetensors", teacher)
             shutil.rmtree(part)
         return load_checkpoint(folder, self.factory)
 
