@@ -240,5 +240,5 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError(f"aliases such as *{self.peek_event().anchor} are not read; write the value out")
+            raise yaml.YAMLError("an alias is not read; write its value out")
         return super().compose_node(parent, index)
