@@ -135,9 +135,18 @@ def format_of(path: Path) -> Format:
 
 
 def open_session(path: Path, threads: int = 1, factory: str | None = None) -> Session:
-    """Opens `path` in the runtime of its format, with `threads` CPU threads.
+    """Opens `path` in the runtime of its format.
 
-    `factory` is the code of a checkpoint whose network is not of the zoo; see `load_checkpoint`.
+    Args:
+        path: A converted file, or a checkpoint folder.
+        threads: Of the CPU.
+        factory: The code of a checkpoint whose network is not of the zoo; see `load_checkpoint`.
+
+    Returns:
+        The open file, ready to embed.
+
+    Raises:
+        ValueError: It is not there, of no known format, or its runtime refuses it.
     """
     kind = format_of(path)
     return TorchSession(path, threads, factory) if kind == "pytorch" else SESSIONS[kind](path, threads)
@@ -189,6 +198,9 @@ def read_artifact(path: Path, contract: InputContract | None = None) -> Artifact
         path: A file that ends in one of `SUFFIXES`.
         contract: What to feed a file without a card; a file with one is fed by it.
 
+    Returns:
+        The file, its format, and what its card says.
+
     Raises:
         ValueError: There is no card and no contract.
     """
@@ -215,7 +227,16 @@ def raw_embeddings(session: Session, contract: InputContract, faces: Faces, batc
 
 
 def embed(session: Session, contract: InputContract, faces: Faces) -> Embeddings:
-    """Embeds as `raw_embeddings` does, and makes unit vectors."""
+    """Embeds as `raw_embeddings` does, and makes unit vectors.
+
+    Args:
+        session: The open file.
+        contract: What the file must be fed.
+        faces: (N, H, W, 3) uint8 RGB crops of the contract's size.
+
+    Returns:
+        (N, D) float32 of unit length.
+    """
     from ..models.embedder import unit
 
     return unit(raw_embeddings(session, contract, faces))

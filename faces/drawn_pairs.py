@@ -19,6 +19,16 @@ def synthetic_pairs(identities: int, shots: int, seed: int = 0, size: int = 112,
     The identities are split into ten folds, fewer where there are fewer than twenty, and both faces of a
     pair come from one fold: no identity is seen in two folds.
 
+    Args:
+        identities: How many people.
+        shots: Faces of each.
+        seed: Of what is drawn.
+        size: Height and width of a crop in pixels.
+        first: Number of the first identity; different numbers are different people.
+
+    Returns:
+        The pairs, with crops, folds and identities.
+
     Raises:
         ValueError: Fewer than 2 identities, or fewer than 2 shots of each.
     """

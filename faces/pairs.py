@@ -78,6 +78,9 @@ def read_pairs(path: Path, images: Path | None, height: int, width: int) -> Pair
         height: Of the crops, in pixels.
         width: Likewise.
 
+    Returns:
+        The pairs; a crop that several share is held once.
+
     Raises:
         ValueError: No such file or form, a malformed line, or an image that is missing or that `read_image`
             refuses.

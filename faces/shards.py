@@ -30,6 +30,14 @@ _BRACES = re.compile(r"\{(\d{1,12})\.\.(\d{1,12})\}")
 def read_faces(path: Path, height: int, width: int) -> LabelledFaces:
     """Reads shards, where `path` is a tar, a pattern of tars or a folder that holds some, or else a folder of images.
 
+    Args:
+        path: A folder with a folder of images per person, a tar, `shards-{000..009}.tar`, or a folder of tars.
+        height: Of the crops, in pixels.
+        width: Likewise.
+
+    Returns:
+        The crops, in memory up to 1 GiB of pixels, and who is on each.
+
     Raises:
         ValueError: As `read_folder` and `read_shards`.
     """

@@ -29,7 +29,15 @@ EMBEDDED_DEFAULT = "embedded-default"
 
 
 def save_checkpoint(embedder: Embedder, folder: Path) -> Path:
-    """Writes `embedder` into `folder`, whole or not at all, and gives `folder`."""
+    """Writes `embedder` into `folder`, whole or not at all, and gives `folder`.
+
+    Args:
+        embedder: What to write: weights as safetensors, all else as JSON.
+        folder: Where to; what lies there is replaced.
+
+    Returns:
+        `folder`.
+    """
     with written_whole(folder) as beside:
         beside.mkdir(parents=True)
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in embedder.backbone.state_dict().items()}
@@ -66,6 +74,9 @@ def load_checkpoint(folder: Path, factory: str | None = None) -> Embedder:
         folder: The checkpoint.
         factory: `file.py:factory` for a network that is not of the zoo. The file's own word is not taken:
             a checkpoint must not choose which code runs.
+
+    Returns:
+        The embedder, in evaluation mode.
 
     Raises:
         ValueError: Something is missing, damaged, or of another network.

@@ -56,6 +56,9 @@ def create(name: str, seed: int = 0, **options: Any) -> Embedder:
         seed: Of the weights; torch's own generator is left as it was.
         options: Keyword arguments of the architecture's `build`.
 
+    Returns:
+        The embedder, on the CPU.
+
     Raises:
         ValueError: No such name, no such option, or a value that the option cannot have.
     """
