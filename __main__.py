@@ -62,7 +62,6 @@ def prune(
     from .inputs import open_faces
     from .models.checkpoint import open_embedder
     from .prune.channels.sizes import size_of
-    from .prune.pruner import told
     from .prune.recipe import PruneRecipe
 
     recipe = cli.recipe_of(PruneRecipe, settings, **vars(pruning))
@@ -71,7 +70,7 @@ def prune(
     if not cli.is_first_process():
         return
     folder = cli.save(smaller, out)
-    say(f"{folder}: {told(size_of(smaller))}; before {told(size_of(source))}")
+    say(f"{folder}: {size_of(smaller)}; before {size_of(source)}")
     rows, verdict = speedup(source, smaller, say)
     write_measurements(rows, out / "measurements.json")
     say(verdict)
@@ -316,10 +315,10 @@ def compare(
     out: Annotated[Path | None, Option("--out", help="Markdown file for the whole comparison.")] = None,
 ) -> None:
     """Show what changed between two runs, and whether it is noise."""
-    from .benchmark.compare import Limits, write_comparison
+    from .benchmark.compare import GateLimits, write_comparison
     from .benchmark.compare import compare as compare_runs
 
-    found = compare_runs(run_a, run_b, Limits(margin, max_slower, max_larger))
+    found = compare_runs(run_a, run_b, GateLimits(margin, max_slower, max_larger))
     titles, rows = found.table()
     if len(titles) > 1:  # something differs
         cli.print_table(titles, rows)

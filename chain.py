@@ -11,13 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .benchmark.accuracy.verification import similarities, tenfold_accuracy
+from .benchmark.cost_meters import meter_of
 from .benchmark.report.page import write_report
 from .benchmark.runner import Subject, benchmark
 from .benchmark.speed.layer_measuring import layer_costs
 from .export.app.handoff import handoff
 from .export.exporter import export
+from .faces.drawn_pairs import draw_pairs
 from .faces.folders import LabelledFaces, split_identities
-from .faces.pairs import Pairs, pairs_of
+from .faces.pairs import Pairs
 from .files import written_whole
 from .inputs import open_faces, open_pairs, open_source
 from .models.checkpoint import load_checkpoint, save_checkpoint, save_once
@@ -133,13 +135,13 @@ def prune_by_measurements(
         train, held_out = split_identities(train, HELD_OUT, recipe.seed)
         judge = _judge_on(held_out)
     if recipe.by in MEASURED:
-        table = layer_costs(source, recipe.by, progress=progress)
+        table = layer_costs(source, meter_of(recipe.by), progress)
     return prune(source, train, recipe, progress, resume, table, judge)
 
 
 def _judge_on(held_out: LabelledFaces) -> Judge:
     """Gives what measures an embedder's verification accuracy on pairs of these people."""
-    pairs = pairs_of(held_out, JUDGED_PAIRS, seed=0)
+    pairs = draw_pairs(held_out, JUDGED_PAIRS, seed=0)
 
     def judge(embedder: Embedder) -> float:
         similarity = similarities(embedder.embed(pairs.faces), pairs.left, pairs.right)

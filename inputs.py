@@ -9,8 +9,9 @@ from typing import Any
 from .export.graph.reading import read_onnx
 from .export.targets import ForeignOnnx, Source
 from .faces.contract import InputContract
-from .faces.folders import LabelledFaces, fingerprint
-from .faces.pairs import Pairs, read_pairs, synthetic_pairs
+from .faces.drawn_pairs import synthetic_pairs
+from .faces.folders import LabelledFaces, content_sha256
+from .faces.pairs import Pairs, read_pairs
 from .faces.rendering.synthetic import synthetic_faces
 from .faces.shards import read_faces
 from .models import checkpoint
@@ -94,7 +95,7 @@ def open_faces(what: str, contract: InputContract, identities: int = TRAIN_IDENT
         return read_faces(Path(what), contract.height, contract.width)
     faces, labels = synthetic_faces(identities, TRAIN_SHOTS, size=_side(contract))
     names = tuple(f"{SYNTHETIC}/{label}" for label in range(identities))
-    return LabelledFaces(faces, labels, names, fingerprint(faces, labels))
+    return LabelledFaces(faces, labels, names, content_sha256(faces, labels))
 
 
 def open_pairs(what: str, images: Path | None, contract: InputContract) -> Pairs:

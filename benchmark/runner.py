@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,15 +15,15 @@ from ..export.exporter import Exported
 from ..faces.attributes import read_attributes
 from ..faces.contract import InputContract
 from ..faces.pairs import Pairs
-from ..models.embedder import Embeddings, unit
+from ..models.embedder import Embedder, Embeddings, unit
 from .accuracy.record import NAME as RECORD
 from .accuracy.record import compact, write_record
 from .accuracy.verification import Verification, carried, verify
-from .accuracy.verification import measurements as verification_rows
 from .arm64.emulated_rows import arm64_rows
 from .embedding import embed_all, flip_summed
 from .findings.certification import certificate_of, certify
 from .findings.differences import differences
+from .findings.error_rates import verification_rows
 from .findings.identification import identification_rows
 from .findings.layer_damage import layer_rows
 from .findings.robustness import robustness_rows
@@ -32,16 +31,15 @@ from .findings.slices import slice_rows
 from .findings.templates import read_templates, template_rows
 from .findings.transfer import template_compatibility, threshold_transfer
 from .findings.unlabelled import unlabelled_rows
-from .measurement import Measurement, write_measurements
+from .measurement import NAME, Measurement, RowMaker, write_measurements
 from .recipe import BenchmarkRecipe
-from .size import measurements as size_rows
+from .size import size_rows
 from .speed.agreement import runtime_difference
 from .subjects import (
     PACKAGES,
     RUNTIMES,
     Entry,
     Part,
-    RowMaker,
     Seen,
     Subject,
     embedding_job,
@@ -77,7 +75,7 @@ def benchmark(
     rows = [row for subject in subjects for row in _export_rows(subject, folder)]
     rows += _measure(entries, pairs, recipe, folder, progress, pairs_name)
     rows += layer_rows(subjects, pairs.faces, folder, progress) if recipe.layers else []
-    write_measurements(rows, folder / "measurements.json")
+    write_measurements(rows, folder / NAME)
     return rows
 
 
@@ -114,7 +112,7 @@ def benchmark_files(
     folder.mkdir(parents=True, exist_ok=True)
     pairs = read_pairs(entries[0].artifact.card.contract)
     rows = _measure(entries, pairs, recipe, folder, progress, pairs_name)
-    write_measurements(rows, folder / "measurements.json")
+    write_measurements(rows, folder / NAME)
     return rows
 
 
@@ -143,17 +141,16 @@ def _measure(
         # A certificate is for who embeds a face once.
         certified = verification is not None and not recipe.flip and _certify(entry, verification, pairs, pairs_name)
         rows += size_rows(entry.artifact.path, row)  # after the certificate, which is part of what ships
-        rows += [row(metric=metric, value=value, unit="1") for metric, value in entry.costs]
+        rows += [row.value(metric, value) for metric, value in entry.costs]
         if isinstance(raw, str) or verification is None:
-            rows.append(row(metric="verification_accuracy", value=None, unit="1", valid=False, reason=raw))
+            rows.append(row.missing("verification_accuracy", raw))
             continue
         rows += _drift(unit(raw), judged[0], entries[0].artifact.card.model, row)
         rows += verification_rows(verification, row, certified, recipe.flip)
-        declared = partial(_declared, row, recipe.flip)
         name = name_in(entry.artifact.path, folder)
         similarity[name] = compact(verification.similarity)
         seen = Seen(entry, name, unit(raw), verification, pairs, recipe, folder, source)
-        rows += [found for part in PARTS for found in part(seen, declared)]
+        rows += [found for part in PARTS for found in part(seen, row.under(flip=recipe.flip))]
         if entry is entries[0]:
             source = seen
         progress(f"{entry.artifact.path.name}: accuracy {100 * (verification.accuracy.value or 0):.2f} %")
@@ -176,10 +173,6 @@ PARTS: tuple[Part, ...] = (
 """What is found out about every file besides its accuracy; each gives rows."""
 
 
-def _declared(row: RowMaker, flip: bool, conditions: Any = None, **fields: Any) -> Measurement:
-    return row(conditions={"flip": flip, **(conditions or {})}, **fields)
-
-
 def _certify(entry: Entry, verification: Verification, pairs: Pairs, name: str | None) -> bool:
     if name is None:
         return False
@@ -193,46 +186,34 @@ def _export_rows(subject: Subject, folder: Path) -> list[Measurement]:
     rows: list[Measurement] = []
     for result in subject.exported:
         if result.artifact is None or result.parity is None:
-            rows.append(_failure(subject.embedder.name, result))
+            rows.append(_failure(subject.embedder, result))
             continue
-        row = partial(
-            row_maker(result.artifact, folder), n=result.parity.faces, conditions={"to": subject.embedder.name}
-        )
+        row, parity = row_maker(result.artifact, folder).under(to=subject.embedder.name), result.parity
         rows += [
-            row(metric="largest_difference", value=result.parity.largest_difference, unit="1"),
-            row(metric="parity_cosine_min", value=result.parity.cosine_min, unit="1"),
-            row(metric="parity_cosine_mean", value=result.parity.cosine_mean, unit="1"),
+            row.value("largest_difference", parity.largest_difference, parity.faces),
+            row.value("parity_cosine_min", parity.cosine_min, parity.faces),
+            row.value("parity_cosine_mean", parity.cosine_mean, parity.faces),
         ]
     return rows
 
 
-def _failure(model: str, result: Exported) -> Measurement:
+def _failure(embedder: Embedder, result: Exported) -> Measurement:
     kind, *words = result.target.split("-")
-    return Measurement(
-        model,
-        artifact="",
-        format=kind,
-        precision=next((word for word in words if word in get_args(Precision)), "fp32"),
-        runtime="",
-        device="",
-        metric="export",
-        value=None,
-        unit="1",
-        valid=False,
-        reason=f"{result.target}: {result.reason}",
-    )
+    precision = next((word for word in words if word in get_args(Precision)), "fp32")
+    row = RowMaker(embedder.name, "", kind, precision, runtime="", device="", source=embedder.pruned_from)
+    return row.missing("export", f"{result.target}: {result.reason}")
 
 
 def _drift(
     embeddings: Embeddings, reference: NDArray[np.float32] | str, source: str, row: RowMaker
 ) -> list[Measurement]:
     """Compares with the source embedder: the one that entered the run, unpruned."""
-    row = partial(row, conditions={"to": source}, unit="1")
+    row = row.under(to=source)
     if isinstance(reference, str) or reference.shape != embeddings.shape:
         reason = reference if isinstance(reference, str) else f"{source} gives {reference.shape[1]} numbers per face"
-        return [row(metric="embedding_cosine_mean", value=None, valid=False, reason=reason)]
+        return [row.missing("embedding_cosine_mean", reason)]
     cosine = (embeddings.astype(np.float64) * unit(reference)).sum(1)
     return [
-        row(metric="embedding_cosine_mean", value=float(cosine.mean()), n=len(cosine)),
-        row(metric="embedding_cosine_min", value=float(cosine.min()), n=len(cosine)),
+        row.value("embedding_cosine_mean", float(cosine.mean()), len(cosine)),
+        row.value("embedding_cosine_min", float(cosine.min()), len(cosine)),
     ]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..export.artifact import Format
 from ..export.session import format_of
-from .measurement import Measurement
+from .measurement import Measurement, RowMaker
 
 BLOCK = 1 << 20  # bytes read at a time
 
@@ -49,19 +49,14 @@ def weights_bytes(path: Path) -> int | None:
         return None
 
 
-def measurements(path: Path, row: Callable[..., Measurement]) -> list[Measurement]:
-    """Gives the rows of measurements.json; `row` makes one and knows model ... device already."""
+def size_rows(path: Path, row: RowMaker) -> list[Measurement]:
+    """Gives the rows of a file's size, its compressed size and, where the format tells it, that of its weights."""
     weights = weights_bytes(path)
     rows = [
-        row(metric="size_bytes", value=size_bytes(path), unit="bytes"),
-        row(
-            metric="compressed_bytes",
-            value=compressed_bytes(path),
-            unit="bytes",
-            conditions={"method": "deflate 6"},
-        ),
+        row.value("size_bytes", size_bytes(path)),
+        row.value("compressed_bytes", compressed_bytes(path), method="deflate 6"),
     ]
-    return rows if weights is None else [*rows, row(metric="weights_bytes", value=weights, unit="bytes")]
+    return rows if weights is None else [*rows, row.value("weights_bytes", weights)]
 
 
 def _in_tflite(path: Path) -> int:

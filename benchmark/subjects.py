@@ -5,9 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from ..export.artifact import Artifact, Card, Format
 from ..export.cards import fingerprint
@@ -20,7 +19,7 @@ from ..models.complexity import macs, parameters
 from ..models.embedder import Embedder, Embeddings
 from .accuracy.verification import Verification
 from .embedding import Job
-from .measurement import Measurement
+from .measurement import Measurement, RowMaker
 from .recipe import BenchmarkRecipe
 from .speed import runtimes as speed_runtimes
 from .speed.latency import device_name
@@ -31,9 +30,6 @@ RUNTIMES = {kind: usual(kind).name for kind in get_args(Format)}
 
 PACKAGES = {kind: usual(kind).packages[0] for kind in get_args(Format)}
 """Format -> what that runtime is installed by."""
-
-RowMaker = Callable[..., Measurement]
-"""Makes a row about one file in one runtime: takes metric, value, unit and whatever else a Measurement has."""
 
 
 @dataclass(frozen=True)
@@ -80,16 +76,15 @@ Part = Callable[[Seen, RowMaker], list[Measurement]]
 def row_maker(artifact: Artifact, folder: Path, runtime: str | None = None, device: str | None = None) -> RowMaker:
     """Gives what makes rows about a file; in the usual runtime of its format, on this machine, unless told."""
     known = next((one for one in speed_runtimes.RUNTIMES if one.name == runtime), usual(artifact.format))
-    version = known.version
-    return partial(
-        _with_version,
-        version,
+    return RowMaker(
         model=artifact.card.model,
         artifact=name_in(artifact.path, folder),
         format=artifact.format,
         precision=artifact.card.precision,
         runtime=RUNTIMES[artifact.format] if runtime is None else runtime,
         device=device_name() if device is None else device,
+        source=artifact.card.pruned_from,
+        conditions={"runtime_version": known.version},
     )
 
 
@@ -109,12 +104,11 @@ def embedding_job(entry: Entry, faces: str) -> Job:
 def entries_of(subject: Subject) -> list[Entry]:
     """Gives the checkpoint and every file that was made of it."""
     embedder = subject.embedder
-    card = Card(embedder.name, embedder.contract, embedder.embedding_size, licence=embedder.licence)
     factory = embedder.architecture if ":" in embedder.architecture else None
     costs = _costs(embedder)
     made = [result.artifact for result in subject.exported if result.artifact is not None]
     return [
-        Entry(Artifact(subject.checkpoint, "pytorch", card, None), factory, costs),
+        Entry(_checkpoint(subject.checkpoint, embedder), factory, costs),
         *(Entry(artifact, None, costs) for artifact in made),
     ]
 
@@ -137,16 +131,22 @@ def entries_in(paths: Iterable[Path], contract: InputContract | None, factory: s
     return entries
 
 
-def _with_version(version: str, conditions: Any = None, **fields: Any) -> Measurement:
-    return Measurement(conditions={"runtime_version": version, **(conditions or {})}, **fields)
-
-
 def _entry(path: Path, contract: InputContract | None, factory: str | None) -> Entry:
     if format_of(path) != "pytorch":
         return Entry(read_artifact(path, contract))
     embedder = load_checkpoint(path, factory)
-    card = Card(embedder.name, embedder.contract, embedder.embedding_size, licence=embedder.licence)
-    return Entry(Artifact(path, "pytorch", card, None), factory, _costs(embedder))
+    return Entry(_checkpoint(path, embedder), factory, _costs(embedder))
+
+
+def _checkpoint(folder: Path, embedder: Embedder) -> Artifact:
+    card = Card(
+        embedder.name,
+        embedder.contract,
+        embedder.embedding_size,
+        licence=embedder.licence,
+        pruned_from=embedder.pruned_from,
+    )
+    return Artifact(folder, "pytorch", card, None)
 
 
 def _costs(embedder: Embedder) -> tuple[tuple[str, int], ...]:

@@ -12,14 +12,13 @@ from pathlib import Path
 
 from ..export.cards import fingerprint
 from ..files import written_whole
-from .measurement import Measurement
+from .measurement import Measurement, RowMaker
 from .recipe import BenchmarkRecipe
-from .speed import ratio
-from .speed.latency import QUANTILES, Job, device_name, measure_all
-from .speed.latency import measurements as latency_rows
-from .speed.operator_profile import measurements as operator_rows
+from .speed.latency import QUANTILES, Job, device_name, latency_rows, measure_all
+from .speed.operator_profile import operator_rows
+from .speed.ratio import ratio_row
 from .speed.runtimes import Runtime, runtimes_for
-from .subjects import Entry, RowMaker, name_in, row_maker
+from .subjects import Entry, name_in, row_maker
 
 NO_MAC = (
     "latency is not measured off a Mac: the evaluator that checks the numbers is no phone runtime; "
@@ -80,14 +79,7 @@ def latencies(
             text = {"key": key, "rows": [dataclasses.asdict(row) for row in rows]}
             beside.write_text(json.dumps(text, indent=1), encoding="utf-8")
     return rows + [
-        timing.row(folder)(
-            metric="latency_ms_p50",
-            value=None,
-            unit="ms",
-            valid=False,
-            reason=reason,
-            conditions={"threads": timing.threads},
-        )
+        timing.row(folder).missing("latency_ms_p50", reason, threads=timing.threads)
         for timing, reason in hindered.items()
         if reason
     ]
@@ -123,7 +115,7 @@ def _timed(
         rows += [_held_to_rule(found) if recipe.strict else found for found in latency_rows(latency, row)]
         if reference is not timing:
             against = name_in(reference.entry.artifact.path, folder)
-            rows.append(ratio.measurement(told[reference], latency, against, row))
+            rows.append(ratio_row(told[reference], latency, against, row))
         if recipe.operators and timing.threads == recipe.threads[0] and not latency.reason:
             progress(f"operators: {timing.job}")
             rows += operator_rows(timing.job, timing.runtime.name, row)

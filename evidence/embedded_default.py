@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 
 from pocketface.benchmark.accuracy.verification import eer, similarities
-from pocketface.faces.pairs import synthetic_pairs
+from pocketface.faces.drawn_pairs import synthetic_pairs
 from pocketface.faces.rendering.synthetic import synthetic_faces
 from pocketface.inputs import FIRST_TEST_IDENTITY
 from pocketface.models.checkpoint import save_checkpoint

@@ -10,7 +10,7 @@ from pocketface.benchmark.accuracy.intervals import wilson
 from pocketface.benchmark.accuracy.verification import tenfold_accuracy, verify_similarities
 from pocketface.benchmark.findings.differences import compared
 from pocketface.benchmark.measurement import Measurement
-from pocketface.faces.pairs import deal
+from pocketface.faces.pairs import deal_folds
 
 # A genuine pair's similarity is normal about MEAN, an impostor pair's about 0, both of spread 1, whatever the design:
 # so the EER is norm.cdf(-MEAN / 2), and the TAR at a FAR is norm.sf(norm.isf(FAR) - MEAN). A second file sees the same
@@ -103,7 +103,7 @@ def simulated(
     """One data set: the intervals, what the chosen thresholds of both files are truly worth, and how many pairs."""
     pairs = design(random)
     same = pairs.left == pairs.right
-    fold = deal(same)
+    fold = deal_folds(same)
     people = (pairs.left, pairs.right) if known else None
     mine, other = scores(pairs, same, random)
     verification = verify_similarities(mine, same, fold, people, (FAR,), seed)

@@ -28,10 +28,10 @@ from pocketface.benchmark.measurement import Measurement
 from pocketface.benchmark.speed.latency import device_name
 from pocketface.models.embedder import Embedder
 from pocketface.models.zoo import create
-from pocketface.prune.channels.groups import cut, find_groups
+from pocketface.prune.channels.groups import cut_channels, find_groups
 from pocketface.prune.channels.selection import select
 from pocketface.prune.channels.sizes import Size, Sizes, size_of
-from pocketface.prune.criteria.importance import watching
+from pocketface.prune.criteria.importance import channel_scorer
 
 HERE = Path(__file__).parent
 BATCH, ROUNDS, SHARE = 32, 6, 0.05  # of the filters there were at first go in each round
@@ -80,7 +80,7 @@ def steps(embedder: Embedder, faces: Tensor, repeats: int) -> list[Measurement]:
     alone, observed = [], []
     for _ in range(repeats + 1):  # the first of each warms up
         alone.append(step(lambda: None))
-        with watching(backbone, groups, "taylor") as watch:
+        with channel_scorer(backbone, groups, "taylor") as watch:
             observed.append(step(watch.observe))
     ratios = [slow / fast for slow, fast in zip(observed[1:], alone[1:], strict=True)]
     return [
@@ -138,7 +138,7 @@ def ours(student: Embedder, faces: Tensor, rounds: int, clock: Clock) -> None:
     for number in range(1, rounds + 1):
         with clock("find_groups"):
             groups = find_groups(backbone, student.example())
-        with watching(backbone, groups, "taylor") as watch:
+        with channel_scorer(backbone, groups, "taylor") as watch:
             with clock("learn"):
                 learn(backbone, faces)
             with clock("score"):
@@ -149,7 +149,7 @@ def ours(student: Embedder, faces: Tensor, rounds: int, clock: Clock) -> None:
             target = (1 - SHARE * number) * before
             gone = select(groups, scores, sizes, by="filters", target=target, floors=floors, cost="filters")
         with clock("cut"):
-            cut(backbone, groups, gone)
+            cut_channels(backbone, groups, gone)
         backbone.zero_grad()
 
 

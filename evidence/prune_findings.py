@@ -28,11 +28,11 @@ from scipy.stats import spearmanr
 
 from pocketface.benchmark.measurement import Measurement
 from pocketface.benchmark.speed.latency import device_name
-from pocketface.faces.folders import LabelledFaces, fingerprint, read_folder
+from pocketface.faces.folders import LabelledFaces, content_sha256, read_folder
 from pocketface.inputs import open_faces, open_source
 from pocketface.models.embedder import Embedder
 from pocketface.prune.channels.groups import find_groups
-from pocketface.prune.channels.selection import in_scope
+from pocketface.prune.channels.selection import groups_in_scope
 from pocketface.prune.pruner import prune
 from pocketface.prune.recipe import PruneRecipe
 from pocketface.run_recipe import SYNTHETIC, Roots, RunRecipe, read_recipe
@@ -161,12 +161,12 @@ def some_of_each(faces: LabelledFaces) -> LabelledFaces:
     numbers = [np.flatnonzero(faces.labels == label) for label in range(len(faces.names))]
     chosen = np.concatenate([own[:: math.ceil(len(own) / FACES_OF_EACH)] for own in numbers])
     pixels, labels = faces.faces[chosen], faces.labels[chosen]
-    return LabelledFaces(pixels, labels, faces.names, fingerprint(pixels, labels))
+    return LabelledFaces(pixels, labels, faces.names, content_sha256(pixels, labels))
 
 
 def losses_of(embedder: Embedder, pruned: Embedder) -> list[Loss]:
     """Reads off the ancestry what each layer lost that may be cut; depthwise ones go with those before them."""
-    groups = in_scope(find_groups(embedder.backbone, embedder.example()), embedder.backbone, PAPERS.scope)
+    groups = groups_in_scope(find_groups(embedder.backbone, embedder.example()), embedder.backbone, PAPERS.scope)
     makers = [share.layer for group in groups for share in group.shares if share.side == "out"]
     widths = pruned.ancestry[-1]["widths"]
     losses = []

@@ -29,15 +29,15 @@ from pocketface.benchmark.accuracy.verification import Verification, measurement
 from pocketface.benchmark.measurement import Measurement
 from pocketface.benchmark.speed.latency import device_name
 from pocketface.benchmark.speed.layer_measuring import layer_costs, tflite_of
-from pocketface.benchmark.speed.meters import stopwatch
+from pocketface.benchmark.speed.meters import stopwatch_meter
 from pocketface.inputs import open_faces, open_pairs, open_source
 from pocketface.models.checkpoint import load_checkpoint, save_checkpoint
 from pocketface.models.embedder import Embedder, Embeddings
-from pocketface.prune.channels.groups import Group, cut, find_groups
+from pocketface.prune.channels.groups import Group, cut_channels, find_groups
 from pocketface.prune.channels.selection import cost_of, select
 from pocketface.prune.channels.sizes import Sizes, size_of
 from pocketface.prune.criteria.importance import importance
-from pocketface.prune.pruner import check, groups_of, prune
+from pocketface.prune.pruner import checked_floors, cuttable_groups, prune
 from pocketface.prune.recipe import Budget, PruneRecipe
 from pocketface.prune.training.recovery import lay_out
 from pocketface.run_recipe import Roots, RunRecipe, read_recipe
@@ -85,7 +85,7 @@ class Bench:
         self.source = open_source(recipe)
         self.train = open_faces(recipe.train, self.source.contract)
         self.pairs = open_pairs(recipe.pairs, recipe.images, self.source.contract)
-        self.table = layer_costs(self.source, "milliseconds")
+        self.table = layer_costs(self.source, stopwatch_meter())
         self.whole_ms = size_of(self.source, self.table).measured
         self._unpruned: Embeddings | None = None
 
@@ -94,8 +94,8 @@ class Bench:
         """Gives floors, groups and scores as `prune` has them at its first cut."""
         recipe = self.recipe("macs", 1e12, criterion)
         found = find_groups(self.source.backbone, self.source.example())
-        floors = check(self.source, found, self.train, recipe, None, None)
-        groups = groups_of(self.source, floors)
+        floors = checked_floors(self.source, found, recipe, None, None)
+        groups = cuttable_groups(self.source, floors)
         return floors, groups, importance(criterion, self.source, groups, self.train, recipe.images, recipe.seed)
 
     def predictions(self) -> list[Measurement]:
@@ -221,7 +221,7 @@ class Scored:
     def without(self, share: float) -> Embedder:
         """Gives the network with `share` of the budget left; batch norms are as they were."""
         smaller = self.source.clone()
-        cut(smaller.backbone, self.groups, self.gone(share))
+        cut_channels(smaller.backbone, self.groups, self.gone(share))
         return smaller
 
     def predicted_ms(self, share: float) -> float:
@@ -261,7 +261,7 @@ def fastest_of(nets: list[Embedder]) -> list[float]:
     """Gives the fastest run of each network in LiteRT, one thread, in ms; all take turns."""
     with TemporaryDirectory() as folder:
         paths = [tflite_of(net, Path(folder, str(number))) for number, net in enumerate(nets)]
-        meter = stopwatch()
+        meter = stopwatch_meter()
         return np.min([meter.measure(paths) for _ in range(5)], axis=0).tolist()
 
 

@@ -32,7 +32,7 @@ from pocketface.models.checkpoint import load_checkpoint, save_checkpoint
 from pocketface.models.embedder import Embedder
 from pocketface.models.zoo import ZOO, create
 from pocketface.prune.pruner import prune
-from pocketface.prune.recipe import Criterion, PruneRecipe
+from pocketface.prune.recipe import CriterionName, PruneRecipe
 
 HERE = Path(__file__).parent
 RECIPE = PruneRecipe(by="filters", remove=0.3, cost="filters", steps=1, epochs=0, variants=1, images=16, least_kept=0.1)
@@ -47,7 +47,7 @@ def main() -> None:
     rows: list[Measurement] = []
     for name in sorted(ZOO):
         embedder, faces = whole(name)
-        for criterion in get_args(Criterion):
+        for criterion in get_args(CriterionName):
             done = out / f"{name}-{criterion}.json"
             if not done.is_file():
                 write_measurements(measured(embedder, faces, criterion), done)

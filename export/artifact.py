@@ -41,6 +41,7 @@ class Card:
     source_sha256: str = ""  # of the weights, or of the ONNX file, that it was made from
     calibration_sha256: str = ""
     tools: tuple[str, ...] = ()  # "onnx 1.23.2"
+    pruned_from: str = ""  # the model that was pruned to this one; "" where it was not pruned
     ancestry: tuple[str, ...] = ()  # what was done to the weights, oldest first, a sentence each
     certificate: Certificate | None = None  # thresholds of this very file; None: not verified yet
 
@@ -65,7 +66,7 @@ class Card:
             if values.get("certificate") is not None:
                 values["certificate"] = Certificate.from_dict(values["certificate"])
             card = cls(**values)
-            words = (card.model, card.licence, card.source_sha256, card.calibration_sha256)
+            words = (card.model, card.licence, card.pruned_from, card.source_sha256, card.calibration_sha256)
             if not all(isinstance(word, str) for word in (*words, *card.rewrites, *card.tools, *card.ancestry)):
                 raise TypeError("a name is no text")
             if type(card.embedding_size) is not int or card.embedding_size < 0 or type(card.normalised) is not bool:

@@ -81,6 +81,7 @@ def export(
         rewrites=reference.rewrites,
         licence=source.licence,
         source_sha256=source.sha256 if isinstance(source, Embedder) else sha256_of(source.path),
+        pruned_from=source.pruned_from if isinstance(source, Embedder) else "",
         ancestry=sentences(source.ancestry) if isinstance(source, Embedder) else (),
     ).with_tools(*TOOLS)
     job = Job(source, card, contract.preprocess(sample), recipe, lambda line: progress(f"  {line}"))

@@ -56,6 +56,12 @@ class Embedder:
             return int(self.backbone(self.example()).shape[1])
 
     @property
+    def pruned_from(self) -> str:
+        """The name of the embedder that was pruned to this one, the first if it was pruned again; "" if it was not."""
+        names = (str(entry.get("source", "")) for entry in self.ancestry if entry.get("stage") == "prune")
+        return next(filter(None, names), "")
+
+    @property
     def sha256(self) -> str:
         """Of every tensor, its name, the activations and the input contract: what decides the embeddings."""
         plain = {"contract": self.contract.to_dict(), "activations": activations_of(self.backbone)}

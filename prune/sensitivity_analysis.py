@@ -1,4 +1,4 @@
-"""What each group of channels alone would cost: cut a share of it, and see how far the embeddings turn."""
+"""Sensitivity: how far the embeddings turn when one group alone loses a share of its channels."""
 
 from __future__ import annotations
 
@@ -11,31 +11,29 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..faces.contract import Faces
-from ..faces.folders import FaceSource
+from ..faces.folders import FaceSource, LabelledFaces
 from ..files import written_whole
-from ..models.batch_norm import reestimate_batch_norms
 from ..models.embedder import Embedder
-from .channels.compensation import absorb_means
-from .channels.groups import Group, cut, find_groups
-from .channels.selection import in_scope
-from .criteria.importance import Labelled, importance
+from .channels.compensation import cut_keeping_means
+from .channels.groups import Group, find_groups
+from .channels.selection import groups_in_scope
+from .criteria.importance import importance
 from .recipe import PruneRecipe
 
 SHARES = (0.125, 0.25, 0.5, 0.75)
-FACES, AT_ONCE = 64, 32  # that batch norms are taken from, and as many others that drift is measured on
+FACES, AT_ONCE = 64, 32  # faces that batch norms are estimated on; drift is measured on as many others
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What is lost when one group alone loses some of its channels."""
+    """The loss when one group alone loses some of its channels."""
 
     group: str
     layers: tuple[str, ...]  # the convolutions and linear layers that lose filters
     width: int
-    cut: int  # channels that went, the least important first
+    cut: int  # channels that were cut, the least important first
     share: float  # cut / width
     drift: float  # 1 - mean cosine between the embeddings without the cut and with it
     accuracy: float | None = None  # verification accuracy with the cut, where it was measured
@@ -43,7 +41,7 @@ class Sensitivity:
 
 def sensitivity(
     embedder: Embedder,
-    faces: Labelled,
+    faces: LabelledFaces,
     recipe: PruneRecipe,
     shares: Sequence[float] = SHARES,
     judge: Callable[[Embedder], float] | None = None,
@@ -51,15 +49,15 @@ def sensitivity(
 ) -> list[Sensitivity]:
     """Gives, for each group alone and each share of it, how far the embeddings turn; nothing is trained.
 
-    Batch norms are taken anew after each cut, as they are when an embedder is pruned. Other faces than those it was
-    trained on change them too, by more than a small cut does, so the embeddings are compared with those of the whole
-    network whose batch norms come from the same faces: drift is what the cut does, not what the faces do.
+    Batch norms are re-estimated after each cut, as in pruning. On faces other than the training set that alone changes
+    the embeddings, by more than a small cut does; so they are compared with the uncut network whose batch norms are
+    estimated on the same faces: drift is the effect of the cut only.
 
     Args:
         embedder: Left as it is.
-        faces: Crops; labels matter to the criteria that say so.
-        recipe: Its criterion, images, scope, round_to and seed are looked at.
-        shares: Of a group's channels, in 0..1. What is left is a multiple of `round_to` where there is a near one.
+        faces: Crops; only the taylor criteria use their labels.
+        recipe: Only its criterion, images, scope, round_to and seed are used.
+        shares: Of a group's channels, in 0..1; the remaining width is rounded to a multiple of `round_to` if possible.
         judge: Gives the verification accuracy of an embedder, in 0..1.
         progress: Gets a line for each group.
 
@@ -67,32 +65,32 @@ def sensitivity(
         By group in the order of the network, then by share, ascending.
 
     Raises:
-        ValueError: Too few faces, a share that is none, nothing that can be cut, or scores that rank nothing.
+        ValueError: Too few faces, a share outside 0..1, nothing that can be cut, or scores that rank nothing.
 
     Source: Li et al., Pruning Filters for Efficient ConvNets, ICLR 2017, sec. 3.2 and fig. 2, with drift for accuracy.
     """
     if not all(0 < share < 1 for share in shares):
         raise ValueError(f"a share to cut lies between 0 and 1, and {list(shares)} do not all; 0.25 is a quarter")
-    looked_at, held_out = _parted(embedder, faces.faces, recipe.seed)
-    groups = in_scope(find_groups(embedder.backbone, embedder.example()), embedder.backbone, recipe.scope)
+    batches, held_out = _split_faces(embedder, faces.faces, recipe.seed)
+    groups = groups_in_scope(find_groups(embedder.backbone, embedder.example()), embedder.backbone, recipe.scope)
     scores = importance(recipe.criterion, embedder, groups, faces, recipe.images, recipe.seed)
-    whole = without(embedder, groups, {}, looked_at).embed(held_out)
+    uncut = copy_without(embedder, groups, {}, batches).embed(held_out)
     rows = []
     for number, group in enumerate(groups, 1):
         layers = tuple(share.layer for share in group.makers(embedder.backbone))
         order = torch.argsort(scores[group.name], stable=True)
         for count in counts_of(group.width, shares, recipe.round_to):
-            smaller = without(embedder, groups, {group.name: order[:count]}, looked_at)
-            drift = max(0.0, 1 - float((whole * smaller.embed(held_out)).sum(1, dtype=np.float64).mean()))
+            smaller = copy_without(embedder, groups, {group.name: order[:count]}, batches)
+            drift = max(0.0, 1 - float((uncut * smaller.embed(held_out)).sum(1, dtype=np.float64).mean()))
             accuracy = None if judge is None else judge(smaller)
             rows.append(Sensitivity(group.name, layers, group.width, count, count / group.width, drift, accuracy))
-        told = ", ".join(f"{row.share:.0%} {row.drift:.4f}" for row in rows if row.group == group.name)
-        progress(f"group {number} of {len(groups)}, {group.name}, {group.width} channels: drift without {told}")
+        drifts = ", ".join(f"{row.share:.0%} {row.drift:.4f}" for row in rows if row.group == group.name)
+        progress(f"group {number} of {len(groups)}, {group.name}, {group.width} channels: drift without {drifts}")
     return rows
 
 
 def counts_of(width: int, shares: Iterable[float], round_to: int) -> list[int]:
-    """Gives how many of `width` channels to cut for each share, so that a multiple of `round_to` is left if it can be.
+    """Gives how many of `width` channels to cut for each share, so that a multiple of `round_to` remains if possible.
 
     >>> counts_of(64, (0.125, 0.25, 0.3), round_to=8)
     [8, 16]
@@ -107,27 +105,24 @@ def counts_of(width: int, shares: Iterable[float], round_to: int) -> list[int]:
     return sorted(counts - {0})
 
 
-def without(
-    embedder: Embedder, groups: Sequence[Group], gone: Mapping[str, Tensor], looked_at: Sequence[Tensor]
+def copy_without(
+    embedder: Embedder, groups: Sequence[Group], gone: Mapping[str, Tensor], batches: Sequence[Tensor]
 ) -> Embedder:
-    """Gives a copy of `embedder` without the channels `gone`, its means and batch norms taken from `looked_at`."""
+    """Gives a copy of `embedder` without the channels `gone`, its biases and batch norms fitted to `batches`."""
     smaller = embedder.clone()
-    absorb_means(smaller.backbone, groups, gone, looked_at)
-    cut(smaller.backbone, groups, gone)
-    if any(isinstance(layer, _BatchNorm) for layer in smaller.backbone.modules()):
-        reestimate_batch_norms(smaller.backbone, looked_at)
+    cut_keeping_means(smaller.backbone, groups, gone, lambda: batches)
     return smaller
 
 
-def _parted(embedder: Embedder, faces: FaceSource, seed: int) -> tuple[list[Tensor], Faces]:
-    """Chooses faces to take means from, in batches as the backbone wants them, and others to measure drift on."""
+def _split_faces(embedder: Embedder, faces: FaceSource, seed: int) -> tuple[list[Tensor], Faces]:
+    """Gives preprocessed batches of faces to estimate batch norms on, and other faces to measure drift on."""
     count = min(FACES, len(faces) // 2)
     if count < 2:
         raise ValueError(f"what a cut costs is measured on faces, and {len(faces)} are too few; some hundred would do")
     chosen = np.random.default_rng(seed).permutation(len(faces))[: 2 * count]
     batches = np.array_split(chosen[:count], -(-count // AT_ONCE))
-    looked_at = [torch.from_numpy(embedder.contract.preprocess(faces[batch])) for batch in batches]
-    return looked_at, faces[chosen[count:]]
+    inputs = [torch.from_numpy(embedder.contract.preprocess(faces[batch])) for batch in batches]
+    return inputs, faces[chosen[count:]]
 
 
 def write_sensitivity(rows: Iterable[Sensitivity], path: Path) -> Path:
@@ -142,7 +137,7 @@ def read_sensitivity(path: Path) -> list[Sensitivity]:
     """Reads what `write_sensitivity` wrote.
 
     Raises:
-        ValueError: The file is no such list.
+        ValueError: The file is not such a list.
     """
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))

@@ -1,43 +1,75 @@
-"""The rooms know each other as docs/architecture.md draws it."""
+"""Who knows whom: read from the imports of every module, those inside functions and for type checkers too."""
 
 import ast
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ABOVE = {"__init__", "__main__", "chain", "command_line", "inputs", "run_recipe"}  # modules of the root that know rooms
-GROUND = {path.stem for path in ROOT.glob("*.py")} - ABOVE
+OUTSIDE = ("tests", "evidence", "examples", "docs", "build", "dist", "runs")
+
 KNOWS = {
-    "faces": set[str](),
-    "models": {"faces"},
-    "prune": {"models", "faces"},
-    "export": {"models", "faces"},
-    "benchmark": {"export", "models", "faces"},
+    "files": (),
+    "faces": ("files",),
+    "models": ("files", "faces"),
+    "prune": ("files", "faces", "models"),
+    "export": ("files", "faces", "models"),
+    "benchmark": ("files", "faces", "models", "export"),
 }
+"""Each room, and all that it may know; what is not listed stands above the stages."""
 
 
-def imported(path: Path) -> Iterator[str]:
-    """Yields the top name below pocketface of each import, also inside functions."""
-    package = path.relative_to(ROOT).parts[:-1]
+def modules() -> dict[str, Path]:
+    """Gives every module of the package by its name below `pocketface`; the package itself is ""."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        if parts[0] not in OUTSIDE and not parts[0].startswith("."):
+            found[".".join(parts).removesuffix("__init__").rstrip(".")] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(name: str) -> set[str]:
+    """Gives the modules of the package that a module imports, anywhere in it."""
+    path = MODULES[name]
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.level:
-            base = package[: len(package) - node.level + 1]
-            names = [node.module] if node.module else [alias.name for alias in node.names]
-            yield from ((*base, *name.split("."))[0] for name in names)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
-            assert not any(name.partition(".")[0] == "pocketface" for name in modules), f"{path}: import relatively"
+            base = [part for part in package if part][: len(package) - node.level + 1]
+            target = ".".join([*base, *(node.module.split(".") if node.module else [])])
+            for alias in node.names:
+                inner = f"{target}.{alias.name}".lstrip(".")
+                found.add(inner if inner in MODULES else target)
+    return found - {name}
 
 
-@pytest.mark.parametrize("room", KNOWS)
-def test_a_room_knows_only_rooms_below(room: str) -> None:
-    known = {room} | KNOWS[room] | GROUND
-    for path in (ROOT / room).rglob("*.py"):
-        assert set(imported(path)) <= known, path
+GRAPH = {name: imports(name) for name in MODULES}
 
 
-def test_the_ground_knows_nobody() -> None:
-    for name in GROUND:
-        assert set(imported(ROOT / f"{name}.py")) <= GROUND, name
+def room(name: str) -> str:
+    return name.split(".")[0]
+
+
+@pytest.mark.parametrize("name", KNOWS)
+def test_a_room_knows_only_those_below_it(name: str) -> None:
+    strangers = {
+        f"{module} imports {other}"
+        for module, others in GRAPH.items()
+        if room(module) == name
+        for other in others
+        if room(other) not in (name, *KNOWS[name])
+    }
+    assert strangers == set()
+
+
+def test_the_rooms_are_those_of_the_repository() -> None:
+    stages = {path.name for path in ROOT.iterdir() if (path / "__init__.py").is_file()} - set(OUTSIDE)
+    assert stages == {"models", "faces", "prune", "export", "benchmark"}
+
+
+def test_every_import_names_a_module_that_is_there() -> None:
+    assert {other for others in GRAPH.values() for other in others if other not in MODULES} == set()

@@ -89,7 +89,7 @@ def test_the_stages_one_by_one(checkpoint: Path, faces: Path, tmp_path: Path, do
     pairs, out = faces / "pairs.txt", tmp_path / "out"
     (faces / "pairs.txt").write_text("2\t1\nAnn\t1\t2\nAnn\t1\tBob\t1\nBob\t1\t2\nAnn\t2\tBob\t2\n")
     said = done("prune", checkpoint, "--faces", faces, "--remove", 0.3, "--steps", 1, "--epochs", 0, "--out", out)
-    assert re.search(r"\d\.\d\dx the latency", said)
+    assert re.search(r"\d\.\d\d times as fast", said)
     (entry,) = [entry for entry in load_checkpoint(out / "checkpoint").ancestry if entry["stage"] == "prune"]
     before, after = entry["parameters"]
     assert 0.6 < after / before <= 0.7

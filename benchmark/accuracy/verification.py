@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..measurement import Measurement
 from .intervals import (
     Booleans,
     Estimate,
@@ -25,7 +24,6 @@ from .roc import (
     best_of_falling,
     check,
     eer,
-    power,
     tar_at_far,
 )
 
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
 
 FARS = (1e-2, 1e-3)
 TOGETHER = 2000  # pairs
-PROTOCOL = "cosine; each fold judged by the threshold that is best on the other folds"
 
 
 @dataclass(frozen=True)
@@ -187,47 +184,6 @@ def carried(same: Booleans) -> tuple[float, ...]:
     """
     lower = [10.0**-power for power in range(4, 10) if np.sum(~same) >= 10**power]
     return (*FARS, *lower)
-
-
-def measurements(
-    verification: Verification, row: Callable[..., Measurement], certified: bool = False, flip: bool = False
-) -> list[Measurement]:
-    """Gives the rows of measurements.json; `row` makes one and knows model ... device already.
-
-    `certified` says that the thresholds stand in the file itself, `flip` that embeddings of mirror images were added.
-    """
-    conditions = {
-        "protocol": PROTOCOL,
-        "flip": flip,
-        "crops": verification.crops,
-        "pairs_sha256": verification.sha256,
-        "interval": f"bootstrap of {verification.resampled}",
-    }
-
-    def one(metric: str, estimate: Estimate, **more: object) -> Measurement:
-        return row(
-            metric=metric,
-            value=estimate.value,
-            unit="1",
-            low=estimate.low,
-            high=estimate.high,
-            n=verification.pairs,
-            valid=not estimate.reason,
-            reason=estimate.reason,
-            conditions={**conditions, **more},
-        )
-
-    rows = [
-        one("verification_accuracy", verification.accuracy),
-        one("verification_accuracy_fold_sd", Estimate(verification.accuracy_spread)),
-        one("eer", verification.eer),
-        one("auc", verification.auc),
-    ]
-    for far, point in verification.tar.items():
-        rows.append(one(f"tar_at_far_{power(far)}", point.tar, measured_far=point.measured_far))
-        known = {"measured_far": point.measured_far, "certified": "in the file's own metadata" if certified else None}
-        rows.append(one(f"threshold_at_far_{power(far)}", point.threshold, **known))
-    return rows
 
 
 def people_of(identities: Integers | None, pairs: Pairs) -> tuple[Integers, Integers] | None:

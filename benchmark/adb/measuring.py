@@ -17,7 +17,7 @@ from ..measurement import Measurement
 from .benchmark_model import LARGEST_PROFILE, Timed, Timing, Tool, benchmark_model, read_profile, read_timings
 from .device import Answer, Device, VanishedError, chosen
 from .phone import State, battery_command, describe, read_state, state_command
-from .phone_rows import Job, mark_slowed, measurements
+from .phone_rows import Job, mark_slowed, phone_rows
 from .recipe import PhoneRecipe
 from .runner_program import runner
 
@@ -92,7 +92,7 @@ def measure_on_phone(
             elif not (job.operators or job.operators_reason):
                 job.operators_reason = str(error)
     mark_slowed(jobs, recipe)
-    return [row for job in jobs for row in measurements(job, phone, made, folder)]
+    return [row for job in jobs for row in phone_rows(job, phone, made, folder)]
 
 
 def files_in(paths: Sequence[Path]) -> list[Path]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ...export.session import SUFFIXES, read_artifact
 from ..accuracy.intervals import Estimate
-from ..measurement import Measurement, read_measurements, write_measurements
+from ..measurement import NAME, Measurement, RowMaker, read_measurements, write_measurements
 from ..subjects import name_in
 from .benchmark_model import Timed, Tool
 from .phone import Phone, State
@@ -60,18 +60,9 @@ def mark_slowed(jobs: Sequence[Job], recipe: PhoneRecipe) -> None:
                 job.reason = f"the phone slowed its cores down: {ended}"
 
 
-def measurements(job: Job, phone: Phone, tool: Tool, folder: Path) -> list[Measurement]:
+def phone_rows(job: Job, phone: Phone, tool: Tool, folder: Path) -> list[Measurement]:
     """Gives the rows of one file and thread count; `folder` is what rows name files below."""
-    model, precision = _described(job.path)
-    known: dict[str, Any] = {
-        "model": model,
-        "artifact": name_in(job.path, folder),
-        "format": SUFFIXES.get(job.path.suffix, job.path.suffix.lstrip(".") or "unknown"),
-        "precision": precision,
-        "runtime": f"adb {tool.name}",
-        "device": str(phone),
-    }
-    conditions: dict[str, Any] = {
+    conditions = {
         "runtime_version": tool.version,
         "threads": job.threads,
         "batch": 1,
@@ -80,14 +71,13 @@ def measurements(job: Job, phone: Phone, tool: Tool, folder: Path) -> list[Measu
         "features": " ".join(phone.features),
     }
 
-    def row(metric: str, unit: str, estimate: Estimate, n: int | None = None, **more: Any) -> Measurement:
-        reason = job.reason or estimate.reason
-        said: dict[str, Any] = {"valid": not reason, "reason": reason, "conditions": {**conditions, **more}}
-        value, low, high = estimate.value, estimate.low, estimate.high
-        return Measurement(metric=metric, value=value, unit=unit, low=low, high=high, n=n, **said, **known)
+    maker = _row_maker(job.path, folder, f"adb {tool.name}", str(phone)).under(**conditions)
+
+    def row(metric: str, estimate: Estimate, n: int | None = None, **more: Any) -> Measurement:
+        return maker.estimate(metric, replace(estimate, reason=job.reason or estimate.reason), n, **more)
 
     if not job.rounds:
-        return [row("latency_ms_mean", "ms", Estimate(None))]
+        return [row("latency_ms_mean", Estimate(None))]
     taken = {
         "rounds": len(job.rounds),
         "mean_by_round_ms": [round(timed.mean, 4) for timed in job.rounds],
@@ -97,20 +87,20 @@ def measurements(job: Job, phone: Phone, tool: Tool, folder: Path) -> list[Measu
         "interval": "the least and the most of the rounds",
     }
     runs, rounds = sum(timed.runs for timed in job.rounds), len(job.rounds)
-    rows = [row("latency_ms_mean", "ms", _spread([t.mean for t in job.rounds], statistics.fmean), runs, **taken)]
+    rows = [row("latency_ms_mean", _spread([t.mean for t in job.rounds], statistics.fmean), runs, **taken)]
     medians = [timed.median for timed in job.rounds if timed.median is not None]
     if len(medians) == rounds:
-        rows.append(row("latency_ms_p50", "ms", _spread(medians, statistics.median), runs, **taken))
+        rows.append(row("latency_ms_p50", _spread(medians, statistics.median), runs, **taken))
     rows += [
-        row("latency_ms_min", "ms", Estimate(min(timed.least for timed in job.rounds)), runs),
-        row("load_ms", "ms", _spread([timed.load for timed in job.rounds], statistics.median), rounds),
-        row("first_ms", "ms", _spread([timed.first for timed in job.rounds], statistics.median), rounds),
+        row("latency_ms_min", Estimate(min(timed.least for timed in job.rounds)), runs),
+        row("load_ms", _spread([timed.load for timed in job.rounds], statistics.median), rounds),
+        row("first_ms", _spread([timed.first for timed in job.rounds], statistics.median), rounds),
     ]
     if job.peak_memory_bytes is not None:
-        rows.append(row("peak_memory_bytes", "bytes", Estimate(job.peak_memory_bytes), 1))
+        rows.append(row("peak_memory_bytes", Estimate(job.peak_memory_bytes), 1))
     if job.operators_reason:
-        rows.append(row("operator_ms", "ms", Estimate(None, reason=job.operators_reason)))
-    return rows + [row("operator_ms", "ms", Estimate(ms), part=part) for part, ms in job.operators.items()]
+        rows.append(row("operator_ms", Estimate(None, reason=job.operators_reason)))
+    return rows + [row("operator_ms", Estimate(ms), part=part) for part, ms in job.operators.items()]
 
 
 def keep(rows: Sequence[Measurement], folder: Path) -> Path:
@@ -124,7 +114,7 @@ def keep(rows: Sequence[Measurement], folder: Path) -> Path:
     Raises:
         ValueError: There is one already, and it is none.
     """
-    path = folder / "measurements.json"
+    path = folder / NAME
     before = read_measurements(path) if path.is_file() else []
     folder.mkdir(parents=True, exist_ok=True)
     anew = {(row.artifact, row.runtime, row.device) for row in rows}
@@ -138,10 +128,12 @@ def _spread(values: Sequence[float], middle: Any) -> Estimate:
     return Estimate(middle(values), *((min(values), max(values)) if len(values) > 1 else (None, None)))
 
 
-def _described(path: Path) -> tuple[str, str]:
-    """Gives the model's name and the precision, out of the file's own card; a stranger's file has none."""
+def _row_maker(path: Path, folder: Path, runtime: str, device: str) -> RowMaker:
+    """Makes rows by what the file's own card says; a stranger's file has none."""
+    kind = SUFFIXES.get(path.suffix, path.suffix.lstrip(".") or "unknown")
     try:
         card = read_artifact(path).card
+        model, precision, source = card.model, str(card.precision), card.pruned_from
     except (ValueError, OSError):
-        return path.stem, "unknown"
-    return card.model, card.precision
+        model, precision, source = path.stem, "unknown", ""
+    return RowMaker(model, name_in(path, folder), kind, precision, runtime, device, source)

@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +18,10 @@ from numpy.typing import NDArray
 from ...export.cards import fingerprint
 from ...faces.pairs import Pairs
 from ...files import written_whole
-from ..measurement import Measurement
+from ..measurement import Measurement, RowMaker
 from ..recipe import BenchmarkRecipe
 from ..speed.latency import cores
-from ..subjects import Entry, RowMaker, row_maker
+from ..subjects import Entry, row_maker
 from .emulated import Emulator, Profile, profile, setup
 from .sample import sample_rows
 
@@ -79,26 +78,22 @@ def arm64_rows(
     for entry, raw in files:
         for core in asked:
             row = row_maker(entry.artifact, folder, f"litert-arm64-{core}", "emulated")
+            counted = row.under(**how)
             if isinstance(raw, str):  # what does not run here is not tried there
-                rows += count_rows(raw, how, row)
+                rows += count_rows(raw, counted)
                 continue
-            rows += count_rows(told[entry.artifact.path, core], how, row)
+            rows += count_rows(told[entry.artifact.path, core], counted)
             if recipe.arm64_pairs and isinstance(emulator, Emulator):
                 rows += sample_rows(entry, raw, core, pairs, recipe.arm64_pairs, folder, emulator, row, progress)
     return rows
 
 
-def count_rows(told: Profile | str, how: Mapping[str, Any], row: RowMaker) -> list[Measurement]:
-    """Gives the rows of one file on one core; `told` is what was counted, or why nothing was; `how` goes into each."""
+def count_rows(told: Profile | str, row: RowMaker) -> list[Measurement]:
+    """Gives the rows of one file on one core; `told` is what was counted, or why nothing was."""
     if isinstance(told, str):
-        failed = dict(metric="arm64_instructions", value=None, unit="count", valid=False, reason=told)
-        return [row(**failed, conditions=how)]
-    shares = [
-        row(metric="arm64_instruction_share", value=share, unit="1", conditions={**how, "part": kind})
-        for kind, share in told.mix.items()
-    ]
-    conditions = {**how, "kernels": kernels(told.mix)}
-    return [row(metric="arm64_instructions", value=told.instructions, unit="count", conditions=conditions), *shares]
+        return [row.missing("arm64_instructions", told)]
+    shares = [row.value("arm64_instruction_share", share, part=kind) for kind, share in told.mix.items()]
+    return [row.value("arm64_instructions", told.instructions, kernels=kernels(told.mix)), *shares]
 
 
 def kernels(mix: Mapping[str, float]) -> str:

@@ -20,8 +20,8 @@ from ...models.embedder import unit
 from ..accuracy.intervals import accuracy_difference, resampling_units, share
 from ..accuracy.verification import similarities, tenfold_accuracy
 from ..embedding import Job
-from ..measurement import Measurement
-from ..subjects import Entry, RowMaker
+from ..measurement import Measurement, RowMaker
+from ..subjects import Entry
 from .emulated import EmulatedSession, Emulator
 
 TOGETHER = 100  # faces, after which what was made is kept
@@ -90,7 +90,7 @@ def sample_rows(
             raise ValueError(f"an emulated {core} gives {embeddings.shape} numbers for {len(faces)} faces")
     except ValueError as error:
         reason = str(error).replace(str(entry.artifact.path.resolve()), entry.artifact.path.name)
-        return [row(metric="verification_accuracy", value=None, unit="1", valid=False, reason=reason)]
+        return [row.missing("verification_accuracy", reason)]
     native, emulated = unit(raw), unit(embeddings)
     similarity = similarities(native, pairs.left, pairs.right)
     thresholds = tenfold_accuracy(similarity, pairs.same, pairs.fold)[1]
@@ -106,41 +106,21 @@ def sample_rows(
     accuracy = share(float(correct.mean()), again, units.count)
     difference = accuracy_difference(natively, correct, known)
     cosine = _cosines(embeddings, raw[faces])
-    sample = {
-        "protocol": f"cosine; {len(chosen)} of {len(pairs)} pairs, each judged by the threshold that is best for "
-        "this machine's LiteRT on all pairs of the other folds",
-        "flip": False,
-        "sample_of": len(pairs),
-        "pairs_sha256": pairs.sha256,
-    }
-    against = {"against": "litert on this machine", "sample_of": len(pairs)}
+    row = row.under(sample_of=len(pairs))
+    protocol = (
+        f"cosine; {len(chosen)} of {len(pairs)} pairs, each judged by the threshold that is best for "
+        "this machine's LiteRT on all pairs of the other folds"
+    )
+    verified = row.under(
+        protocol=protocol, flip=False, pairs_sha256=pairs.sha256, interval=f"bootstrap of {units.name}"
+    )
+    against, largest = row.under(against="litert on this machine"), float(np.abs(emulated - native[faces]).max())
+    flipped = int((correct != natively).sum())
     return [
-        row(
-            metric="verification_accuracy",
-            value=accuracy.value,
-            unit="1",
-            low=accuracy.low,
-            high=accuracy.high,
-            n=len(chosen),
-            conditions={**sample, "interval": f"bootstrap of {units.name}"},
-        ),
-        row(
-            metric="emulated_accuracy_difference",
-            value=difference.value,
-            unit="1",
-            low=difference.low,
-            high=difference.high,
-            n=len(chosen),
-            conditions={**against, "flipped": int((correct != natively).sum())},
-        ),
-        row(
-            metric="emulated_largest_difference",
-            value=float(np.abs(emulated - native[faces]).max()),
-            unit="1",
-            n=len(faces),
-            conditions=against,
-        ),
-        row(metric="emulated_cosine_min", value=float(cosine.min()), unit="1", n=len(faces), conditions=against),
+        verified.estimate("verification_accuracy", accuracy, len(chosen)),
+        against.estimate("emulated_accuracy_difference", difference, len(chosen), flipped=flipped),
+        against.value("emulated_largest_difference", largest, len(faces)),
+        against.value("emulated_cosine_min", float(cosine.min()), len(faces)),
     ]
 
 

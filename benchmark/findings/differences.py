@@ -20,10 +20,10 @@ from ..accuracy.intervals import (
 )
 from ..accuracy.roc import power
 from ..accuracy.verification import Verification, people_of
-from ..measurement import Measurement
+from ..measurement import Measurement, RowMaker
 
 if TYPE_CHECKING:
-    from ..subjects import RowMaker, Seen
+    from ..subjects import Seen
 
 CHANCE = 0.8  # of telling the two apart, or equal, that `pairs_needed` promises
 
@@ -201,12 +201,12 @@ def differences(seen: Seen, row: RowMaker) -> list[Measurement]:
         "to": seen.source.model,
         "interval": f"paired bootstrap of {mine.resampled}, thresholds chosen anew",
     }
-    rows = []
+    row, rows = row.under(**conditions), []
     for found in compared(mine, other, pairs.same, people_of(pairs.identities, pairs)):
         more = {} if found.difference.value is None else verdict_of(found.difference, margin, mine.pairs)
         if found.metric == "accuracy_difference":
             more["mcnemar_p"] = mcnemar(other.correct, mine.correct)
-        rows.append(estimated(row, found.metric, found.difference, n=mine.pairs, conditions={**conditions, **more}))
+        rows.append(row.estimate(found.metric, found.difference, mine.pairs, **more))
     return rows
 
 
@@ -215,12 +215,6 @@ def verdict_of(estimate: Estimate, margin: float, pairs: int) -> dict[str, Any]:
     verdict = judge(estimate, margin, pairs)
     found = {"verdict": verdict.word, "margin": margin, "said": verdict.said}
     return found if verdict.pairs_needed is None else {**found, "pairs_needed": verdict.pairs_needed}
-
-
-def estimated(row: RowMaker, metric: str, estimate: Estimate, **fields: Any) -> Measurement:
-    """Gives the row of a share with its interval, or with the reason why there is none."""
-    of = dict(value=estimate.value, low=estimate.low, high=estimate.high, unit="1")
-    return row(metric=metric, **of, valid=not estimate.reason, reason=estimate.reason, **fields)
 
 
 def _numbers(estimate: Estimate) -> tuple[float, float, float]:

@@ -13,10 +13,10 @@ from ...models.embedder import Embeddings, unit
 from ..accuracy.intervals import Booleans, Estimate, Integers, resampling_units, share
 from ..accuracy.resampling import resampled, with_intervals
 from ..accuracy.roc import TarAtFar, power, tar_at_far
-from ..measurement import Measurement
+from ..measurement import Measurement, RowMaker
 
 if TYPE_CHECKING:
-    from ..subjects import RowMaker, Seen
+    from ..subjects import Seen
 
 FPIRS = (1e-1, 1e-2)
 FEWEST_PEOPLE = 10  # enrolled; of fewer nothing is said
@@ -135,30 +135,15 @@ def identification_rows(seen: Seen, row: RowMaker) -> list[Measurement]:
     if (identities < 0).any() or len(search.gallery) < FEWEST_PEOPLE:
         return []
     found = identify(seen.embeddings, identities, search)
-    conditions = {
-        "protocol": "gallery: the first image of each person; probes: the others, and people who are not enrolled",
-        "enrolled": found.people,
-        "mated_probes": found.mated,
-        "non_mated_probes": found.strangers,
-        "interval": "bootstrap of the probes' people",
-    }
-
-    def one(metric: str, estimate: Estimate, n: int, **more: float | None) -> Measurement:
-        fields = dict(value=estimate.value, low=estimate.low, high=estimate.high, unit="1", n=n)
-        fields |= dict(valid=not estimate.reason, reason=estimate.reason)
-        return row(metric=metric, **fields, conditions={**conditions, **more})
-
-    probes = found.mated + found.strangers
-    return [
-        one("rank1", found.rank1, found.mated),
-        *(
-            one(
-                f"tpir_at_fpir_{power(fpir)}",
-                at.tar,
-                probes,
-                measured_fpir=at.measured_far,
-                threshold=at.threshold.value,
-            )
-            for fpir, at in found.tpir.items()
-        ),
-    ]
+    row = row.under(
+        protocol="gallery: the first image of each person; probes: the others, and people who are not enrolled",
+        enrolled=found.people,
+        mated_probes=found.mated,
+        non_mated_probes=found.strangers,
+        interval="bootstrap of the probes' people",
+    )
+    rows = [row.estimate("rank1", found.rank1, found.mated)]
+    for fpir, at in found.tpir.items():
+        conditions = {"measured_fpir": at.measured_far, "threshold": at.threshold.value}
+        rows.append(row.estimate(f"tpir_at_fpir_{power(fpir)}", at.tar, found.mated + found.strangers, **conditions))
+    return rows

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from ...export.trace import FACES, VALUES, trace
 from ...faces.contract import Faces
+from ..accuracy.intervals import Estimate
 from ..measurement import Measurement
 from ..subjects import Subject, row_maker
+
+NOT_FINITE = Estimate(None, reason="the layer gives numbers that are not finite")
 
 
 def layer_rows(
@@ -37,14 +39,12 @@ def layer_rows(
             try:
                 found = trace(subject.embedder, artifact, faces[:FACES])
             except ValueError as error:
-                rows.append(row(metric="layer_cosine", value=None, unit="1", valid=False, reason=str(error)))
+                rows.append(row.missing("layer_cosine", str(error)))
                 continue
             progress(f"{artifact.path.name}: {found.verdict()}")
             for layer in found.layers:
-                conditions = {"part": f"{layer.name} ({layer.kind})", "to": subject.embedder.name}
-                told: dict[str, Any] = {"n": min(FACES, len(faces)), "unit": "1", "conditions": conditions}
-                if not math.isfinite(layer.difference):
-                    told |= {"valid": False, "reason": "the layer gives numbers that are not finite"}
-                rows.append(row(metric="layer_change", value=layer.difference if "valid" not in told else None, **told))
-                rows.append(row(metric="layer_cosine", value=layer.cosine if "valid" not in told else None, **told))
+                part = row.under(part=f"{layer.name} ({layer.kind})", to=subject.embedder.name)
+                for metric, value in (("layer_change", layer.difference), ("layer_cosine", layer.cosine)):
+                    estimate = Estimate(value) if math.isfinite(layer.difference) else NOT_FINITE
+                    rows.append(part.estimate(metric, estimate, min(FACES, len(faces))))
     return rows

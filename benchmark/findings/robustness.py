@@ -18,9 +18,8 @@ from ..accuracy.intervals import Booleans, Integers, resampling_units
 from ..accuracy.roc import best_threshold
 from ..accuracy.verification import people_of, similarities
 from ..embedding import embed_all
-from ..measurement import Measurement
-from ..subjects import RowMaker, Seen, embedding_job
-from .differences import estimated
+from ..measurement import Measurement, RowMaker
+from ..subjects import Seen, embedding_job
 from .disturbances import DISTURBANCES
 
 UNDISTURBED = "as they are"
@@ -59,15 +58,16 @@ def robustness_rows(seen: Seen, row: RowMaker) -> list[Measurement]:
     sample = sample_of(seen.pairs, seen.recipe.robustness)
     mine = _embedded(seen, sample)
     if isinstance(mine, str):
-        return [row(metric="disturbed_accuracy", value=None, unit="1", valid=False, reason=mine)]
+        return [row.missing("disturbed_accuracy", mine)]
     endured = endure(mine, sample)
     theirs = None if seen.source is None else _embedded(seen.source, sample)
     source = None if theirs is None or isinstance(theirs, str) else endure(theirs, sample)
     rows = []
     for part in sample.conditions[1:]:
-        rows += _rows(part, endured, sample, row)
+        of_part = row.under(part=part, flip=False)
+        rows += _rows(part, endured, sample, of_part)
         if source is not None and seen.source is not None:
-            rows.append(_compared(part, endured, source, seen.source.model, sample, row))
+            rows.append(_compared(part, endured, source, seen.source.model, sample, of_part))
     return rows
 
 
@@ -107,23 +107,20 @@ def _embedded(seen: Seen, sample: Sample) -> NDArray[np.float32] | str:
 
 
 def _rows(part: str, endured: Endured, sample: Sample, row: RowMaker) -> list[Measurement]:
-    conditions = {
-        "part": part,
-        "flip": False,
-        "undisturbed": float(endured.right[UNDISTURBED].mean()),
-        "threshold": endured.threshold,
-        "interval": f"closed form, {sample.among.units} independent units",
-    }
-    accuracy = share_of(endured.right[part], sample.among)
-    cosine = dict(value=endured.cosine[part], unit="1", n=len(sample.crops) // len(sample.conditions))
-    return [
-        estimated(row, "disturbed_accuracy", accuracy, n=len(sample.same), conditions=conditions),
-        row(metric="disturbed_cosine_mean", **cosine, conditions={"part": part, "flip": False}),
-    ]
+    accuracy = row.estimate(
+        "disturbed_accuracy",
+        share_of(endured.right[part], sample.among),
+        len(sample.same),
+        undisturbed=float(endured.right[UNDISTURBED].mean()),
+        threshold=endured.threshold,
+        interval=f"closed form, {sample.among.units} independent units",
+    )
+    faces = len(sample.crops) // len(sample.conditions)
+    return [accuracy, row.value("disturbed_cosine_mean", endured.cosine[part], faces)]
 
 
 def _compared(part: str, mine: Endured, source: Endured, to: str, sample: Sample, row: RowMaker) -> Measurement:
     change = change_of(source.right[part], mine.right[part], sample.among)
     lost = [float(of.right[UNDISTURBED].mean() - of.right[part].mean()) for of in (mine, source)]
-    told = {"part": part, "flip": False, "to": to, "lost": lost[0], "source_lost": lost[1]}
-    return estimated(row, "disturbed_accuracy_difference", change, n=len(sample.same), conditions=told)
+    conditions = {"to": to, "lost": lost[0], "source_lost": lost[1]}
+    return row.estimate("disturbed_accuracy_difference", change, len(sample.same), **conditions)

@@ -16,11 +16,10 @@ from ...faces.quality import measure
 from ..accuracy.clustered import Recurring, change_of, recurring, share_of
 from ..accuracy.intervals import Booleans, Floats, resampling_units
 from ..accuracy.verification import people_of
-from ..measurement import Measurement
-from .differences import estimated
+from ..measurement import Measurement, RowMaker
 
 if TYPE_CHECKING:
-    from ..subjects import RowMaker, Seen
+    from ..subjects import Seen
 
 FEWEST = 100  # pairs in a slice; fewer say nothing
 MOST_PAIRS = 200_000  # that are cut; of more, so many are drawn
@@ -62,21 +61,25 @@ def slice_rows(seen: Seen, row: RowMaker) -> list[Measurement]:
     slices = slices_of(seen.pairs, seen.recipe.attributes)
     rows = []
     for part in slices.found:
-        shared = {"part": part.name, "thresholds": "of all pairs", **_balance(seen, part)}
+        interval = f"closed form, {part.among.units} independent units"
+        of_part = row.under(part=part.name, thresholds="of all pairs", interval=interval, **_balance(seen, part))
         right = seen.verification.correct[part.among.pairs]
-        rows.append(_row(row, "slice_accuracy", share_of(right, part.among), part, shared))
+        rows.append(of_part.estimate("slice_accuracy", share_of(right, part.among), len(right)))
         if seen.source is None:
             continue
         before = seen.source.verification.correct[part.among.pairs]
         strict = change_of(before, right, part.among, 1 - (1 - LEVEL) / len(slices.found))
-        told = {"to": seen.source.model, "slices": len(slices.found), "adjusted": [strict.low, strict.high]}
-        told["damaged"] = strict.high is not None and strict.high < 0
+        told = {
+            "to": seen.source.model,
+            "slices": len(slices.found),
+            "adjusted": [strict.low, strict.high],
+            "damaged": strict.high is not None and strict.high < 0,
+        }
         change = change_of(before, right, part.among)
-        rows.append(_row(row, "slice_accuracy_difference", change, part, {**shared, **told}))
+        rows.append(of_part.estimate("slice_accuracy_difference", change, len(right), **told))
     for column in slices.empty:
         reason = f"no group of {column!r} has both faces of {FEWEST} pairs"
-        fields = dict(value=None, unit="1", valid=False, reason=reason, conditions={"part": column})
-        rows.append(row(metric="slice_accuracy", **fields))
+        rows.append(row.missing("slice_accuracy", reason, part=column))
     return rows
 
 
@@ -140,8 +143,3 @@ def _balance(seen: Seen, part: Slice) -> dict[str, Any]:
     if impostors * FAR >= 1:
         told["far_at_far_1e-3"] = float(accepted[~same].mean())
     return told
-
-
-def _row(row: RowMaker, metric: str, estimate: Any, part: Slice, conditions: dict[str, Any]) -> Measurement:
-    interval = f"closed form, {part.among.units} independent units"
-    return estimated(row, metric, estimate, n=len(part.among.pairs), conditions={**conditions, "interval": interval})

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from pathlib import Path
@@ -13,17 +11,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ...faces.tables import read_table
 from ...models.embedder import Embeddings, unit
 from ..accuracy.intervals import Booleans, Estimate, Floats, Integers, percentiles, resampling_units, share
 from ..accuracy.resampling import resampled, with_intervals
 from ..accuracy.roc import eer, power, tar_at_far
 from ..accuracy.verification import carried, similarities
-from ..measurement import Measurement
+from ..measurement import Measurement, RowMaker
 
 if TYPE_CHECKING:
-    from ..subjects import RowMaker, Seen
+    from ..subjects import Seen
 
-COLUMNS = ("image", "person", "template")
 MOST = 20_000_000  # comparisons of one kind
 
 
@@ -72,7 +70,8 @@ def read_templates(path: Path, names: Sequence[str]) -> Templates:
     index = {name: face for face, name in enumerate(names)}
     groups: dict[tuple[str, str, str], list[int]] = {}
     seen: dict[int, int] = {}
-    for line, cells in _table(path):
+    _, rows = read_table(path, "templates", ("image", "person", "template"), ("pose",))
+    for line, cells in rows:
         face = index.get(cells["image"])
         if face is None:
             raise ValueError(f"{path} line {line}: no face {cells['image'][:80]!r} among the pairs' {len(names):,}")
@@ -80,31 +79,14 @@ def read_templates(path: Path, names: Sequence[str]) -> Templates:
             raise ValueError(f"{path} line {line}: {cells['image']} is in line {seen[face]} already; one template each")
         seen[face] = line
         groups.setdefault((cells["person"], cells.get("pose", ""), cells["template"]), []).append(face)
+    if not groups:
+        raise ValueError(f"{path} holds no template")
     people = {person: number for number, person in enumerate(dict.fromkeys(person for person, _, _ in groups))}
     return Templates(
         faces=tuple(np.array(rows) for rows in groups.values()),
         person=np.array([people[person] for person, _, _ in groups]),
         pose=tuple(pose for _, pose, _ in groups),
     )
-
-
-def _table(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    if not path.is_file():
-        raise ValueError(f"no table of templates at {path}")
-    try:
-        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")), skipinitialspace=True, strict=True)
-        rows = [(reader.line_num, row) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} cannot be read as a table of templates: {error}") from None
-    missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-    if missing:
-        raise ValueError(f"{path} has no column {missing[0]!r}; its first line wants: image,person,template[,pose]")
-    if not rows:
-        raise ValueError(f"{path} holds no template")
-    for line, row in rows:
-        if None in row or None in row.values():
-            raise ValueError(f"{path} line {line} has not as many cells as the first line")
-        yield line, {column: cell.strip() for column, cell in row.items()}
 
 
 def compared(
@@ -157,16 +139,12 @@ def template_rows(seen: Seen, row: RowMaker) -> list[Measurement]:
         for poses in couples if couples and kind is not templates else (None, *couples):
             parts = ([] if poses is None else [" x ".join(poses)]) + ([] if kind is templates else [protocol])
             conditions = {"protocol": protocol, "templates": len(kind), **({"part": ", ".join(parts)} if parts else {})}
-            rows += _rows(kind, embeddings, poses, row, conditions)
+            rows += _rows(kind, embeddings, poses, row.under(**conditions))
     return rows
 
 
 def _rows(
-    templates: Templates,
-    embeddings: Embeddings,
-    poses: tuple[str, str] | None,
-    row: RowMaker,
-    conditions: dict[str, object],
+    templates: Templates, embeddings: Embeddings, poses: tuple[str, str] | None, row: RowMaker
 ) -> list[Measurement]:
     try:
         similarity, same, people = compared(templates, embeddings, poses)
@@ -175,7 +153,7 @@ def _rows(
                 f"all {len(same):,} comparisons are of {'one person' if same.any() else 'different people'}"
             )
     except ValueError as error:
-        return [row(metric="template_eer", value=None, unit="1", valid=False, reason=str(error), conditions=conditions)]
+        return [row.missing("template_eer", str(error))]
     units = resampling_units(len(same), people)
     fars = carried(same)
     again = resampled(similarity, same, same, units, fars)
@@ -187,21 +165,8 @@ def _rows(
     for far in fars:
         point = with_intervals(tar_at_far(similarity, same, far), again, genuine)
         found[f"template_tar_at_far_{power(far)}"] = point.tar
-    conditions = {**conditions, "interval": f"bootstrap of {units.name}"}
-    return [
-        row(
-            metric=metric,
-            value=estimate.value,
-            unit="1",
-            low=estimate.low,
-            high=estimate.high,
-            n=len(same),
-            valid=not estimate.reason,
-            reason=estimate.reason,
-            conditions=conditions,
-        )
-        for metric, estimate in found.items()
-    ]
+    interval = f"bootstrap of {units.name}"
+    return [row.estimate(metric, estimate, len(same), interval=interval) for metric, estimate in found.items()]
 
 
 def _mean(similarity: Floats, person: NDArray[np.int64]) -> Estimate:

@@ -9,11 +9,10 @@ import numpy as np
 from ..accuracy.intervals import Booleans, Estimate, Floats, Integers, resampling_units, share
 from ..accuracy.roc import power
 from ..accuracy.verification import people_of, similarities, verify_similarities
-from ..measurement import Measurement
-from .differences import estimated
+from ..measurement import Measurement, RowMaker
 
 if TYPE_CHECKING:
-    from ..subjects import RowMaker, Seen
+    from ..subjects import Seen
 
 CROSS = "left of every pair embedded by the source, right by this file; thresholds chosen on these similarities"
 
@@ -30,8 +29,7 @@ def threshold_transfer(seen: Seen, row: RowMaker) -> list[Measurement]:
         conditions: dict[str, Any] = {"to": seen.source.model, "threshold": point.threshold.value}
         conditions["interval"] = f"bootstrap of {now.resampled}; the threshold stays"
         for what, estimate in found.items():
-            metric = f"{what}_{power(far)}"
-            rows.append(estimated(row, metric, estimate, n=now.pairs, conditions=conditions))
+            rows.append(row.estimate(f"{what}_{power(far)}", estimate, now.pairs, **conditions))
     return rows
 
 
@@ -98,6 +96,4 @@ def template_compatibility(seen: Seen, row: RowMaker) -> list[Measurement]:
         conditions["interval"] = f"bootstrap of {found.resampled}"
         estimates = {"cross_accuracy": found.accuracy}
         estimates |= {f"cross_tar_at_far_{power(far)}": point.tar for far, point in found.tar.items()}
-    return [
-        estimated(row, metric, estimate, n=len(pairs), conditions=conditions) for metric, estimate in estimates.items()
-    ]
+    return [row.estimate(metric, estimate, len(pairs), **conditions) for metric, estimate in estimates.items()]

@@ -15,12 +15,11 @@ from ...faces.folders import read_folder
 from ...models.embedder import Embeddings, unit
 from ..accuracy.intervals import Estimate
 from ..embedding import embed_all
-from ..measurement import Measurement, write_measurements
+from ..measurement import NAME, Measurement, RowMaker, write_measurements
 from ..recipe import BenchmarkRecipe
-from ..size import measurements as size_rows
-from ..subjects import RowMaker, Seen, embedding_job, entries_in, row_maker
+from ..size import size_rows
+from ..subjects import Seen, embedding_job, entries_in, row_maker
 from ..timing import latencies
-from .differences import estimated
 from .disturbances import jittered
 
 NEIGHBOURS = 10
@@ -45,8 +44,8 @@ def unlabelled_rows(seen: Seen, row: RowMaker) -> list[Measurement]:
         known: float | str = "the source has no threshold at FAR 1e-3" if point is None else point.threshold.reason
     else:
         known = point.threshold.value
-    model = seen.source.model
-    return [_overlap_row(source, embeddings, model, row), _transported_row(source, embeddings, known, model, row)]
+    row = row.under(to=seen.source.model)
+    return [_overlap_row(source, embeddings, row), _transported_row(source, embeddings, known, row)]
 
 
 def compare_unlabelled(
@@ -91,13 +90,13 @@ def compare_unlabelled(
     for number, (entry, raw) in enumerate(zip(entries, embedded, strict=True)):
         row = row_maker(entry.artifact, folder)
         rows += size_rows(entry.artifact.path, row)
-        rows += [row(metric=metric, value=value, unit="1") for metric, value in entry.costs]
+        rows += [row.value(metric, value) for metric, value in entry.costs]
         if isinstance(raw, str):
-            rows.append(row(metric="jitter_consistency", value=None, unit="1", valid=False, reason=raw))
+            rows.append(row.missing("jitter_consistency", raw))
             continue
         rows += _compared(unit(source), unit(raw), known, model, row, itself=number == 0)
     rows += latencies(entries, recipe, folder, progress)
-    write_measurements(rows, folder / "measurements.json")
+    write_measurements(rows, folder / NAME)
     return rows
 
 
@@ -198,35 +197,32 @@ def _compared(
 ) -> list[Measurement]:
     (before, before_jittered), (faces, again) = np.split(source, 2), np.split(embeddings, 2)
     consistency = jitter_consistency(faces, again)
-    conditions = {"to": model, "source": jitter_consistency(before, before_jittered)}
-    rows = [row(metric="jitter_consistency", value=consistency, unit="1", n=len(faces), conditions=conditions)]
+    row, of_source = row.under(to=model), jitter_consistency(before, before_jittered)
+    rows = [row.value("jitter_consistency", consistency, len(faces), source=of_source)]
     if itself:
         return rows
     if before.shape == faces.shape:
         cosine = np.einsum("md,md->m", before, faces, dtype=np.float64)
         drift = {"mean": cosine.mean(), "min": cosine.min(), "p01": np.quantile(cosine, 0.01)}
-        shared = dict(unit="1", n=len(cosine), conditions={"to": model})
-        rows += [row(metric=f"embedding_cosine_{name}", value=float(value), **shared) for name, value in drift.items()]
+        rows += [row.value(f"embedding_cosine_{name}", float(value), len(cosine)) for name, value in drift.items()]
     else:
         reason = f"{model} gives {before.shape[1]} numbers per face, this file {faces.shape[1]}"
-        rows.append(row(metric="embedding_cosine_mean", value=None, unit="1", valid=False, reason=reason))
-    overlap, transported = _overlap_row(before, faces, model, row), _transported_row(before, faces, known, model, row)
-    return [*rows, overlap, transported]
+        rows.append(row.missing("embedding_cosine_mean", reason))
+    return [*rows, _overlap_row(before, faces, row), _transported_row(before, faces, known, row)]
 
 
-def _overlap_row(source: Embeddings, embeddings: Embeddings, model: str, row: RowMaker) -> Measurement:
-    fields = dict(metric=f"neighbour_overlap_{NEIGHBOURS}", unit="1", n=len(source), conditions={"to": model})
-    if len(source) <= NEIGHBOURS:
-        return row(value=None, valid=False, reason=f"{len(source)} faces have no {NEIGHBOURS} neighbours", **fields)
-    return row(value=neighbour_overlap(source, embeddings), **fields)
+def _overlap_row(source: Embeddings, embeddings: Embeddings, row: RowMaker) -> Measurement:
+    if len(source) > NEIGHBOURS:
+        overlap = Estimate(neighbour_overlap(source, embeddings))
+    else:
+        overlap = Estimate(None, reason=f"{len(source)} faces have no {NEIGHBOURS} neighbours")
+    return row.estimate(f"neighbour_overlap_{NEIGHBOURS}", overlap, len(source))
 
 
-def _transported_row(
-    source: Embeddings, embeddings: Embeddings, known: float | str, model: str, row: RowMaker
-) -> Measurement:
-    metric, conditions = "transported_threshold_1e-3", {"to": model, "faces": len(source)}
+def _transported_row(source: Embeddings, embeddings: Embeddings, known: float | str, row: RowMaker) -> Measurement:
+    metric, row = "transported_threshold_1e-3", row.under(faces=len(source))
     if isinstance(known, str):
-        return estimated(row, metric, Estimate(None, reason=known), conditions=conditions)
+        return row.missing(metric, known)
     found = transported_threshold(source, embeddings, known)
-    conditions |= {"from": known, "accepted": found.accepted, "interval": "jackknife over tenths of the faces"}
-    return estimated(row, metric, found.threshold, n=found.pairs, conditions=conditions)
+    conditions = {"from": known, "accepted": found.accepted, "interval": "jackknife over tenths of the faces"}
+    return row.estimate(metric, found.threshold, found.pairs, **conditions)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ...export.artifact import Precision
-from ..measurement import Measurement
+from ..measurement import Measurement, RowMaker
 
-PLACES = ("mac_results.json", "handoff/mac/mac_results.json")  # in a run folder, where a report looks for it
+RESULT_FILES = ("mac_results.json", "handoff/mac/mac_results.json")  # in a run folder, where a report looks for it
 LARGEST_FILE = 1 << 20  # bytes
 MOST_ROWS, LONGEST_TEXT = 1000, 300
 UNITS = ("CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE", "ALL")
@@ -49,37 +49,21 @@ def _measurements(row: Any, where: str, tools: str) -> list[Measurement]:
     precision, unit = _text(row, "precision"), _text(row, "unit")
     if precision not in get_args(Precision) or unit not in UNITS:
         raise ValueError(f"no precision {precision!r} or no compute unit {unit!r}")
-    known: dict[str, Any] = {
-        "model": _text(row, "model"),
-        "artifact": Path(_text(row, "file")).name,
-        "format": "coreml",
-        "precision": precision,
-        "runtime": f"coreml {unit}",
-        "device": where,
-    }
-    conditions = {"compute_units": unit, "sha256": _text(row, "sha256"), "coremltools": tools}
+    name = Path(_text(row, "file")).name
+    maker = RowMaker(_text(row, "model"), name, "coreml", precision, f"coreml {unit}", where)
+    maker = maker.under(compute_units=unit, sha256=_text(row, "sha256"), coremltools=tools)
     if "reason" in row:
-        reason = _text(row, "reason")
-        return [
-            Measurement(metric="latency_ms_p50", value=None, unit="ms", valid=False, reason=reason,
-                        conditions=conditions, **known)
-        ]  # fmt: skip
+        return [maker.missing("latency_ms_p50", _text(row, "reason"))]
     runs, faces = _count(row, "runs"), _count(row, "faces")
     placement = row.get("placement")
     if placement is not None:
         if not isinstance(placement, dict) or len(placement) > 20:
             raise ValueError("'placement' is none")
         counts = {_word(kind): _count(placement, kind) for kind in placement}
-        conditions["placement"] = ", ".join(f"{count} on {kind}" for kind, count in sorted(counts.items()))
-    times = [
-        Measurement(metric=metric, value=_number(row, key, 0, 1e7), unit="ms", n=runs, conditions=conditions, **known)
-        for key, metric in TIMES.items()
-    ]
-    cosines = [
-        Measurement(metric=metric, value=_number(row, key, -1.001, 1.001), unit="1", n=faces,
-                    conditions=conditions | {"to": "coreml-evaluator"}, **known)
-        for key, metric in COSINES.items()
-    ]  # fmt: skip
+        maker = maker.under(placement=", ".join(f"{count} on {kind}" for kind, count in sorted(counts.items())))
+    times = [maker.value(metric, _number(row, key, 0, 1e7), runs) for key, metric in TIMES.items()]
+    parity = maker.under(to="coreml-evaluator")
+    cosines = [parity.value(metric, _number(row, key, -1.001, 1.001), faces) for key, metric in COSINES.items()]
     return [*times, *cosines]
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from ...export.session import embed
 from ...faces.contract import InputContract
 from ...models.embedder import Embeddings
-from ..measurement import Measurement
-from ..subjects import RowMaker, Seen, row_maker
+from ..measurement import Measurement, RowMaker
+from ..subjects import Seen, row_maker
 from .latency import Job, in_fresh_process
 from .runtimes import Runtime, runtimes_for, usual
 from .stopwatch import answer, opened_by
@@ -36,14 +36,13 @@ def runtime_difference(seen: Seen, row: RowMaker) -> list[Measurement]:
 
 
 def _compared(seen: Seen, runtime: Runtime, judged: Embeddings | str) -> Measurement:
-    row = row_maker(seen.entry.artifact, seen.folder, runtime.name)
-    conditions = {"against": usual(seen.entry.artifact.format).name}
+    row = row_maker(seen.entry.artifact, seen.folder, runtime.name).under(
+        against=usual(seen.entry.artifact.format).name
+    )
     theirs = _embedded(seen, runtime)
     if isinstance(judged, str) or isinstance(theirs, str):
-        reason = judged if isinstance(judged, str) else str(theirs)
-        return row(metric="runtime_difference", value=None, unit="1", valid=False, reason=reason, conditions=conditions)
-    difference = float(np.abs(theirs - judged).max())
-    return row(metric="runtime_difference", value=difference, unit="1", n=len(theirs), conditions=conditions)
+        return row.missing("runtime_difference", judged if isinstance(judged, str) else str(theirs))
+    return row.value("runtime_difference", float(np.abs(theirs - judged).max()), len(theirs))
 
 
 def _embedded(seen: Seen, runtime: Runtime) -> Embeddings | str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import platform
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..accuracy.intervals import Estimate
-from ..measurement import Measurement
+from ..measurement import Measurement, RowMaker
 from .noise import Noise
 from .noise import lent_cores as cores
 from .stopwatch import Latency, measure_latency
@@ -27,9 +28,9 @@ __all__ = [
     "cores",
     "device_name",
     "latency_in_fresh_process",
+    "latency_rows",
     "measure_all",
     "measure_latency",
-    "measurements",
     "merged",
 ]
 
@@ -192,11 +193,8 @@ def in_fresh_process(job: Job, module: str, asked: Mapping[str, Any], timeout: f
     return report
 
 
-def measurements(latency: Latency, row: Callable[..., Measurement]) -> list[Measurement]:
-    """Gives the rows of measurements.json; `row` makes one and knows model ... device already.
-
-    Times that were disturbed stay in their rows, which are not valid and say why.
-    """
+def latency_rows(latency: Latency, row: RowMaker) -> list[Measurement]:
+    """Gives the rows of a file's latency; times that were disturbed stay in their rows, which are not valid."""
     common = {**latency.conditions, **_noise_conditions(latency)}
     of_quantiles = {
         **common,
@@ -205,32 +203,24 @@ def measurements(latency: Latency, row: Callable[..., Measurement]) -> list[Meas
         "interval": "order statistics, widened to the rounds",
     }
 
-    def one(metric: str, estimate: Estimate, unit: str, n: int) -> Measurement:
-        reason = estimate.reason or (latency.disturbed if unit == "ms" else "")
-        return row(
-            metric=metric,
-            value=estimate.value,
-            unit=unit,
-            low=estimate.low,
-            high=estimate.high,
-            n=n,
-            valid=not reason,
-            reason=reason,
-            conditions=of_quantiles if metric in QUANTILES else common,
-        )
+    def disturbed(estimate: Estimate) -> Estimate:
+        return dataclasses.replace(estimate, reason=estimate.reason or latency.disturbed)
 
     def of_rounds(value: float | None) -> Estimate:
         return Estimate(value, reason=latency.reason or ("this system does not tell" if value is None else ""))
 
     runs, rounds = len(latency.samples_ms), len(latency.kept_ms)
     rows = [
-        *(one(metric, latency.quantile(share), "ms", runs) for metric, share in QUANTILES.items()),
-        one("load_ms", of_rounds(latency.load_ms), "ms", rounds),
-        one("first_ms", of_rounds(latency.first_ms), "ms", rounds),
-        one("peak_memory_bytes", of_rounds(latency.peak_memory_bytes), "bytes", rounds),
+        *(
+            row.estimate(metric, disturbed(latency.quantile(share)), runs, **of_quantiles)
+            for metric, share in QUANTILES.items()
+        ),
+        row.estimate("load_ms", disturbed(of_rounds(latency.load_ms)), rounds, **common),
+        row.estimate("first_ms", disturbed(of_rounds(latency.first_ms)), rounds, **common),
+        row.estimate("peak_memory_bytes", of_rounds(latency.peak_memory_bytes), rounds, **common),
     ]
     if latency.arena_bytes is not None:
-        rows.append(one("arena_bytes", Estimate(latency.arena_bytes), "bytes", rounds))
+        rows.append(row.value("arena_bytes", latency.arena_bytes, rounds, **common))
     return rows
 
 

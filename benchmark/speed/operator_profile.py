@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..measurement import Measurement
+from ..accuracy.intervals import Estimate
+from ..measurement import Measurement, RowMaker
 from .latency import Job, in_fresh_process
 from .noise import Watch, lent_cores, pin
 from .stopwatch import answer
@@ -26,7 +27,7 @@ Times = dict[str, tuple[int, float]]
 """Kind of operator -> how many there are, and their milliseconds per inference, all together."""
 
 
-def measurements(job: Job, runtime: str, row: Callable[..., Measurement]) -> list[Measurement]:
+def operator_rows(job: Job, runtime: str, row: RowMaker) -> list[Measurement]:
     """Gives a row `operator_ms` per kind of operator, the slowest first; none where the runtime does not tell.
 
     Taken with one thread, in a process of its own and apart from the latency, for telling takes time as well.
@@ -37,22 +38,16 @@ def measurements(job: Job, runtime: str, row: Callable[..., Measurement]) -> lis
     try:
         told = in_fresh_process(job, "pocketface.benchmark.speed.operator_profile", {"runtime": runtime})
     except RuntimeError as error:
-        failed = {"threads": 1, "part": "all operators"}
-        return [row(metric="operator_ms", value=None, unit="ms", valid=False, reason=str(error), conditions=failed)]
+        return [row.missing("operator_ms", str(error), threads=1, part="all operators")]
     total = sum(milliseconds for _, milliseconds in told["times"].values())
     return [
-        row(
-            metric="operator_ms",
-            value=milliseconds,
-            unit="ms",
-            n=RUNS,
-            valid=not told["disturbed"],
-            reason=told["disturbed"],
-            conditions={
-                "part": f"{kind} x {count}",
-                "threads": 1,
-                "share": round(milliseconds / total, 4) if total else 0.0,
-            },
+        row.estimate(
+            "operator_ms",
+            Estimate(milliseconds, reason=told["disturbed"]),
+            RUNS,
+            part=f"{kind} x {count}",
+            threads=1,
+            share=round(milliseconds / total, 4) if total else 0.0,
         )
         for kind, (count, milliseconds) in sorted(told["times"].items(), key=lambda item: -item[1][1])
     ]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ..accuracy.intervals import Estimate
-from ..measurement import Measurement
+from ..measurement import Measurement, RowMaker
 from .stopwatch import Latency
 
 METHOD = "Student's t of the rounds' log ratios"
 
 
 def latency_ratio(reference: Latency, other: Latency) -> Estimate:
-    """Gives the reference's time by the other's: 2 where the other takes half as long.
+    """Gives how many times faster the other file is: the reference's time by its own, 2 where it takes half as long.
 
     Every round gives one ratio of medians. Runs in one process resemble each other more than those of two processes
     (where its memory lies, what the clock did), so it is rounds, and not runs, whose spread tells how sure the
@@ -39,21 +39,12 @@ def latency_ratio(reference: Latency, other: Latency) -> Estimate:
     return Estimate(math.exp(centre), math.exp(centre - reach), math.exp(centre + reach), reason)
 
 
-def measurement(reference: Latency, other: Latency, against: str, row: Callable[..., Measurement]) -> Measurement:
+def ratio_row(reference: Latency, other: Latency, against: str, row: RowMaker) -> Measurement:
     """Gives the row `latency_ratio` of `other` against the file that rows call `against`."""
     ratio = latency_ratio(reference, other)
     rounds = len({*reference.clean} & {*other.clean})
-    return row(
-        metric="latency_ratio",
-        value=ratio.value,
-        unit="1",
-        low=ratio.low,
-        high=ratio.high,
-        n=rounds,
-        valid=not ratio.reason,
-        reason=ratio.reason,
-        conditions={"against": against, "threads": other.conditions.get("threads"), "interval": METHOD},
-    )
+    threads = other.conditions.get("threads")
+    return row.estimate("latency_ratio", ratio, rounds, against=against, threads=threads, interval=METHOD)
 
 
 def _log_ratio(before: Sequence[float], after: Sequence[float]) -> float:

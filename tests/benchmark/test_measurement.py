@@ -48,6 +48,7 @@ def test_the_file_is_a_list_of_the_promised_objects(tmp_path):
         "valid": False,
         "reason": "no pairs",
         "conditions": {},
+        "source": "",
     }
 
 

@@ -1,7 +1,6 @@
 """Bytes counted against bytes written, and against Python's own zip files."""
 
 import zipfile
-from functools import partial
 
 import numpy as np
 import onnx
@@ -9,14 +8,14 @@ import pytest
 from onnx import numpy_helper
 from torch import nn
 
-from pocketface.benchmark.measurement import Measurement
-from pocketface.benchmark.size import compressed_bytes, measurements, size_bytes, weights_bytes
+from pocketface.benchmark.measurement import RowMaker
+from pocketface.benchmark.size import compressed_bytes, size_bytes, size_rows, weights_bytes
 from pocketface.benchmark.speed.layer_measuring import tflite_of
 from pocketface.faces.contract import InputContract
 from pocketface.models.checkpoint import save_checkpoint
 from pocketface.models.embedder import Embedder
 
-ROW = partial(Measurement, model="m", artifact="a", format="coreml", precision="fp16", runtime="", device="")
+ROW = RowMaker(model="m", artifact="a", format="coreml", precision="fp16", runtime="", device="")
 
 
 @pytest.fixture
@@ -69,7 +68,7 @@ def test_nothing_has_no_size(tmp_path):
 
 
 def test_rows_are_in_bytes(package):
-    rows = measurements(package, ROW)
+    rows = size_rows(package, ROW)
     assert [(row.metric, row.value, row.unit) for row in rows] == [
         ("size_bytes", 4000, "bytes"),
         ("compressed_bytes", compressed_bytes(package), "bytes"),
@@ -94,7 +93,7 @@ def test_the_weights_of_every_format_are_those_of_the_network(tmp_path):
     model = onnx.load(tflite.with_suffix(".onnx"))
     initializers = sum(numpy_helper.to_array(tensor).nbytes for tensor in model.graph.initializer)
     assert weights_bytes(tflite.with_suffix(".onnx")) >= initializers
-    metrics = {row.metric: row.value for row in measurements(tflite, ROW)}
+    metrics = {row.metric: row.value for row in size_rows(tflite, ROW)}
     assert metrics["weights_bytes"] == weights_bytes(tflite)
 
 

@@ -1,6 +1,5 @@
 """Error rates against hand-counted tables and scikit-learn, intervals against their analytic counterparts."""
 
-from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,11 +9,11 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from pocketface.benchmark.accuracy.intervals import accuracy_difference, percentiles, resampling_units, wilson
 from pocketface.benchmark.accuracy.resampling import statistics_of
 from pocketface.benchmark.accuracy.roc import auc, best_threshold, eer, roc, tar_at_far
-from pocketface.benchmark.accuracy.verification import measurements, similarities, tenfold_accuracy, verify
-from pocketface.benchmark.measurement import Measurement
+from pocketface.benchmark.accuracy.verification import similarities, tenfold_accuracy, verify
+from pocketface.benchmark.findings.error_rates import verification_rows
+from pocketface.benchmark.measurement import RowMaker
 
-ROW = partial(
-    Measurement,
+ROW = RowMaker(
     model="m",
     artifact="a.tflite",
     format="tflite",
@@ -306,7 +305,7 @@ def test_embeddings_for_other_faces_are_refused():
 
 def test_rows_carry_interval_protocol_and_reason():
     similarity, same = scores(400)
-    rows = measurements(verify(embeddings_with(similarity), labelled(same, np.arange(400) // 40)), ROW)
+    rows = verification_rows(verify(embeddings_with(similarity), labelled(same, np.arange(400) // 40)), ROW)
     assert [row.metric for row in rows] == [
         "verification_accuracy",
         "verification_accuracy_fold_sd",

@@ -11,7 +11,7 @@ from pocketface.benchmark.accuracy.intervals import Booleans, Estimate, Floats, 
 from pocketface.benchmark.accuracy.roc import best_threshold, tar_at_far
 from pocketface.benchmark.accuracy.verification import Verification, verify_similarities
 from pocketface.benchmark.findings.differences import compared, differences, judge, mcnemar, pairs_needed, unpaired
-from pocketface.benchmark.measurement import Measurement
+from pocketface.benchmark.measurement import RowMaker
 
 MARGIN = 0.002
 
@@ -179,8 +179,7 @@ def test_rows_carry_the_verdict_and_the_source_gets_none() -> None:
         source=source, verification=verified(other, same, (1e-2, 1e-4)), pairs=pairs, recipe=recipe
     )
 
-    def row(**fields: Any) -> Measurement:
-        return Measurement("m", "a", "tflite", "fp32", "litert", "d", **fields)
+    row = RowMaker("m", "a", "tflite", "fp32", "litert", "d")
 
     assert differences(source, row) == []
     accuracy, tar, refused = differences(worse, row)

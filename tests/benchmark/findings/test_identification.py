@@ -1,16 +1,15 @@
 """Who is found first in a gallery, and what strangers find: small ones counted by hand, larger ones by plain loops."""
 
-from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from pocketface.benchmark.findings.identification import Search, identification_rows, identify, search_of
-from pocketface.benchmark.measurement import Measurement
+from pocketface.benchmark.measurement import RowMaker
 from pocketface.models.embedder import unit
 
-ROW = partial(Measurement, model="m", artifact="a", format="onnx", precision="fp32", runtime="r", device="d")
+ROW = RowMaker(model="m", artifact="a", format="onnx", precision="fp32", runtime="r", device="d")
 
 
 def at(*degrees):

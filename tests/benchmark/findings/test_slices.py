@@ -1,7 +1,6 @@
 """Slices of pairs whose faces are plain squares: which pairs are in, and what a file that fails on some is told."""
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 
 from pocketface.benchmark.accuracy.verification import verify
 from pocketface.benchmark.findings.slices import slice_rows, slices_of
-from pocketface.benchmark.measurement import Measurement
+from pocketface.benchmark.measurement import Measurement, RowMaker
 from pocketface.faces.pairs import Pairs
 
 PAIRS = 600
@@ -43,9 +42,7 @@ def seen(pairs: Pairs, wrong: slice, source: Any = None, attributes: Path | None
     return SimpleNamespace(model="net", **of)
 
 
-ROW: Any = partial(
-    Measurement, model="net", artifact="a", format="onnx", precision="fp32", runtime="onnxruntime", device="here"
-)
+ROW = RowMaker(model="net", artifact="a", format="onnx", precision="fp32", runtime="onnxruntime", device="here")
 
 
 def by_part(rows: list[Measurement], metric: str) -> dict[str, Measurement]:

@@ -9,7 +9,7 @@ import pytest
 from pocketface.benchmark.accuracy.intervals import Estimate, Floats
 from pocketface.benchmark.accuracy.verification import verify
 from pocketface.benchmark.findings.transfer import template_compatibility, threshold_transfer, transferred
-from pocketface.benchmark.measurement import Measurement
+from pocketface.benchmark.measurement import RowMaker
 from pocketface.faces.pairs import Pairs
 
 # four genuine pairs, then four impostor pairs; the old file's threshold is 0.5
@@ -18,8 +18,7 @@ BEFORE = np.array([0.9, 0.8, 0.7, 0.6, 0.4, 0.3, 0.2, 0.1])
 NOW = np.array([0.9, 0.8, 0.7, 0.4, 0.6, 0.3, 0.2, 0.1])  # loses the fourth, accepts the fifth
 
 
-def row(**fields: Any) -> Measurement:
-    return Measurement("m", "a", "tflite", "fp32", "litert", "d", **fields)
+ROW = RowMaker("m", "a", "tflite", "fp32", "litert", "d")
 
 
 def seen(embeddings: Floats, same: Any, source: Any = None, model: str = "old") -> Any:
@@ -99,14 +98,14 @@ def test_without_an_old_threshold_the_reason_is_passed_on() -> None:
 
 def test_the_source_is_compared_with_nothing() -> None:
     embeddings, same = faces(400)
-    assert threshold_transfer(seen(embeddings, same), row) == []
-    assert template_compatibility(seen(embeddings, same), row) == []
+    assert threshold_transfer(seen(embeddings, same), ROW) == []
+    assert template_compatibility(seen(embeddings, same), ROW) == []
 
 
 def test_rows_name_the_threshold_and_whose_it_was() -> None:
     embeddings, same = faces(400)
     source = seen(embeddings, same)
-    rows = {found.metric: found for found in threshold_transfer(seen(embeddings, same, source), row)}
+    rows = {found.metric: found for found in threshold_transfer(seen(embeddings, same, source), ROW)}
     point = source.verification.tar[1e-2]
     assert rows["far_at_old_threshold_1e-2"].value == point.measured_far
     assert rows["tar_at_old_threshold_1e-2"].value == point.tar.value
@@ -120,7 +119,7 @@ def test_rows_name_the_threshold_and_whose_it_was() -> None:
 def test_templates_of_the_same_file_verify_as_before() -> None:
     embeddings, same = faces(400)
     source = seen(embeddings, same)
-    rows = {found.metric: found for found in template_compatibility(seen(embeddings, same, source), row)}
+    rows = {found.metric: found for found in template_compatibility(seen(embeddings, same, source), ROW)}
     assert rows["cross_accuracy"].value == source.verification.accuracy.value
     assert rows["cross_tar_at_far_1e-2"].value == source.verification.tar[1e-2].tar.value
     assert not rows["cross_tar_at_far_1e-3"].valid
@@ -133,7 +132,7 @@ def test_templates_are_useless_where_the_new_file_turns_every_embedding() -> Non
     new = seen(turned, same, seen(embeddings, same))
     alone = new.verification.accuracy.value
     assert alone == pytest.approx(new.source.verification.accuracy.value)
-    rows = {found.metric: found for found in template_compatibility(new, row)}
+    rows = {found.metric: found for found in template_compatibility(new, ROW)}
     # a genuine pair is now 90 degrees apart, give or take 0.4 rad; impostor pairs are anywhere
     assert rows["cross_accuracy"].value < 0.8 < alone  # type: ignore[operator]
     assert rows["cross_tar_at_far_1e-2"].value < 0.05  # type: ignore[operator]
@@ -142,7 +141,7 @@ def test_templates_are_useless_where_the_new_file_turns_every_embedding() -> Non
 def test_embeddings_of_another_size_are_a_reason() -> None:
     embeddings, same = faces(400)
     longer = np.concatenate([embeddings, np.zeros((800, 1))], axis=1)
-    rows = template_compatibility(seen(longer, same, seen(embeddings, same)), row)
+    rows = template_compatibility(seen(longer, same, seen(embeddings, same)), ROW)
     assert [(found.metric, found.valid) for found in rows] == [
         ("cross_accuracy", False),
         ("cross_tar_at_far_1e-2", False),

@@ -6,27 +6,25 @@ import re
 import subprocess
 import sys
 import time
-from functools import partial
 
 import numpy as np
 import pytest
 
-from pocketface.benchmark.measurement import Measurement
+from pocketface.benchmark.measurement import RowMaker
 from pocketface.benchmark.speed import latency as module
 from pocketface.benchmark.speed.latency import (
     Job,
     Latency,
     device_name,
     latency_in_fresh_process,
+    latency_rows,
     measure_all,
     measure_latency,
-    measurements,
     merged,
 )
 from pocketface.benchmark.speed.noise import Noise
 
-ROW = partial(
-    Measurement,
+ROW = RowMaker(
     model="m",
     artifact="a.tflite",
     format="tflite",
@@ -170,11 +168,11 @@ def test_a_disturbed_round_is_left_out_and_two_of_three_spoil_the_row():
     once = latency(CALM, BUSY, CALM)
     assert (once.disturbed, once.clean, once.first_ms) == ("", (0, 2), 10.0)
     assert set(once.samples_ms) == {1.0, 3.0}
-    (p50, *_, memory) = measurements(once, ROW)
+    (p50, *_, memory) = latency_rows(once, ROW)
     assert (p50.valid, p50.n, p50.conditions["rounds"], p50.conditions["disturbed_rounds"]) == (True, 120, 2, 1)
     assert p50.conditions["taken_share"] == 0.5
 
-    (p50, *_, memory) = measurements(latency(BUSY, BUSY, CALM), ROW)
+    (p50, *_, memory) = latency_rows(latency(BUSY, BUSY, CALM), ROW)
     assert (p50.valid, p50.value, p50.n) == (False, 2.0, 180)
     assert p50.reason == "disturbed: others had the core 50% of the time (90 times in 0.5 s)"
     assert memory.valid  # whoever interrupts takes no memory
@@ -264,7 +262,7 @@ def test_files_take_turns_and_one_that_fails_is_not_tried_again(job):
 def test_rows_of_a_latency():
     conditions = {"threads": 1, "batch": 1}
     latency = Latency((tuple(float(ms) for ms in range(1, 51)),) * 2, 9.0, 3.0, 1000, conditions)
-    rows = {row.metric: row for row in measurements(latency, ROW)}
+    rows = {row.metric: row for row in latency_rows(latency, ROW)}
     assert list(rows) == [
         "latency_ms_p50",
         "latency_ms_p90",
@@ -282,7 +280,7 @@ def test_rows_of_a_latency():
 
 
 def test_rows_of_a_failure_all_give_the_reason():
-    rows = measurements(Latency((), conditions={"threads": 2}, reason="it crashed"), ROW)
+    rows = latency_rows(Latency((), conditions={"threads": 2}, reason="it crashed"), ROW)
     assert len(rows) == 6
     assert {(row.valid, row.value, row.reason) for row in rows} == {(False, None, "it crashed")}
     assert rows[0].conditions["threads"] == 2

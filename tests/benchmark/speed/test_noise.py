@@ -5,17 +5,16 @@ import os
 import subprocess
 import sys
 import time
-from functools import partial
 
 import pytest
 
-from pocketface.benchmark.measurement import Measurement
+from pocketface.benchmark.measurement import RowMaker
 from pocketface.benchmark.speed import noise as module
-from pocketface.benchmark.speed.latency import Job, measure_all, measurements
+from pocketface.benchmark.speed.latency import Job, latency_rows, measure_all
 from pocketface.benchmark.speed.noise import Noise, Watch, distinct, reference_ms
 
 CALM = Noise(0.5, 1, 2, (1,), (0.2, 0.21), 0.02, 0.5, 0.0, 3, 0.1)
-ROW = partial(Measurement, model="m", artifact="a", format="tflite", precision="fp32", runtime="litert", device="d")
+ROW = RowMaker(model="m", artifact="a", format="tflite", precision="fp32", runtime="litert", device="d")
 
 SPINNING = """
 import time
@@ -127,7 +126,7 @@ def test_a_busy_loop_on_the_same_cores_makes_the_row_invalid_and_keeps_the_value
             process.kill()
             process.communicate()
     assert latency.noise[0].cores in [(core,) for core in cores]
-    (p50, *_) = measurements(latency, ROW)
+    (p50, *_) = latency_rows(latency, ROW)
     assert not p50.valid and p50.value >= 2
     assert p50.reason.startswith("disturbed: others had the core ")
     assert p50.conditions["taken_share"] > 0.25  # half of the time where both want it all
@@ -137,7 +136,7 @@ def test_a_busy_loop_on_the_same_cores_makes_the_row_invalid_and_keeps_the_value
 def test_left_alone_the_row_is_valid(spinning):
     for _ in range(5):
         (latency,) = measure_all([spinning], rounds=1, minimum_runs=10, minimum_seconds=0.1)
-        (p50, *_) = measurements(latency, ROW)
+        (p50, *_) = latency_rows(latency, ROW)
         if p50.valid:
             assert 2 <= p50.value < 2.4
             return

@@ -1,18 +1,17 @@
 """Ratios of times that are written down, SciPy's interval, and how often it holds the truth."""
 
 import math
-from functools import partial
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from pocketface.benchmark.accuracy.intervals import Estimate
-from pocketface.benchmark.measurement import Measurement
-from pocketface.benchmark.speed.ratio import latency_ratio, measurement
+from pocketface.benchmark.measurement import RowMaker
+from pocketface.benchmark.speed.ratio import latency_ratio, ratio_row
 from pocketface.benchmark.speed.stopwatch import Latency
 
-ROW = partial(Measurement, model="m", artifact="a", format="tflite", precision="fp32", runtime="litert", device="d")
+ROW = RowMaker(model="m", artifact="a", format="tflite", precision="fp32", runtime="litert", device="d")
 
 
 def test_twice_as_fast_is_two():
@@ -47,7 +46,7 @@ def test_the_interval_holds_the_true_ratio_nineteen_times_in_twenty(rounds):
 def test_only_rounds_count_in_which_both_were_left_alone():
     reference = Latency(((4.0,), (4.0,), (40.0,), (4.0,)), disturbances=("", "", "disturbed: x", ""))
     other = Latency(((2.0,), (2.0,), (2.0,), (20.0,)), disturbances=("", "", "", "disturbed: y"))
-    row = measurement(reference, other, "a.tflite", ROW)
+    row = ratio_row(reference, other, "a.tflite", ROW)
     assert (row.value, row.n, row.valid) == (pytest.approx(2), 2, True)
     assert (row.metric, row.conditions["against"]) == ("latency_ratio", "a.tflite")
 
@@ -55,7 +54,7 @@ def test_only_rounds_count_in_which_both_were_left_alone():
 def test_without_a_common_clean_round_the_ratio_is_not_valid():
     reference = Latency(((4.0,), (4.0,)), disturbances=("disturbed: x", ""))
     other = Latency(((2.0,), (2.0,)), disturbances=("", "disturbed: y"))
-    row = measurement(reference, other, "a.tflite", ROW)
+    row = ratio_row(reference, other, "a.tflite", ROW)
     assert (row.value, row.valid, row.reason) == (pytest.approx(2), False, "disturbed: no round left both files alone")
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from pocketface.benchmark.accuracy.intervals import Estimate
 from pocketface.benchmark.speed import speedup as module
-from pocketface.benchmark.speed.speedup import ratio_of, speedup, verdict
+from pocketface.benchmark.speed.speedup import fastest_ratio, speedup, speedup_sentence
 from pocketface.benchmark.speed.stopwatch import Latency
 from pocketface.faces.contract import InputContract
 from pocketface.models.embedder import Embedder
@@ -15,7 +15,7 @@ BEFORE = Latency(((4.0, 9.0, 9.0), (5.0, 8.0, 9.0)))
 
 
 def told(after, before=BEFORE):
-    return verdict(ratio_of(before, after), before, after)
+    return speedup_sentence(fastest_ratio(before, after), before, after)
 
 
 def embedder_of(width, *layers):
@@ -27,25 +27,29 @@ def embedder_of(width, *layers):
 
 def test_the_ratio_is_that_of_the_fastest_runs_and_spans_the_rounds():
     after = Latency(((3.0, 3.5, 3.2), (2.0, 4.0, 4.1)))
-    assert ratio_of(BEFORE, after) == Estimate(2 / 4, 2 / 5, 3 / 4)
+    assert fastest_ratio(BEFORE, after) == Estimate(4 / 2, 4 / 3, 5 / 2)
 
 
 def test_a_failure_is_the_reason():
     failed = Latency((), reason="it crashed")
-    assert ratio_of(BEFORE, failed) == ratio_of(failed, BEFORE) == Estimate(None, reason="it crashed")
+    assert fastest_ratio(BEFORE, failed) == fastest_ratio(failed, BEFORE) == Estimate(None, reason="it crashed")
     assert told(failed).startswith("not known whether it is faster on LiteRT, 1 thread (")
     assert told(failed).endswith("): it crashed")
 
 
 def test_faster_is_said_if_every_round_says_so():
     said = told(Latency(((3.0, 3.5), (2.0, 4.0))))
-    assert said.startswith("0.50x the latency of the unpruned network on LiteRT, 1 thread (")
-    assert said.endswith("): 2.00 ms instead of 4.00 ms at best, 0.40x to 0.75x in 2 rounds")
+    assert said.startswith("2.00 times as fast as the unpruned network on LiteRT, 1 thread (")
+    assert said.endswith("): 2.00 ms instead of 4.00 ms at best, 1.33 to 2.50 times in 2 rounds")
 
 
 @pytest.mark.parametrize(
     ("fastest", "begins"),
-    [((3.9, 5.1), "not surely faster: 0.97x"), ((4.0, 5.0), "NOT faster: 1.00x"), ((4.4, 5.5), "NOT faster: 1.10x")],
+    [
+        ((3.9, 5.1), "not surely faster: 1.03 times"),
+        ((4.0, 5.0), "NOT faster: 1.00 times"),
+        ((4.4, 5.5), "NOT faster: 0.91 times"),
+    ],
 )
 def test_what_is_not_faster_is_told_so(fastest, begins):
     assert told(Latency(tuple((time, 9.0) for time in fastest))).startswith(begins)
@@ -69,9 +73,9 @@ def test_two_real_networks_are_timed_in_turns(monkeypatch):
         ("latency_ratio", "width-8"),
     ]
     assert {row.n for row in rows[:2]} <= {30, 60} and rows[2].n == 2  # a round that was disturbed is left out
-    assert rows[2].conditions["to"] == "width-128"
-    assert rows[2].value is not None and rows[2].value < 0.5  # a hundredth of the work
-    assert said.startswith(f"{rows[2].value:.2f}x the latency of the unpruned network")
+    assert rows[2].conditions["against"] == "width-128"
+    assert rows[2].value is not None and rows[2].value > 2  # a hundredth of the work
+    assert said.startswith(f"{rows[2].value:.2f} times as fast as the unpruned network")
     timed = [line for line in lines if line.startswith("latency") and ", again: " not in line]
     assert [line.split(": ")[1] for line in timed] == ["width-128.tflite (1 thread)", "width-8.tflite (1 thread)"] * 2
 

@@ -1,4 +1,4 @@
-"""What a network shows of its channels while one mini-batch passes through it."""
+"""What hooks capture of a network's channels while one mini-batch passes through it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Reduction = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass
-class Seen:
-    """What criteria score: the network with its weights and their gradients, and what hooks kept of the mini-batch."""
+class Capture:
+    """What criteria score: the network with its weights and gradients, and what hooks captured of the mini-batch."""
 
     backbone: nn.Module
-    seed: int = 0  # of what is random about a criterion
+    seed: int = 0  # of criteria that are random
     gates: dict[str, Tensor] = field(default_factory=dict)  # by reader, (N, inputs) reduced activations and gradients
     maps: dict[str, list[Tensor]] = field(default_factory=dict)  # by maker, (N, outputs, ...) each time it ran
 
     def gates_of(self, group: Group) -> Tensor:
-        """Gives (N, width): what was kept at the readers of each channel, summed; zeros where nothing was."""
+        """Gives (N, width): the gates of each channel summed over its readers; zeros where nothing was captured."""
         total = torch.zeros(1, group.width)
         for share in group.readers:
             if share.layer in self.gates:  # else the embedding does not depend on this reader
@@ -33,20 +33,20 @@ class Seen:
                 total = total.to(gate) + gate[:, share.index].sum(2)
         return total
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Makes room for the next mini-batch; the weights are not touched."""
         self.gates.clear()
         self.maps.clear()
 
 
 @contextmanager
-def reading(seen: Seen, readers: Iterable[str], reduce: Reduction) -> Iterator[None]:
-    """Keeps in `seen.gates`, at each backward, what `reduce` makes of the readers' inputs and their gradients.
+def capturing_gates(capture: Capture, readers: Iterable[str], reduce: Reduction) -> Iterator[None]:
+    """Adds to `capture.gates`, at each backward, `reduce` of the readers' inputs and their gradients.
 
-    What the network computes stays the same, and so do its gradients. What a reader reads in two places adds up.
+    The network's outputs and gradients do not change. A reader that runs twice has the sum of both.
     """
 
-    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...] | None]:
+    def hook_of(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...] | None]:
         def before(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
             if not inputs[0].requires_grad:
                 return None
@@ -54,16 +54,17 @@ def reading(seen: Seen, readers: Iterable[str], reduce: Reduction) -> Iterator[N
             channel = 1 if isinstance(layer, nn.Conv2d) else own.ndim - 1
             activation = places_of(own.detach(), channel)
 
-            def arrived(gradient: Tensor) -> None:
+            def add_gate(gradient: Tensor) -> None:
                 gate = reduce(activation, places_of(gradient, channel))
-                seen.gates[name] = seen.gates[name] + gate if name in seen.gates else gate
+                capture.gates[name] = capture.gates[name] + gate if name in capture.gates else gate
 
-            own.register_hook(arrived)  # type: ignore[no-untyped-call]
+            own.register_hook(add_gate)  # type: ignore[no-untyped-call]
             return (own, *inputs[1:])
 
         return before
 
-    hooks = [seen.backbone.get_submodule(name).register_forward_pre_hook(watch(name)) for name in sorted(set(readers))]
+    backbone = capture.backbone
+    hooks = [backbone.get_submodule(name).register_forward_pre_hook(hook_of(name)) for name in sorted(set(readers))]
     try:
         yield
     finally:
