@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
+from ...export.artifact import ABOUT_SPEED, Note
 from ..figures import interval, number_and_interval
 from ..measurement import Measurement
 from .columns import Column
 from .summary import Line
 
 EXPORT = Column("export", "Export", "any", "", "")
-OF_SPEED = re.compile(r"XNNPACK|partition|faster|slower|float arithmetic|layouts|no kernel")
-UNREMARKABLE = re.compile(r"1 XNNPACK partition|XNNPACK runs 1 part of it")
 SLOWER = 0.95  # of the reference's speed; what is nearer is noise, unless an interval says otherwise
 
 Reasons = Mapping[str, int]
@@ -34,7 +32,7 @@ class Cell:
     mark: Literal["", "invalid", "slower"] = ""
 
 
-def slower_because(line: Line, key: str, notes: Sequence[str]) -> str:
+def slower_because(line: Line, key: str, notes: Sequence[Note]) -> str:
     """Says why a file is slower than what it is compared with, as far as its export noted; "" where it is not.
 
     Args:
@@ -48,14 +46,15 @@ def slower_because(line: Line, key: str, notes: Sequence[str]) -> str:
     _, high = interval(row)
     if row.value >= 1 or (row.value >= SLOWER if high is None else high >= 1):
         return ""
-    known = [note for note in notes if OF_SPEED.search(note) and not UNREMARKABLE.fullmatch(note)]
+    known = [note for note in notes if note.kind in ABOUT_SPEED]
     partitions = line.value("xnnpack_partitions")
-    if partitions is not None and partitions > 1 and not any("partition" in note for note in known):
-        known.insert(0, f"{partitions:g} XNNPACK partitions: between two, plain kernels run and tensors are copied")
-    return f"slower than {_against(row)}: {'; '.join(known) or 'nothing that the export noted explains it'}"
+    if partitions is not None and partitions > 1 and not any(note.kind == "partitions" for note in known):
+        text = f"{partitions:g} XNNPACK partitions: between two, plain kernels run and tensors are copied"
+        known.insert(0, Note("partitions", text))
+    return f"slower than {_against(row)}: {'; '.join(map(str, known)) or 'nothing that the export noted explains it'}"
 
 
-def reasons_of(lines: Sequence[Line], notes: Mapping[str, Sequence[str]]) -> dict[str, int]:
+def reasons_of(lines: Sequence[Line], notes: Mapping[str, Sequence[Note]]) -> dict[str, int]:
     """Numbers the reasons, 1, 2, ..., in the order in which the table meets them."""
     reasons: dict[str, None] = {}
     for line in lines:
@@ -67,7 +66,7 @@ def reasons_of(lines: Sequence[Line], notes: Mapping[str, Sequence[str]]) -> dic
 
 
 def files_with_reason(
-    reason: str, lines: Sequence[Line], columns: Sequence[Column], notes: Mapping[str, Sequence[str]]
+    reason: str, lines: Sequence[Line], columns: Sequence[Column], notes: Mapping[str, Sequence[Note]]
 ) -> list[str]:
     """Says which metrics of which files `reason` is given for: "a.tflite, b.tflite: Latency on 1 thread"."""
     titles = {column.key: column.title for column in columns}
@@ -84,7 +83,7 @@ def files_with_reason(
     return [f"{', '.join(names)}: {'; '.join(metrics)}" for metrics, names in files.items()]
 
 
-def cell_of(line: Line, column: Column, reasons: Reasons, notes: Sequence[str]) -> Cell:
+def cell_of(line: Line, column: Column, reasons: Reasons, notes: Sequence[Note]) -> Cell:
     """Gives the cell of a line in a column; empty where nothing was asked for."""
     row = line.cells.get(column.key)
     if row is None:

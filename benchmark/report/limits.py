@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ...export.formats import CHECKPOINT, FORMATS
 from ..figures import interval, number_text, row_text
 from ..measurement import Measurement
 from .summary import Line
@@ -99,13 +100,13 @@ def judge_files(lines: Sequence[Line], limits: ShippingLimits) -> list[JudgedFil
     """
     files: dict[str, list[Line]] = {}
     for line in lines:
-        if line.artifact and line.format != "pytorch":
+        if line.artifact and line.format != CHECKPOINT:
             files.setdefault(line.artifact, []).append(line)
     places = {is_apple: _place(lines, is_apple) for is_apple in (False, True)}
     judged = []
     for of_file in files.values():
         line = next((at for at in of_file if ACCURACY in at.cells), of_file[0])
-        latency, place = line.cells.get(LATENCY), places[line.format == "coreml"]
+        latency, place = line.cells.get(LATENCY), places[is_for_apple(line)]
         if place:
             there = [at.cells.get(LATENCY) for at in of_file if at.runtime.startswith(place)]
             latency = next((row for row in there if row is not None), None)
@@ -113,11 +114,14 @@ def judge_files(lines: Sequence[Line], limits: ShippingLimits) -> list[JudgedFil
     return judged
 
 
+def is_for_apple(line: Line) -> bool:
+    """Tells whether the file runs on Apple's systems only."""
+    return line.format in FORMATS and FORMATS[line.format].apple_only
+
+
 def _place(lines: Sequence[Line], is_apple: bool) -> str:
     """Names the phone's or Mac's runtime where latencies were taken, "" where they are this machine's."""
-    timed = [
-        line.runtime for line in lines if (line.format == "coreml") == is_apple and line.value(LATENCY) is not None
-    ]
+    timed = [line.runtime for line in lines if is_for_apple(line) == is_apple and line.value(LATENCY) is not None]
     return next((place for place in LATENCY_RUNTIMES if any(runtime.startswith(place) for runtime in timed)), "")
 
 

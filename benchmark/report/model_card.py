@@ -10,8 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ...export.artifact import Card
-from ...export.cards import WRITERS, read_card
-from ...export.session import format_of
+from ...export.formats import format_of
 from ...files import sha256_of
 from ..figures import number_and_interval, row_text
 from ..measurement import Measurement
@@ -76,7 +75,8 @@ def _card(path: Path) -> tuple[Card | None, str]:
         return None, "the file does not lie in the run folder any more"
     try:
         # an ExecuTorch program holds its card as code, which a report does not run
-        card = read_card(path) if format_of(path) in WRITERS else None
+        file_format = format_of(path)
+        card = file_format.read_card(path) if file_format.write_card else None
     except (ValueError, ImportError, OSError) as error:
         return None, " ".join(str(error).split())
     return card, "" if card else "its format carries no card that can be read without running it"

@@ -28,7 +28,7 @@ from .recommendation import recommend
 from .run_folders import RunFolder, read_run
 from .summary import Line, pareto_front, summarise
 from .tables import csv_of, json_of
-from .verdict import FORMATS, outcome, picks_of, recommendation_sentences
+from .verdict import outcome, picks_of, recommendation_sentences
 
 __all__ = ["Line", "pareto_front", "summarise", "write_report"]
 
@@ -118,7 +118,6 @@ def page_facts(runs: Sequence[RunFolder], limits: ShippingLimits) -> dict[str, A
         "picks": [pick for of_run, each in zip(by_run, advice, strict=True) for pick in picks_of(of_run, each)],
         "pick_keys": (SIZE, LATENCY, ACCURACY, DIFFERENCE),
         "why_not": [(title, choice) for each in advice for title, choice in each.choices],
-        "formats": FORMATS,
         "columns": columns,
         "rows": list(zip(lines, table, strict=True)),
         "by_run": by_run,

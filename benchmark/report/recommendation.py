@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..figures import interval, number_text
-from .limits import JudgedFile, ShippingLimits, judge_files
+from .limits import JudgedFile, ShippingLimits, is_for_apple, judge_files
 from .summary import Line
 
 
@@ -49,8 +49,8 @@ def recommend(lines: Sequence[Line], limits: ShippingLimits) -> Recommendation:
         limits: What the app allows.
     """
     judged = judge_files(lines, limits)
-    apple = [each for each in judged if each.line.format == "coreml"]
-    rest = [each for each in judged if each.line.format != "coreml"]
+    apple = [each for each in judged if is_for_apple(each.line)]
+    rest = [each for each in judged if not is_for_apple(each.line)]
     formats = dict.fromkeys(each.line.format for each in judged)
     return Recommendation(
         limits,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...export.artifact import Note
 from ..accuracy.record import NAME as RECORD
 from ..accuracy.record import Record, read_record
 from ..measurement import Measurement, read_measurements
@@ -30,7 +31,7 @@ class RunFolder:
     pruned: Sequence[PrunedModel]
     curves: Sequence[GroupCurve]
     record: Record | None = None  # of every pair, where it was kept
-    notes: Mapping[str, Sequence[str]] = field(default_factory=dict)  # what the export said of each artifact
+    notes: Mapping[str, Sequence[Note]] = field(default_factory=dict)  # what the export said of each artifact
 
 
 def read_run(folder: Path, folders: Sequence[Path]) -> RunFolder:
@@ -73,11 +74,11 @@ def _of_mac(folder: Path, rows: Sequence[Measurement]) -> list[Measurement]:
     ]
 
 
-def _notes(folder: Path) -> Iterator[tuple[str, list[str]]]:
+def _notes(folder: Path) -> Iterator[tuple[str, list[Note]]]:
     """Gives what the export noted of each file; a record that says nothing legible has no notes."""
     for path in sorted((folder / "artifacts").glob(f"**/{EXPORTED}")):
         targets = read_table(path).get("targets")
         for target in targets.values() if isinstance(targets, dict) else ():
             if isinstance(target, dict) and target.get("file") and isinstance(target.get("notes"), list):
                 artifact = path.parent / str(target["file"])
-                yield artifact.relative_to(folder).as_posix(), [str(note) for note in target["notes"]]
+                yield artifact.relative_to(folder).as_posix(), [Note.from_plain(note) for note in target["notes"]]

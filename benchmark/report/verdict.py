@@ -8,20 +8,12 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from ...export.formats import FORMATS, format_title
 from ..figures import number_text, row_text
 from ..metric_keys import phrase_of, title_of
 from .limits import ACCURACY, DIFFERENCE, LATENCY, SIZE, JudgedFile
 from .recommendation import Choice, Recommendation
 from .summary import Line, baseline
-
-FORMATS = {
-    "tflite": "TFLite",
-    "coreml": "Core ML",
-    "executorch": "ExecuTorch",
-    "onnx": "ONNX",
-    "ort": "ORT format",
-    "pytorch": "PyTorch",
-}
 
 
 class Figure(NamedTuple):
@@ -52,10 +44,8 @@ def picks_of(lines: Sequence[Line], recommendation: Recommendation) -> list[Pick
         if shown := choice.best or choice.nearest:
             base = baseline(shown.line, lines, ACCURACY)
             first, figures = shown in recommendation.best, dict(_figures(shown, base))
-            picks.append(
-                Pick(FORMATS.get(kind, kind), shown.line, base, shown.meets, first, _why(shown, choice), figures)
-            )
-    order = list(FORMATS.values())
+            picks.append(Pick(format_title(kind), shown.line, base, shown.meets, first, _why(shown, choice), figures))
+    order = [each.title for each in FORMATS.values()]
     return sorted(picks, key=lambda pick: (not pick.first, order.index(pick.format) if pick.format in order else 99))
 
 
@@ -110,7 +100,7 @@ def _files(lines: Sequence[Line]) -> str:
     files = {(line.model, line.artifact, line.format, line.precision): "export" in line.cells for line in lines}
     failed = sum(files.values())
     counts = Counter(file[2] for file, is_missing in files.items() if not is_missing)
-    by_format = _and([f"{count} {FORMATS.get(format, format)}" for format, count in counts.items()]) or "No"
+    by_format = _and([f"{count} {format_title(format)}" for format, count in counts.items()]) or "No"
     end = f"; {failed} could not be made" if failed else ""
     return f"{by_format} {'file was' if counts.total() == 1 else 'files were'} measured{end}."
 

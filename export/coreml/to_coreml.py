@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..artifact import METADATA_KEY, Artifact, Card, ConversionError, Precision
+from ..artifact import METADATA_KEY, Artifact, Card, ConversionError, Note, Precision
 from ..graph.adoption import INPUT, OUTPUT
 from ..graph.reading import read_onnx
 from .images import image_type, one_scale, pixel_range
 from .known_issues import doubts
 from .mil_program import Ranges, mil_program
-from .package import WEIGHTS, import_coremltools, quietly, write_package
+from .package import WEIGHTS, import_coremltools, quietly, read_package, write_package
 from .precisions import PRECISIONS, CoreMLPrecision
 
 IOS = (15, 16, 17, 18)
@@ -80,8 +80,16 @@ def to_coreml(
     describe(specification.description, card)
     weights = Path(model.weights_dir) / Path(WEIGHTS).name
     write_package(path, specification, weights.read_bytes() if weights.is_file() else b"")
-    later = (f"{precision} wants iOS {ios}, later than the {minimum_ios} that was asked for",)
-    return Artifact(path, "coreml", card, notes=(later if ios > minimum_ios else ()) + doubts(path))
+    later = Note("later-ios", f"{precision} wants iOS {ios}, later than the {minimum_ios} that was asked for")
+    issues = (Note("known-issue", sentence) for sentence in doubts(path))
+    return Artifact(path, "coreml", card, notes=(*([later] if ios > minimum_ios else []), *issues))
+
+
+def write_coreml_card(path: Path, card: Card, to: Path) -> None:
+    """Writes the package at `path` with another card."""
+    package = read_package(path)
+    describe(package.model.description, card)
+    write_package(to, package.model, package.weights)
 
 
 def describe(description: Any, card: Card) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...faces.contract import InputContract
-from ..artifact import ConversionError
+from ..artifact import ConversionError, Rewrite
 from .reading import first_line, ports, read_onnx, tensors
 from .size_limits import check_sizes
 
@@ -27,7 +27,7 @@ class Foreign:
     """A foreign network: input (1, 3, H, W), output (1, D), nothing folded or left out yet."""
 
     model: onnx.ModelProto
-    rewrites: tuple[str, ...]  # what had to be changed about it
+    rewrites: tuple[Rewrite, ...]  # what had to be changed about it
     rounds: bool  # the file itself rounds every layer to half precision, which `model` does not
 
 
@@ -142,7 +142,7 @@ def dropouts_are_nothing(model: onnx.ModelProto) -> None:
     model.graph.node.extend(kept)
 
 
-def slopes_per_channel(model: onnx.ModelProto) -> tuple[str, ...]:
+def slopes_per_channel(model: onnx.ModelProto) -> tuple[Rewrite, ...]:
     """Slopes of PReLU that broadcast along the width, where only the channels can be meant, broadcast along those.
 
     ONNX aligns shapes from the right, so (C,) is along the width; some exporters write it for the channels.
@@ -175,7 +175,7 @@ def slopes_per_channel(model: onnx.ModelProto) -> tuple[str, ...]:
             node.input[1] = f"{node.output[0]}/slopes"
             model.graph.initializer.append(onnx.numpy_helper.from_array(aligned, node.input[1]))
             changed += 1
-    return (f"PReLU slopes of {changed} layers along the channels",) if changed else ()
+    return (Rewrite("prelu-slopes", changed),) if changed else ()
 
 
 def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -184,7 +184,7 @@ def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
     return onnx.shape_inference.infer_shapes(model)
 
 
-def widen(model: onnx.ModelProto) -> tuple[str, ...]:
+def widen(model: onnx.ModelProto) -> tuple[Rewrite, ...]:
     """Floats of 16 and 64 bits become float32, which every format computes in.
 
     Given   weights float16 -> Conv in float16
@@ -212,7 +212,7 @@ def widen(model: onnx.ModelProto) -> tuple[str, ...]:
                 found.add(numbers[attribute.i])
                 attribute.i = onnx.TensorProto.FLOAT
     del model.graph.value_info[:]
-    return (f"{' and '.join(sorted(found)).lower()} to float32",) if found else ()
+    return tuple(Rewrite(f"widen-{name.lower()}") for name in sorted(found))
 
 
 def computes_in_half(model: onnx.ModelProto) -> bool:

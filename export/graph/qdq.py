@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifact import Artifact, Card, ConversionError
+from ..artifact import Artifact, Card, ConversionError, Note
 from .float16 import after_the_weights
 from .ranges import How, Range, activation_ranges
 from .reading import first_line
@@ -41,7 +42,8 @@ OPERATORS = (
 
 OLDEST_OPSET = 13  # the first that dequantises by channel
 
-NOTES = (
+ACROSS_CPUS = Note(
+    "precision",
     "onnxruntime's int8 kernels on ARM64 do not give the bits that those on x86 give: verify the accuracy on a phone",
 )
 
@@ -81,8 +83,7 @@ def quantise_onnx(
         precision="w8a8",
         calibration_sha256=hashlib.sha256(np.ascontiguousarray(calibration).tobytes()).hexdigest(),
     )
-    artifact = write_onnx(quantised, card, path, batch=1)
-    return Artifact(artifact.path, artifact.format, artifact.card, notes=NOTES)
+    return replace(write_onnx(quantised, card, path, batch=1), notes=(ACROSS_CPUS,))
 
 
 def to_qdq(model: onnx.ModelProto, ranges: Mapping[str, Range]) -> onnx.ModelProto:

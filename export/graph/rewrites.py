@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifact import Artifact, Card
+from ..artifact import Artifact, Card, Rewrite
 from .bias_correction import correct_biases
 from .equalise import equalise
 from .prelu import as_skip
@@ -38,17 +38,17 @@ class Lowering:
     def equalised(self, faces: NDArray[np.float32]) -> Lowering:
         """Gives the channels between layers the same range: `equalise`."""
         model, sites = equalise(self.model, faces)
-        return self._then(model, sites, f"equalise {sites} sites")
+        return self._then(model, Rewrite("equalise", sites), "onnxruntime")
 
     def skipping(self) -> Lowering:
         """Writes PReLUs as two operators that have fast kernels: `as_skip`."""
         model, sites = as_skip(self.model)
-        return self._then(model, sites, f"PReLU as x + relu((a - 1) x) at {sites} sites")
+        return self._then(model, Rewrite("prelu-skip", sites))
 
     def corrected(self, faces: NDArray[np.float32]) -> Lowering:
         """Takes back what int8 weights will shift; worth nothing but for an int8 file: `correct_biases`."""
         model, layers = correct_biases(self.model, faces)
-        return self._then(model, layers, f"correct {layers} biases")
+        return self._then(model, Rewrite("correct-biases", layers), "onnxruntime")
 
     @contextmanager
     def saved(self) -> Iterator[Path]:
@@ -58,8 +58,9 @@ class Lowering:
             path.write_bytes(self.model.SerializeToString())
             yield path
 
-    def _then(self, model: onnx.ModelProto, places: int, name: str) -> Lowering:
+    def _then(self, model: onnx.ModelProto, rewrite: Rewrite, *tools: str) -> Lowering:
         """Gives the rewritten graph, or this one where there was nothing to do."""
-        if not places:
+        if not rewrite.count:
             return self
-        return dataclasses.replace(self, model=model, card=self.card.but(rewrites=(*self.card.rewrites, name)))
+        card = self.card.with_tools(*tools).but(rewrites=(*self.card.rewrites, rewrite))
+        return dataclasses.replace(self, model=model, card=card)

@@ -119,7 +119,7 @@ def dequantised(values: NDArray[Any], port: dict[str, Any]) -> NDArray[np.float3
     return np.asarray((values.astype(np.float32) - zero) * np.float32(scale), np.float32)
 
 
-def read_card(path: Path) -> Card | None:
+def read_tflite_card(path: Path) -> Card | None:
     """Gives the card of a .tflite file, or None where it carries none.
 
     Safe on any file: the network is not looked at, and the work is in proportion to the file's size.

@@ -7,18 +7,21 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...models.embedder import Embeddings, unit
-from ..artifact import Artifact, ConversionError
+from ..artifact import Artifact, ConversionError, Note, Rewrite
 from ..graph.ranges import How, activation_ranges
 from .flatbuffer import pack, unpack
 from .litert import LiteRTSession
 from .quantise import Recipe, quantised_content, w8a8
 from .rounding import Layer, Plan, plan_of, with_rounded
 from .to_tflite import write_tflite
+
+if TYPE_CHECKING:
+    from ...models.embedder import Embeddings
 
 PROBE_FACES = 16  # rank the tensors; more give the same order
 SHOWN = 6  # layers a note names
@@ -56,6 +59,8 @@ def mixed_precision(
     Raises:
         ConversionError: No choice of layers comes that near.
     """
+    from ...models.embedder import unit
+
     faces = np.ascontiguousarray(calibration.transpose(0, 2, 3, 1)).tobytes()
     content, seen = fp32.path.read_bytes(), activation_ranges(fp32.path, calibration, ranges)
 
@@ -90,7 +95,7 @@ def mixed_precision(
     card = fp32.card.with_tools("ai-edge-quantizer").but(
         precision="w8a8",
         calibration_sha256=hashlib.sha256(faces).hexdigest(),
-        rewrites=(*fp32.card.rewrites, *([f"{len(kept)} layers in float arithmetic"] if kept else [])),
+        rewrites=(*fp32.card.rewrites, *([Rewrite("float-layers", len(kept))] if kept else [])),
     )
     notes = tuple(_notes(plan, kept, before, after, len(judged), len(best) - len(whole)))
     return write_tflite(unpack(best), card, path, notes)
@@ -146,14 +151,16 @@ def _scope(name: str) -> str:
     return f"^{re.escape(name)};$"  # the quantiser's name of the operator that gives `name`
 
 
-def _notes(plan: Plan, kept: frozenset[str], before: float, after: float, faces: int, growth: int) -> Iterator[str]:
+def _notes(plan: Plan, kept: frozenset[str], before: float, after: float, faces: int, growth: int) -> Iterator[Note]:
     judged = f"on {faces} faces that set no range"
     if not kept:
-        yield f"int8 throughout is near enough: cosine {before:.5f} {judged}; no layer stays float"
+        text = f"int8 throughout is near enough: cosine {before:.5f} {judged}; no layer stays float"
+        yield Note("precision", text)
         return
     floats: list[Layer] = [layer for layer in plan.layers if layer.name in kept]
     share = 1 - sum(layer.macs for layer in floats) / max(sum(layer.macs for layer in plan.layers), 1)
     names = ", ".join(layer.name for layer in floats[:SHOWN]) + (" and others" if len(floats) > SHOWN else "")
-    yield f"{len(floats)} of {len(plan.layers)} int8 layers stay in float arithmetic: {names}"
-    yield f"cosine {judged}: {after:.5f}, int8 throughout {before:.5f}"
-    yield f"int8 computes {share:.1%} of the MACs; the file is {growth:+,} bytes against int8 throughout"
+    yield Note("float-layers", f"{len(floats)} of {len(plan.layers)} int8 layers stay in float arithmetic: {names}")
+    yield Note("precision", f"cosine {judged}: {after:.5f}, int8 throughout {before:.5f}")
+    text = f"int8 computes {share:.1%} of the MACs; the file is {growth:+,} bytes against int8 throughout"
+    yield Note("precision", text)

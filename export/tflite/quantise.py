@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifact import Artifact, ConversionError, Precision
+from ..artifact import Artifact, ConversionError, Note, Precision
 from ..graph.ranges import How, Range, activation_ranges
 from .flatbuffer import unpack
 from .layouts import LAYER_NORM_STEPS
@@ -84,8 +84,10 @@ def w8a16() -> Recipe:
 
 PRECISIONS: dict[Precision, Callable[[], Recipe]] = {"fp16": fp16, "w8": w8, "w8a8": w8a8, "w8a16": w8a16}
 
-NOTES: dict[Precision, tuple[str, ...]] = {
-    "w8a16": ("int16 activations are for processors that have them: LiteRT takes 100 times as long as for int8",),
+NOTES: dict[Precision, tuple[Note, ...]] = {
+    "w8a16": (
+        Note("slow", "int16 activations are for processors that have them: LiteRT takes 100 times as long as for int8"),
+    ),
 }
 
 

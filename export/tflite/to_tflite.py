@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from ...files import sha256_of, written_whole
-from ..artifact import METADATA_KEY, Artifact, Card, ConversionError
+from ..artifact import METADATA_KEY, Artifact, Card, ConversionError, Note
 from ..graph.reading import read_onnx
 from ..graph.to_onnx import simplified
 from .context import Context, Value
 from .delegation import delegation
-from .flatbuffer import pack, set_metadata
+from .flatbuffer import pack, set_metadata, unpack
 from .operators import OPERATORS
 
 
@@ -53,7 +53,7 @@ def to_tflite(onnx_path: Path, card: Card, path: Path) -> Artifact:
     return write_tflite(context.writer.finish({"input": faces}, {"embedding": embedding}), card, path)
 
 
-def write_tflite(model: Any, card: Card, path: Path, notes: tuple[str, ...] = ()) -> Artifact:
+def write_tflite(model: Any, card: Card, path: Path, notes: tuple[Note, ...] = ()) -> Artifact:
     """Writes the schema's `model` with `card` in its metadata, whole or not at all.
 
     What XNNPACK takes of it is added to the artifact's `notes`.
@@ -70,7 +70,12 @@ def write_tflite(model: Any, card: Card, path: Path, notes: tuple[str, ...] = ()
     except ValueError as error:
         path.unlink()
         raise ConversionError(str(error)) from error
-    return Artifact(path, "tflite", card, notes=(taken.sentence(), *notes))
+    return Artifact(path, "tflite", card, notes=(taken.note(), *notes))
+
+
+def write_tflite_card(path: Path, card: Card, to: Path) -> None:
+    """Writes the .tflite file at `path` with another card."""
+    write_tflite(unpack(path.read_bytes()), card, to)
 
 
 def _graph(path: Path, card: Card) -> Any:

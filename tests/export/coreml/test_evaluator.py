@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from pocketface.export.artifact import Card
-from pocketface.export.coreml.evaluator import CoreMLEvaluator, constants_of, read_card
+from pocketface.export.coreml.evaluator import CoreMLEvaluator, constants_of
 from pocketface.export.coreml.mil_half_sums import HALF_SUMS
 from pocketface.export.coreml.mil_operators import OPERATORS
-from pocketface.export.coreml.package import import_coremltools, quietly, read_package, write_package
+from pocketface.export.coreml.package import import_coremltools, quietly, read_coreml_card, read_package, write_package
 from pocketface.faces.contract import InputContract
 
 Array = NDArray[Any]
@@ -374,7 +374,7 @@ def test_a_model_that_is_cut_off_is_one_sentence(saved: Path) -> None:
 
 def test_no_package_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no Core ML package at"):
-        read_card(tmp_path / "none.mlpackage")
+        read_coreml_card(tmp_path / "none.mlpackage")
 
 
 def test_a_manifest_without_a_model_is_one_sentence(saved: Path) -> None:
@@ -405,7 +405,7 @@ def test_a_model_of_an_older_kind_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_package_of_somebody_else_has_no_card(saved: Path) -> None:
-    assert read_card(saved) is None
+    assert read_coreml_card(saved) is None
 
 
 def test_a_damaged_card_is_refused(saved: Path, tmp_path: Path) -> None:
@@ -414,7 +414,7 @@ def test_a_damaged_card_is_refused(saved: Path, tmp_path: Path) -> None:
     model.description.metadata.userDefined["pocketface"] = Card("a", InputContract(), 8).to_json()[:-9]
     write_package(tmp_path / "card.mlpackage", model, (saved / WEIGHTS).read_bytes())
     with pytest.raises(ValueError, match="is no card"):
-        read_card(tmp_path / "card.mlpackage")
+        read_coreml_card(tmp_path / "card.mlpackage")
 
 
 def test_a_package_may_be_moved(saved: Path, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ PRELU = node("PRelu", "y slopes", "z")
 
 def test_float_is_one_partition_and_the_artifact_says_so(tmp_path: Path) -> None:
     artifact = fp32(tmp_path, PRELU)
-    assert artifact.notes == ("1 XNNPACK partition",)
+    assert tuple(map(str, artifact.notes)) == ("1 XNNPACK partition",)
     taken = delegation(artifact.path)
     assert (taken.partitions, taken.leftovers) == (1, {})
 
@@ -67,12 +67,14 @@ def test_float_is_one_partition_and_the_artifact_says_so(tmp_path: Path) -> None
 def test_an_int8_maximum_falls_off(tmp_path: Path) -> None:
     middle = node("Clip", "y low", "z")
     artifact = quantise_tflite(fp32(tmp_path, middle), "w8a8", tmp_path / "q.tflite", FACES)
-    assert artifact.notes == ("2 XNNPACK partitions; fall off: 1 MAXIMUM (XNNPACK's MAXIMUM is float)",)
+    assert tuple(map(str, artifact.notes)) == (
+        "2 XNNPACK partitions; fall off: 1 MAXIMUM (XNNPACK's MAXIMUM is float)",
+    )
 
 
 def test_int16_falls_off_but_for_the_prelu_which_stays_float(tmp_path: Path) -> None:
     artifact = quantise_tflite(fp32(tmp_path, PRELU), "w8a16", tmp_path / "q.tflite", FACES)
-    assert artifact.notes == (
+    assert tuple(map(str, artifact.notes)) == (
         "1 XNNPACK partition; fall off: 2 CONV_2D, 1 DEPTHWISE_CONV_2D, 1 DEQUANTIZE, 1 QUANTIZE, 1 RESHAPE "
         "(XNNPACK has no kernels for int16 activations)",
         "int16 activations are for processors that have them: LiteRT takes 100 times as long as for int8",
@@ -84,7 +86,7 @@ def test_a_depthwise_convolution_with_dynamic_ranges_falls_off(tmp_path: Path) -
 
     path = tmp_path / "q.tflite"
     path.write_bytes(quantised_content(fp32(tmp_path, PRELU).path, recipe.dynamic_wi8_afp32()))
-    assert delegation(path).sentence() == (
+    assert delegation(path).note().text == (
         "2 XNNPACK partitions; fall off: 1 DEPTHWISE_CONV_2D "
         "(XNNPACK has no depthwise convolution of float activations with int8 weights)"
     )
@@ -103,14 +105,16 @@ def test_an_int8_prelu_falls_off(tmp_path: Path) -> None:
     prelu.inputs, prelu.outputs = [before.inputs[0], prelu.inputs[1]], after.outputs
     graph.operators = [row for row in graph.operators if row is not before and row is not after]
     path.write_bytes(pack(model))
-    assert delegation(path).sentence() == "2 XNNPACK partitions; fall off: 1 PRELU (XNNPACK's PRELU is float)"
+    assert delegation(path).note().text == "2 XNNPACK partitions; fall off: 1 PRELU (XNNPACK's PRELU is float)"
 
 
 def test_a_length_falls_off(tmp_path: Path) -> None:
     artifact = fp32(tmp_path, node("LpNormalization", "y", "z", axis=1))
-    assert artifact.notes == ("2 XNNPACK partitions; fall off: 1 L2_NORMALIZATION (XNNPACK does not know it)",)
+    assert tuple(map(str, artifact.notes)) == (
+        "2 XNNPACK partitions; fall off: 1 L2_NORMALIZATION (XNNPACK does not know it)",
+    )
 
 
 def test_what_falls_off_for_the_same_reason_is_told_together() -> None:
-    told = Delegation(0, {"one": {"A": 2, "B": 1}, "two": {"C": 1}}).sentence()
+    told = Delegation(0, {"one": {"A": 2, "B": 1}, "two": {"C": 1}}).note().text
     assert told == "0 XNNPACK partitions; fall off: 2 A, 1 B (one); 1 C (two)"

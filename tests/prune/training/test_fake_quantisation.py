@@ -9,8 +9,8 @@ from ai_edge_litert.schema_py_generated import BuiltinOperator, TensorType
 from torch import nn
 
 from pocketface.export.exporter import export
+from pocketface.export.formats import open_session
 from pocketface.export.recipe import ExportRecipe
-from pocketface.export.session import open_session
 from pocketface.export.tflite.flatbuffer import unpack
 from pocketface.faces.contract import InputContract
 from pocketface.faces.folders import LabelledFaces, content_sha256
