@@ -10,7 +10,7 @@ def test_what_could_not_be_measured_is_listed_with_its_reason(tmp_path):
     page, markdown = report(tmp_path, written_run(tmp_path / "run"))
     assert markdown.split("slower, and why\n\n")[1].split("\n\n")[0] == (
         f"1. {NO_MAC}\n   - net-pruned.mlpackage: Median latency on 1 thread\n"
-        "2. no kernel takes w4\n   - net-pruned tflite w4: export"
+        "2. no kernel takes w4\n   - net-pruned tflite w4: Export"
     )
     assert f'title="not measured: {NO_MAC}">not measured<sup><a href="#why-1"' in page
     assert f'<li id="why-1" value="1">{NO_MAC}' in page
