@@ -66,7 +66,7 @@ def quantise_onnx(
         card: Of `model`.
         path: Where to.
         calibration: (N, 3, H, W) float32, preprocessed: the faces that set the ranges.
-        ranges: RangeMethod they set them; see `activation_ranges`.
+        ranges: How they set them; see `activation_ranges`.
 
     Returns:
         The file; the same model, card and calibration give the same bytes.

@@ -107,7 +107,7 @@ def quantise_tflite(
         precision: A key of `PRECISIONS`.
         path: Where the file goes.
         calibration: (N, 3, H, W) float32, preprocessed: the faces that set the ranges of "w8a8" and "w8a16".
-        ranges: RangeMethod they set them; see `activation_ranges`.
+        ranges: How they set them; see `activation_ranges`.
 
     Returns:
         The file; "w8a8" takes and gives int8, "w8a16" int16, the others float32.
