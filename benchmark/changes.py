@@ -15,7 +15,7 @@ from .findings.differences import compared, judge, unpaired
 from .findings.transfer import transferred
 from .measurement import Measurement
 from .report.figures import KINDS
-from .subjects import RUNTIMES
+from .subjects import RUNTIME_NAMES
 
 UNPAIRED = "taken for unpaired, so wider than need be: no verification.npz of both on the same pairs"
 SAME = ("equal", "the same measurement")
@@ -68,7 +68,7 @@ class Side:
     def similarity(self) -> Floats | None:
         """Gives (P,) what the file made of the recorded pairs, which it was given in its usual runtime alone."""
         row = self.rows[0]
-        usual = row.runtime == RUNTIMES.get(row.format)
+        usual = row.runtime == RUNTIME_NAMES.get(row.format)
         return self.record.similarity.get(row.artifact) if self.record is not None and usual else None
 
 

@@ -37,7 +37,7 @@ from .size import size_rows
 from .speed.agreement import runtime_difference
 from .subjects import (
     PACKAGES,
-    RUNTIMES,
+    RUNTIME_NAMES,
     Entry,
     Part,
     Seen,
@@ -177,7 +177,7 @@ def _certify(entry: Entry, verification: Verification, pairs: Pairs, name: str |
     if name is None:
         return False
     kind = entry.artifact.format
-    runtime = f"{RUNTIMES[kind]} {importlib.metadata.version(PACKAGES[kind])}"
+    runtime = f"{RUNTIME_NAMES[kind]} {importlib.metadata.version(PACKAGES[kind])}"
     return certify(entry.artifact, certificate_of(verification, pairs, name, runtime))
 
 

@@ -18,14 +18,13 @@ from ..models.checkpoint import load_checkpoint
 from ..models.complexity import macs, parameters
 from ..models.embedder import Embedder, Embeddings
 from .accuracy.verification import Verification
-from .embedding import Job
+from .embedding import EmbeddingJob
+from .machine import device_name
 from .measurement import Measurement, RowMaker
 from .recipe import BenchmarkRecipe
-from .speed import runtimes as speed_runtimes
-from .speed.latency import device_name
-from .speed.runtimes import usual
+from .runtimes import RUNTIMES, usual
 
-RUNTIMES = {kind: usual(kind).name for kind in get_args(Format)}
+RUNTIME_NAMES = {kind: usual(kind).name for kind in get_args(Format)}
 """Format -> the runtime that its files are verified in."""
 
 PACKAGES = {kind: usual(kind).packages[0] for kind in get_args(Format)}
@@ -75,13 +74,13 @@ Part = Callable[[Seen, RowMaker], list[Measurement]]
 
 def row_maker(artifact: Artifact, folder: Path, runtime: str | None = None, device: str | None = None) -> RowMaker:
     """Gives what makes rows about a file; in the usual runtime of its format, on this machine, unless told."""
-    known = next((one for one in speed_runtimes.RUNTIMES if one.name == runtime), usual(artifact.format))
+    known = next((one for one in RUNTIMES if one.name == runtime), usual(artifact.format))
     return RowMaker(
         model=artifact.card.model,
         artifact=name_in(artifact.path, folder),
         format=artifact.format,
         precision=artifact.card.precision,
-        runtime=RUNTIMES[artifact.format] if runtime is None else runtime,
+        runtime=RUNTIME_NAMES[artifact.format] if runtime is None else runtime,
         device=device_name() if device is None else device,
         source=artifact.card.pruned_from,
         conditions={"runtime_version": known.version},
@@ -93,12 +92,12 @@ def name_in(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
 
 
-def embedding_job(entry: Entry, faces: str) -> Job:
+def embedding_job(entry: Entry, faces: str) -> EmbeddingJob:
     """Gives the job of embedding crops whose hash is `faces` with a file."""
     artifact = entry.artifact
     version = importlib.metadata.version(PACKAGES[artifact.format])
-    decides = (fingerprint(artifact.path), faces, RUNTIMES[artifact.format], version, artifact.card.contract)
-    return Job(artifact.path, artifact.card.contract, "|".join(map(str, decides)), entry.factory)
+    decides = (fingerprint(artifact.path), faces, RUNTIME_NAMES[artifact.format], version, artifact.card.contract)
+    return EmbeddingJob(artifact.path, artifact.card.contract, "|".join(map(str, decides)), entry.factory)
 
 
 def entries_of(subject: Subject) -> list[Entry]:

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from ..export.cards import fingerprint
 from ..files import written_whole
+from .machine import device_name
 from .measurement import Measurement, RowMaker
 from .recipe import BenchmarkRecipe
-from .speed.latency import QUANTILES, Job, device_name, latency_rows, measure_all
+from .runtimes import Runtime, runtimes_for
+from .speed.latency import QUANTILES, TimingJob, latency_rows, measure_all
 from .speed.operator_profile import operator_rows
 from .speed.ratio import ratio_row
-from .speed.runtimes import Runtime, runtimes_for
 from .subjects import Entry, name_in, row_maker
 
 NO_MAC = (
@@ -42,11 +43,11 @@ class Timing:
     threads: int
 
     @property
-    def job(self) -> Job:
+    def job(self) -> TimingJob:
         """What to do in a process of its own."""
         contract = self.entry.artifact.card.contract
         shape = (1, 3, contract.height, contract.width)
-        return Job(self.entry.artifact.path, self.threads, shape, self.entry.factory, self.runtime.opener)
+        return TimingJob(self.entry.artifact.path, self.threads, shape, self.entry.factory, self.runtime.opener)
 
     def row(self, folder: Path) -> RowMaker:
         """Gives what makes rows about it."""

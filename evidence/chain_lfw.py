@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 from pocketface import chain
+from pocketface.benchmark.machine import device_name
 from pocketface.benchmark.measurement import Measurement, read_measurements, write_measurements
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.report.page import write_report
-from pocketface.benchmark.speed.latency import device_name
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "examples"

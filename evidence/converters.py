@@ -22,8 +22,9 @@ from pathlib import Path
 import numpy as np
 
 from pocketface import chain
+from pocketface.benchmark.machine import device_name
 from pocketface.benchmark.measurement import Measurement, write_measurements
-from pocketface.benchmark.speed.latency import Job, device_name, measure_all
+from pocketface.benchmark.speed.latency import TimingJob, measure_all
 from pocketface.benchmark.speed.latency import measurements as latency_rows
 from pocketface.export.artifact import Card
 from pocketface.export.calibration import choose
@@ -99,7 +100,7 @@ def convert(tool: str, precision: str, folder: Path, given: list[object], peers:
 def measured(made: dict[tuple[str, str], Made], source: Embedder, probe: Faces) -> Iterator[Measurement]:
     """Yields the rows of one network's files."""
     reference = source.embed(probe)
-    jobs: list[tuple[Callable[..., Measurement], Job]] = []
+    jobs: list[tuple[Callable[..., Measurement], TimingJob]] = []
     for (tool, precision), result in made.items():
         known = dict(model=source.name, format="tflite", precision=precision, device=device_name())
         row = partial(told, tool, known)
@@ -115,7 +116,7 @@ def measured(made: dict[tuple[str, str], Made], source: Embedder, probe: Faces) 
         yield row(metric="largest_difference", value=parity.largest_difference, unit="1", n=len(probe))
         yield row(metric="parity_cosine_mean", value=parity.cosine_mean, unit="1", n=len(probe))
         yield row(metric="parity_cosine_min", value=parity.cosine_min, unit="1", n=len(probe))
-        jobs.append((row, Job(path)))
+        jobs.append((row, TimingJob(path)))
     taken = measure_all([job for _, job in jobs], rounds=5, progress=lambda line: print(line, flush=True))
     for (row, _), latency in zip(jobs, taken, strict=True):
         yield from latency_rows(latency, row)

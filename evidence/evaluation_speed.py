@@ -145,7 +145,7 @@ def main() -> None:
 
 def rows_of(code: str, count: int, results: list[dict]) -> list[Measurement]:
     """The medians; low and high are the least and the most of the repeats."""
-    from pocketface.benchmark.speed.latency import device_name
+    from pocketface.benchmark.machine import device_name
 
     conditions = {
         "includes": results[0]["includes"],

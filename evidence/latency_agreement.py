@@ -19,8 +19,9 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
+from pocketface.benchmark.machine import device_name
 from pocketface.benchmark.measurement import Measurement, write_measurements
-from pocketface.benchmark.speed.latency import Job, device_name, measure_all, measurements, merged
+from pocketface.benchmark.speed.latency import TimingJob, measure_all, measurements, merged
 from pocketface.benchmark.speed.layer_measuring import tflite_of
 from pocketface.benchmark.speed.ratio import METHOD, latency_ratio
 from pocketface.benchmark.speed.stopwatch import Latency
@@ -34,14 +35,15 @@ BUSY = "import os, sys\nos.sched_setaffinity(0, {int(sys.argv[1])})\nprint(flush
 WATCHED = """
 import json, statistics, sys
 from pathlib import Path
-from pocketface.benchmark.speed.noise import Watch, lent_cores, pin
+from pocketface.benchmark.machine import lent_cores, pin
+from pocketface.benchmark.speed.noise import NoiseWatch
 path, told, runs, height, width = sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:])
 lent, cores = lent_cores(), pin(1)
 """
 LITERT = """
 from ai_edge_litert.tools.benchmark_litert_model import main
 sys.argv = ["", f"--model={path}", f"--num_runs={runs}", "--num_threads=1", f"--result_json={told}"]
-with Watch(1, lent, cores) as watch:
+with NoiseWatch(1, lent, cores) as watch:
     main()
 median = json.loads(told.read_text())["latency"]["median_ms"]
 """
@@ -49,7 +51,7 @@ ONNXRUNTIME = """
 import numpy as np
 from pocketface.benchmark.speed.operator_profile import onnxruntime_profile
 inputs = np.random.default_rng(0).uniform(-1, 1, (1, 3, height, width)).astype(np.float32)
-with Watch(1, lent, cores) as watch:
+with NoiseWatch(1, lent, cores) as watch:
     events = onnxruntime_profile(path, inputs, runs)
 median = statistics.median(event["dur"] / 1000 for event in events if event["name"] == "model_run")
 """
@@ -151,10 +153,10 @@ def disturbed(file: Path) -> list[Measurement]:
     return [row(**{**vars(found), "conditions": {**found.conditions, "busy_loops": len(cores)}}) for found in rows]
 
 
-def job_of(file: Path) -> Job:
+def job_of(file: Path) -> TimingJob:
     """Says what to feed the file."""
     contract = read_artifact(file).card.contract
-    return Job(file, shape=(1, 3, contract.height, contract.width))
+    return TimingJob(file, shape=(1, 3, contract.height, contract.width))
 
 
 def row_of(file: Path) -> partial[Measurement]:

@@ -21,8 +21,8 @@ import torch.nn.functional as F
 import torch_pruning as tp
 from torch import Tensor, nn
 
+from pocketface.benchmark.machine import device_name
 from pocketface.benchmark.measurement import Measurement, write_measurements
-from pocketface.benchmark.speed.latency import device_name
 from pocketface.models.embedder import Embedder
 from pocketface.models.zoo import create
 from pocketface.prune.channels.groups import cut, find_groups

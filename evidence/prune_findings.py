@@ -23,8 +23,8 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from pocketface import chain
+from pocketface.benchmark.machine import device_name
 from pocketface.benchmark.measurement import Measurement, write_measurements
-from pocketface.benchmark.speed.latency import device_name
 from pocketface.faces.folders import LabelledFaces, fingerprint, read_folder
 from pocketface.models.embedder import Embedder
 from pocketface.prune.channels.groups import find_groups

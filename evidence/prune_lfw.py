@@ -21,8 +21,8 @@ import torch
 from pocketface import chain
 from pocketface.benchmark.accuracy.intervals import accuracy_difference
 from pocketface.benchmark.accuracy.verification import Verification, measurements, verify
+from pocketface.benchmark.machine import device_name
 from pocketface.benchmark.measurement import Measurement, read_measurements, write_measurements
-from pocketface.benchmark.speed.latency import device_name
 from pocketface.faces.folders import LabelledFaces
 from pocketface.faces.pairs import Pairs
 from pocketface.models.checkpoint import load_checkpoint, save_checkpoint

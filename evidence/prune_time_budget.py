@@ -24,8 +24,8 @@ from torch import Tensor
 from pocketface import chain
 from pocketface.benchmark.accuracy.intervals import Estimate, accuracy_difference
 from pocketface.benchmark.accuracy.verification import Verification, measurements, verify
+from pocketface.benchmark.machine import device_name
 from pocketface.benchmark.measurement import Measurement, write_measurements
-from pocketface.benchmark.speed.latency import device_name
 from pocketface.benchmark.speed.layer_measuring import layer_costs, tflite_of
 from pocketface.benchmark.speed.meters import stopwatch
 from pocketface.models.checkpoint import load_checkpoint, save_checkpoint

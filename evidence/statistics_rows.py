@@ -17,8 +17,8 @@ from pocketface.benchmark.accuracy.roc import auc, eer, roc, tar_at_far
 from pocketface.benchmark.accuracy.verification import similarities, tenfold_accuracy, verify
 from pocketface.benchmark.embedding import Job, embed_all, flip_summed
 from pocketface.benchmark.findings.differences import mcnemar
+from pocketface.benchmark.machine import device_name
 from pocketface.benchmark.measurement import Measurement, write_measurements
-from pocketface.benchmark.speed.latency import device_name
 from pocketface.faces.pairs import Pairs
 from pocketface.models.embedder import Embeddings, unit
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from ..processes import signal_name
 
 REMEDY = "apt-get install adb, or Android's platform tools"
 PATIENCE = 30.0  # seconds for a call that should take a moment
@@ -68,7 +69,7 @@ class Answer:
         if self.status == 126:
             return f"the device refuses to execute it: {said}"
         if self.status > 128:
-            return f"it was ended by {_signal_name(self.status - 128)}"
+            return f"it was ended by {signal_name(self.status - 128)}"
         return f"it ends with status {self.status}: {said or 'it says nothing'}"
 
 
@@ -237,13 +238,6 @@ def _error(output: str) -> str:
     """Gives the error in what adb printed; empty if it printed none."""
     errors = [line.rpartition("error:")[2] for line in output.splitlines() if "error:" in line]
     return clean(errors[-1]) if errors else ""
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _mb(size: int) -> str:

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...export.tflite.litert import LiteRTSession, dequantised, quantised
-from ..speed.latency import cores
+from ..machine import lent_cores
 from .cores import CORES, core_of
 from .emulator import REMEDY, Emulator, installed, setup
 
@@ -105,7 +105,7 @@ class EmulatedSession(LiteRTSession):
         if inputs.ndim != 4 or inputs.shape[1:] != (channels, height, width):
             raise ValueError(f"{self.path.name} wants (N, {channels}, {height}, {width}), not {inputs.shape}")
         images = quantised(inputs.transpose(0, 2, 3, 1), self._input)
-        parts = np.array_split(images, max(1, min(cores(), len(images))))
+        parts = np.array_split(images, max(1, min(lent_cores(), len(images))))
         with ThreadPoolExecutor(len(parts)) as pool:
             return dequantised(np.concatenate(list(pool.map(self._outputs, parts))), self._output)
 
@@ -137,7 +137,7 @@ def embed(path: Path, core: str, inputs: NDArray[np.float32]) -> NDArray[np.floa
 
 def _counts(paths: Sequence[Path], core: str) -> list[Counter[str]]:
     kind, emulator, names = core_of(core), setup(), [path.resolve() for path in paths]
-    workers = max(1, min(cores(), len(names)))
+    workers = max(1, min(lent_cores(), len(names)))
 
     def count(first: int) -> list[Counter[str]]:
         # each n-th file: large ones, which often stand together, are shared

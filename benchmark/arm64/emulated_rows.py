@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from ...export.cards import fingerprint
 from ...faces.pairs import Pairs
 from ...files import written_whole
+from ..machine import lent_cores
 from ..measurement import Measurement, RowMaker
 from ..recipe import BenchmarkRecipe
-from ..speed.latency import cores
 from ..subjects import Entry, row_maker
 from .emulated import Emulator, Profile, profile, setup
 from .sample import sample_rows
@@ -124,7 +124,7 @@ def _profiles(
     kept, found = _kept(store), dict[tuple[Path, str], Profile | str]()
     hashes = {path: fingerprint(path) for path in paths}
     keys = {task: f"{hashes[task[0]]} {task[1]} {emulator.folder.name}" for task in tasks}
-    with ThreadPoolExecutor(cores()) as pool:
+    with ThreadPoolExecutor(lent_cores()) as pool:
         counted = pool.map(lambda task: kept.get(keys[task]) or _told(*task), tasks)
         for task, told in zip(tasks, counted, strict=True):
             found[task] = told

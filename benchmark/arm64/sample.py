@@ -19,7 +19,7 @@ from ...files import written_whole
 from ...models.embedder import unit
 from ..accuracy.intervals import accuracy_difference, resampling_units, share
 from ..accuracy.verification import similarities, tenfold_accuracy
-from ..embedding import Job
+from ..embedding import EmbeddingJob
 from ..measurement import Measurement, RowMaker
 from ..subjects import Entry
 from .emulated import EmulatedSession, Emulator
@@ -147,7 +147,7 @@ def _embedded(
     parts = []
     for start in range(0, len(faces), TOGETHER):
         part = faces[start : start + TOGETHER]
-        kept = folder / "embeddings" / Job(path, contract, f"{decides}|{part.tolist()}").name
+        kept = folder / "embeddings" / EmbeddingJob(path, contract, f"{decides}|{part.tolist()}").name
         if not kept.is_file():
             session = session or EmulatedSession(path, core)
             embeddings = raw_embeddings(session, contract, pairs.faces[part], TOGETHER)

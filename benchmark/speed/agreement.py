@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,10 +12,11 @@ from ...export.session import embed
 from ...faces.contract import InputContract
 from ...models.embedder import Embeddings
 from ..measurement import Measurement, RowMaker
+from ..processes import answer, ask
+from ..runtimes import Runtime, runtimes_for, usual
 from ..subjects import Seen, row_maker
-from .latency import Job, in_fresh_process
-from .runtimes import Runtime, runtimes_for, usual
-from .stopwatch import answer, opened_by
+from .latency import TIMEOUT
+from .stopwatch import opened_by
 
 FACES = 16
 
@@ -51,10 +51,16 @@ def _embedded(seen: Seen, runtime: Runtime) -> Embeddings | str:
     with TemporaryDirectory() as folder:
         crops = Path(folder, "crops.npy")
         np.save(crops, np.asarray(seen.pairs.faces[:FACES]))
-        asked = {"opener": runtime.opener, "contract": artifact.card.contract.to_dict(), "crops": str(crops)}
-        job = Job(artifact.path, factory=seen.entry.factory, opener=runtime.opener)
+        request = {
+            "path": str(artifact.path.absolute()),
+            "factory": seen.entry.factory,
+            "opener": runtime.opener,
+            "contract": artifact.card.contract.to_dict(),
+            "crops": str(crops),
+        }
+        name = f"{artifact.path.name} in {runtime.name}"
         try:
-            return np.array(in_fresh_process(job, __name__, asked)["embeddings"], np.float32)
+            return np.array(ask(__name__, request, name, "run", timeout=TIMEOUT)["embeddings"], np.float32)
         except RuntimeError as error:
             return str(error)
 
@@ -67,4 +73,4 @@ def _main(request: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    answer(_main, sys.argv[1])
+    answer(_main)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import importlib
-import json
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +15,9 @@ from typing import Any, cast
 import numpy as np
 
 from ..accuracy.intervals import Estimate, Z
-from .noise import Noise, Watch, lent_cores, pin
+from ..machine import lent_cores, pin
+from ..processes import answer
+from .noise import Noise, NoiseWatch
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def measure_latency(
     minimum_seconds: float = 0.5,
     warm_up: int = 5,
     warm_up_seconds: float = 0.0,
-    watch: Watch | None = None,
+    watch: NoiseWatch | None = None,
 ) -> Latency:
     """Times `run` until both minima are reached.
 
@@ -103,7 +103,7 @@ def measure_latency(
     collecting = gc.isenabled()
     gc.disable()
     try:
-        with watch or Watch() as watching:
+        with watch or NoiseWatch() as watching:
             samples = _repeat(run, minimum_runs, minimum_seconds)
     finally:
         if collecting:
@@ -162,7 +162,7 @@ def load_and_time(
         minimum_runs,
         minimum_seconds,
         warm_up_seconds=warm_up_seconds,
-        watch=Watch(threads, lent, pinned),
+        watch=NoiseWatch(threads, lent, pinned),
     )
     return dataclasses.replace(
         latency,
@@ -185,16 +185,5 @@ def opened_by(opener: str) -> Callable[..., Any]:
     return cast("Callable[..., Any]", getattr(importlib.import_module(module), function))
 
 
-def answer(work: Callable[[dict[str, Any]], dict[str, Any]], request: str) -> None:
-    """Prints what `work` makes of a JSON request as a line of JSON, or why it makes nothing: for who started this."""
-    try:
-        report = work(json.loads(request))
-    except ValueError as error:
-        report = {"error": str(error)}
-    except Exception as error:  # whatever a runtime throws is a reason for the table
-        report = {"error": f"{type(error).__name__}: {error}"}
-    print("\n" + json.dumps(report))
-
-
 if __name__ == "__main__":
-    answer(lambda request: dataclasses.asdict(load_and_time(**request)), sys.argv[1])
+    answer(lambda request: dataclasses.asdict(load_and_time(**request)))

@@ -7,9 +7,9 @@ import pytest
 
 from pocketface.benchmark import timing as module
 from pocketface.benchmark.recipe import BenchmarkRecipe
+from pocketface.benchmark.runtimes import RUNTIMES, usual
 from pocketface.benchmark.speed.layer_measuring import layer_file
 from pocketface.benchmark.speed.noise import Noise
-from pocketface.benchmark.speed.runtimes import RUNTIMES, usual
 from pocketface.benchmark.speed.stopwatch import Latency
 from pocketface.benchmark.subjects import Entry
 from pocketface.benchmark.timing import Timing, latencies, reference_of
@@ -86,7 +86,7 @@ def test_a_recipe_s_runtimes_are_all_timed(entries, asked, tmp_path):
 
 def test_a_runtime_that_is_not_there_has_a_row_with_the_reason(entries, asked, tmp_path, monkeypatch):
     gone = dataclasses.replace(KNOWN["tflite-runtime"], hindrance=lambda: "it was built for NumPy 1")
-    monkeypatch.setattr("pocketface.benchmark.speed.runtimes.RUNTIMES", (usual("tflite"), gone))
+    monkeypatch.setattr("pocketface.benchmark.runtimes.RUNTIMES", (usual("tflite"), gone))
     recipe = BenchmarkRecipe(threads=(1,), runtimes=("all",)).model_copy(update={"runtimes": ("tflite-runtime",)})
     (row,) = latencies(entries[:1], recipe, tmp_path, lambda line: None)
     assert (row.runtime, row.value, row.valid) == ("tflite-runtime", None, False)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from pocketface.benchmark.recipe import BenchmarkRecipe
+from pocketface.benchmark.runtimes import Runtime, litert_without_xnnpack, usual
 from pocketface.benchmark.speed.agreement import runtime_difference
-from pocketface.benchmark.speed.latency import Job, measure_all
+from pocketface.benchmark.speed.latency import TimingJob, measure_all
 from pocketface.benchmark.speed.operator_profile import onnxruntime_profile
-from pocketface.benchmark.speed.runtimes import Runtime, litert_without_xnnpack, usual
 from pocketface.benchmark.subjects import Entry, Seen
 from pocketface.export.session import embed, open_session, read_artifact
 from pocketface.faces.pairs import synthetic_pairs
@@ -43,7 +43,7 @@ def onnxruntime_tells(path, tmp_path):
 def test_our_times_are_those_of_an_independent_tool(files, tmp_path, kind, tool):
     ratios = []
     for _ in range(TRIES):  # who disturbs the tool, which is not watched, spoils one try and not all
-        (latency,) = measure_all([Job(files[kind])], rounds=1, minimum_runs=40, minimum_seconds=0)
+        (latency,) = measure_all([TimingJob(files[kind])], rounds=1, minimum_runs=40, minimum_seconds=0)
         if latency.disturbed:
             continue
         least, median = tool(files[kind], tmp_path)
@@ -71,8 +71,8 @@ def test_a_further_runtime_is_compared_with_the_usual_one_on_faces(files, tmp_pa
 
 
 def test_a_runtime_that_fails_has_the_reason(files, tmp_path, monkeypatch):
-    broken = Runtime("broken", ("tflite",), ("numpy",), "numpy", "pocketface.benchmark.speed.runtimes:no_such_function")
-    monkeypatch.setattr("pocketface.benchmark.speed.runtimes.RUNTIMES", (usual("tflite"), broken))
+    broken = Runtime("broken", ("tflite",), ("numpy",), "numpy", "pocketface.benchmark.runtimes:no_such_function")
+    monkeypatch.setattr("pocketface.benchmark.runtimes.RUNTIMES", (usual("tflite"), broken))
     recipe = BenchmarkRecipe(runtimes=("all",))
     seen = Seen(Entry(read_artifact(files["tflite"])), "", None, None, synthetic_pairs(2, 2), recipe, tmp_path, None)
     (row,) = runtime_difference(seen, None)

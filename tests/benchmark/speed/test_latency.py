@@ -13,16 +13,15 @@ import pytest
 from pocketface.benchmark.measurement import RowMaker
 from pocketface.benchmark.speed import latency as module
 from pocketface.benchmark.speed.latency import (
-    Job,
     Latency,
-    device_name,
+    TimingJob,
     latency_in_fresh_process,
     latency_rows,
     measure_all,
-    measure_latency,
     merged,
 )
 from pocketface.benchmark.speed.noise import Noise
+from pocketface.benchmark.speed.stopwatch import measure_latency
 
 ROW = RowMaker(
     model="m",
@@ -60,7 +59,7 @@ def job(tmp_path, monkeypatch):
     """Makes jobs for a runtime that does what the file's name says."""
     (tmp_path / "sleepy_runtime.py").write_text(RUNTIME)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    return lambda name, **fields: Job(tmp_path / name, opener="sleepy_runtime:Session", **fields)
+    return lambda name, **fields: TimingJob(tmp_path / name, opener="sleepy_runtime:Session", **fields)
 
 
 def test_two_milliseconds_of_sleep_take_two_milliseconds_or_more():
@@ -235,7 +234,7 @@ def test_batch_and_factory_reach_the_runtime(job):
         ("raises", "raises in Session (1 thread) could not be timed: KeyError: 'tensor 7'"),
         ("dies", "dies in Session (1 thread) crashed its process with SIGSEGV"),
         ("leaves", "leaves in Session (1 thread) could not be timed: no way"),
-        ("slow", "slow in Session (1 thread) was not loaded and timed within 2 s"),
+        ("slow", "slow in Session (1 thread) was not timed within 2 s"),
     ],
 )
 def test_a_process_that_fails_says_so_in_one_sentence(job, name, sentence):
@@ -290,7 +289,3 @@ def test_the_timing_process_does_not_pay_for_pytorch_or_scipy():
     code = "import sys, pocketface.benchmark.speed.stopwatch, pocketface.export.session; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "scipy", "onnx", "tensorflow", "PIL"} & set(loaded)
-
-
-def test_the_device_is_named_with_its_cores():
-    assert re.fullmatch(r".+, \d+ cores?, \w+", device_name())

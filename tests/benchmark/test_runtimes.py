@@ -5,9 +5,9 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from pocketface.benchmark import runtimes as module
 from pocketface.benchmark.recipe import BenchmarkRecipe
-from pocketface.benchmark.speed import runtimes as module
-from pocketface.benchmark.speed.runtimes import RUNTIMES, Runtime, runtimes_for, usual
+from pocketface.benchmark.runtimes import RUNTIMES, Runtime, runtimes_for, usual
 from pocketface.benchmark.speed.stopwatch import opened_by
 from pocketface.export.artifact import Format
 from pocketface.export.session import open_session

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ...export.artifact import Format
-from ...export.session import Session, TorchSession
-from ...export.tflite.litert import LiteRTSession
+from ..export.artifact import Format
+from ..export.session import Session, TorchSession
+from ..export.tflite.litert import LiteRTSession
 
 USUAL_OPENER = "pocketface.export.session:open_session"
-HERE = "pocketface.benchmark.speed.runtimes"
+HERE = "pocketface.benchmark.runtimes"
 ALL = "all"  # in a recipe: every runtime that works here
 
 
