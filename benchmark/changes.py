@@ -9,10 +9,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from .accuracy.intervals import Estimate, Floats
+from .accuracy.paired import at_old_threshold, judge_difference, paired_differences, unpaired_difference
 from .accuracy.record import Record
 from .accuracy.verification import verify_similarities
-from .findings.differences import compared, judge, unpaired
-from .findings.transfer import transferred
 from .measurement import Measurement
 from .report.figures import KINDS
 from .subjects import RUNTIME_NAMES
@@ -125,7 +124,7 @@ def _timed_change(what: str, old: Measurement, new: Measurement, limits: Limits)
             return Change(what, *written, "not judged", f"not measured {run}: {row.reason}")
         if not (row.value and row.low and row.high and 0 < row.low <= row.value <= row.high):
             return Change(what, *written, "not judged", f"has no interval {run}, so what is noise is not known")
-    ratio = unpaired(_log(new), _log(old))
+    ratio = unpaired_difference(_log(new), _log(old))
     assert ratio.value is not None and ratio.low is not None and ratio.high is not None
     slower, least, most = (math.exp(end) for end in (ratio.value, ratio.low, ratio.high))
     short = _percent(slower - 1, "+")
@@ -168,12 +167,12 @@ def _accuracy(before: Side, after: Side, limits: Limits) -> Iterator[Change]:
     if None in (old.low, old.high, new.low, new.high):
         yield Change(what, *written, "not judged", "has no interval")
         return
-    yield _judged(what, written, unpaired(_estimate(new), _estimate(old)), new.n or 0, limits, UNPAIRED)
+    yield _judged(what, written, unpaired_difference(_estimate(new), _estimate(old)), new.n or 0, limits, UNPAIRED)
 
 
 def _paired(then: Floats, now: Floats, record: Record, limits: Limits) -> Iterator[Change]:
     old, new = (verify_similarities(each, record.same, record.fold, record.people) for each in (then, now))
-    for found in compared(new, old, record.same, record.people):
+    for found in paired_differences(new, old, record.same, record.people):
         if found.mine.value is None or found.other.value is None:
             continue  # too few impostor pairs for this FAR
         what = found.metric.removesuffix("_difference").replace("tar_at_far_", "TAR at FAR ")
@@ -185,10 +184,10 @@ def _paired(then: Floats, now: Floats, record: Record, limits: Limits) -> Iterat
 def _judged(
     what: str, written: tuple[str, str], difference: Estimate, pairs: int, limits: Limits, how: str = ""
 ) -> Change:
-    verdict = judge(difference, limits.margin, pairs)
+    verdict = judge_difference(difference, limits.margin, pairs)
     fails = verdict.word == "worse" and (difference.value or 0.0) < -limits.margin
     said = verdict.said + (f"; {how}" if how else "")
-    short = f"{100 * (difference.value or 0.0):+.2f} points{', unpaired' if how else ''}"
+    short = f"{100 * (difference.value or 0.0):+.2f} points{', unpaired_difference' if how else ''}"
     return Change(what, *written, verdict.word, said, fails, short)
 
 
@@ -207,7 +206,7 @@ def _thresholds(before: Side, after: Side, limits: Limits) -> Iterator[Change]:
         shared = _same_pairs(before, after)
         if shared is not None:
             then, now, record = shared
-            found = transferred(now, then, record.same, record.people, Estimate(old.value))
+            found = at_old_threshold(now, then, record.same, record.people, Estimate(old.value))
             far, tar, flipped = (_percent(estimate.value or 0.0) for estimate in found.values())
             said += f"; the old one now gives FAR {far}, TAR {tar}, and flips {flipped} of the decisions"
         yield Change(what, *written, "changed", said, short=f"{new.value - old.value:+.3f}")

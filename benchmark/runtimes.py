@@ -72,16 +72,16 @@ def runtimes_for(kind: Format, wanted: Sequence[str]) -> list[Runtime]:
         those that do, and the usual one.
     """
     if not wanted:
-        return [usual(kind)]
+        return [usual_runtime(kind)]
     found = [runtime for runtime in RUNTIMES if kind in runtime.formats]
     return [
         runtime
         for runtime in found
-        if runtime.name in wanted or (ALL in wanted and (runtime == usual(kind) or not runtime.missing))
+        if runtime.name in wanted or (ALL in wanted and (runtime == usual_runtime(kind) or not runtime.missing))
     ]
 
 
-def usual(kind: Format) -> Runtime:
+def usual_runtime(kind: Format) -> Runtime:
     """Gives the first runtime of a format: the one that its files are verified in."""
     return next(runtime for runtime in RUNTIMES if kind in runtime.formats)
 

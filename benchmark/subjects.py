@@ -22,12 +22,12 @@ from .embedding import EmbeddingJob
 from .machine import device_name
 from .measurement import Measurement, RowMaker
 from .recipe import BenchmarkRecipe
-from .runtimes import RUNTIMES, usual
+from .runtimes import RUNTIMES, usual_runtime
 
-RUNTIME_NAMES = {kind: usual(kind).name for kind in get_args(Format)}
+RUNTIME_NAMES = {kind: usual_runtime(kind).name for kind in get_args(Format)}
 """Format -> the runtime that its files are verified in."""
 
-PACKAGES = {kind: usual(kind).packages[0] for kind in get_args(Format)}
+PACKAGES = {kind: usual_runtime(kind).packages[0] for kind in get_args(Format)}
 """Format -> what that runtime is installed by."""
 
 
@@ -41,7 +41,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Entry:
+class Candidate:
     """One file to measure."""
 
     artifact: Artifact
@@ -50,31 +50,31 @@ class Entry:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class VerifiedFile:
     """What one file made of the faces that pairs are verified on, and what to judge it by."""
 
-    entry: Entry
+    candidate: Candidate
     name: str  # in the rows: the path below the run folder
     embeddings: Embeddings = field(repr=False)  # (M, D) of unit length, one per face of `pairs`
     verification: Verification
     pairs: Pairs = field(repr=False)
     recipe: BenchmarkRecipe
     folder: Path  # the run folder
-    source: Seen | None  # the first file of the run, unpruned and in PyTorch as a rule; None: this is it
+    source: VerifiedFile | None  # the first file of the run, unpruned and in PyTorch as a rule; None: this is it
 
     @property
     def model(self) -> str:
         """The embedder's name."""
-        return self.entry.artifact.card.model
+        return self.candidate.artifact.card.model
 
 
-Part = Callable[[Seen, RowMaker], list[Measurement]]
+Part = Callable[[VerifiedFile, RowMaker], list[Measurement]]
 """One thing to find out about each file, from its embeddings of the pairs' faces."""
 
 
 def row_maker(artifact: Artifact, folder: Path, runtime: str | None = None, device: str | None = None) -> RowMaker:
     """Gives what makes rows about a file; in the usual runtime of its format, on this machine, unless told."""
-    known = next((one for one in RUNTIMES if one.name == runtime), usual(artifact.format))
+    known = next((one for one in RUNTIMES if one.name == runtime), usual_runtime(artifact.format))
     return RowMaker(
         model=artifact.card.model,
         artifact=name_in(artifact.path, folder),
@@ -92,27 +92,27 @@ def name_in(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
 
 
-def embedding_job(entry: Entry, faces: str) -> EmbeddingJob:
+def embedding_job(candidate: Candidate, faces: str) -> EmbeddingJob:
     """Gives the job of embedding crops whose hash is `faces` with a file."""
-    artifact = entry.artifact
+    artifact = candidate.artifact
     version = importlib.metadata.version(PACKAGES[artifact.format])
     decides = (fingerprint(artifact.path), faces, RUNTIME_NAMES[artifact.format], version, artifact.card.contract)
-    return EmbeddingJob(artifact.path, artifact.card.contract, "|".join(map(str, decides)), entry.factory)
+    return EmbeddingJob(artifact.path, artifact.card.contract, "|".join(map(str, decides)), candidate.factory)
 
 
-def entries_of(subject: Subject) -> list[Entry]:
+def candidates_of(subject: Subject) -> list[Candidate]:
     """Gives the checkpoint and every file that was made of it."""
     embedder = subject.embedder
     factory = embedder.architecture if ":" in embedder.architecture else None
     costs = _costs(embedder)
     made = [result.artifact for result in subject.exported if result.artifact is not None]
     return [
-        Entry(_checkpoint(subject.checkpoint, embedder), factory, costs),
-        *(Entry(artifact, None, costs) for artifact in made),
+        Candidate(_checkpoint(subject.checkpoint, embedder), factory, costs),
+        *(Candidate(artifact, None, costs) for artifact in made),
     ]
 
 
-def entries_in(paths: Iterable[Path], contract: InputContract | None, factory: str | None) -> list[Entry]:
+def candidates_in(paths: Iterable[Path], contract: InputContract | None, factory: str | None) -> list[Candidate]:
     """Gives files that lie anywhere; of a folder all that lie in it.
 
     Args:
@@ -123,18 +123,20 @@ def entries_in(paths: Iterable[Path], contract: InputContract | None, factory: s
     Raises:
         ValueError: There is none, or one of no known format, or they want faces of different sizes.
     """
-    entries = [_entry(path, contract, factory) for path in _found(paths)]
-    contracts = {(entry.artifact.card.contract.height, entry.artifact.card.contract.width) for entry in entries}
+    candidates = [_entry(path, contract, factory) for path in _found(paths)]
+    contracts = {
+        (candidate.artifact.card.contract.height, candidate.artifact.card.contract.width) for candidate in candidates
+    }
     if len(contracts) != 1:
         raise ValueError(f"these files want faces of {len(contracts)} sizes; measure each size by itself")
-    return entries
+    return candidates
 
 
-def _entry(path: Path, contract: InputContract | None, factory: str | None) -> Entry:
+def _entry(path: Path, contract: InputContract | None, factory: str | None) -> Candidate:
     if format_of(path) != "pytorch":
-        return Entry(read_artifact(path, contract))
+        return Candidate(read_artifact(path, contract))
     embedder = load_checkpoint(path, factory)
-    return Entry(_checkpoint(path, embedder), factory, _costs(embedder))
+    return Candidate(_checkpoint(path, embedder), factory, _costs(embedder))
 
 
 def _checkpoint(folder: Path, embedder: Embedder) -> Artifact:

@@ -27,7 +27,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from pocketface.benchmark.arm64.emulated import instructions_of, setup
+from pocketface.benchmark.arm64.emulated import instructions_of
+from pocketface.benchmark.arm64.emulator import setup
 from pocketface.benchmark.measurement import Measurement, write_measurements
 from pocketface.export.artifact import Artifact, Card
 from pocketface.export.graph.to_onnx import to_onnx

@@ -26,22 +26,8 @@ from numpy.typing import NDArray
 
 from ...export.tflite.litert import LiteRTSession, dequantised, quantised
 from ..machine import lent_cores
-from .cores import CORES, core_of
-from .emulator import REMEDY, Emulator, installed, setup
-
-__all__ = [
-    "CORES",
-    "REMEDY",
-    "EmulatedSession",
-    "Emulator",
-    "Profile",
-    "embed",
-    "installed",
-    "instructions",
-    "instructions_of",
-    "profile",
-    "setup",
-]
+from .cores import core_of
+from .emulator import setup
 
 
 @dataclass(frozen=True)
@@ -116,23 +102,6 @@ class EmulatedSession(LiteRTSession):
             self._emulator.run(self.core, self._emulator.runner, "embed", self.path.resolve(), given, made)
             width = int(np.prod(self._output["shape"]))
             return np.frombuffer(made.read_bytes(), self._output["dtype"]).reshape(len(images), width)
-
-
-def embed(path: Path, core: str, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Gives what a .tflite embedder computes on an emulated core.
-
-    Args:
-        path: The file.
-        core: A name of `CORES`.
-        inputs: (N, 3, H, W) float32, preprocessed.
-
-    Returns:
-        (N, D) float32, dequantised where the file gives integers, of any length.
-
-    Raises:
-        ValueError: As `EmulatedSession`, or the inputs have another shape.
-    """
-    return EmulatedSession(path, core).run(inputs)
 
 
 def _counts(paths: Sequence[Path], core: str) -> list[Counter[str]]:

@@ -94,10 +94,10 @@ def measure_all(
                 latencies.append(min(tries, key=lambda latency: _taken(latency, best)))
             except RuntimeError as error:
                 latencies.append(Latency((), conditions=job.conditions, reason=str(error)))
-    return [merged(latencies, best) for latencies in taken]
+    return [merged_rounds(latencies, best) for latencies in taken]
 
 
-def merged(latencies: Sequence[Latency], best_reference_ms: float | None = None) -> Latency:
+def merged_rounds(latencies: Sequence[Latency], best_reference_ms: float | None = None) -> Latency:
     """Makes one latency of at least one round; a round that failed spoils the rest.
 
     Each round is judged again, knowing what the reference kernel took at its best in all of them.

@@ -12,8 +12,9 @@ from ...models.embedder import Embedder
 from ..accuracy.intervals import Estimate
 from ..machine import device_name
 from ..measurement import Measurement, RowMaker
-from .latency import Latency, TimingJob, latency_rows, measure_all
+from .latency import TimingJob, latency_rows, measure_all
 from .layer_measuring import tflite_of
+from .stopwatch import Latency
 
 ROUNDS, RUNS, SECONDS = 5, 30, 0.3  # fresh processes for each file, and what each does at least
 

@@ -7,7 +7,7 @@ import pytest
 
 from pocketface.benchmark import runtimes as module
 from pocketface.benchmark.recipe import BenchmarkRecipe
-from pocketface.benchmark.runtimes import RUNTIMES, Runtime, runtimes_for, usual
+from pocketface.benchmark.runtimes import RUNTIMES, Runtime, runtimes_for, usual_runtime
 from pocketface.benchmark.speed.stopwatch import opened_by
 from pocketface.export.artifact import Format
 from pocketface.export.session import open_session
@@ -23,7 +23,7 @@ def names(kind, *wanted):
 
 
 def test_every_format_has_a_usual_runtime():
-    assert {kind: usual(kind).name for kind in get_args(Format)} == {
+    assert {kind: usual_runtime(kind).name for kind in get_args(Format)} == {
         "pytorch": "torch",
         "onnx": "onnxruntime",
         "ort": "onnxruntime",

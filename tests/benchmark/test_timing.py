@@ -7,12 +7,12 @@ import pytest
 
 from pocketface.benchmark import timing as module
 from pocketface.benchmark.recipe import BenchmarkRecipe
-from pocketface.benchmark.runtimes import RUNTIMES, usual
+from pocketface.benchmark.runtimes import RUNTIMES, usual_runtime
 from pocketface.benchmark.speed.layer_measuring import layer_file
 from pocketface.benchmark.speed.noise import Noise
 from pocketface.benchmark.speed.stopwatch import Latency
-from pocketface.benchmark.subjects import Entry
-from pocketface.benchmark.timing import Timing, latencies, reference_of
+from pocketface.benchmark.subjects import Candidate
+from pocketface.benchmark.timing import Timing, latencies, latency_reference
 from pocketface.export.artifact import Artifact, Card
 from pocketface.faces.contract import InputContract
 from pocketface.models.layer_runs import Shape
@@ -30,11 +30,15 @@ def tiny(channels):
 def entries(tmp_path):
     """Three files: whole fp32, whole int8, pruned fp32."""
 
-    def entry(model, precision, name, kind="tflite"):
+    def candidate(model, precision, name, kind="tflite"):
         (tmp_path / name).write_bytes(tiny(8))
-        return Entry(Artifact(tmp_path / name, kind, Card(model, InputContract(), 8, precision), None))
+        return Candidate(Artifact(tmp_path / name, kind, Card(model, InputContract(), 8, precision), None))
 
-    return [entry("net", "fp32", "a.tflite"), entry("net", "w8a8", "b.tflite"), entry("less", "fp32", "c.tflite")]
+    return [
+        candidate("net", "fp32", "a.tflite"),
+        candidate("net", "w8a8", "b.tflite"),
+        candidate("less", "fp32", "c.tflite"),
+    ]
 
 
 @pytest.fixture
@@ -71,10 +75,10 @@ def test_each_file_is_compared_with_the_whole_network_in_its_runtime_and_threads
 
 
 def test_without_a_whole_network_the_first_file_is_the_reference(entries):
-    timings = [Timing(entry, usual("tflite"), 1) for entry in entries]
+    timings = [Timing(candidate, usual_runtime("tflite"), 1) for candidate in entries]
     other = Timing(entries[1], KNOWN["litert-no-xnnpack"], 1)
-    assert reference_of(timings[2], timings) is timings[0]
-    assert reference_of(other, [*timings, other]) is other
+    assert latency_reference(timings[2], timings) is timings[0]
+    assert latency_reference(other, [*timings, other]) is other
 
 
 def test_a_recipe_s_runtimes_are_all_timed(entries, asked, tmp_path):
@@ -86,7 +90,7 @@ def test_a_recipe_s_runtimes_are_all_timed(entries, asked, tmp_path):
 
 def test_a_runtime_that_is_not_there_has_a_row_with_the_reason(entries, asked, tmp_path, monkeypatch):
     gone = dataclasses.replace(KNOWN["tflite-runtime"], hindrance=lambda: "it was built for NumPy 1")
-    monkeypatch.setattr("pocketface.benchmark.runtimes.RUNTIMES", (usual("tflite"), gone))
+    monkeypatch.setattr("pocketface.benchmark.runtimes.RUNTIMES", (usual_runtime("tflite"), gone))
     recipe = BenchmarkRecipe(threads=(1,), runtimes=("all",)).model_copy(update={"runtimes": ("tflite-runtime",)})
     (row,) = latencies(entries[:1], recipe, tmp_path, lambda line: None)
     assert (row.runtime, row.value, row.valid) == ("tflite-runtime", None, False)

@@ -13,15 +13,14 @@ import pytest
 from pocketface.benchmark.measurement import RowMaker
 from pocketface.benchmark.speed import latency as module
 from pocketface.benchmark.speed.latency import (
-    Latency,
     TimingJob,
     latency_in_fresh_process,
     latency_rows,
     measure_all,
-    merged,
+    merged_rounds,
 )
 from pocketface.benchmark.speed.noise import Noise
-from pocketface.benchmark.speed.stopwatch import measure_latency
+from pocketface.benchmark.speed.stopwatch import Latency, measure_latency
 
 ROW = RowMaker(
     model="m",
@@ -142,7 +141,7 @@ def test_the_interval_of_the_median_holds_it_nineteen_times_in_twenty():
 def test_merging_keeps_rounds_apart_and_takes_the_highest_peak():
     first = Latency(((1.0, 2.0),), 5.0, 10.0, 100, {"threads": 1, "load_average": 0.5, "involuntary_switches": 2})
     second = Latency(((3.0,),), 7.0, 20.0, 300, {"threads": 1, "load_average": 1.5, "involuntary_switches": 3})
-    both = merged([first, second])
+    both = merged_rounds([first, second])
     assert both.rounds_ms == ((1.0, 2.0), (3.0,))
     assert (both.first_ms, both.load_ms, both.peak_memory_bytes) == (6.0, 15.0, 300)
     assert both.conditions == {"threads": 1, "load_average": 1.5, "involuntary_switches": 5}
@@ -150,7 +149,7 @@ def test_merging_keeps_rounds_apart_and_takes_the_highest_peak():
 
 def test_a_round_that_failed_spoils_the_rest():
     failed = Latency((), reason="it crashed")
-    assert merged([Latency(((1.0,),)), failed]) == failed
+    assert merged_rounds([Latency(((1.0,),)), failed]) == failed
 
 
 CALM = Noise(0.5, 1, 2, (1,), (0.2, 0.2), 0.01, 0.5, 0.0, 3, 0.1)
@@ -162,7 +161,7 @@ def test_a_disturbed_round_is_left_out_and_two_of_three_spoil_the_row():
 
     def latency(*noise):
         rounds = [Latency(((i + 1.0,) * 60,), 10.0 * i, 1.0, 5, told, noise=(one,)) for i, one in enumerate(noise)]
-        return merged(rounds)
+        return merged_rounds(rounds)
 
     once = latency(CALM, BUSY, CALM)
     assert (once.disturbed, once.clean, once.first_ms) == ("", (0, 2), 10.0)
@@ -183,9 +182,9 @@ def test_a_round_is_judged_by_the_reference_kernel_of_all():
         Latency(((1.0,),), conditions={"load_average": 0.0, "involuntary_switches": 0}, noise=(one,))
         for one in (CALM, slow)
     ]
-    both = merged(rounds, best_reference_ms=0.2)
+    both = merged_rounds(rounds, best_reference_ms=0.2)
     assert both.disturbances == ("", "disturbed: a reference kernel ran 1.5 times slower than at its best")
-    assert merged(rounds).disturbances == ("", "")  # nobody knows that it could be faster
+    assert merged_rounds(rounds).disturbances == ("", "")  # nobody knows that it could be faster
 
 
 def test_a_disturbed_process_is_tried_once_more(job, monkeypatch):
