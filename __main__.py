@@ -280,9 +280,9 @@ def benchmark(
 ) -> None:
     """Measures size, latency and verification accuracy: DIR/measurements.json."""
     from . import chain
-    from .benchmark.findings.unlabelled import compare_unlabelled
     from .benchmark.recipe import BenchmarkRecipe
     from .benchmark.runner import benchmark_files
+    from .benchmark.unlabelled_runner import compare_unlabelled
 
     recipe = BenchmarkRecipe.model_validate(chosen({"threads": threads or None}, settings))
     contract = contract_of(mean, scale, size, channel_order)
@@ -319,13 +319,13 @@ def phone(
 ) -> None:
     """Times .tflite files on a phone over adb: into DIR/measurements.json. Tested on a loopback device, on no phone."""
     from .benchmark.adb.measuring import files_in, measure_on_phone
-    from .benchmark.adb.phone import sentences
+    from .benchmark.adb.phone import phone_sentences
     from .benchmark.adb.phone_rows import keep
     from .benchmark.adb.recipe import PhoneRecipe
 
     recipe = PhoneRecipe.model_validate(chosen({"threads": threads or None, "cores": cores}, settings))
     if not files:
-        for sentence in sentences():
+        for sentence in phone_sentences():
             say(sentence)
         return
     rows = measure_on_phone(files_in(files), serial, benchmark_model, out, recipe, say)

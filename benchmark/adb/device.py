@@ -35,7 +35,7 @@ class VanishedError(ValueError):
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedDevice:
     """A line of `adb devices`."""
 
     serial: str
@@ -156,7 +156,7 @@ class Device:
 
     def _state(self) -> str:
         try:
-            return next((one.state for one in listed() if one.serial == self.serial), "")
+            return next((one.state for one in listed_devices() if one.serial == self.serial), "")
         except ValueError:
             return ""
 
@@ -169,7 +169,7 @@ class Device:
         return VanishedError(f"the phone {gone} before its answer was complete; adb says {said!r}")
 
 
-def listed() -> list[Listed]:
+def listed_devices() -> list[ListedDevice]:
     """Gives the devices that adb knows, usable or not; starts adb's server where there is none.
 
     Raises:
@@ -185,13 +185,13 @@ def listed() -> list[Listed]:
     return [_listed(line) for line in lines if line.strip() and not line.startswith("*")]
 
 
-def chosen(serial: str | None = None) -> Device:
+def chosen_device(serial: str | None = None) -> Device:
     """Gives the device of that serial number; without one, the only device there is.
 
     Raises:
         ValueError: No adb, no such device, several to choose from, or one that cannot be used; says what would do.
     """
-    devices = listed()
+    devices = listed_devices()
     found = [one for one in devices if serial is None or one.serial == serial]
     known = ", ".join(one.serial for one in devices)
     if not found:
@@ -210,12 +210,12 @@ def clean(text: str) -> str:
     return " ".join(printable.split())[:LONGEST_TEXT]
 
 
-def _listed(line: str) -> Listed:
+def _listed(line: str) -> ListedDevice:
     serial, _, rest = line.partition(" ") if "\t" not in line else line.partition("\t")
     rest = rest.strip()
     state = "no permissions" if rest.startswith("no permissions") else rest.split(" ")[0]
     model = re.search(r"\bmodel:(\S+)", rest)
-    return Listed(clean(serial), clean(state), clean(model[1]) if model else "")
+    return ListedDevice(clean(serial), clean(state), clean(model[1]) if model else "")
 
 
 def _call(*words: str, patience: float) -> tuple[str, int]:
