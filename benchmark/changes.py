@@ -1,4 +1,4 @@
-"""What changed of one file from one run to the next, and whether it is more than noise."""
+"""Changes of one file between two runs, and whether each is more than noise."""
 
 from __future__ import annotations
 
@@ -12,42 +12,41 @@ from .accuracy.intervals import Estimate, Floats
 from .accuracy.paired import at_old_threshold, judge_difference, paired_differences, unpaired_difference
 from .accuracy.record import Record
 from .accuracy.verification import verify_similarities
+from .figures import number_kind, number_text
 from .measurement import Measurement
-from .report.figures import KINDS
+from .metric_keys import key_of, phrase_of
+from .metrics import metric_of
 from .subjects import RUNTIME_NAMES
 
 UNPAIRED = "taken for unpaired, so wider than need be: no verification.npz of both on the same pairs"
 SAME = ("equal", "the same measurement")
-COSTS = {  # metrics that have no noise, and how their numbers are written
-    "size_bytes": ("size", "bytes"),
-    "arena_bytes": ("arena", "bytes"),
-    "arm64_instructions": ("ARM64 instructions", "count"),
-}
+ACCURACY = "verification_accuracy"
+WITHOUT_NOISE = ("size_bytes", "arena_bytes", "arm64_instructions")
 
 
 @dataclass(frozen=True)
-class Limits:
-    """How much worse a file may become before the gate shuts; what is no more than noise never shuts it."""
+class GateLimits:
+    """How much worse a file may become before the gate shuts; a change within the noise never shuts it."""
 
     margin: float = 0.002  # of accuracy, a share
     slower: float = 0.05  # share of the latency
     larger: float = 0.0  # share of the size
 
     def __post_init__(self) -> None:
-        """Refuses what is no share, and a margin of 0, within which nothing can ever be shown to lie."""
+        """Refuses negative shares, and a margin of 0, which no interval can lie within."""
         if not (0 < self.margin < 1 and self.slower >= 0 and self.larger >= 0):
-            raise ValueError(f"margin {self.margin:g} must lie between 0 and 1, and what is allowed not below 0")
+            raise ValueError(f"margin {self.margin:g} must lie between 0 and 1, and the allowed growth not below 0")
 
 
 @dataclass(frozen=True)
 class Change:
-    """One thing about a file, before and after."""
+    """One number of a file, before and after."""
 
-    what: str  # "latency, threads 1"
+    what: str  # "median latency on 1 thread"
     before: str
     after: str
     verdict: str  # equal, better, worse, cannot tell; changed where neither is better; not judged
-    said: str
+    explanation: str
     fails: bool = False
     short: str = ""  # "+4.1 %"
 
@@ -60,156 +59,153 @@ class Side:
     record: Record | None = field(repr=False)
 
     def row(self, metric: str) -> Measurement | None:
-        """Gives the row of a metric, valid if one is; details of it (`part`) are not meant."""
-        found = [row for row in self.rows if row.metric == metric and not row.conditions.get("part")]
-        return min(found, key=lambda row: not row.valid, default=None)
+        """Gives the row of a metric, a valid one before others; rows about a part are left out."""
+        rows = [row for row in self.rows if row.metric == metric and not row.conditions.get("part")]
+        return min(rows, key=lambda row: not row.valid, default=None)
 
     def similarity(self) -> Floats | None:
-        """Gives (P,) what the file made of the recorded pairs, which it was given in its usual runtime alone."""
+        """Gives (P,) the recorded similarities, which the file has in its usual runtime alone; None elsewhere."""
         row = self.rows[0]
         usual = row.runtime == RUNTIME_NAMES.get(row.format)
         return self.record.similarity.get(row.artifact) if self.record is not None and usual else None
 
 
-def changes(before: Side, after: Side, limits: Limits) -> list[Change]:
-    """Gives what changed of a file, and what did not."""
+def changes_between(before: Side, after: Side, limits: GateLimits) -> list[Change]:
+    """Gives the changes of a file, also those that are none."""
     return [change for part in PARTS for change in part(before, after, limits)]
 
 
-def _costs(before: Side, after: Side, limits: Limits) -> Iterator[Change]:
-    for metric, (what, kind) in COSTS.items():
+def _without_noise(before: Side, after: Side, limits: GateLimits) -> Iterator[Change]:
+    for metric in WITHOUT_NOISE:
         old, new = before.row(metric), after.row(metric)
         if old is None or new is None or not old.value or not new.value:
             continue
         ratio = new.value / old.value
-        written = KINDS[kind](old.value, None), KINDS[kind](new.value, None)
+        what, kind = phrase_of(metric), number_kind(new)
+        texts = number_text(old.value, kind), number_text(new.value, kind)
         if ratio == 1:
-            yield Change(what, *written, "equal", "the same")
+            yield Change(what, *texts, "equal", "the same")
             continue
-        word, more = ("worse", "more") if ratio > 1 else ("better", "less")
+        verdict, more = ("worse", "more") if ratio > 1 else ("better", "less")
         fails = metric == "size_bytes" and ratio > 1 + limits.larger
-        yield Change(what, *written, word, f"{_percent(abs(ratio - 1))} {more}", fails, _percent(ratio - 1, "+"))
+        yield Change(what, *texts, verdict, f"{_percent(abs(ratio - 1))} {more}", fails, _percent(ratio - 1, "+"))
 
 
-def _latency(before: Side, after: Side, limits: Limits) -> Iterator[Change]:
-    old_rows, new_rows = _timed(before), _timed(after)
-    for setting, news in new_rows.items():
-        olds = old_rows.get(setting, {})
-        common = [device for device in news if device in olds]
-        for device in common:
-            yield _timed_change(f"latency, {setting}", olds[device], news[device], limits)
-        if olds and not common:
+def _latency(before: Side, after: Side, limits: GateLimits) -> Iterator[Change]:
+    old_rows = _by_key_and_device(before)
+    for key, news in _by_key_and_device(after).items():
+        what, olds = phrase_of(key), old_rows.get(key, {})
+        shared = [device for device in news if device in olds]
+        for device in shared:
+            yield _latency_change(what, olds[device], news[device], limits)
+        if olds and not shared:
             old, new = next(iter(olds.values())), next(iter(news.values()))
-            said = f"timed on other devices: {old.device or 'unknown'}, then {new.device or 'unknown'}"
-            yield Change(f"latency, {setting}", _ms(old), _ms(new), "not judged", said)
+            reason = f"timed on other devices: {old.device or 'unknown'}, then {new.device or 'unknown'}"
+            yield Change(what, _ms(old), _ms(new), "not judged", reason)
 
 
-def _timed(side: Side) -> dict[str, dict[str, Measurement]]:
-    """Gives the medians by threads and batch, then by device."""
-    found: dict[str, dict[str, Measurement]] = {}
+def _by_key_and_device(side: Side) -> dict[str, dict[str, Measurement]]:
+    """Gives the median latencies by threads and batch, then by device."""
+    rows: dict[str, dict[str, Measurement]] = {}
     for row in side.rows:
         if row.metric == "latency_ms_p50" and not row.conditions.get("part"):
-            threads, batch = row.conditions.get("threads", 1), row.conditions.get("batch", 1)
-            setting = f"threads {threads}" + (f", batch {batch}" if batch != 1 else "")
-            found.setdefault(setting, {}).setdefault(row.device, row)
-    return found
+            rows.setdefault(key_of(row), {}).setdefault(row.device, row)
+    return rows
 
 
-def _timed_change(what: str, old: Measurement, new: Measurement, limits: Limits) -> Change:
-    written = _ms(old), _ms(new)
+def _latency_change(what: str, old: Measurement, new: Measurement, limits: GateLimits) -> Change:
+    texts = _ms(old), _ms(new)
     if old == new:
-        return Change(what, *written, *SAME)
+        return Change(what, *texts, *SAME)
     for run, row in (("before", old), ("after", new)):
         if not row.valid:
-            return Change(what, *written, "not judged", f"not measured {run}: {row.reason}")
+            return Change(what, *texts, "not judged", f"not measured {run}: {row.reason}")
         if not (row.value and row.low and row.high and 0 < row.low <= row.value <= row.high):
-            return Change(what, *written, "not judged", f"has no interval {run}, so what is noise is not known")
+            return Change(what, *texts, "not judged", f"has no interval {run}, so what is noise is not known")
     ratio = unpaired_difference(_log(new), _log(old))
     assert ratio.value is not None and ratio.low is not None and ratio.high is not None
     slower, least, most = (math.exp(end) for end in (ratio.value, ratio.low, ratio.high))
     short = _percent(slower - 1, "+")
     span = f"{short} ({_percent(least - 1, '+')} to {_percent(most - 1, '+')})"
     if 1 / (1 + limits.slower) <= least and most <= 1 + limits.slower:
-        return Change(what, *written, "equal", f"within {_percent(limits.slower)}: {span}")
+        return Change(what, *texts, "equal", f"within {_percent(limits.slower)}: {span}")
     if least <= 1 <= most:
-        return Change(what, *written, "cannot tell", f"no more than noise: {span}", short=short)
-    word, how = ("worse", "slower") if slower > 1 else ("better", "faster")
-    return Change(what, *written, word, f"{how}: {span}", slower > 1 + limits.slower, short)
+        return Change(what, *texts, "cannot tell", f"no more than noise: {span}", short=short)
+    verdict, direction = ("worse", "slower") if slower > 1 else ("better", "faster")
+    return Change(what, *texts, verdict, f"{direction}: {span}", slower > 1 + limits.slower, short)
 
 
-def _accuracy(before: Side, after: Side, limits: Limits) -> Iterator[Change]:
-    what = "accuracy"
-    old, new = before.row("verification_accuracy"), after.row("verification_accuracy")
+def _accuracy(before: Side, after: Side, limits: GateLimits) -> Iterator[Change]:
+    what, old, new = phrase_of(ACCURACY), before.row(ACCURACY), after.row(ACCURACY)
     if old is None or new is None:
         return
-    written = _points(old.value), _points(new.value)
+    texts = _points(old.value), _points(new.value)
     if not (old.valid and new.valid):
         run, row = ("after", new) if old.valid else ("before", old)
-        word = "worse" if old.valid else "better" if new.valid else "not judged"
-        yield Change(what, *written, word, f"not measured {run}: {row.reason}", fails=word == "worse")
+        verdict = "worse" if old.valid else "better" if new.valid else "not judged"
+        yield Change(what, *texts, verdict, f"not measured {run}: {row.reason}", fails=verdict == "worse")
         return
     if bool(old.conditions.get("flip")) != bool(new.conditions.get("flip")):
-        yield Change(what, *written, "not judged", "embeddings of a face and its mirror image summed in one run alone")
+        yield Change(what, *texts, "not judged", "only one run summed the embeddings of a face and its mirror image")
         return
     shared = _same_pairs(before, after)
     if shared is not None and np.array_equal(shared[0], shared[1]):
-        yield Change(what, *written, "equal", "every similarity is the same to the last bit")
+        yield Change(what, *texts, "equal", "every similarity is the same to the last bit")
         return
     if shared is not None:
         yield from _paired(*shared, limits)
         return
     if old == new:
-        yield Change(what, *written, *SAME)
+        yield Change(what, *texts, *SAME)
         return
     if not new.conditions.get("pairs_sha256") or old.conditions.get("pairs_sha256") != new.conditions["pairs_sha256"]:
-        yield Change(what, *written, "not judged", "verified on other pairs, or it is not said on which")
+        yield Change(what, *texts, "not judged", "verified on other pairs, or a run does not say on which")
         return
     if None in (old.low, old.high, new.low, new.high):
-        yield Change(what, *written, "not judged", "has no interval")
+        yield Change(what, *texts, "not judged", "has no interval")
         return
-    yield _judged(what, written, unpaired_difference(_estimate(new), _estimate(old)), new.n or 0, limits, UNPAIRED)
+    yield _judged(what, texts, unpaired_difference(_estimate(new), _estimate(old)), new.n or 0, limits, UNPAIRED)
 
 
-def _paired(then: Floats, now: Floats, record: Record, limits: Limits) -> Iterator[Change]:
+def _paired(then: Floats, now: Floats, record: Record, limits: GateLimits) -> Iterator[Change]:
     old, new = (verify_similarities(each, record.same, record.fold, record.people) for each in (then, now))
-    for found in paired_differences(new, old, record.same, record.people):
-        if found.mine.value is None or found.other.value is None:
+    for pair in paired_differences(new, old, record.same, record.people):
+        if pair.mine.value is None or pair.other.value is None:
             continue  # too few impostor pairs for this FAR
-        what = found.metric.removesuffix("_difference").replace("tar_at_far_", "TAR at FAR ")
-        written = _points(found.other.value), _points(found.mine.value)
-        judged = _judged(what, written, found.difference, len(record.same), limits)
-        yield judged if what == "accuracy" else replace(judged, fails=False)
+        metric = ACCURACY if pair.metric == "accuracy_difference" else pair.metric.removesuffix("_difference")
+        texts = _points(pair.other.value), _points(pair.mine.value)
+        change = _judged(phrase_of(metric), texts, pair.difference, len(record.same), limits)
+        yield change if metric == ACCURACY else replace(change, fails=False)
 
 
 def _judged(
-    what: str, written: tuple[str, str], difference: Estimate, pairs: int, limits: Limits, how: str = ""
+    what: str, texts: tuple[str, str], difference: Estimate, pairs: int, limits: GateLimits, caveat: str = ""
 ) -> Change:
     verdict = judge_difference(difference, limits.margin, pairs)
     fails = verdict.word == "worse" and (difference.value or 0.0) < -limits.margin
-    said = verdict.said + (f"; {how}" if how else "")
-    short = f"{100 * (difference.value or 0.0):+.2f} points{', unpaired_difference' if how else ''}"
-    return Change(what, *written, verdict.word, said, fails, short)
+    explanation = verdict.said + (f"; {caveat}" if caveat else "")
+    short = f"{100 * (difference.value or 0.0):+.2f} points{', unpaired' if caveat else ''}"
+    return Change(what, *texts, verdict.word, explanation, fails, short)
 
 
-def _thresholds(before: Side, after: Side, limits: Limits) -> Iterator[Change]:
+def _thresholds(before: Side, after: Side, limits: GateLimits) -> Iterator[Change]:
     for new in after.rows:
-        old = before.row(new.metric)
-        if not new.metric.startswith("threshold_at_far_") or old is None or not (old.valid and new.valid):
+        old, far = before.row(new.metric), metric_of(new.metric).parameter
+        if new.metric != f"threshold_at_far_{far}" or old is None or not (old.valid and new.valid):
             continue
         assert old.value is not None and new.value is not None  # as they are valid
-        what = new.metric.replace("threshold_at_far_", "threshold at FAR ")
-        written = KINDS["plain"](old.value, None), KINDS["plain"](new.value, None)
+        what, texts = phrase_of(new.metric), (number_text(old.value, "plain"), number_text(new.value, "plain"))
         if math.isclose(old.value, new.value, abs_tol=1e-9):
-            yield Change(what, *written, "equal", "the same")
+            yield Change(what, *texts, "equal", "the same")
             continue
-        said = f"moved by {new.value - old.value:+.3f}"
+        explanation = f"moved by {new.value - old.value:+.3f}"
         shared = _same_pairs(before, after)
         if shared is not None:
             then, now, record = shared
-            found = at_old_threshold(now, then, record.same, record.people, Estimate(old.value))
-            far, tar, flipped = (_percent(estimate.value or 0.0) for estimate in found.values())
-            said += f"; the old one now gives FAR {far}, TAR {tar}, and flips {flipped} of the decisions"
-        yield Change(what, *written, "changed", said, short=f"{new.value - old.value:+.3f}")
+            rates = at_old_threshold(now, then, record.same, record.people, Estimate(old.value))
+            accepted, tar, flipped = (_percent(estimate.value or 0.0) for estimate in rates.values())
+            explanation += f"; the old one now gives FAR {accepted}, TAR {tar}, and flips {flipped} of the decisions"
+        yield Change(what, *texts, "changed", explanation, short=f"{new.value - old.value:+.3f}")
 
 
 def _same_pairs(before: Side, after: Side) -> tuple[Floats, Floats, Record] | None:
@@ -231,7 +227,7 @@ def _log(row: Measurement) -> Estimate:
 
 
 def _ms(row: Measurement) -> str:
-    return KINDS["ms"](row.value, None) if row.valid and row.value is not None else "-"
+    return number_text(row.value, "ms") if row.valid and row.value is not None else "-"
 
 
 def _points(share: float | None) -> str:
@@ -243,4 +239,9 @@ def _percent(share: float, sign: str = "") -> str:
     return f"{100 * share:{sign}.2g} %" if abs(share) < 0.995 else f"{100 * share:{sign}.0f} %"
 
 
-PARTS: tuple[Callable[[Side, Side, Limits], Iterator[Change]], ...] = (_costs, _latency, _accuracy, _thresholds)
+PARTS: tuple[Callable[[Side, Side, GateLimits], Iterator[Change]], ...] = (
+    _without_noise,
+    _latency,
+    _accuracy,
+    _thresholds,
+)

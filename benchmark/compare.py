@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..files import written_whole
 from .accuracy.record import NAME as RECORD
 from .accuracy.record import read_record
-from .changes import Change, Limits, Side, changes
+from .changes import Change, GateLimits, Side, changes_between
+from .markdown import escape_markdown
 from .measurement import NAME as ROWS
 from .measurement import Measurement, read_measurements
+from .run_files import flatten, read_table
 
-__all__ = ["Comparison", "Limits", "compare", "write_comparison"]
+__all__ = ["Comparison", "GateLimits", "compare", "write_comparison"]
 
 
-class File(NamedTuple):
-    """A file in a runtime, as both runs must call it to be compared."""
+class ComparedFile(NamedTuple):
+    """A file in a runtime, under the name by which two runs are compared."""
 
     model: str
     format: str
@@ -41,52 +42,52 @@ class Comparison:
     before: str
     after: str
     files: Mapping[str, Sequence[Change]]
-    gone: Mapping[str, str]  # only in the run before, and why the other could not make it where it says so
-    new: Sequence[str]
-    surroundings: Sequence[str]  # "versions.torch: 2.12.0 -> 2.13.0"
+    missing: Mapping[str, str]  # files only in the run before, and why the other could not make it if it says so
+    added: Sequence[str]
+    environment: Sequence[str]  # "versions.torch: 2.12.0 -> 2.13.0"
 
     @property
     def failures(self) -> list[str]:
-        """What shuts the gate, a sentence each."""
+        """Why the gate is shut, a sentence each; empty where it is open."""
         worse = [(file, change) for file, of_file in self.files.items() for change in of_file if change.fails]
         return [
-            *(f"{file}: {change.what}, {change.said}" for file, change in worse),
-            *(f"{file}: not made any more: {reason}" for file, reason in self.gone.items() if reason),
+            *(f"{file}: {change.what}, {change.explanation}" for file, change in worse),
+            *(f"{file}: not made any more: {reason}" for file, reason in self.missing.items() if reason),
         ]
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Gives the titles and the cells of a line per file; what is equal in all of them has no column."""
+        """Gives titles, and the cells of a line per file; a number that is equal in all files has no column."""
         every = [change for of_file in self.files.values() for change in of_file]
-        telling = {change.what for change in every if change.verdict not in ("equal", "not judged")}
-        titles = [what for what in dict.fromkeys(change.what for change in every) if what in telling]
+        differing = {change.what for change in every if change.verdict not in ("equal", "not judged")}
+        titles = [what for what in dict.fromkeys(change.what for change in every) if what in differing]
         lines = []
         for file, of_file in self.files.items():
-            told = {change.what: f"{change.short} {change.verdict}".strip() for change in of_file}
-            lines.append([file, *(told.get(title, "") for title in titles)])
+            cells = {change.what: f"{change.short} {change.verdict}".strip() for change in of_file}
+            lines.append([file, *(cells.get(title, "") for title in titles)])
         return ["file", *titles], lines
 
     def sentences(self) -> list[str]:
-        """Gives what is to be said besides the table."""
-        count = Counter(change.verdict for of_file in self.files.values() for change in of_file)
-        told = ", ".join(f"{number} {word}" for word, number in count.most_common())
+        """Gives what the table does not show: counts, reasons, files of one run alone, other versions and recipes."""
+        every = [(file, change) for file, of_file in self.files.items() for change in of_file]
+        verdicts = Counter(change.verdict for _, change in every).most_common()
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts) or "nothing to compare"
         files = f"{len(self.files)} file{'s' if len(self.files) != 1 else ''}"
-        said = [f"{files} compared, {self.before} with {self.after}: {told or 'nothing to compare'}"]
-        silent = Counter(
-            change.said for of_file in self.files.values() for change in of_file if change.verdict == "not judged"
-        )
-        said += [f"{number} not judged: {reason}" for reason, number in silent.items()]
-        said += [
-            f"{file}: {change.what} {change.before} -> {change.after}, {change.said}"
-            for file, of_file in self.files.items()
-            for change in of_file
-            if change.verdict in ("better", "worse")
+        not_judged = Counter(change.explanation for _, change in every if change.verdict == "not judged")
+        return [
+            f"{files} compared, {self.before} with {self.after}: {counts}",
+            *(f"{count} not judged: {reason}" for reason, count in not_judged.items()),
+            *(
+                f"{file}: {change.what} {change.before} -> {change.after}, {change.explanation}"
+                for file, change in every
+                if change.verdict in ("better", "worse")
+            ),
+            *([f"only in {self.before}: {', '.join(self.missing)}"] if self.missing else []),
+            *([f"only in {self.after}: {', '.join(self.added)}"] if self.added else []),
+            *(f"changed: {line}" for line in self.environment),
         ]
-        said += [f"only in {self.before}: {', '.join(self.gone)}"] if self.gone else []
-        said += [f"only in {self.after}: {', '.join(self.new)}"] if self.new else []
-        return said + [f"changed: {line}" for line in self.surroundings]
 
 
-def compare(before: Path, after: Path, limits: Limits) -> Comparison:
+def compare(before: Path, after: Path, limits: GateLimits) -> Comparison:
     """Gives what changed from the run in one folder to that in another.
 
     Args:
@@ -108,45 +109,42 @@ def compare(before: Path, after: Path, limits: Limits) -> Comparison:
         before=before.name or str(before),
         after=after.name or str(after),
         files={
-            str(other) if file == other else f"{file.artifact} -> {other}": changes(old[file], new[other], limits)
+            str(other) if file == other else f"{file.artifact} -> {other}": changes_between(
+                old[file], new[other], limits
+            )
             for file, other in matched.items()
         },
-        gone={str(file): not_made.get(file[:3], "") for file in old if file not in matched},
-        new=[str(file) for file in new if file not in matched.values()],
-        surroundings=[*_versions(old, new), *_differing(_about(before), _about(after))],
+        missing={str(file): not_made.get(file[:3], "") for file in old if file not in matched},
+        added=[str(file) for file in new if file not in matched.values()],
+        environment=[*_versions(old, new), *_differing(_about(before), _about(after))],
     )
 
 
 def write_comparison(comparison: Comparison, path: Path) -> None:
     """Writes it as Markdown, whole or not at all."""
-    lines = [f"# {_plain(comparison.before)} and {_plain(comparison.after)}", ""]
-    lines += [f"- {_plain(line)}" for line in comparison.sentences()]
-    lines += [f"- **shuts the gate**: {_plain(line)}" for line in comparison.failures]
+    lines = [f"# {escape_markdown(comparison.before)} and {escape_markdown(comparison.after)}", ""]
+    lines += [f"- {escape_markdown(line)}" for line in comparison.sentences()]
+    lines += [f"- **shuts the gate**: {escape_markdown(line)}" for line in comparison.failures]
     lines += ["", "| file | what | before | after | verdict | |", "| --- | --- | ---: | ---: | --- | --- |"]
     for file, of_file in comparison.files.items():
         for change in of_file:
-            cells = (file, change.what, change.before, change.after, change.verdict, change.said)
-            lines.append(f"| {' | '.join(_plain(cell) for cell in cells)} |")
+            cells = (file, change.what, change.before, change.after, change.verdict, change.explanation)
+            lines.append(f"| {' | '.join(escape_markdown(cell) for cell in cells)} |")
     with written_whole(path) as beside:
         beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _plain(text: str) -> str:
-    """What a foreign file calls something is no Markdown."""
-    return "".join("\\" + letter if letter in "\\|<>*_`[]#" else letter for letter in " ".join(text.split()))
-
-
-def _sides(rows: Iterable[Measurement], folder: Path) -> dict[File, Side]:
-    found: dict[File, list[Measurement]] = {}
+def _sides(rows: Iterable[Measurement], folder: Path) -> dict[ComparedFile, Side]:
+    found: dict[ComparedFile, list[Measurement]] = {}
     for row in rows:
         if row.metric != "export":  # the reason why there is no file
-            file = File(row.model, row.format, row.precision, row.runtime, PurePosixPath(row.artifact).name)
+            file = ComparedFile(row.model, row.format, row.precision, row.runtime, PurePosixPath(row.artifact).name)
             found.setdefault(file, []).append(row)
     record = read_record(folder / RECORD) if (folder / RECORD).is_file() else None
     return {file: Side(of_file, record) for file, of_file in found.items()}
 
 
-def _matched(old: Sequence[File], new: Sequence[File]) -> dict[File, File]:
+def _matched(old: Sequence[ComparedFile], new: Sequence[ComparedFile]) -> dict[ComparedFile, ComparedFile]:
     """Gives which file of one run is which of the other.
 
     Files of one name and model; then of one name but for the model's, as where another share was pruned; then of one
@@ -163,22 +161,22 @@ def _matched(old: Sequence[File], new: Sequence[File]) -> dict[File, File]:
     return found
 
 
-def _named(file: File) -> tuple[str, ...]:
+def _named(file: ComparedFile) -> tuple[str, ...]:
     return (*_of_kind(file), file.artifact.removeprefix(file.model))
 
 
-def _of_model(file: File) -> tuple[str, ...]:
+def _of_model(file: ComparedFile) -> tuple[str, ...]:
     return (file.model, *_of_kind(file))
 
 
-def _of_kind(file: File) -> tuple[str, ...]:
+def _of_kind(file: ComparedFile) -> tuple[str, ...]:
     return (file.format, file.precision, file.runtime)
 
 
-def _versions(old: Mapping[File, Side], new: Mapping[File, Side]) -> Iterator[str]:
-    """Gives the runtimes of which the rows name other versions."""
+def _versions(old: Mapping[ComparedFile, Side], new: Mapping[ComparedFile, Side]) -> Iterator[str]:
+    """Gives a line for each runtime whose version changed."""
 
-    def named(sides: Mapping[File, Side]) -> dict[str, set[str]]:
+    def named(sides: Mapping[ComparedFile, Side]) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
         for file, side in sides.items():
             versions = (row.conditions.get("runtime_version") for row in side.rows)
@@ -192,30 +190,10 @@ def _versions(old: Mapping[File, Side], new: Mapping[File, Side]) -> Iterator[st
 
 
 def _about(folder: Path) -> dict[str, str]:
-    """Gives what a run was made of and with, by dotted names: inputs, versions and the recipe."""
-    manifest = _read(folder / "manifest.json", json.loads)
-    kept = {key: manifest[key] for key in ("inputs", "versions") if key in manifest}
-    return dict(_flat({**kept, "recipe": _read(folder / "recipe.toml", tomllib.loads)}))
-
-
-def _read(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        found = parse(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} cannot be read: it holds no table")
-    return found
-
-
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _flat(inner, f"{name}.{key}" if name else str(key))
-    else:
-        yield name, str(value)
+    """Gives the inputs, versions and recipe of a run by dotted names."""
+    manifest, recipe = read_table(folder / "manifest.json"), read_table(folder / "recipe.toml", tomllib.loads)
+    facts = {key: manifest[key] for key in ("inputs", "versions") if key in manifest}
+    return dict(flatten({**facts, "recipe": recipe}, "."))
 
 
 def _differing(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:

@@ -1,20 +1,22 @@
-"""What counted ARM64 instructions tell of a phone's milliseconds, on published latencies; its rows lie beside as JSON.
+"""Whether counted ARM64 instructions predict milliseconds on phones, checked against published latencies.
 
-    python evidence/arm64_phones.py
+    python evidence/arm64_phones.py        # from the repository root; about two minutes
 
-Four MobileNets at 224x224 are exported by this package's own export and counted on emulated cores. The counts, and the
-MACs beside them, are compared with latencies that XNNPACK's authors published (one thread, fp32, random weights like
-ours); the A76 is of our cores the nearest to the big ones of those phones:
+Needs the emulator (see CONTRIBUTING.md), no faces and no phone. Writes evidence/arm64_phones.jsonl.
 
-- whether they order the four networks as the phone does (`order_right`, 1 or 0);
-- how far the latency of a network is missed when one scale (milliseconds per instruction, geometric mean) is taken
-  from the other three (`left_out_error`, relative; `left_out_error_worst` is the largest of the four without sign).
+Four MobileNets at 224x224 are exported by this package and counted on emulated cores. The counts, and MACs beside
+them, are compared with latencies that XNNPACK's authors published (one thread, fp32, random weights like ours). Of the
+emulated cores the A76 is the nearest to the big cores of those phones:
 
-Then int8: what share of the fp32 instructions remains, and what share of the milliseconds did on a phone whose cores
-have sdot and on a board whose cores have not (`int8_share`, `published_int8_share`). No phone was used here. Wants the
-ARM64 emulator; takes about two minutes.
+- does the count put the four networks in the phone's order? (`order_right`, 1 or 0);
+- how far off is the predicted latency of a network when one scale (milliseconds per instruction, geometric mean) comes
+  from the other three? (`left_out_error`, relative; `left_out_error_worst` is the largest of the four, without sign).
+
+Then int8: the share of the fp32 instructions that remains, beside the published share of the milliseconds on a phone
+whose cores have sdot and on a board whose cores have not (`int8_share`, `published_int8_share`).
 """
 
+import argparse
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -25,11 +27,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from rows import write_rows
 from torch import nn
 
 from pocketface.benchmark.arm64.emulated import instructions_of
 from pocketface.benchmark.arm64.emulator import setup
-from pocketface.benchmark.measurement import Measurement, write_measurements
+from pocketface.benchmark.measurement import Measurement
 from pocketface.export.artifact import Artifact, Card
 from pocketface.export.graph.to_onnx import to_onnx
 from pocketface.export.tflite.quantise import quantise_tflite
@@ -58,6 +61,8 @@ LIBRARIES = {"Pixel 4": "TFLite", "Raspberry Pi 4": "XNNPACK"}
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
     setup(print)
     with TemporaryDirectory() as folder:
         files = {name: exported(name, network, Path(folder)) for name, network in networks().items()}
@@ -73,13 +78,13 @@ def main() -> None:
             counted_there = {name: fp32[name, core] for name in NETWORKS}
             rows += against_phone(phone, latencies, counted_there, f"arm64_instructions, {core}")
     for phone, core, name, before, after in INT8:
-        told = {"phone": phone, "library": LIBRARIES[phone], "threads": 4}
+        conditions = {"phone": phone, "library": LIBRARIES[phone], "threads": 4}
         rows.append(
-            row(name, "published_int8_share", after / before, runtime="published", device=phone, conditions=told)
+            row(name, "published_int8_share", after / before, runtime="published", device=phone, conditions=conditions)
         )
         share = int8[name, core] / fp32[name, core]
         rows.append(row(name, "int8_share", share, runtime=f"litert-arm64-{core}", conditions={"phone": phone}))
-    write_measurements(rows, HERE / "arm64_phones.json")
+    write_rows(rows, HERE / "arm64_phones.jsonl")
     for line in rows:
         print(f"{line.model:20} {line.runtime:17} {line.metric:24} {line.value:14.3f} {dict(line.conditions)}")
 
@@ -115,8 +120,8 @@ def in_int8(file: Artifact) -> Artifact:
 
 def counts(files: Sequence[Artifact]) -> dict[tuple[str, str], int]:
     """Counts every file on every core."""
-    found = {core: instructions_of([file.path for file in files], core) for core in CORES}
-    return {(file.card.model, core): found[core][at] for at, file in enumerate(files) for core in CORES}
+    counted = {core: instructions_of([file.path for file in files], core) for core in CORES}
+    return {(file.card.model, core): counted[core][at] for at, file in enumerate(files) for core in CORES}
 
 
 def left_out(cost: Mapping[str, float], latencies: Sequence[float]) -> dict[str, float]:
@@ -133,23 +138,23 @@ def left_out(cost: Mapping[str, float], latencies: Sequence[float]) -> dict[str,
 
 
 def against_phone(
-    phone: str, latencies: Sequence[float], cost: Mapping[str, float], told_by: str
+    phone: str, latencies: Sequence[float], cost: Mapping[str, float], source: str
 ) -> Iterator[Measurement]:
     """Compares the order, and each latency with what the other three tell of it."""
-    told = {"phone": phone, "told_by": told_by, "threads": 1}
+    conditions = {"phone": phone, "told_by": source, "threads": 1}
     by_cost = [name for name, _ in sorted(cost.items(), key=lambda item: item[1])]
     by_time = [name for _, name in sorted(zip(latencies, cost, strict=True))]
     errors = left_out(cost, latencies)
     fields = dict(runtime="published", device=phone, unit="1")
-    yield row("all four", "order_right", float(by_cost == by_time), **fields, conditions=told)
+    yield row("all four", "order_right", float(by_cost == by_time), **fields, conditions=conditions)
     for name, error in errors.items():
-        yield row(name, "left_out_error", error, **fields, conditions={**told, "part": name})
+        yield row(name, "left_out_error", error, **fields, conditions={**conditions, "part": name})
     worst = max(abs(error) for error in errors.values())
-    yield row("all four", "left_out_error_worst", worst, **fields, conditions=told)
+    yield row("all four", "left_out_error_worst", worst, **fields, conditions=conditions)
 
 
-def count_rows(found: Mapping[tuple[str, str], int], precision: str) -> Iterator[Measurement]:
-    for (name, core), count in found.items():
+def count_rows(counted: Mapping[tuple[str, str], int], precision: str) -> Iterator[Measurement]:
+    for (name, core), count in counted.items():
         runtime, how = f"litert-arm64-{core}", {"threads": 1, "runtime_version": version("ai-edge-litert")}
         yield row(name, "arm64_instructions", count, precision, runtime=runtime, unit="count", conditions=how)
 
@@ -164,8 +169,8 @@ def published_rows() -> Iterator[Measurement]:
 
 
 def row(model: str, metric: str, value: float, precision: str = "fp32", **fields: Any) -> Measurement:
-    given = {"device": "emulated", "unit": "1", **fields}
-    return Measurement(model, "", "tflite", precision, metric=metric, value=value, **given)
+    defaults = {"device": "emulated", "unit": "1", **fields}
+    return Measurement(model, "", "tflite", precision, metric=metric, value=value, **defaults)
 
 
 if __name__ == "__main__":

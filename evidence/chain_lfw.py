@@ -1,21 +1,25 @@
-"""The whole chain on two published MobileFaceNets and the 6,000 pairs of LFW; its rows lie beside it as JSON.
+"""The whole chain, pruning included, on two published MobileFaceNets and the 6,000 pairs of LFW.
 
     python evidence/chain_lfw.py --faces FOLDER --weights FOLDER [--out runs/evidence]
 
-The folders are described in examples/lfw_relu6.toml. Every file is measured in every runtime that runs it here,
-on emulated ARM64 cores too where the emulator is installed; OUT/report.html tells of both networks, pruned and not.
-Takes about an hour of two cores, most of it recovery; resumes.
+Run it from the repository root; it takes about an hour on two cores, most of it recovery, and resumes after a kill.
+The folders are described in examples/lfw_relu6.toml. Writes evidence/chain_lfw.jsonl, and OUT/report.html with both
+networks, pruned and not. Every file is measured in every runtime that runs it here, and on emulated ARM64 cores where
+the emulator is installed.
 """
 
 import argparse
 import time
 from pathlib import Path
 
-from pocketface import chain
+from rows import write_rows
+
 from pocketface.benchmark.machine import device_name
-from pocketface.benchmark.measurement import Measurement, read_measurements, write_measurements
+from pocketface.benchmark.measurement import Measurement, read_measurements
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.report.page import write_report
+from pocketface.chain import run
+from pocketface.run_recipe import Roots, read_recipe
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "examples"
@@ -34,10 +38,10 @@ def main() -> None:
     for recipe in RECIPES:
         out = options.out / recipe
         resumed, started = out.exists(), time.time()
-        roots = chain.Roots(EXAMPLES, options.faces, options.weights)
-        resolved = roots.resolve(chain.read_recipe(EXAMPLES / f"{recipe}.toml"))
+        roots = Roots(EXAMPLES, options.faces, options.weights)
+        resolved = roots.resolve(read_recipe(EXAMPLES / f"{recipe}.toml"))
         resolved = resolved.model_copy(update={"benchmark": BENCHMARK})
-        report = chain.run(resolved, out, lambda line: print(line, flush=True))
+        report = run(resolved, out, lambda line: print(line, flush=True))
         seconds = time.time() - started
         print(f"{recipe}: {seconds:.0f} s, {report}", flush=True)
         measured = read_measurements(out / "measurements.json")
@@ -46,7 +50,7 @@ def main() -> None:
             measured.append(whole)
         rows += measured
     write_report([options.out / recipe for recipe in RECIPES], options.out)
-    write_measurements(rows, HERE / "chain_lfw.json")
+    write_rows(rows, HERE / "chain_lfw.jsonl")
 
 
 if __name__ == "__main__":

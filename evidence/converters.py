@@ -1,31 +1,32 @@
-"""Three roads to the same .tflite, side by side: ours, litert-torch, TensorFlow's converter; rows lie beside as JSON.
+"""Three converters from the same network to .tflite: pocketface, litert-torch and TensorFlow's own.
 
     python evidence/converters.py --faces FOLDER --weights FOLDER --peers PYTHON [--out runs/converters]
 
-The folders are described in examples/lfw_relu6.toml. PYTHON is an interpreter of an environment of its own, where
-the other two live: `python -m venv peers && peers/bin/pip install torch==2.13.0 litert-torch==0.10.0
-tensorflow-cpu==2.21.0 onnx safetensors`. Each network is converted to float32 and to int8 (the same 200 faces of
-`train112` set the ranges) in a process of its own: its wall time and peak memory are the tool's, imports included. The
-files are then timed in turns by `pocketface benchmark`'s own engine, and compared with PyTorch on 64 other faces of
-`train112`. Takes about ten minutes on two idle cores; what was converted already is kept.
+Run it from the repository root; it takes about ten minutes on two idle cores, and keeps what was converted already.
+The folders are described in examples/lfw_relu6.toml. PYTHON is the interpreter of another environment, where the other
+two converters are installed: `python -m venv peers && peers/bin/pip install torch==2.13.0 litert-torch==0.10.0
+tensorflow-cpu==2.21.0 onnx safetensors`. Writes evidence/converters.jsonl.
+
+Each network is converted to float32 and to int8 (the same 200 faces of `train112` set the ranges), each time in a
+process of its own, so that wall time and peak memory are the tool's, imports included. The files are then timed in
+turns by the engine of `pocketface benchmark`, and compared with PyTorch on 64 other faces of `train112`.
 """
 
 import argparse
+import dataclasses
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from rows import write_rows
 
-from pocketface import chain
 from pocketface.benchmark.machine import device_name
-from pocketface.benchmark.measurement import Measurement, write_measurements
-from pocketface.benchmark.speed.latency import TimingJob, measure_all
-from pocketface.benchmark.speed.latency import measurements as latency_rows
+from pocketface.benchmark.measurement import Measurement, RowMaker
+from pocketface.benchmark.speed.latency import TimingJob, latency_rows, measure_all
 from pocketface.export.artifact import Card
 from pocketface.export.calibration import choose
 from pocketface.export.graph.to_onnx import to_onnx
@@ -33,7 +34,9 @@ from pocketface.export.parity import compare
 from pocketface.export.session import embed, open_session
 from pocketface.export.tflite.litert import xnnpack_partitions
 from pocketface.faces.contract import Faces
+from pocketface.inputs import open_faces, open_source
 from pocketface.models.embedder import Embedder
+from pocketface.run_recipe import Roots, read_recipe
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "examples"
@@ -52,80 +55,76 @@ def main() -> None:
     options = parser.parse_args()
     rows: list[Measurement] = []
     for name in RECIPES:
-        roots = chain.Roots(EXAMPLES, options.faces, options.weights)
-        recipe = roots.resolve(chain.read_recipe(EXAMPLES / name))
-        source = chain.open_source(recipe)
+        roots = Roots(EXAMPLES, options.faces, options.weights)
+        recipe = roots.resolve(read_recipe(EXAMPLES / name))
+        source = open_source(recipe)
         folder = options.out / source.name
         folder.mkdir(parents=True, exist_ok=True)
-        faces = choose(chain.read_train(recipe.train, source.contract).faces, CALIBRATION_FACES + PROBE_FACES, 0)
+        faces = choose(open_faces(recipe.train, source.contract).faces, CALIBRATION_FACES + PROBE_FACES, 0)
         to_onnx(source, Card(source.name, source.contract, source.embedding_size), folder / "network.onnx")
         np.save(folder / "faces.npy", source.contract.preprocess(faces[:CALIBRATION_FACES]))
-        given = ["--recipe", EXAMPLES / name, "--weights", options.weights]
-        given += ["--onnx", folder / "network.onnx", "--faces", folder / "faces.npy"]
-        made = {
-            (tool, precision): convert(tool, precision, folder, given, options.peers)
+        arguments = ["--recipe", EXAMPLES / name, "--weights", options.weights]
+        arguments += ["--onnx", folder / "network.onnx", "--faces", folder / "faces.npy"]
+        conversions = {
+            (tool, precision): convert(tool, precision, folder, arguments, options.peers)
             for precision in PRECISIONS
             for tool in TOOLS
         }
-        rows += list(measured(made, source, faces[CALIBRATION_FACES:]))
-    write_measurements(rows, HERE / "converters.json")
+        rows += list(rows_of(conversions, source, faces[CALIBRATION_FACES:]))
+    write_rows(rows, HERE / "converters.jsonl")
 
 
-Made = dict[str, float | str]
+Conversion = dict[str, float | str]
 """What a conversion took: `file`, and `seconds` and `bytes`, or the `reason` why there is no file."""
 
 
-def convert(tool: str, precision: str, folder: Path, given: list[object], peers: str) -> Made:
+def convert(tool: str, precision: str, folder: Path, arguments: list[object], peers: str) -> Conversion:
     """Runs one conversion in a process of its own, unless an earlier try has."""
     path = folder / f"{tool}.{precision}.tflite"
     note = path.with_suffix(".json")
     if note.is_file():
         return dict(json.loads(note.read_text()))
     python = sys.executable if tool == "pocketface" else peers
-    command = [python, HERE / "converters_child.py", tool, precision, *given, "--out", path]
+    command = [python, HERE / "converters_child.py", tool, precision, *arguments, "--out", path]
     started = time.perf_counter()
     with open(path.with_suffix(".log"), "w") as log:
         status = subprocess.run([str(part) for part in command], stdout=log, stderr=log, check=False).returncode
-    seconds, said = time.perf_counter() - started, path.with_suffix(".log").read_text(errors="replace").splitlines()
-    peak = [int(line.rpartition(" ")[2]) * 1024 for line in said if line.startswith("peak memory, KiB:")]
+    seconds, log = time.perf_counter() - started, path.with_suffix(".log").read_text(errors="replace").splitlines()
+    peak = [int(line.rpartition(" ")[2]) * 1024 for line in log if line.startswith("peak memory, KiB:")]
     if status or not path.is_file() or not peak:
-        made: Made = {"reason": f"{tool} makes no {precision} file: {said[-1] if said else status}"}
+        conversion: Conversion = {"reason": f"{tool} makes no {precision} file: {log[-1] if log else status}"}
     else:
-        made = {"file": str(path), "seconds": seconds, "bytes": peak[0]}
-    note.write_text(json.dumps(made))
-    print(tool, precision, made, flush=True)
-    return made
+        conversion = {"file": str(path), "seconds": seconds, "bytes": peak[0]}
+    note.write_text(json.dumps(conversion))
+    print(tool, precision, conversion, flush=True)
+    return conversion
 
 
-def measured(made: dict[tuple[str, str], Made], source: Embedder, probe: Faces) -> Iterator[Measurement]:
+def rows_of(conversions: dict[tuple[str, str], Conversion], source: Embedder, probe: Faces) -> Iterator[Measurement]:
     """Yields the rows of one network's files."""
     reference = source.embed(probe)
-    jobs: list[tuple[Callable[..., Measurement], TimingJob]] = []
-    for (tool, precision), result in made.items():
-        known = dict(model=source.name, format="tflite", precision=precision, device=device_name())
-        row = partial(told, tool, known)
+    jobs: list[tuple[RowMaker, TimingJob]] = []
+    for (tool, precision), result in conversions.items():
+        row = RowMaker(source.name, "", "tflite", precision, "litert", device_name()).under(converter=tool)
         if "reason" in result:
-            yield row(metric="conversion_s", value=None, unit="s", valid=False, reason=str(result["reason"]))
+            failed = row.missing("load_ms", str(result["reason"]))
+            yield dataclasses.replace(failed, metric="conversion_s", unit="s")
             continue
         path = Path(str(result["file"]))
-        yield row(metric="conversion_s", value=round(float(result["seconds"]), 2), unit="s")
-        yield row(metric="conversion_peak_memory_bytes", value=float(result["bytes"]), unit="bytes")
-        yield row(metric="size_bytes", value=path.stat().st_size, unit="bytes")
-        yield row(metric="xnnpack_partitions", value=xnnpack_partitions(path), unit="1")
+        seconds = row.value("load_ms", round(float(result["seconds"]), 2))
+        yield dataclasses.replace(seconds, metric="conversion_s", unit="s")
+        memory = row.value("peak_memory_bytes", float(result["bytes"]))
+        yield dataclasses.replace(memory, metric="conversion_peak_memory_bytes")
+        yield row.value("size_bytes", path.stat().st_size)
+        yield row.value("xnnpack_partitions", xnnpack_partitions(path))
         parity = compare(embed(open_session(path), source.contract, probe), reference)
-        yield row(metric="largest_difference", value=parity.largest_difference, unit="1", n=len(probe))
-        yield row(metric="parity_cosine_mean", value=parity.cosine_mean, unit="1", n=len(probe))
-        yield row(metric="parity_cosine_min", value=parity.cosine_min, unit="1", n=len(probe))
+        yield row.value("largest_difference", parity.largest_difference, len(probe))
+        yield row.value("parity_cosine_mean", parity.cosine_mean, len(probe))
+        yield row.value("parity_cosine_min", parity.cosine_min, len(probe))
         jobs.append((row, TimingJob(path)))
-    taken = measure_all([job for _, job in jobs], rounds=5, progress=lambda line: print(line, flush=True))
-    for (row, _), latency in zip(jobs, taken, strict=True):
+    latencies = measure_all([job for _, job in jobs], rounds=5, progress=lambda line: print(line, flush=True))
+    for (row, _), latency in zip(jobs, latencies, strict=True):
         yield from latency_rows(latency, row)
-
-
-def told(tool: str, known: dict[str, str], **fields: object) -> Measurement:
-    """Gives a row that says whose file it is about."""
-    conditions = {"converter": tool, **dict(fields.pop("conditions", {}))}  # type: ignore[call-overload]
-    return Measurement(**known, artifact="", runtime="litert", conditions=conditions, **fields)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""One conversion by one tool in a process of its own; see converters.py, which starts it and says with which Python.
+"""One conversion by one tool, in a process of its own; converters.py starts it and chooses the Python.
 
-    python converters_child.py TOOL PRECISION --recipe FILE --weights FOLDER --onnx FILE --faces FILE --out FILE
+    python evidence/converters_child.py TOOL PRECISION --recipe R --weights FOLDER --onnx FILE --faces FILE --out FILE
 
-The recipe names the network, the ONNX file is the same network (TensorFlow reads no PyTorch), the faces are an .npy
-of (N, 3, 112, 112) float32, preprocessed, that set the int8 ranges.
+Takes up to half a minute. The recipe names the network; the ONNX file is the same network (TensorFlow reads no
+PyTorch); the faces are an .npy of (N, 3, 112, 112) float32, preprocessed, which set the int8 ranges.
 """
 
 import argparse
@@ -31,13 +31,14 @@ def main() -> None:
 
 def pocketface(options: argparse.Namespace) -> None:
     """What `pocketface export` makes, from the PyTorch network on, without its checks."""
-    from pocketface import chain
     from pocketface.export.artifact import Card
     from pocketface.export.recipe import ExportRecipe
     from pocketface.export.targets import TARGETS, Job, with_bases
+    from pocketface.inputs import open_source
+    from pocketface.run_recipe import Roots, read_recipe
 
-    roots = chain.Roots(options.recipe.parent, None, options.weights)
-    source = chain.open_source(roots.resolve(chain.read_recipe(options.recipe)))
+    roots = Roots(options.recipe.parent, None, options.weights)
+    source = open_source(roots.resolve(read_recipe(options.recipe)))
     card = Card(source.name, source.contract, source.embedding_size)
     target = f"tflite-{options.precision}"
     job = Job(source, card, np.load(options.faces), ExportRecipe(targets=(target,)))

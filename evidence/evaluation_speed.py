@@ -1,21 +1,22 @@
-"""How long evaluation takes and how much memory, beside InsightFace's algorithm; rows lie beside as JSON.
+"""Time and memory of the evaluation, beside InsightFace's algorithm and scikit-learn's ROC.
 
     python evidence/evaluation_speed.py [--repeats 5]
 
-Made-up unit vectors of 128 numbers, ten per person, are compared in 6,000, 1 million and 10 million pairs, half of
-them genuine. Every row (metrics `evaluation_s` and `peak_memory_bytes`, medians with the least and the most) is of
-processes of their own on one thread, those that are compared in turns; memory is what the process held at most (VmHWM)
-from the moment the vectors were there. In the conditions `cpu_s` is the time without what other processes took, and
-`includes` says what was computed:
+Run it from the repository root; it needs no files and takes about a quarter of an hour on one core, most of it for
+InsightFace's algorithm. Writes evidence/evaluation_speed.jsonl.
+
+Random unit vectors of 128 numbers, ten per person, are compared in 6,000, 1 million and 10 million pairs, half of
+them genuine. Every row (metrics `evaluation_s` and `peak_memory_bytes`, the median with the least and the most) comes
+from processes of their own on one thread, which take turns; memory is the peak of the process (VmHWM) from the moment
+the vectors exist. In the conditions, `cpu_s` leaves out the time of other processes, and `includes` says what was
+computed:
 
     pocketface                     similarities, ten-fold accuracy, EER, AUC, TAR and threshold at FAR 1e-2, 1e-3 and as
                                    low as the pairs carry, each with its interval by bootstrap over the people
     insightface's algorithm        ten-fold accuracy and TAR at FAR 1e-3, no interval; see insightface_protocol.py. On
-                                   10 million pairs the accuracy only, and squared distances come in parts, both in its
-                                   favour: as it is, it holds the two vectors of every pair and their difference at once
-    scikit-learn's roc_curve       the ROC and its area of similarities that are given, nothing else
-
-Takes about a quarter of an hour of one core, most of it for InsightFace's algorithm.
+                                   10 million pairs only the accuracy, with squared distances in parts; both are in its
+                                   favour: as published it holds both vectors of every pair and their difference at once
+    scikit-learn's roc_curve       the ROC and its area from given similarities, nothing else
 """
 
 import argparse
@@ -29,9 +30,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+from rows import write_rows
 
-from pocketface.benchmark.accuracy.verification import carried, similarities, verify
-from pocketface.benchmark.measurement import Measurement, write_measurements
+from pocketface.benchmark.accuracy.verification import similarities, usual_fars, verify
+from pocketface.benchmark.measurement import Measurement
 
 HERE = Path(__file__).parent
 MILLION = 1_000_000
@@ -60,7 +62,7 @@ def made_up(count: int) -> tuple[np.ndarray, np.ndarray, SimpleNamespace]:
 
 def ours(count: int) -> tuple[Callable[[], float], str]:
     vectors, person, pairs = made_up(count)
-    fars = carried(pairs.same)
+    fars = usual_fars(pairs.same)
     text = f"similarities, ten-fold accuracy, EER, AUC, TAR and threshold at {len(fars)} FARs, all with intervals"
     return lambda: verify(vectors, pairs, person, fars).accuracy.value or 0.0, text
 
@@ -140,7 +142,7 @@ def main() -> None:
                 if turn == 0 or count < MILLION or (code != THEIRS and turn < 3):
                     results[code].append(measured(code, count))
         rows += [row for code in CODES for row in rows_of(code, count, results[code])]
-        write_measurements(rows, HERE / "evaluation_speed.json")
+        write_rows(rows, HERE / "evaluation_speed.jsonl")
 
 
 def rows_of(code: str, count: int, results: list[dict]) -> list[Measurement]:
@@ -156,12 +158,12 @@ def rows_of(code: str, count: int, results: list[dict]) -> list[Measurement]:
         "faces": FACES[count],
         "dimensions": SIZE,
     }
-    told = dict(model=code, artifact="", format="", precision="", runtime="numpy", device=device_name(), n=count)
+    identity = dict(model=code, artifact="", format="", precision="", runtime="numpy", device=device_name(), n=count)
     rows = []
     for metric, key, unit in (("evaluation_s", "seconds", "s"), ("peak_memory_bytes", "memory", "bytes")):
         values = [result[key] for result in results]
         fields = dict(value=float(np.median(values)), low=min(values), high=max(values), unit=unit)
-        rows.append(Measurement(**told, metric=metric, **fields, conditions=conditions))
+        rows.append(Measurement(**identity, metric=metric, **fields, conditions=conditions))
     return rows
 
 

@@ -1,35 +1,41 @@
-"""Two published MobileFaceNets in every format and precision, on the 6,000 pairs of LFW; rows lie beside as JSON.
+"""Two published MobileFaceNets in every format and precision, on the 6,000 pairs of LFW.
 
     python evidence/export_lfw.py --faces FOLDER --weights FOLDER [--out runs/export-lfw] [--only NETWORK]
 
-The folders are described in examples/lfw_relu6.toml. Each network is exported as it is: to every target, ranges
-set by 200 faces of `train112`; and to `SYNTHETIC` with ranges set by rendered faces (`calibration` in the rows'
-conditions). The network with PReLUs is also trained to do with leaky ReLUs of one slope a layer in its first layers
-(models `...-leaky-...`). 16-bit activations take LiteRT a hundred times as long, so those files come last, by
-themselves. Every file is verified on all pairs and compared with the PyTorch network pair by pair (metric
-`accuracy_difference`), every file that has a runtime here is timed in turns with the others, and every .tflite file is
-run on emulated ARM64 cores where the emulator is installed (runtime `litert-arm64-a53` ...). Takes about two hours of
-one core; resumes after a kill.
+Run it from the repository root; it takes about two hours on one core and resumes after a kill. The folders are
+described in examples/lfw_relu6.toml. Writes evidence/export_lfw.jsonl.
+
+Each network is exported unpruned: to every target, with int8 ranges from 200 faces of `train112`, and to `RENDERED`
+with ranges from rendered faces (`calibration` in the conditions). The network with PReLUs is also retrained with leaky
+ReLUs, one slope a layer, in its first layers (models `...-leaky-...`). LiteRT is a hundred times slower with 16-bit
+activations, so those files are measured last and apart. Every file is verified on all pairs and compared with the
+PyTorch network pair by pair (metric `accuracy_difference`); every file that has a runtime here is timed in turns with
+the others; every .tflite file runs on emulated ARM64 cores where the emulator is installed (runtime
+`litert-arm64-a53` ...).
 """
 
 import argparse
 import dataclasses
 from pathlib import Path
 
-from pocketface import chain
+from rows import write_rows
+
 from pocketface.benchmark.measurement import read_measurements, write_measurements
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runner import Subject, benchmark
+from pocketface.chain import run
 from pocketface.export.exporter import export
 from pocketface.export.recipe import TARGETS
-from pocketface.models.checkpoint import load_checkpoint, save_checkpoint
+from pocketface.inputs import open_faces, open_pairs, open_source
+from pocketface.models.checkpoint import load_checkpoint, save_checkpoint, save_once
 from pocketface.prune.recipe import TrainingRecipe
 from pocketface.prune.training.trainer import recover
+from pocketface.run_recipe import SYNTHETIC, Roots, RunRecipe, read_recipe
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "examples"
 RECIPES = ("lfw_prelu", "lfw_relu6")
-SYNTHETIC = ("tflite-fp32", "tflite-w8a8", "coreml-w8a8")
+RENDERED = ("tflite-fp32", "tflite-w8a8", "coreml-w8a8")
 SLOW = ("tflite-w8a16",)
 LEAKY = {"leaky-3": TrainingRecipe(activation="leaky", activation_layers=3, epochs=8)}
 
@@ -42,36 +48,36 @@ def main() -> None:
     parser.add_argument("--only", choices=RECIPES, help="one of the networks [both]")
     options = parser.parse_args()
     quick = tuple(target for target in TARGETS if target not in SLOW)
-    for targets, kind in ((quick, ""), (SYNTHETIC, "-synthetic"), (SLOW, "-slow")):
+    for targets, kind in ((quick, ""), (RENDERED, "-synthetic"), (SLOW, "-slow")):
         for name in [options.only] if options.only else RECIPES:
-            roots = chain.Roots(EXAMPLES, options.faces, options.weights)
-            recipe = roots.resolve(chain.read_recipe(EXAMPLES / f"{name}.toml"))
+            roots = Roots(EXAMPLES, options.faces, options.weights)
+            recipe = roots.resolve(read_recipe(EXAMPLES / f"{name}.toml"))
             if kind == "-synthetic":
-                recipe = recipe.model_copy(update={"train": chain.SYNTHETIC})
+                recipe = recipe.model_copy(update={"train": SYNTHETIC})
             measured(recipe, targets, options.out / f"{name}{kind}")
             if name == "lfw_prelu" and not kind:
                 for variant, training in LEAKY.items():
                     recovered(recipe, training, options.out / f"{name}-{variant}")
     rows = [row for path in sorted(options.out.glob("*/evidence.json")) for row in read_measurements(path)]
-    write_measurements(rows, HERE / "export_lfw.json")
+    write_rows(rows, HERE / "export_lfw.jsonl")
 
 
-def measured(recipe: chain.RunRecipe, targets: tuple[str, ...], out: Path) -> None:
+def measured(recipe: RunRecipe, targets: tuple[str, ...], out: Path) -> None:
     """Exports, verifies and times one network: OUT/evidence.json."""
     export = recipe.export.model_copy(update={"targets": targets})
     update = {"prune": None, "compare": (), "export": export, "benchmark": BenchmarkRecipe(rounds=5)}
-    chain.run(recipe.model_copy(update=update), out, say)
+    run(recipe.model_copy(update=update), out, say)
     rows = read_measurements(out / "measurements.json")
-    calibration = {"calibration": "synthetic" if recipe.train == chain.SYNTHETIC else Path(recipe.train).name}
-    told = [dataclasses.replace(row, conditions={**row.conditions, **calibration}) for row in rows]
-    write_measurements(told, out / "evidence.json")
+    calibration = {"calibration": "synthetic" if recipe.train == SYNTHETIC else Path(recipe.train).name}
+    labelled = [dataclasses.replace(row, conditions={**row.conditions, **calibration}) for row in rows]
+    write_measurements(labelled, out / "evidence.json")
 
 
-def recovered(recipe: chain.RunRecipe, training: TrainingRecipe, out: Path) -> None:
+def recovered(recipe: RunRecipe, training: TrainingRecipe, out: Path) -> None:
     """Trains a network to do with other activations, and measures it beside the one it learned from."""
-    source = chain.open_source(recipe)
-    train = chain.read_train(recipe.train, source.contract)
-    pairs = chain.read_test(recipe.pairs, recipe.images, source.contract)
+    source = open_source(recipe)
+    train = open_faces(recipe.train, source.contract)
+    pairs = open_pairs(recipe.pairs, recipe.images, source.contract)
     checkpoint = out / "checkpoints" / f"{source.name}-{out.name.partition('-')[2]}"
     if not (checkpoint / "embedder.json").is_file():
         learned = recover(source, train, training, source, say, out / "unfinished")
@@ -81,14 +87,14 @@ def recovered(recipe: chain.RunRecipe, training: TrainingRecipe, out: Path) -> N
         (source, ("tflite-fp32",)),
         (load_checkpoint(checkpoint, source.architecture), ("tflite-fp32", "tflite-w8a8", "coreml-w8a8")),
     ):
-        place = chain.save_once(embedder, out / "checkpoints" / embedder.name, source.architecture)
+        place = save_once(embedder, out / "checkpoints" / embedder.name, source.architecture)
         export_recipe = recipe.export.model_copy(update={"targets": targets})
         made = export(embedder, train.faces, export_recipe, out / "artifacts" / embedder.name, say, pairs.faces)
         subjects.append(Subject(embedder, place, made))
     rows = benchmark(subjects, pairs, BenchmarkRecipe(rounds=5), out, say, Path(recipe.pairs).name)
-    told = {"calibration": Path(recipe.train).name, "recovery": f"{training.epochs:g} epochs"}
+    conditions = {"calibration": Path(recipe.train).name, "recovery": f"{training.epochs:g} epochs"}
     write_measurements(
-        [dataclasses.replace(row, conditions={**row.conditions, **told}) for row in rows], out / "evidence.json"
+        [dataclasses.replace(row, conditions={**row.conditions, **conditions}) for row in rows], out / "evidence.json"
     )
 
 

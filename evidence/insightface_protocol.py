@@ -1,8 +1,8 @@
-"""How InsightFace evaluates verification, written anew from its published description for the scripts beside.
+"""InsightFace's verification protocol, written anew from its published description; imported by other scripts.
 
-Ten folds in order; a threshold of the squared distance between unit vectors is chosen on nine of them from a grid and
-judged on the tenth; so is the true accept rate at a false accept rate. Its own code picks the nine folds anew for each
-threshold; here they are picked once, which is in its favour.
+Ten folds in order: a threshold of the squared distance between unit vectors is chosen from a grid on nine folds and
+judged on the tenth, and so is the true accept rate at a false accept rate. InsightFace's own code selects the nine
+folds anew for each threshold; here they are selected once, which is in its favour when time is compared.
 """
 
 from collections.abc import Iterator

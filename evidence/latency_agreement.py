@@ -1,27 +1,32 @@
-"""Our times beside those of LiteRT's and onnxruntime's own tools, and a run that is disturbed on purpose; rows as JSON.
+"""Our latencies beside those of LiteRT's and onnxruntime's own tools, and a run that is disturbed on purpose.
 
     python evidence/latency_agreement.py [FILE...] [--rounds 5]
 
-FILE is a .tflite or .onnx; without any, two untrained networks of the zoo are exported. Each file is timed in turns,
-one thread, one core, a fresh process each time: by `pocketface benchmark`'s engine, and by a tool that knows nothing of
-it: `litert-benchmark`, which ships with LiteRT and runs the file through another interface than ours, or the profile
-that onnxruntime itself notes (`model_run`). `agreement_ratio` is theirs by ours with its interval. The tools leave out
-what ours counts: handing over the face and taking the embedding. Last, the first file is timed beside a busy loop on
-every core: its row must not be valid. Takes about two minutes on two idle cores.
+Run it from the repository root; it takes about two minutes on two idle cores. FILE is a .tflite or .onnx; without one,
+two untrained networks of the zoo are exported. Writes evidence/latency_agreement.jsonl.
+
+Each file is timed in turns, on one thread and one core, in a fresh process each time: by the engine of `pocketface
+benchmark` and by a tool that is independent of it: `litert-benchmark`, which ships with LiteRT and runs the file
+through another interface than ours, or the profile that onnxruntime records (`model_run`). `agreement_ratio` is their
+median divided by ours, with its interval. The tools leave out two things that ours counts: passing in the face and
+reading out the embedding. Last, the first file is timed beside a busy loop on every core: that row must not be valid.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from functools import partial
 from pathlib import Path
 
+from rows import write_rows
+
+from pocketface.benchmark.accuracy.intervals import Estimate
 from pocketface.benchmark.machine import device_name
-from pocketface.benchmark.measurement import Measurement, write_measurements
-from pocketface.benchmark.speed.latency import TimingJob, measure_all, measurements, merged
+from pocketface.benchmark.measurement import Measurement, RowMaker
+from pocketface.benchmark.speed.latency import TimingJob, latency_rows, measure_all, merged_rounds
 from pocketface.benchmark.speed.layer_measuring import tflite_of
 from pocketface.benchmark.speed.ratio import METHOD, latency_ratio
 from pocketface.benchmark.speed.stopwatch import Latency
@@ -68,7 +73,7 @@ def main() -> None:
         files = options.files or exported(Path(folder))
         rows = [row for file in files for row in compared(file, options.rounds)]
         rows += disturbed(files[0])
-    write_measurements(rows, Path(__file__).with_suffix(".json"))
+    write_rows(rows, Path(__file__).with_suffix(".jsonl"))
 
 
 def exported(folder: Path) -> list[Path]:
@@ -87,39 +92,17 @@ def compared(file: Path, rounds: int) -> list[Measurement]:
         ours += measure_all([job], rounds=1, minimum_runs=RUNS, minimum_seconds=0)
         theirs.append(asked(file, code))
     latency, other = (
-        merged(ours),
+        merged_rounds(ours),
         Latency(tuple((ms,) for ms, _ in theirs), disturbances=tuple(why for _, why in theirs)),
     )
     median, ratio = other.quantile(0.5), latency_ratio(other, latency)
     row = row_of(file)
-    conditions = {"threads": 1, "tool": tool}
-    rows = [found for found in measurements(latency, row) if found.metric == "latency_ms_p50"]
-    rows.append(
-        row(
-            metric="latency_ms_p50",
-            value=median.value,
-            unit="ms",
-            low=min(other.samples_ms),
-            high=max(other.samples_ms),
-            n=rounds * RUNS,
-            valid=not other.disturbed,
-            reason=other.disturbed,
-            conditions={**conditions, "interval": "the rounds"},
-        )
-    )
-    rows.append(
-        row(
-            metric="agreement_ratio",
-            value=ratio.value,
-            unit="1",
-            low=ratio.low,
-            high=ratio.high,
-            n=len({*other.clean} & {*latency.clean}),
-            valid=not ratio.reason,
-            reason=ratio.reason,
-            conditions={**conditions, "interval": METHOD},
-        )
-    )
+    rows = [found for found in latency_rows(latency, row) if found.metric == "latency_ms_p50"]
+    row = row.under(threads=1, tool=tool)
+    theirs_p50 = Estimate(median.value, min(other.samples_ms), max(other.samples_ms), other.disturbed)
+    rows.append(row.estimate("latency_ms_p50", theirs_p50, rounds * RUNS, interval="the rounds"))
+    agreement = row.estimate("latency_ratio", ratio, len({*other.clean} & {*latency.clean}), interval=METHOD)
+    rows.append(dataclasses.replace(agreement, metric="agreement_ratio"))
     return rows
 
 
@@ -149,8 +132,8 @@ def disturbed(file: Path) -> list[Measurement]:
             process.kill()
             process.communicate()
     row = row_of(file)
-    rows = [found for found in measurements(latency, row) if found.metric == "latency_ms_p50"]
-    return [row(**{**vars(found), "conditions": {**found.conditions, "busy_loops": len(cores)}}) for found in rows]
+    rows = [found for found in latency_rows(latency, row) if found.metric == "latency_ms_p50"]
+    return [dataclasses.replace(found, conditions={**found.conditions, "busy_loops": len(cores)}) for found in rows]
 
 
 def job_of(file: Path) -> TimingJob:
@@ -159,20 +142,12 @@ def job_of(file: Path) -> TimingJob:
     return TimingJob(file, shape=(1, 3, contract.height, contract.width))
 
 
-def row_of(file: Path) -> partial[Measurement]:
+def row_of(file: Path) -> RowMaker:
     """Gives what makes rows about a file."""
     artifact = read_artifact(file)
     runtime = "litert" if artifact.format == "tflite" else "onnxruntime"
     card = artifact.card
-    return partial(
-        Measurement,
-        model=card.model,
-        artifact=file.name,
-        format=artifact.format,
-        precision=card.precision,
-        runtime=runtime,
-        device=device_name(),
-    )
+    return RowMaker(card.model, file.name, artifact.format, card.precision, runtime, device_name())
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""What pruning costs besides training, on MobileFaceNet ReLU6 and one thread; its rows lie beside it as JSON.
+"""What pruning costs besides training, on MobileFaceNet with ReLU6 and one thread.
 
     python evidence/prune_cost.py [--repeats 9]
 
-Three questions: how much slower a training step is while `taylor` watches it, how long a cut takes, and how long a loop
-of scoring and cutting takes beside the same loop written with Torch-Pruning's own pruner. What is compared takes turns.
-The weights are fresh: they do not matter to time. Takes about three minutes.
+Run it from the repository root; it needs no files and takes about three minutes. Writes evidence/prune_cost.jsonl.
+
+Three questions: how much slower is a training step while `taylor` observes it, how long does a cut take, and how long
+does a loop of scoring and cutting take beside the same loop written with Torch-Pruning's own pruner? What is compared
+takes turns. The weights are fresh, which does not matter to time.
 """
 
 import argparse
@@ -19,16 +21,17 @@ from statistics import median
 import torch
 import torch.nn.functional as F
 import torch_pruning as tp
+from rows import write_rows
 from torch import Tensor, nn
 
 from pocketface.benchmark.machine import device_name
-from pocketface.benchmark.measurement import Measurement, write_measurements
+from pocketface.benchmark.measurement import Measurement
 from pocketface.models.embedder import Embedder
 from pocketface.models.zoo import create
-from pocketface.prune.channels.groups import cut, find_groups
+from pocketface.prune.channels.groups import cut_channels, find_groups
 from pocketface.prune.channels.selection import select
 from pocketface.prune.channels.sizes import Size, Sizes, size_of
-from pocketface.prune.criteria.importance import watching
+from pocketface.prune.criteria.importance import channel_scorer
 
 HERE = Path(__file__).parent
 BATCH, ROUNDS, SHARE = 32, 6, 0.05  # of the filters there were at first go in each round
@@ -57,7 +60,7 @@ def main() -> None:
     rows = [*steps(embedder, faces, repeats), *cuts(embedder, faces, repeats), *loops(embedder, faces, repeats)]
     for line in rows:
         print(f"{line.metric:24} {line.value:10.3f} {line.unit:3} {line.conditions}")
-    write_measurements(rows, HERE / "prune_cost.json")
+    write_rows(rows, HERE / "prune_cost.jsonl")
 
 
 def steps(embedder: Embedder, faces: Tensor, repeats: int) -> list[Measurement]:
@@ -74,15 +77,15 @@ def steps(embedder: Embedder, faces: Tensor, repeats: int) -> list[Measurement]:
         optimiser.zero_grad()
         return time.perf_counter() - started
 
-    alone, watched = [], []
+    alone, observed = [], []
     for _ in range(repeats + 1):  # the first of each warms up
         alone.append(step(lambda: None))
-        with watching(backbone, groups, "taylor") as watch:
-            watched.append(step(watch.observe))
-    ratios = [slow / fast for slow, fast in zip(watched[1:], alone[1:], strict=True)]
+        with channel_scorer(backbone, groups, "taylor") as watch:
+            observed.append(step(watch.observe))
+    ratios = [slow / fast for slow, fast in zip(observed[1:], alone[1:], strict=True)]
     return [
         row("training_step_ms", 1e3 * median(alone[1:]), "ms", repeats, criterion="none", batch=BATCH),
-        row("training_step_ms", 1e3 * median(watched[1:]), "ms", repeats, criterion="taylor", batch=BATCH),
+        row("training_step_ms", 1e3 * median(observed[1:]), "ms", repeats, criterion="taylor", batch=BATCH),
         row("training_step_ratio", median(ratios), "1", repeats, criterion="taylor", batch=BATCH, aim="at most 1.20"),
     ]
 
@@ -120,9 +123,10 @@ def loops(embedder: Embedder, faces: Tensor, repeats: int) -> list[Measurement]:
         tracing = [1e3 * clock.seconds["find_groups"] for clock in clocks[1:]]
         learning = [1e3 * clock.seconds["learn"] for clock in clocks[1:]]
         cutting[tool] = [all_ - trace - learn for all_, trace, learn in zip(whole, tracing, learning, strict=True)]
-        said = {"tool": tool, "rounds": ROUNDS, "parameters": left[tool].parameters, "macs": left[tool].macs}
+        conditions = {"tool": tool, "rounds": ROUNDS, "parameters": left[tool].parameters, "macs": left[tool].macs}
         parts = {"": whole, "_find_groups": tracing, "_gradients": learning, "_score_select_cut": cutting[tool]}
-        rows += [row(f"prune_loop{part}_ms", median(spent), "ms", len(spent), **said) for part, spent in parts.items()]
+        for part, spent in parts.items():
+            rows.append(row(f"prune_loop{part}_ms", median(spent), "ms", len(spent), **conditions))
     ratios = [own / other for own, other in zip(cutting["pocketface"], cutting["torch-pruning"], strict=True)]
     rows.append(row("prune_loop_score_select_cut_ratio", median(ratios), "1", len(ratios), of="pocketface"))
     return rows
@@ -134,7 +138,7 @@ def ours(student: Embedder, faces: Tensor, rounds: int, clock: Clock) -> None:
     for number in range(1, rounds + 1):
         with clock("find_groups"):
             groups = find_groups(backbone, student.example())
-        with watching(backbone, groups, "taylor") as watch:
+        with channel_scorer(backbone, groups, "taylor") as watch:
             with clock("learn"):
                 learn(backbone, faces)
             with clock("score"):
@@ -145,7 +149,7 @@ def ours(student: Embedder, faces: Tensor, rounds: int, clock: Clock) -> None:
             target = (1 - SHARE * number) * before
             gone = select(groups, scores, sizes, by="filters", target=target, floors=floors, cost="filters")
         with clock("cut"):
-            cut(backbone, groups, gone)
+            cut_channels(backbone, groups, gone)
         backbone.zero_grad()
 
 
@@ -180,16 +184,15 @@ def learn(backbone: nn.Module, faces: Tensor) -> None:
 
 
 def row(metric: str, value: float, unit: str, n: int, **conditions: object) -> Measurement:
-    said = {
+    conditions = {
         "threads": 1,
         "statistic": "median",
         "torch": torch.__version__,
         "torch_pruning": version("torch-pruning"),
         **conditions,
     }
-    return Measurement(
-        "mobilefacenet-relu6", "", "pytorch", "fp32", "torch", device_name(), metric, value, unit, n=n, conditions=said
-    )
+    file = ("mobilefacenet-relu6", "", "pytorch", "fp32", "torch", device_name())
+    return Measurement(*file, metric, value, unit, n=n, conditions=conditions)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,19 @@
-"""Which layers lose filters: two findings of the papers, looked for in two small networks.
+"""Which layers lose filters: two findings of the papers, tested on two small networks.
 
-    python evidence/prune_findings.py --faces FOLDER --weights FOLDER
+    python evidence/prune_findings.py --faces FOLDER --weights FOLDER     # prunes; about five minutes on two cores
+    python evidence/prune_findings.py --draw                              # draws the committed rows; a second
+
+Run it from the repository root. The folders are described in examples/lfw_relu6.toml. Writes
+evidence/prune_findings.jsonl and, to look at, OUT/prune_findings.html (`--out`, runs/prune-findings).
 
     width   Alonso-Fernandez et al., Pattern Recognition Letters 2025: filters of layers with many output channels tend
             to go first. Scored by Taylor on every mini-batch of an epoch, cut at its end, three times.
     depth   Diba & Khosravi, IASC 38(3), 2024: the share removed grows with depth. Filters go whose maps are dead or
             copies in 80 % of 100 faces, all at once.
 
-The papers' networks, faces and epochs are not to be had here: a published MobileFaceNet sees 987 faces of 141 people
-(CFP), and the small one that comes with pocketface 1,000 rendered ones. Whatever comes out, for or against, lies
-beside this file: prune_findings.json and, to look at, prune_findings.html. The folders are described in
-examples/lfw_relu6.toml. Takes about five minutes on two cores.
+The papers' networks, faces and numbers of epochs are not available here: a published MobileFaceNet is trained on 987
+faces of 141 people (CFP), and the small embedded default on 1,000 rendered ones. The result is recorded whether it
+agrees with the papers or not.
 """
 
 import argparse
@@ -20,20 +23,23 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from rows import read_rows, write_rows
 from scipy.stats import spearmanr
 
-from pocketface import chain
 from pocketface.benchmark.machine import device_name
-from pocketface.benchmark.measurement import Measurement, write_measurements
-from pocketface.faces.folders import LabelledFaces, fingerprint, read_folder
+from pocketface.benchmark.measurement import Measurement
+from pocketface.faces.folders import LabelledFaces, content_sha256, read_folder
+from pocketface.inputs import open_faces, open_source
 from pocketface.models.embedder import Embedder
 from pocketface.prune.channels.groups import find_groups
-from pocketface.prune.channels.selection import in_scope
+from pocketface.prune.channels.selection import groups_in_scope
 from pocketface.prune.pruner import prune
 from pocketface.prune.recipe import PruneRecipe
+from pocketface.run_recipe import SYNTHETIC, Roots, RunRecipe, read_recipe
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "examples"
+ROWS = HERE / "prune_findings.jsonl"
 FACES_OF_EACH = 7  # of CFP's 14, so that an epoch takes less than a minute
 
 # As the papers do: single filters, no addition's, hardly a floor, learning from labels.
@@ -54,7 +60,7 @@ CLAIMS = {
     "depth": "Diba & Khosravi find that deep layers lose more: dead, or copies, in 80 % of 100 faces, cut at once",
 }
 
-TOLD = (
+DISCLAIMER = (
     "Not the papers' networks, faces or numbers of epochs: two small networks, pruned by the papers' methods after few "
     "epochs. Each point is a layer that may lose filters; a layer whose output is added to another's may not."
 )
@@ -90,37 +96,64 @@ class Panel(NamedTuple):
 
     def __str__(self) -> str:
         """Says what was found."""
-        told = []
+        parts = []
         for by in CLAIMS:
             found = self.correlation(by)
-            told.append(f"with {by} " + ("none" if found is None else f"{found[0]:.2f} (p = {found[1]:.2g})"))
+            parts.append(f"with {by} " + ("none" if found is None else f"{found[0]:.2f} (p = {found[1]:.2g})"))
         removed = sum(loss.removed * loss.width for loss in self.losses) / sum(loss.width for loss in self.losses)
         return (
             f"{self.model}, {self.faces}: {removed:.1%} of the filters of {len(self.losses)} layers removed; "
-            f"rank correlation {', '.join(told)}"
+            f"rank correlation {', '.join(parts)}"
         )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--faces", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--faces", type=Path)
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--draw", action="store_true", help="only draw the committed rows")
+    parser.add_argument("--out", type=Path, default=Path("runs/prune-findings"))
     options = parser.parse_args()
-    default = chain.open_source(chain.RunRecipe())
-    roots = chain.Roots(EXAMPLES, options.faces, options.weights)
-    published = chain.open_source(roots.resolve(chain.read_recipe(EXAMPLES / "lfw_relu6.toml")))
+    if not options.draw:
+        if options.faces is None or options.weights is None:
+            parser.error("--faces and --weights are needed, or --draw")
+        write_rows((row for panel in pruned(options.faces, options.weights) for row in rows_of(panel)), ROWS)
+    options.out.mkdir(parents=True, exist_ok=True)
+    drawing = options.out / "prune_findings.html"
+    drawing.write_text(page(panels_of(read_rows(ROWS))), encoding="utf-8")
+    print(drawing)
+
+
+def pruned(faces_folder: Path, weights_folder: Path) -> list[Panel]:
+    """Prunes both networks by both papers' methods."""
+    default = open_source(RunRecipe())
+    roots = Roots(EXAMPLES, faces_folder, weights_folder)
+    published = open_source(roots.resolve(read_recipe(EXAMPLES / "lfw_relu6.toml")))
     panels = []
-    for embedder, faces, told in (
-        (published, some_of_each(read_folder(options.faces / "train112" / "cfp", 112, 112)), "CFP, 141 people"),
-        (default, chain.read_train(chain.SYNTHETIC, default.contract), "rendered, 250 people"),
+    for embedder, faces, described in (
+        (published, some_of_each(read_folder(faces_folder / "train112" / "cfp", 112, 112)), "CFP, 141 people"),
+        (default, open_faces(SYNTHETIC, default.contract), "rendered, 250 people"),
     ):
         for finding, settings in RECIPES.items():
             recipe = PruneRecipe.model_validate(PAPERS.model_dump() | settings)
-            pruned = prune(embedder, faces, recipe, lambda line: print(line, flush=True))
-            panels.append(Panel(finding, embedder.name, f"{len(faces):,} faces ({told})", losses_of(embedder, pruned)))
+            smaller = prune(embedder, faces, recipe, lambda line: print(line, flush=True))
+            losses = losses_of(embedder, smaller)
+            panels.append(Panel(finding, embedder.name, f"{len(faces):,} faces ({described})", losses))
             print(f"{finding}: {panels[-1]}", flush=True)
-    write_measurements([row for panel in panels for row in rows_of(panel)], HERE / "prune_findings.json")
-    (HERE / "prune_findings.html").write_text(page(panels), encoding="utf-8")
+    return panels
+
+
+def panels_of(rows: list[Measurement]) -> list[Panel]:
+    """Gives the panels that `rows_of` made rows of."""
+    panels = {}
+    for row in rows:
+        key = row.model, row.conditions["finding"]
+        if "faces" in row.conditions:
+            panels.setdefault(key, Panel(row.conditions["finding"], row.model, row.conditions["faces"], []))
+        else:
+            loss = Loss(row.conditions["layer"], row.conditions["depth"], row.n, row.value)
+            panels[key].losses.append(loss)
+    return list(panels.values())
 
 
 def some_of_each(faces: LabelledFaces) -> LabelledFaces:
@@ -128,12 +161,12 @@ def some_of_each(faces: LabelledFaces) -> LabelledFaces:
     numbers = [np.flatnonzero(faces.labels == label) for label in range(len(faces.names))]
     chosen = np.concatenate([own[:: math.ceil(len(own) / FACES_OF_EACH)] for own in numbers])
     pixels, labels = faces.faces[chosen], faces.labels[chosen]
-    return LabelledFaces(pixels, labels, faces.names, fingerprint(pixels, labels))
+    return LabelledFaces(pixels, labels, faces.names, content_sha256(pixels, labels))
 
 
 def losses_of(embedder: Embedder, pruned: Embedder) -> list[Loss]:
     """Reads off the ancestry what each layer lost that may be cut; depthwise ones go with those before them."""
-    groups = in_scope(find_groups(embedder.backbone, embedder.example()), embedder.backbone, PAPERS.scope)
+    groups = groups_in_scope(find_groups(embedder.backbone, embedder.example()), embedder.backbone, PAPERS.scope)
     makers = [share.layer for group in groups for share in group.shares if share.side == "out"]
     widths = pruned.ancestry[-1]["widths"]
     losses = []
@@ -181,7 +214,7 @@ def page(panels: list[Panel]) -> str:
     )
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Which layers lose filters</title>'
-        f"<style>{style}</style></head>\n<body><h1>Which layers lose filters</h1>\n<p>{html.escape(TOLD)}</p>\n"
+        f"<style>{style}</style></head>\n<body><h1>Which layers lose filters</h1>\n<p>{html.escape(DISCLAIMER)}</p>\n"
         + "\n".join(figures)
         + "\n</body></html>\n"
     )
@@ -208,10 +241,10 @@ def figure(panel: Panel) -> str:
             marks.append(f'<text x="{x:.1f}" y="218" text-anchor="middle">{number}</text>')
     across = "filters of the layer" if panel.finding == "width" else "place of the layer in the network"
     marks.append(f'<text x="220" y="238" text-anchor="middle">{across}</text>')
-    said, drawing = html.escape(str(panel)), "".join(marks + points)
+    caption, drawing = html.escape(str(panel)), "".join(marks + points)
     return (
-        f'<figure><svg viewBox="0 0 410 245" role="img" aria-label="{said}">{drawing}</svg>'
-        f"<figcaption>{said}</figcaption></figure>"
+        f'<figure><svg viewBox="0 0 410 245" role="img" aria-label="{caption}">{drawing}</svg>'
+        f"<figcaption>{caption}</figcaption></figure>"
     )
 
 

@@ -1,12 +1,13 @@
-"""A published MobileFaceNet pruned by five criteria to four sizes, on the 6,000 pairs of LFW; rows lie beside as JSON.
+"""A published MobileFaceNet pruned by five criteria to four sizes, on the 6,000 pairs of LFW.
 
-    python evidence/prune_lfw.py --faces FOLDER --weights FOLDER [--out runs/prune-lfw]
+    python evidence/prune_lfw.py --faces FOLDER --weights FOLDER [--out runs/prune-lfw] [--only CRITERION]
 
-The folders are described in examples/lfw_relu6.toml. Of each criterion one network is cut step by step; at each
-size it is verified before and after it learns back from the unpruned network, for `EPOCHS`. What the default criterion
-does with more time follows, anew from the unpruned network, for `LONG`. Every row is compared with the unpruned network
-pair by pair (metric `accuracy_difference`). Takes about two hours of one core; `--only` lets two processes share the
-work. Resumes after a kill.
+Run it from the repository root; it takes about two hours on one core and resumes after a kill; `--only` lets two
+processes share the work. The folders are described in examples/lfw_relu6.toml. Writes evidence/prune_lfw.jsonl.
+
+For each criterion one network is cut step by step; at each size it is verified before and after recovery from the
+unpruned network, for `EPOCHS`. Then the default criterion is given more time, starting again from the unpruned network
+(`LONG`). Every row is compared with the unpruned network pair by pair (metric `accuracy_difference`).
 """
 
 import argparse
@@ -17,14 +18,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from rows import write_rows
 
-from pocketface import chain
 from pocketface.benchmark.accuracy.intervals import accuracy_difference
-from pocketface.benchmark.accuracy.verification import Verification, measurements, verify
+from pocketface.benchmark.accuracy.verification import Verification, verify
+from pocketface.benchmark.findings.error_rates import verification_rows
 from pocketface.benchmark.machine import device_name
-from pocketface.benchmark.measurement import Measurement, read_measurements, write_measurements
+from pocketface.benchmark.measurement import Measurement, RowMaker, read_measurements, write_measurements
 from pocketface.faces.folders import LabelledFaces
 from pocketface.faces.pairs import Pairs
+from pocketface.inputs import open_faces, open_pairs, open_source
 from pocketface.models.checkpoint import load_checkpoint, save_checkpoint
 from pocketface.models.embedder import Embedder
 from pocketface.prune.channels.sizes import size_of
@@ -32,6 +35,7 @@ from pocketface.prune.pruner import prune
 from pocketface.prune.recipe import PruneRecipe, TrainingRecipe
 from pocketface.prune.training.recovery import lay_out
 from pocketface.prune.training.trainer import recover
+from pocketface.run_recipe import Roots, RunRecipe, read_recipe
 
 HERE = Path(__file__).parent
 EXAMPLE = HERE.parent / "examples" / "lfw_relu6.toml"
@@ -52,8 +56,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/prune-lfw"))
     parser.add_argument("--only", action="append", help="a criterion, or a name of `LONG`; may be repeated [all]")
     options = parser.parse_args()
-    roots = chain.Roots(EXAMPLE.parent, options.faces, options.weights)
-    recipe = roots.resolve(chain.read_recipe(EXAMPLE))
+    roots = Roots(EXAMPLE.parent, options.faces, options.weights)
+    recipe = roots.resolve(read_recipe(EXAMPLE))
     bench = Bench(recipe, options.out)
     bench.measure(bench.source, {"criterion": "none", "recovered": False}, "unpruned")
     for job in options.only or [*CRITERIA, *LONG]:
@@ -62,7 +66,7 @@ def main() -> None:
         else:
             walk_down(bench, job)
     rows = [row for path in sorted(options.out.glob("*.json")) for row in read_measurements(path)]
-    write_measurements(rows, HERE / "prune_lfw.json")
+    write_rows(rows, HERE / "prune_lfw.jsonl")
 
 
 def walk_down(bench: "Bench", criterion: str) -> None:
@@ -82,8 +86,8 @@ def long_recovery(bench: "Bench", name: str) -> None:
     """Cuts in six steps and learns for long."""
     recipe = LONG[name]
     made = bench.make(name, lambda part: prune(bench.source, bench.train, recipe, say, part))
-    told = {"criterion": recipe.criterion, "schedule": "long", "cost": recipe.cost, "epochs": recipe.epochs}
-    bench.measure(made, told | {"recovered": True}, name)
+    conditions = {"criterion": recipe.criterion, "schedule": "long", "cost": recipe.cost, "epochs": recipe.epochs}
+    bench.measure(made, conditions | {"recovered": True}, name)
 
 
 def say(line: str) -> None:
@@ -93,12 +97,12 @@ def say(line: str) -> None:
 class Bench:
     """The source, the faces, and what was made of them already."""
 
-    def __init__(self, recipe: chain.RunRecipe, out: Path) -> None:
+    def __init__(self, recipe: RunRecipe, out: Path) -> None:
         self.out = out
-        self.source: Embedder = chain.open_source(recipe)
+        self.source: Embedder = open_source(recipe)
         self.factory = self.source.architecture
-        self.train: LabelledFaces = chain.read_train(recipe.train, self.source.contract)
-        self.pairs: Pairs = chain.read_test(recipe.pairs, recipe.images, self.source.contract)
+        self.train: LabelledFaces = open_faces(recipe.train, self.source.contract)
+        self.pairs: Pairs = open_pairs(recipe.pairs, recipe.images, self.source.contract)
         self.unpruned: Verification | None = None
 
     def make(self, name: str, how: Callable[[Path], Embedder]) -> Embedder:
@@ -106,15 +110,15 @@ class Bench:
         folder, part = self.out / name, self.out / f"{name}.part"
         if not (folder / "embedder.json").is_file():
             print(name, flush=True)
-            started, asked = time.time(), self.out / f"teacher-{EPOCHS}.safetensors"
+            started, teacher = time.time(), self.out / f"teacher-{EPOCHS}.safetensors"
             part.mkdir(parents=True, exist_ok=True)
-            if asked.is_file():  # one teacher, the same crops: it need not be asked each time
-                shutil.copyfile(asked, part / "teacher.safetensors")
+            if teacher.is_file():  # one teacher, the same crops: it need not be asked each time
+                shutil.copyfile(teacher, part / "teacher.safetensors")
             made = how(part)
             entry = dict(made.ancestry[-1]) | {"seconds": round(time.time() - started, 1)}
             save_checkpoint(dataclasses.replace(made, ancestry=(*made.ancestry[:-1], entry)), folder)
-            if not asked.is_file() and name.endswith("-after"):
-                shutil.copyfile(part / "teacher.safetensors", asked)
+            if not teacher.is_file() and name.endswith("-after"):
+                shutil.copyfile(part / "teacher.safetensors", teacher)
             shutil.rmtree(part)
         return load_checkpoint(folder, self.factory)
 
@@ -140,26 +144,19 @@ class Bench:
         if "seconds" in entry:
             conditions |= {"prune_s": entry["seconds"], "batches": sum(phase["batches"] for phase in entry["phases"])}
 
-        def row(**fields: object) -> Measurement:
-            more = fields.pop("conditions", {})
-            name, device = self.source.name, device_name()
-            return Measurement(
-                name, "", "pytorch", "fp32", "torch", device, conditions={**conditions, **more}, **fields
-            )
-
-        yield from measurements(verification, row)
+        row = RowMaker(self.source.name, "", "pytorch", "fp32", "torch", device_name()).under(**conditions)
+        yield from verification_rows(verification, row)
         assert self.unpruned is not None
         identities = self.pairs.identities
         known = (identities[self.pairs.left], identities[self.pairs.right])
         lost = accuracy_difference(
             self.unpruned.correct, verification.correct, known if identities.min() >= 0 else None
         )
-        yield row(
-            metric="accuracy_difference", value=lost.value, unit="1", low=lost.low, high=lost.high, n=len(known[0])
-        )
-        yield row(metric="accuracy_points_lost", value=round(-100 * lost.value, 3), unit="points")
-        yield row(metric="macs", value=size.macs, unit="1")
-        yield row(metric="parameters", value=size.parameters, unit="1")
+        yield row.estimate("accuracy_difference", lost, len(known[0]))
+        points = row.value("accuracy_difference", round(-100 * lost.value, 3))
+        yield dataclasses.replace(points, metric="accuracy_points_lost", unit="points")
+        yield row.value("macs", size.macs)
+        yield row.value("parameters", size.parameters)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
-"""Pruned to a latency or to as few MACs as take that latency: which keeps more? On LFW; rows lie beside as JSON.
+"""Pruned to a latency, or to the MACs that give the same latency: which keeps more accuracy? On LFW.
 
     python evidence/prune_time_budget.py --faces FOLDER --weights FOLDER [--out runs/prune-time-budget]
 
-The folders are described in examples/lfw_relu6.toml. First it is seen how well the table of layer costs predicts
-the latency of whole pruned networks (metrics `predicted_ms`, `fastest_ms`, `prediction_error`). Then a published
-MobileFaceNet is cut to each of `SHARES` of its latency in LiteRT, and to the MACs at which LiteRT measures the same
-latency, scores divided by MACs or, as is usual for that budget, half by parameters; all learn back for `EPOCHS`, and
-are verified before and after. The last rows of a share compare the budget of time with each of the other two, pair by
-pair and face by face. Takes about half an hour on two idle cores; resumes after a kill.
+Run it from the repository root; it takes about half an hour on two idle cores and resumes after a kill. The folders
+are described in examples/lfw_relu6.toml. Writes evidence/prune_time_budget.jsonl.
+
+First the table of layer costs is checked: how well does it predict the latency of whole pruned networks (metrics
+`predicted_ms`, `fastest_ms`, `prediction_error`)? Then a published MobileFaceNet is cut to each of `SHARES` of its
+latency in LiteRT, and to the MACs at which LiteRT measures the same latency, with scores divided by MACs or, as is
+usual for that budget, half by parameters. All recover for `EPOCHS` and are verified before and after. The last rows
+of a share compare the budget of time with each of the other two, pair by pair and face by face.
 """
 
 import argparse
@@ -19,24 +21,27 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from rows import write_rows
 from torch import Tensor
 
-from pocketface import chain
 from pocketface.benchmark.accuracy.intervals import Estimate, accuracy_difference
-from pocketface.benchmark.accuracy.verification import Verification, measurements, verify
+from pocketface.benchmark.accuracy.verification import Verification, verify
+from pocketface.benchmark.findings.error_rates import verification_rows
 from pocketface.benchmark.machine import device_name
-from pocketface.benchmark.measurement import Measurement, write_measurements
+from pocketface.benchmark.measurement import Measurement, RowMaker
 from pocketface.benchmark.speed.layer_measuring import layer_costs, tflite_of
-from pocketface.benchmark.speed.meters import stopwatch
+from pocketface.benchmark.speed.meters import stopwatch_meter
+from pocketface.inputs import open_faces, open_pairs, open_source
 from pocketface.models.checkpoint import load_checkpoint, save_checkpoint
 from pocketface.models.embedder import Embedder, Embeddings
-from pocketface.prune.channels.groups import Group, cut, find_groups
+from pocketface.prune.channels.groups import Group, cut_channels, find_groups
 from pocketface.prune.channels.selection import cost_of, select
 from pocketface.prune.channels.sizes import Sizes, size_of
 from pocketface.prune.criteria.importance import importance
-from pocketface.prune.pruner import check, groups_of, prune
+from pocketface.prune.pruner import checked_floors, cuttable_groups, prune
 from pocketface.prune.recipe import Budget, PruneRecipe
 from pocketface.prune.training.recovery import lay_out
+from pocketface.run_recipe import Roots, RunRecipe, read_recipe
 
 HERE = Path(__file__).parent
 EXAMPLE = HERE.parent / "examples" / "lfw_relu6.toml"
@@ -61,27 +66,27 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/prune-time-budget"))
     options = parser.parse_args()
-    roots = chain.Roots(EXAMPLE.parent, options.faces, options.weights)
-    bench = Bench(roots.resolve(chain.read_recipe(EXAMPLE)), options.out)
+    roots = Roots(EXAMPLE.parent, options.faces, options.weights)
+    bench = Bench(roots.resolve(read_recipe(EXAMPLE)), options.out)
     rows = bench.predictions()
     for share in SHARES:
         rows += bench.compared(share)
-    write_measurements(rows, HERE / "prune_time_budget.json")
+    write_rows(rows, HERE / "prune_time_budget.jsonl")
 
 
-Seen = tuple[Verification, np.ndarray]
+Verified = tuple[Verification, np.ndarray]
 """What the pairs say, and each face's cosine to what the unpruned network says."""
 
 
 class Bench:
     """The source, its faces, and what its layers cost."""
 
-    def __init__(self, recipe: chain.RunRecipe, out: Path) -> None:
+    def __init__(self, recipe: RunRecipe, out: Path) -> None:
         self.out = out
-        self.source = chain.open_source(recipe)
-        self.train = chain.read_train(recipe.train, self.source.contract)
-        self.pairs = chain.read_test(recipe.pairs, recipe.images, self.source.contract)
-        self.table = layer_costs(self.source, "milliseconds")
+        self.source = open_source(recipe)
+        self.train = open_faces(recipe.train, self.source.contract)
+        self.pairs = open_pairs(recipe.pairs, recipe.images, self.source.contract)
+        self.table = layer_costs(self.source, stopwatch_meter())
         self.whole_ms = size_of(self.source, self.table).measured
         self._unpruned: Embeddings | None = None
 
@@ -90,8 +95,8 @@ class Bench:
         """Gives floors, groups and scores as `prune` has them at its first cut."""
         recipe = self.recipe("macs", 1e12, criterion)
         found = find_groups(self.source.backbone, self.source.example())
-        floors = check(self.source, found, self.train, recipe, None, None)
-        groups = groups_of(self.source, floors)
+        floors = checked_floors(self.source, found, recipe, None, None)
+        groups = cuttable_groups(self.source, floors)
         return floors, groups, importance(criterion, self.source, groups, self.train, recipe.images, recipe.seed)
 
     def predictions(self) -> list[Measurement]:
@@ -103,11 +108,11 @@ class Bench:
         for (name, net), fastest in zip(nets.items(), fastest_of(list(nets.values())), strict=True):
             size = size_of(net, self.table)
             print(f"{name}: {size.measured:.3f} ms predicted, {fastest:.3f} measured", flush=True)
-            told = {"cut": name, "parameters": size.parameters, "macs": size.macs, "threads": 1}
+            about = {"cut": name, "parameters": size.parameters, "macs": size.macs, "threads": 1}
             rows += [
-                self.row("predicted_ms", size.measured, "ms", told),
-                self.row("fastest_ms", fastest, "ms", told),
-                self.row("prediction_error", size.measured / fastest - 1, "1", told),
+                self.row("predicted_ms", size.measured, "ms", about),
+                self.row("fastest_ms", fastest, "ms", about),
+                self.row("prediction_error", size.measured / fastest - 1, "1", about),
             ]
         return rows
 
@@ -126,15 +131,16 @@ class Bench:
             for budget, recipe in recipes.items():
                 name = f"{share} of {budget}{', recovered' if recovered else ''}".replace(", ", "-").replace(" ", "-")
                 nets[budget] = self.made(name, recipe.model_copy(update=epochs))
-            seen = {budget: self.seen(net) for budget, net in nets.items()}
+            verified = {budget: self.verified(net) for budget, net in nets.items()}
             for (budget, net), fastest in zip(nets.items(), fastest_of(list(nets.values())), strict=True):
-                told = self.told(net, budget, share, recovered) | {"fastest_ms": round(fastest, 4)}
-                verification, cosines = seen[budget]
-                rows += measurements(verification, lambda **of: self.row(**of, told=told))  # noqa: B023
-                rows.append(self.row("embedding_cosine_mean", float(cosines.mean()), "1", told))
+                about = self.about(net, budget, share, recovered) | {"fastest_ms": round(fastest, 4)}
+                verification, cosines = verified[budget]
+                row = RowMaker(self.source.name, "", "pytorch", "fp32", "torch", device_name()).under(**about)
+                rows += verification_rows(verification, row)
+                rows.append(self.row("embedding_cosine_mean", float(cosines.mean()), "1", about))
             for budget in list(recipes)[1:]:
-                told = {"share": share, "recovered": recovered, "of": "milliseconds", "to": budget}
-                rows += self.differences(seen["milliseconds"], seen[budget], told)
+                about = {"share": share, "recovered": recovered, "of": "milliseconds", "to": budget}
+                rows += self.differences(verified["milliseconds"], verified[budget], about)
         return rows
 
     def recipe(self, by: Budget, target: float, criterion: str = "gauss-newton") -> PruneRecipe:
@@ -150,7 +156,7 @@ class Bench:
             shutil.rmtree(part, ignore_errors=True)
         return load_checkpoint(folder, self.source.architecture)
 
-    def seen(self, net: Embedder) -> Seen:
+    def verified(self, net: Embedder) -> Verified:
         """Verifies on LFW, and gives each face's cosine to what the unpruned network says."""
         if self._unpruned is None:
             self._unpruned = self.source.embed(self.pairs.faces, batch=16)
@@ -158,7 +164,7 @@ class Bench:
         embeddings = net.embed(self.pairs.faces, batch=16)
         return verify(embeddings, self.pairs, self.pairs.identities), (embeddings * self._unpruned).sum(1)
 
-    def told(self, net: Embedder, budget: str, share: float, recovered: bool) -> dict[str, object]:
+    def about(self, net: Embedder, budget: str, share: float, recovered: bool) -> dict[str, object]:
         size = size_of(net, self.table)
         return {
             "budget": budget,
@@ -170,7 +176,7 @@ class Bench:
             "predicted_ms": round(size.measured, 4),
         }
 
-    def differences(self, by_time: Seen, by_macs: Seen, told: dict[str, object]) -> list[Measurement]:
+    def differences(self, by_time: Verified, by_macs: Verified, about: dict[str, object]) -> list[Measurement]:
         """Compares the network pruned by time with one pruned by MACs."""
         (of_time, cosines_of_time), (of_macs, cosines_of_macs) = by_time, by_macs
         identities = self.pairs.identities
@@ -186,15 +192,15 @@ class Bench:
         for metric, estimate in found.items():
             says = conclusion(estimate)
             span = f"{estimate.value:+.4f} [{estimate.low:+.4f}, {estimate.high:+.4f}]"
-            print(f"{told}: {metric} {span}: {says}", flush=True)
+            print(f"{about}: {metric} {span}: {says}", flush=True)
             bounds = dict(low=estimate.low, high=estimate.high)
-            rows.append(self.row(metric, estimate.value, "1", told | {"says": says}, **bounds))
+            rows.append(self.row(metric, estimate.value, "1", about | {"says": says}, **bounds))
         return rows
 
     def row(
-        self, metric: str, value: float | None, unit: str, told: Mapping[str, object], **others: object
+        self, metric: str, value: float | None, unit: str, about: Mapping[str, object], **others: object
     ) -> Measurement:
-        conditions = {**told, **others.pop("conditions", {})}
+        conditions = {**about, **others.pop("conditions", {})}
         runtime = ("tflite", "fp32", "litert") if metric.endswith("_ms") else ("pytorch", "fp32", "torch")
         name, device = self.source.name, device_name()
         return Measurement(name, "", *runtime, device, metric, value, unit, conditions=conditions, **others)
@@ -217,7 +223,7 @@ class Scored:
     def without(self, share: float) -> Embedder:
         """Gives the network with `share` of the budget left; batch norms are as they were."""
         smaller = self.source.clone()
-        cut(smaller.backbone, self.groups, self.gone(share))
+        cut_channels(smaller.backbone, self.groups, self.gone(share))
         return smaller
 
     def predicted_ms(self, share: float) -> float:
@@ -257,7 +263,7 @@ def fastest_of(nets: list[Embedder]) -> list[float]:
     """Gives the fastest run of each network in LiteRT, one thread, in ms; all take turns."""
     with TemporaryDirectory() as folder:
         paths = [tflite_of(net, Path(folder, str(number))) for number, net in enumerate(nets)]
-        meter = stopwatch()
+        meter = stopwatch_meter()
         return np.min([meter.measure(paths) for _ in range(5)], axis=0).tolist()
 
 

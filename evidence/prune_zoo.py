@@ -1,11 +1,14 @@
-"""Every embedder of the zoo, pruned by 30 % of its filters by every criterion; its rows lie beside it as JSON.
+"""Every embedder of the zoo, pruned by 30 % of its filters with every criterion, saved, reloaded and exported.
 
     python evidence/prune_zoo.py [--out runs/prune-zoo]
 
-Each pruned network is written and read back (`reload_difference`, of any component of the embeddings: 0 is bit for bit
-the same), and exported to ONNX, TFLite and Core ML in fp32 (`largest_difference` to PyTorch). The weights are fresh and
-the faces rendered: what is shown is that files are right, not that networks are accurate. A pair that cannot be is a
-row with the reason. Takes about ten minutes on one core; resumes after a kill, pair by pair.
+Run it from the repository root; it needs no files, takes about ten minutes on one core, and resumes after a kill.
+Writes evidence/prune_zoo.jsonl.
+
+Each pruned network is written and read back (`reload_difference` of any component of the embeddings; 0 means bit for
+bit the same), and exported to every target of ONNX, TFLite and Core ML in fp32 (`largest_difference` to PyTorch). The
+weights are fresh and the faces rendered: this shows that files are right, not that networks are accurate. A pair that
+cannot be pruned is a row with the reason.
 """
 
 import argparse
@@ -16,6 +19,7 @@ from typing import get_args
 
 import numpy as np
 import torch
+from rows import write_rows
 
 from pocketface.benchmark.machine import device_name
 from pocketface.benchmark.measurement import Measurement, read_measurements, write_measurements
@@ -28,7 +32,7 @@ from pocketface.models.checkpoint import load_checkpoint, save_checkpoint
 from pocketface.models.embedder import Embedder
 from pocketface.models.zoo import ZOO, create
 from pocketface.prune.pruner import prune
-from pocketface.prune.recipe import Criterion, PruneRecipe
+from pocketface.prune.recipe import CriterionName, PruneRecipe
 
 HERE = Path(__file__).parent
 RECIPE = PruneRecipe(by="filters", remove=0.3, cost="filters", steps=1, epochs=0, variants=1, images=16, least_kept=0.1)
@@ -43,13 +47,13 @@ def main() -> None:
     rows: list[Measurement] = []
     for name in sorted(ZOO):
         embedder, faces = whole(name)
-        for criterion in get_args(Criterion):
+        for criterion in get_args(CriterionName):
             done = out / f"{name}-{criterion}.json"
             if not done.is_file():
                 write_measurements(measured(embedder, faces, criterion), done)
             rows += read_measurements(done)
             print(f"{name} {criterion}: {told(read_measurements(done))}", flush=True)
-    write_measurements(rows, HERE / "prune_zoo.json")
+    write_rows(rows, HERE / "prune_zoo.jsonl")
 
 
 def whole(name: str) -> tuple[Embedder, LabelledFaces]:

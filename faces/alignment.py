@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageOps
 
 from .contract import TEMPLATES, InputContract
-from .folders import EXTENSIONS, image_paths, rgb
+from .images import EXTENSIONS, image_paths, rgb
 
 TEMPLATE_SIZE = 112  # pixels a side, which the templates' coordinates are for
 LONGEST_SIDE = 640  # pixels; the detector finds faces of 10 to 300 pixels, photos are shrunk to this before it looks

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .tables import read_table
 
 LARGEST_TABLE = 64 << 20  # bytes
 FEW = 5  # different numbers; up to so many are names of groups: 0 and 1
@@ -39,38 +39,21 @@ def read_attributes(path: Path, names: Sequence[str]) -> list[Attribute]:
     Raises:
         ValueError: No such file, none of these faces in it, a malformed line, or an image that two lines describe.
     """
-    columns, cells = _table(path)
-    lines = [cells.get(name) for name in names]
-    if not any(lines):
+    if path.is_file() and path.stat().st_size > LARGEST_TABLE:
+        raise ValueError(f"{path} has {path.stat().st_size:,} bytes; a table of attributes has up to {LARGEST_TABLE:,}")
+    columns, rows = read_table(path, "attributes")
+    if not 2 <= len(columns) <= COLUMNS or not all(columns):
+        raise ValueError(f"{path} wants a first line that names 2 to {COLUMNS} columns, the image first")
+    cells_of: dict[str, dict[str, str]] = {}
+    for number, cells in rows:
+        image = cells[columns[0]]
+        if image in cells_of:
+            raise ValueError(f"{path} line {number}: {image[:80]!r} is described a second time")
+        cells_of[image] = cells
+    if not any(name in cells_of for name in names):
         known = f"its first column wants names like {names[0]!r}" if len(names) else "there are none"
         raise ValueError(f"{path} describes none of the {len(names)} faces; {known}")
-    return [
-        _attribute(column, [line[at] if line else "" for line in lines]) for at, column in enumerate(columns[1:], 1)
-    ]
-
-
-def _table(path: Path) -> tuple[list[str], dict[str, list[str]]]:
-    """Gives the header, and the cells of each line by the image it describes."""
-    if not path.is_file():
-        raise ValueError(f"no table of attributes {path}")
-    if path.stat().st_size > LARGEST_TABLE:
-        raise ValueError(f"{path} has {path.stat().st_size:,} bytes; a table of attributes has up to {LARGEST_TABLE:,}")
-    try:
-        reader = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig")), skipinitialspace=True, strict=True)
-        rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} is no CSV: {error}") from None
-    header = rows[0][1] if rows else []
-    if not 2 <= len(header) <= COLUMNS or len(set(header)) < len(header) or not all(header):
-        raise ValueError(f"{path} wants a first line that names 2 to {COLUMNS} different columns, the image first")
-    cells: dict[str, list[str]] = {}
-    for number, row in rows[1:]:
-        if len(row) != len(header):
-            raise ValueError(f"{path} line {number} has {len(row)} cells, the first line {len(header)}")
-        if row[0] in cells:
-            raise ValueError(f"{path} line {number}: {row[0][:80]!r} is described a second time")
-        cells[row[0]] = row
-    return header, cells
+    return [_attribute(column, [cells_of.get(name, {}).get(column, "") for name in names]) for column in columns[1:]]
 
 
 def _attribute(name: str, cells: Sequence[str]) -> Attribute:

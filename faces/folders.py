@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from .contract import Faces
-
-EXTENSIONS: dict[str, str] = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".webp": "WEBP"}
-"""What counts as an image, and the Pillow decoders that may run: no others do, whatever a file claims."""
+from .images import EXTENSIONS, image_names, read_image
 
 THREADS = 2  # the pixels are decoded without Python's lock, the headers are not: more threads gain little
 LARGEST_IN_MEMORY = 1 << 30  # bytes of pixels; more stay on disk
@@ -113,22 +110,22 @@ def read_folder(folder: Path, height: int, width: int) -> LabelledFaces:
         return read_image(folder / names[number], height, width)
 
     stored = StoredFaces(decode, np.arange(len(names)), height, width)
-    return labelled(stored, np.array(labels), tuple(index), lambda: listed(folder, names))
+    return labelled_faces(stored, np.array(labels), tuple(index), lambda: listing_sha256(folder, names))
 
 
-def labelled(
+def labelled_faces(
     stored: StoredFaces, labels: NDArray[np.int64], names: tuple[str, ...], listing: Callable[[], str]
 ) -> LabelledFaces:
     """Gives crops with their labels, in memory if they fit; if not, `listing` stands for their pixels in the hash."""
     faces: FaceSource = stored
     if np.prod(stored.shape) <= LARGEST_IN_MEMORY:
         faces = pixels = stored[:]
-        return LabelledFaces(faces, labels, names, fingerprint(pixels, labels, "\n".join(names)))
+        return LabelledFaces(faces, labels, names, content_sha256(pixels, labels, "\n".join(names)))
     stored[0]  # crops of another size are told now, not within an epoch
-    return LabelledFaces(faces, labels, names, fingerprint(listing(), labels, "\n".join(names)))
+    return LabelledFaces(faces, labels, names, content_sha256(listing(), labels, "\n".join(names)))
 
 
-def listed(folder: Path, names: Iterable[str]) -> str:
+def listing_sha256(folder: Path, names: Iterable[str]) -> str:
     """Gives the SHA-256 of files' names and sizes."""
     digest = hashlib.sha256()
     for name in names:
@@ -168,7 +165,7 @@ def _part(faces: LabelledFaces, mask: NDArray[np.bool_]) -> LabelledFaces:
     people, labels = np.unique(faces.labels[rows], return_inverse=True)
     chosen = faces.faces.only(rows) if isinstance(faces.faces, StoredFaces) else faces.faces[rows]
     return LabelledFaces(
-        chosen, labels, tuple(faces.names[person] for person in people), fingerprint(faces.sha256, rows)
+        chosen, labels, tuple(faces.names[person] for person in people), content_sha256(faces.sha256, rows)
     )
 
 
@@ -177,73 +174,7 @@ def read_images(paths: Sequence[Path], height: int, width: int) -> Faces:
     return StoredFaces(lambda number: read_image(paths[number], height, width), np.arange(len(paths)), height, width)[:]
 
 
-def read_image(path: Path, height: int, width: int) -> NDArray[np.uint8]:
-    """Reads one crop: (H, W, 3) uint8 RGB, as stored.
-
-    Grey becomes RGB, 16 bits become the upper 8, CMYK is converted, alpha is dropped, of an animation the
-    first frame is taken. EXIF orientation is ignored: crops are written by aligners, not by cameras.
-
-    Raises:
-        ValueError: No such file, no image, or another size, which is checked before a pixel is decoded.
-    """
-    return decode_image(path, str(path), height, width)
-
-
-def decode_image(source: Path | BinaryIO, name: str, height: int, width: int) -> NDArray[np.uint8]:
-    """Does what `read_image` does, for a file or for bytes that are called `name` when they are refused."""
-    try:
-        with Image.open(source, formats=tuple(EXTENSIONS.values())) as image:
-            size = image.height, image.width  # only the header has been read: a decompression bomb stays shut
-            if size == (height, width):
-                return rgb(image)
-    except FileNotFoundError:
-        raise ValueError(f"no image {name}") from None
-    except Exception as error:  # Pillow's decoders raise SyntaxError, struct.error, zlib.error and others for bad bytes
-        raise ValueError(f"{name} cannot be read as an image: {error or type(error).__name__}") from error
-    raise ValueError(
-        f"{name} is {size[0]}x{size[1]}, the embedder wants {height}x{width}: align the photos first (pocketface align)"
-    )
-
-
-def rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """Gives an image of any mode as (H, W, 3) uint8."""
-    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow's own conversion would clip at 255
-        grey = np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
-    return np.asarray(image.convert("RGB"))
-
-
-def image_paths(folder: Path) -> list[Path]:
-    """Lists the images below `folder`, sorted by path.
-
-    Raises:
-        ValueError: No such folder.
-    """
-    return [folder / name for name in image_names(folder)]
-
-
-def image_names(folder: Path) -> list[str]:
-    """Lists what `image_paths` does, relative to `folder`: plain texts, of which memory holds millions."""
-    if not folder.is_dir():
-        raise ValueError(f"no folder {folder}")
-    return sorted(_walk(folder, "", set()), key=lambda name: name.replace("/", "\0"))  # as its parts would sort
-
-
-def _walk(folder: Path, name: str, seen: set[Path]) -> Iterator[str]:
-    here = (folder / name).resolve()
-    if here in seen:  # a link that leads back up, or to where another link led
-        return
-    seen.add(here)
-    for entry in sorted(os.listdir(here)):
-        if entry.startswith("."):  # among them the `._x.jpg` that macOS leaves, which are no images
-            continue
-        if os.path.isdir(here / entry):
-            yield from _walk(folder, f"{name}{entry}/", seen)
-        elif os.path.splitext(entry)[1].lower() in EXTENSIONS and os.path.isfile(here / entry):
-            yield name + entry
-
-
-def fingerprint(*parts: NDArray[np.generic] | str) -> str:
+def content_sha256(*parts: NDArray[np.generic] | str) -> str:
     """Gives the SHA-256 of arrays (with type and shape) and texts, 64 hex digits."""
     digest = hashlib.sha256()
     for part in parts:

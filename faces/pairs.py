@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .contract import Faces
-from .folders import EXTENSIONS, LabelledFaces, decode_image, fingerprint, read_images
+from .folders import content_sha256, read_images
+from .images import EXTENSIONS, decode_image
 from .insightface_bin import read_bin
-from .rendering.synthetic import synthetic_faces
+from .tables import read_table, read_text
 
 FOLDS = 10
 
@@ -36,6 +35,22 @@ class Pairs:
     def __len__(self) -> int:
         """P."""
         return len(self.same)
+
+    @classmethod
+    def of(
+        cls,
+        faces: Faces,
+        left: Sequence[int] | NDArray[np.int64],
+        right: Sequence[int] | NDArray[np.int64],
+        same: NDArray[np.bool_],
+        fold: NDArray[np.int64],
+        names: Sequence[str],
+        identities: Sequence[int] | NDArray[np.int64],
+    ) -> Pairs:
+        """Makes pairs of plain sequences, with their hash."""
+        lefts, rights, folds = (np.asarray(part, dtype=np.int64) for part in (left, right, fold))
+        sha256 = content_sha256(faces, lefts, rights, same, folds)
+        return cls(faces, lefts, rights, same, folds, tuple(names), np.asarray(identities, dtype=np.int64), sha256)
 
 
 @dataclass(frozen=True)
@@ -76,7 +91,7 @@ def read_pairs(path: Path, images: Path | None, height: int, width: int) -> Pair
 
 def read_lfw(path: Path, images: Path, height: int, width: int) -> Pairs:
     """Reads LFW's pairs.txt. Source: Huang et al., Labeled Faces in the Wild, UMass 07-49, 2007."""
-    lines = [(number, line) for number, line in enumerate(_text(path).splitlines(), start=1) if line.strip()]
+    lines = [(number, line) for number, line in enumerate(read_text(path).splitlines(), start=1) if line.strip()]
     header = lines[0][1].split() if lines else []
     folds, genuine = None, None
     if len(header) in (1, 2) and all(word.isdecimal() for word in header):
@@ -86,11 +101,11 @@ def read_lfw(path: Path, images: Path, height: int, width: int) -> Pairs:
             raise ValueError(f"{path} promises {folds} x 2 x {genuine} pairs in its first line and holds {len(lines)}")
     rows = [_lfw_row(path, number, line) for number, line in lines]
     same = _verdicts(path, rows)
-    fold = np.arange(len(rows)) // (2 * genuine) if genuine and folds != 1 else deal(same)
+    fold = np.arange(len(rows)) // (2 * genuine) if genuine and folds != 1 else deal_folds(same)
     faces, names, left, right = _collect(path, images, rows, tuple(EXTENSIONS), height, width)
     people = [PurePosixPath(name).parent for name in names]
     index = {person: identity for identity, person in enumerate(dict.fromkeys(people))}
-    return _pairs(faces, left, right, same, fold, names, [index[person] for person in people])
+    return Pairs.of(faces, left, right, same, fold, names, [index[person] for person in people])
 
 
 def _lfw_row(path: Path, number: int, line: str) -> _Row:
@@ -111,17 +126,11 @@ SAME: dict[str, bool] = {"1": True, "true": True, "0": False, "false": False}
 
 
 def read_csv(path: Path, images: Path, height: int, width: int) -> Pairs:
-    """Reads a table with a header: left, right, same and, if wanted, fold."""
-    (_, columns), *lines = _table(path) or [(1, [])]
-    for column in ("left", "right", "same"):
-        if column not in columns:
-            raise ValueError(f"{path} has no column {column!r}; its first line wants: left,right,same[,fold]")
+    """Reads a table with a header: left, right, same and, if there is one, fold."""
+    _, lines = read_table(path, "pairs", ("left", "right", "same"), ("fold",))
     rows: list[_Row] = []
     folds: list[int] = []
-    for number, line in lines:
-        if len(line) != len(columns):
-            raise ValueError(f"{path} line {number} has {len(line)} cells, the first line {len(columns)}")
-        cells = dict(zip(columns, line, strict=True))
+    for number, cells in lines:
         if cells["same"].lower() not in SAME:
             raise ValueError(f"{path} line {number}: same is {cells['same'][:40]!r}; known: {', '.join(SAME)}")
         rows.append(_Row(number, cells["left"], cells["right"], SAME[cells["same"].lower()]))
@@ -130,17 +139,9 @@ def read_csv(path: Path, images: Path, height: int, width: int) -> Pairs:
                 raise ValueError(f"{path} line {number}: fold is {cells['fold'][:40]!r}, not 0, 1, 2, ...")
             folds.append(int(cells["fold"]))
     same = _verdicts(path, rows)
-    fold = np.unique(folds, return_inverse=True)[1] if folds else deal(same)
+    fold = np.unique(folds, return_inverse=True)[1] if folds else deal_folds(same)
     faces, names, left, right = _collect(path, images, rows, ("",), height, width)
-    return _pairs(faces, left, right, same, fold, names, [-1] * len(names))
-
-
-def _table(path: Path) -> list[tuple[int, list[str]]]:
-    lines = csv.reader(io.StringIO(_text(path)), skipinitialspace=True, strict=True)
-    try:
-        return [(lines.line_num, [cell.strip() for cell in cells]) for cells in lines if cells]
-    except csv.Error as error:
-        raise ValueError(f"{path} line {lines.line_num}: {error}") from None
+    return Pairs.of(faces, left, right, same, fold, names, [-1] * len(names))
 
 
 def read_insightface(path: Path, images: Path, height: int, width: int) -> Pairs:
@@ -157,7 +158,7 @@ def read_insightface(path: Path, images: Path, height: int, width: int) -> Pairs
     # As sklearn's KFold(10) cuts in InsightFace's verification.py: in order, the first folds one pair longer.
     sizes = [len(part) for part in np.array_split(same, FOLDS)]
     fold = np.repeat(np.arange(FOLDS), sizes)
-    return _pairs(faces, order[::2], order[1::2], same, fold, names, [-1] * len(names))
+    return Pairs.of(faces, order[::2], order[1::2], same, fold, names, [-1] * len(names))
 
 
 READERS: Mapping[str, Callable[[Path, Path, int, int], Pairs]] = {
@@ -167,10 +168,10 @@ READERS: Mapping[str, Callable[[Path, Path, int, int], Pairs]] = {
 }
 
 
-def deal(same: NDArray[np.bool_]) -> NDArray[np.int64]:
+def deal_folds(same: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Deals genuine and impostor pairs, each in their order, into ten folds, or as many as there are pairs.
 
-    >>> deal(np.array([True, True, False, False])).tolist()
+    >>> deal_folds(np.array([True, True, False, False])).tolist()
     [0, 1, 0, 1]
     """
     folds = max(1, min(FOLDS, int(same.sum()), int((~same).sum())))
@@ -179,121 +180,6 @@ def deal(same: NDArray[np.bool_]) -> NDArray[np.int64]:
         count = int(kind.sum())
         fold[kind] = np.arange(count) * folds // max(count, 1)
     return fold
-
-
-def synthetic_pairs(identities: int, shots: int, seed: int = 0, size: int = 112, first: int = 0) -> Pairs:
-    """Pairs rendered identities: every genuine pair, and as many impostor pairs, drawn by `seed`.
-
-    The identities are split into ten folds, fewer where there are fewer than twenty, and both faces of a
-    pair come from one fold: no identity is seen in two folds.
-
-    Raises:
-        ValueError: Fewer than 2 identities, or fewer than 2 shots of each.
-    """
-    if identities < 2 or shots < 2:
-        raise ValueError(f"{identities} identities x {shots} shots make no pairs; 2 x 2 are the fewest that do")
-    faces, labels = synthetic_faces(identities, shots, seed=seed, size=size, first=first)
-    crops = np.argsort(labels, kind="stable").reshape(identities, shots)  # row: the crops of one identity
-    random = np.random.default_rng(seed)
-    blocks = [_fold_pairs(part, random) for part in np.array_split(crops, max(1, min(FOLDS, identities // 2)))]
-    left, right, same = (np.concatenate(columns) for columns in zip(*blocks, strict=True))
-    fold = np.repeat(np.arange(len(blocks)), [len(block[0]) for block in blocks])
-    shot = np.empty(len(labels), dtype=np.int64)
-    shot[crops] = np.arange(shots)
-    names = [f"synthetic_{label:05d}/{number:04d}" for label, number in zip(labels, shot, strict=True)]
-    return _pairs(faces, left, right, same, fold, names, labels)
-
-
-def _fold_pairs(
-    crops: NDArray[np.int64], random: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """All genuine pairs among `crops` (identities, shots), then as many different impostor pairs."""
-    identities, shots = crops.shape
-    earlier, later = np.triu_indices(shots, 1)
-    genuine = identities * len(earlier)
-    one, other = np.triu_indices(identities, 1)
-    drawn = np.sort(random.choice(len(one) * shots * shots, genuine, replace=False))
-    people, shot = np.divmod(drawn, shots * shots)
-    left = np.concatenate([crops[:, earlier].ravel(), crops[one[people], shot // shots]])
-    right = np.concatenate([crops[:, later].ravel(), crops[other[people], shot % shots]])
-    return left, right, np.arange(2 * genuine) < genuine
-
-
-def pairs_of(faces: LabelledFaces, most: int, seed: int = 0) -> Pairs:
-    """Pairs the crops of people of whom there are two or more: genuine and as many impostor pairs, drawn by `seed`.
-
-    The people are dealt into ten folds, fewer where there are fewer than twenty, and both faces of a pair come from
-    one fold. Within it nobody gets a second genuine pair before all have one, and likewise any two people. Each crop
-    that is in a pair is read into memory.
-
-    Args:
-        faces: In memory or on disk.
-        most: Pairs, half of them genuine; there are fewer where a fold has no more.
-        seed: Of everything drawn.
-
-    Raises:
-        ValueError: Fewer than 2 pairs are wanted, or there are fewer than 2 people with two crops.
-    """
-    random = np.random.default_rng(seed)
-    crops = [rows for rows in _rows_by_label(faces.labels) if len(rows) > 1]
-    if most < 2 or len(crops) < 2:
-        raise ValueError(f"no {most} pairs of {len(crops)} people with two crops; 2 of 2 are the fewest that can be")
-    people = random.permutation(len(crops))[: max(2, most // 2)]
-    folds = max(1, min(FOLDS, len(people) // 2))
-    drawn = [
-        _drawn_pairs([crops[person] for person in part], most // 2 // folds, random)
-        for part in np.array_split(people, folds)
-    ]
-    lefts, rights, same = (np.concatenate(columns) for columns in zip(*drawn, strict=True))
-    fold = np.repeat(np.arange(folds), [len(part[0]) for part in drawn])
-    used, places = np.unique(np.stack([lefts, rights]), return_inverse=True)
-    left, right = places.reshape(2, -1)
-    names = [f"{faces.names[label]}/{row:07d}" for label, row in zip(faces.labels[used], used, strict=True)]
-    return _pairs(faces.faces[used], left, right, same, fold, names, faces.labels[used])
-
-
-def _rows_by_label(labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    order = np.argsort(labels, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
-
-
-def _drawn_pairs(
-    crops: Sequence[NDArray[np.int64]], most: int, random: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Up to `most` genuine pairs of the people whose crops these are, then as many impostor pairs."""
-    sizes = np.array([len(rows) for rows in crops])
-    one, other = np.triu_indices(len(crops), 1)
-    of_person, of_two = sizes * (sizes - 1) // 2, sizes[one] * sizes[other]
-    count = min(most, of_person.sum(), of_two.sum())
-    left, right = [], []
-    for person, number in _dealt(of_person, count, random):
-        later = int((1 + np.sqrt(1 + 8 * number)) // 2)  # 0-1, 0-2, 1-2, 0-3, ...: later * (later - 1) / 2 come before
-        left.append(crops[person][number - later * (later - 1) // 2])
-        right.append(crops[person][later])
-    for couple, number in _dealt(of_two, count, random):
-        first, second = divmod(number, sizes[other[couple]])
-        left.append(crops[one[couple]][first])
-        right.append(crops[other[couple]][second])
-    return np.array(left), np.array(right), np.arange(2 * count) < count
-
-
-def _dealt(sizes: NDArray[np.int64], count: int, random: np.random.Generator) -> list[tuple[int, int]]:
-    """Draws `count` different (i, k), k below `sizes[i]`, so that no i has two more than another that has more left."""
-    chosen = random.permutation(len(sizes))[:count]
-    rounds = next(turn for turn in itertools.count() if np.minimum(sizes[chosen], turn).sum() >= count)
-    drawn = [
-        (turn, int(i), int(number))
-        for i in chosen
-        for turn, number in enumerate(random.choice(sizes[i], min(sizes[i], rounds), replace=False))
-    ]
-    return [(i, number) for _, i, number in sorted(drawn, key=lambda each: each[0])[:count]]
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}") from None
 
 
 def _verdicts(path: Path, rows: Sequence[_Row]) -> NDArray[np.bool_]:
@@ -324,18 +210,3 @@ def _collect(
             names.append(found)
     faces = read_images([images / name for name in names], height, width)
     return faces, names, [index[row.left] for row in rows], [index[row.right] for row in rows]
-
-
-def _pairs(
-    faces: Faces,
-    left: Sequence[int] | NDArray[np.int64],
-    right: Sequence[int] | NDArray[np.int64],
-    same: NDArray[np.bool_],
-    fold: NDArray[np.int64],
-    names: Sequence[str],
-    identities: Sequence[int] | NDArray[np.int64],
-) -> Pairs:
-    """Gives everything its type, and the fingerprint."""
-    lefts, rights, folds = (np.asarray(part, dtype=np.int64) for part in (left, right, fold))
-    whole = fingerprint(faces, lefts, rights, same, folds)
-    return Pairs(faces, lefts, rights, same, folds, tuple(names), np.asarray(identities, dtype=np.int64), whole)

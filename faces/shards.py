@@ -15,7 +15,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from .folders import EXTENSIONS, LabelledFaces, StoredFaces, decode_image, labelled, read_folder
+from .folders import LabelledFaces, StoredFaces, labelled_faces, read_folder
+from .images import EXTENSIONS, decode_image
 from .tar import BLOCK, Member, members
 
 LARGEST_IMAGE = 1 << 26  # bytes
@@ -81,7 +82,7 @@ def read_shards(path: Path, height: int, width: int) -> LabelledFaces:
         return decode_image(io.BytesIO(block[BLOCK:]), name, height, width)
 
     stored = StoredFaces(decode, np.arange(len(table)), height, width)
-    return labelled(stored, table[:, 3].copy(), tuple(people), listing.hexdigest)
+    return labelled_faces(stored, table[:, 3].copy(), tuple(people), listing.hexdigest)
 
 
 def shard_paths(path: Path) -> list[Path]:

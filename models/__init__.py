@@ -1,6 +1,25 @@
 """What embeds: architectures, the zoo, checkpoints on disk, parameters and MACs."""
 
-from .checkpoint import load_checkpoint, open_embedder, save_checkpoint
-from .embedder import Embedder, Embeddings, unit
+from typing import TYPE_CHECKING
 
-__all__ = ["Embedder", "Embeddings", "load_checkpoint", "open_embedder", "save_checkpoint", "unit"]
+from ..lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .checkpoint import load_checkpoint as load_checkpoint
+    from .checkpoint import open_embedder as open_embedder
+    from .checkpoint import save_checkpoint as save_checkpoint
+    from .complexity import macs as macs
+    from .complexity import parameters as parameters
+    from .embedder import Embedder as Embedder
+    from .embedder import Embeddings as Embeddings
+    from .embedder import unit as unit
+    from .zoo import ZOO as ZOO
+    from .zoo import create as create
+
+_MODULES = {
+    ".checkpoint": ["load_checkpoint", "open_embedder", "save_checkpoint"],
+    ".complexity": ["macs", "parameters"],
+    ".embedder": ["Embedder", "Embeddings", "unit"],
+    ".zoo": ["ZOO", "create"],
+}
+__all__, __getattr__, __dir__ = lazy_names(__name__, _MODULES)

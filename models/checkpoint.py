@@ -51,6 +51,13 @@ def save_checkpoint(embedder: Embedder, folder: Path) -> Path:
     return folder
 
 
+def save_once(embedder: Embedder, folder: Path, factory: str | None = None) -> Path:
+    """Writes `embedder` into `folder` unless that very checkpoint is there; gives `folder`."""
+    if (folder / DESCRIPTION).is_file() and load_checkpoint(folder, factory).sha256 == embedder.sha256:
+        return folder
+    return save_checkpoint(embedder, folder)
+
+
 def load_checkpoint(folder: Path, factory: str | None = None) -> Embedder:
     """Reads what `save_checkpoint` wrote; the embeddings are bit-identical.
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .layer_runs import Shape
+from .layer_runs import LayerShape
 
 Unit = Literal["milliseconds", "instructions"]
 
@@ -51,10 +51,10 @@ class CostTable:
     device: str
     runtime: str  # with its version
     threads: int
-    grids: Mapping[Shape, Grid]
+    grids: Mapping[LayerShape, Grid]
     scale: float = 1.0  # the whole network's cost by the sum of its layers': additions, pools, and caches gone cold
 
-    def cost(self, shape: Shape, inputs: int, outputs: int) -> float:
+    def cost(self, shape: LayerShape, inputs: int, outputs: int) -> float:
         """Gives what one run of a layer costs, its share of what lies between the layers included.
 
         Raises:
@@ -89,18 +89,18 @@ class CostTable:
             raise ValueError(f"no table of costs: {error}") from error
 
 
-def to_plain(grids: Iterable[tuple[Shape, Grid]]) -> list[Any]:
+def to_plain(grids: Iterable[tuple[LayerShape, Grid]]) -> list[Any]:
     """Gives shapes and grids as JSON can hold them."""
     return [[dataclasses.asdict(shape), dataclasses.asdict(grid)] for shape, grid in grids]
 
 
-def from_plain(plain: Iterable[Any]) -> list[tuple[Shape, Grid]]:
+def from_plain(plain: Iterable[Any]) -> list[tuple[LayerShape, Grid]]:
     """Reads what `to_plain` gave, and JSON made of it.
 
     Raises:
         ValueError, TypeError: It is something else.
     """
-    return [(Shape(**_frozen(shape)), Grid(**_frozen(grid))) for shape, grid in plain]
+    return [(LayerShape(**_frozen(shape)), Grid(**_frozen(grid))) for shape, grid in plain]
 
 
 def _at(places: Sequence[int], values: Sequence[float], place: int) -> float:

@@ -1,9 +1,8 @@
-"""How the layers of a network run on one face: what decides, besides their widths, what they cost."""
+"""How the layers of a network run on one face: their sizes, what they compute, and what decides their cost."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,16 +12,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .embedder import Embedder
 
-Kind = Literal["dense", "depthwise", "slopes"]
+ShapeKind = Literal["dense", "depthwise", "slopes"]
 Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Shape:
-    """What besides its widths decides the cost of a layer; a linear layer is a 1x1 convolution of as many places."""
+class LayerShape:
+    """What decides the cost of a layer besides its widths; a linear layer is a 1x1 convolution on as many places."""
 
-    kind: Kind  # slopes: a PReLU
-    size: Pair  # height and width of the map that goes in
+    kind: ShapeKind  # slopes: a PReLU
+    size: Pair  # height and width of the input map
     kernel: Pair = (1, 1)
     stride: Pair = (1, 1)
     dilation: Pair = (1, 1)
@@ -36,41 +35,40 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Run:
+class LayerRun:
     """One run of a layer on one face."""
 
-    shape: Shape
-    inputs: int
+    name: str  # "blocks.0.expand.0"
+    kind: str  # "Conv2d", "Linear", "PReLU", "BatchNorm2d"
+    inputs: int  # channels
     outputs: int
+    groups: int
+    kernel: Pair  # height, width; (1, 1) for all but convolutions
+    height: int  # of the output; for a linear layer how many vectors it maps
+    width: int  # of the output; 1 for a linear layer
+    parameters: int
+    macs: int  # of convolutions and linear layers; biases, batch norms and activations count 0
+    shape: LayerShape | None  # None: never cut, so without a measured cost
 
 
-def runs_of(embedder: Embedder) -> dict[str, list[Run]]:
-    """Gives what `recorded_runs` records of one face; the backbone is left in eval mode, as by `Embedder.embed`."""
-    embedder.backbone.eval()
-    with recorded_runs(embedder.backbone) as runs, torch.inference_mode():
-        embedder.backbone(embedder.example())
-    return runs
+def layer_runs(embedder: Embedder) -> list[LayerRun]:
+    """Lists, in the order they run on one face, the layers that an exported file computes.
 
-
-@contextmanager
-def recorded_runs(backbone: nn.Module) -> Iterator[dict[str, list[Run]]]:
-    """Records, by layer name, how each layer that has a cost of its own runs while it lasts.
-
-    Those are convolutions, linear layers, PReLUs, and batch norms that follow neither of the first two: on export they
-    become depthwise 1x1 convolutions, where the others are folded. A layer that runs twice has two entries. Left out is
-    what is never cut: convolutions in groups, other than depthwise ones, and PReLUs with one slope for all channels.
+    These are convolutions, linear layers, PReLUs, and batch norms that follow neither of the first two: those are
+    exported as depthwise 1x1 convolutions, all others are folded. A layer that runs twice is listed twice. Without a
+    `shape` are layers that are never cut: grouped convolutions, other than depthwise ones, and PReLUs with one slope
+    for all channels. The backbone is left in eval mode, as by `Embedder.embed`.
     """
-    found: dict[str, list[Run]] = {}
-    made: list[Tensor] = []  # what a batch norm can be folded into; kept, so that no other tensor takes its place
+    backbone = embedder.backbone.eval()
+    runs: list[LayerRun] = []
+    foldable: list[Tensor] = []  # outputs that a batch norm folds into; kept, so that no other tensor gets their id
 
     def recorder(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def record(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            folded = isinstance(layer, _BatchNorm) and any(inputs[0] is tensor for tensor in made)
-            run = None if folded else _run(layer, inputs[0])
-            if run is not None:
-                found.setdefault(name, []).append(run)
+            if not isinstance(layer, _BatchNorm) or not any(inputs[0] is tensor for tensor in foldable):
+                runs.append(_run(name, layer, inputs[0], output))
             if isinstance(layer, nn.Conv2d | nn.Linear):
-                made.append(output)
+                foldable.append(output)
 
         return record
 
@@ -80,40 +78,44 @@ def recorded_runs(backbone: nn.Module) -> Iterator[dict[str, list[Run]]]:
         if isinstance(layer, nn.Conv2d | nn.Linear | nn.PReLU | _BatchNorm)
     ]
     try:
-        yield found
+        with torch.inference_mode():
+            backbone(embedder.example())
     finally:
         for hook in hooks:
             hook.remove()
+    return runs
 
 
-def _run(layer: nn.Module, given: Tensor) -> Run | None:
-    channels = given.shape[1]
-    size = _pair(given.shape[2:]) if given.ndim == 4 else (1, 1)
+def _run(name: str, layer: nn.Module, entering: Tensor, leaving: Tensor) -> LayerRun:
+    kind, parameters = type(layer).__name__, sum(parameter.numel() for parameter in layer.parameters())
     match layer:
         case nn.Conv2d():
-            kind = _kind(layer)
-            if kind is None:
-                return None
-            kernel, stride, dilation = _pair(layer.kernel_size), _pair(layer.stride), _pair(layer.dilation)
-            shape = Shape(kind, size, kernel, stride, dilation, _padding(layer))
-            return Run(shape, layer.in_channels, layer.out_channels)
+            size, kernel = _pair(leaving.shape[2:]), _pair(layer.kernel_size)
+            macs = layer.weight.numel() * size[0] * size[1]  # each weight meets each output position once
+            widths, shape = (layer.in_channels, layer.out_channels, layer.groups), _convolution_shape(layer, entering)
+            return LayerRun(name, kind, *widths, kernel, *size, parameters, macs, shape)
         case nn.Linear():
-            places = given.numel() // layer.in_features
-            return Run(Shape("dense", (places, 1)), layer.in_features, layer.out_features)
-        case nn.PReLU():
-            return Run(Shape("slopes", size), channels, channels) if layer.num_parameters > 1 else None
-    return Run(Shape("depthwise", size), channels, channels)
+            places, widths = leaving.numel() // layer.out_features, (layer.in_features, layer.out_features, 1)
+            macs, shape = layer.weight.numel() * places, LayerShape("dense", (places, 1))
+            return LayerRun(name, kind, *widths, (1, 1), places, 1, parameters, macs, shape)
+    channels, size = entering.shape[1], _pair(entering.shape[2:]) if entering.ndim == 4 else (1, 1)
+    shape = LayerShape("slopes" if isinstance(layer, nn.PReLU) else "depthwise", size)
+    shared = isinstance(layer, nn.PReLU) and layer.num_parameters == 1
+    return LayerRun(name, kind, channels, channels, channels, (1, 1), *size, parameters, 0, None if shared else shape)
 
 
-def _kind(layer: nn.Conv2d) -> Kind | None:
-    if layer.groups == 1:
-        return "dense"
-    return "depthwise" if layer.groups == layer.in_channels == layer.out_channels else None
-
-
-def _padding(layer: nn.Conv2d) -> tuple[int, int, int, int]:
+def _convolution_shape(layer: nn.Conv2d, entering: Tensor) -> LayerShape | None:
+    if layer.groups != 1 and not layer.groups == layer.in_channels == layer.out_channels:
+        return None
     left, right, top, bottom = layer._reversed_padding_repeated_twice  # also of padding="same"
-    return top, left, bottom, right
+    return LayerShape(
+        "dense" if layer.groups == 1 else "depthwise",
+        _pair(entering.shape[2:]),
+        _pair(layer.kernel_size),
+        _pair(layer.stride),
+        _pair(layer.dilation),
+        (top, left, bottom, right),
+    )
 
 
 def _pair(numbers: Sequence[int]) -> Pair:

@@ -1,44 +1,45 @@
-"""In which order is cut and trained: a plan of phases."""
+"""Schedules: in which order a network is cut and trained."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .recipe import PruneRecipe
+from .recipe import PruneRecipe, ScheduleName
 
-CHECK = 1 / 20  # of the epochs that follow: Diba & Khosravi train 10 to see whether it converges, then 200
+CHECK = 1 / 20  # share of the epochs: Diba & Khosravi train 10 to check convergence, then 200
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A cut, and the stretch of training after it."""
+    """A cut, and the training after it."""
 
-    cut: float  # the share of what shall go that is gone after it; 0: nothing is cut
+    cut: float  # the share of the whole removal that is reached after it; 0: nothing is cut
     epochs: float
-    watched: bool = False  # channels are scored while it trains, for the next cut
-    check: bool = False  # the training must converge, or less goes
+    scored: bool = False  # channels are scored while it trains, for the next cut
+    check: bool = False  # if the training does not converge, the cut is undone and halved
 
 
 def iterative(recipe: PruneRecipe) -> list[Phase]:
-    """Cuts in even steps, learns a little after each and longest after the last."""
+    """Cuts in even steps, and trains a little after each and longest after the last."""
     cuts = [Phase((step + 1) / recipe.steps, recipe.epochs_between) for step in range(recipe.steps - 1)]
     return [*_before(recipe), *cuts, Phase(1.0, recipe.epochs)]
 
 
 def epoch(recipe: PruneRecipe) -> list[Phase]:
-    """Scores every mini-batch while it trains, cuts at the end of each epoch, and trains on after the last.
+    """Scores every mini-batch while it trains, cuts at the end of each epoch, and trains on after the last cut.
 
-    Source: Alonso-Fernandez et al., Deep Network Pruning, arXiv 2405.18302, and SqueezerFaceNet, arXiv 2307.10697.
-    How much goes each epoch, the number of epochs and the learning rate are not in what could be read of them.
-    Criteria that look at no loss (all but the taylor ones) score once, at the end of the epoch.
+    Criteria without a loss (all but the taylor ones) score once, at the end of the epoch.
+
+    Source: Alonso-Fernandez et al., Deep Network Pruning, arXiv 2405.18302, and SqueezerFaceNet, arXiv 2307.10697. The
+    share cut in each epoch, the number of epochs and the learning rate are not in the parts that could be read.
     """
-    scored = [Phase(step / recipe.steps, 1.0, watched=True) for step in range(recipe.steps)]
-    return [*_before(recipe), *scored, Phase(1.0, recipe.epochs)]
+    phases = [Phase(step / recipe.steps, 1.0, scored=True) for step in range(recipe.steps)]
+    return [*_before(recipe), *phases, Phase(1.0, recipe.epochs)]
 
 
 def one_shot(recipe: PruneRecipe) -> list[Phase]:
-    """Trains, cuts once, looks whether the rest converges, and trains on; if it does not, less is cut.
+    """Trains, cuts once, checks that the rest converges, and trains on; if it does not converge, less is cut.
 
     Source: Diba & Khosravi, IASC 38(3), 2024, sec. 3, fig. 3: 100 epochs, the cut, 10 to check, 200.
     """
@@ -49,7 +50,7 @@ def _before(recipe: PruneRecipe) -> list[Phase]:
     return [Phase(0.0, recipe.epochs_before)] if recipe.epochs_before else []
 
 
-SCHEDULES: dict[str, Callable[[PruneRecipe], list[Phase]]] = {
+SCHEDULES: dict[ScheduleName, Callable[[PruneRecipe], list[Phase]]] = {
     "iterative": iterative,
     "epoch": epoch,
     "one-shot": one_shot,

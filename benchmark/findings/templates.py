@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ...faces.tables import read_table
 from ...models.embedder import Embeddings, unit
 from ..accuracy.intervals import Booleans, Estimate, Floats, Integers, percentiles, resampling_units, share
 from ..accuracy.resampling import resampled, with_intervals
@@ -23,7 +22,6 @@ from ..measurement import Measurement, RowMaker
 if TYPE_CHECKING:
     from ..subjects import VerifiedFile
 
-COLUMNS = ("image", "person", "template")
 MOST = 20_000_000  # comparisons of one kind
 
 
@@ -71,40 +69,24 @@ def read_templates(path: Path, names: Sequence[str]) -> Templates:
     """
     index = {name: face for face, name in enumerate(names)}
     groups: dict[tuple[str, str, str], list[int]] = {}
-    file: dict[int, int] = {}
-    for line, cells in _table(path):
+    lines: dict[int, int] = {}
+    _, rows = read_table(path, "templates", ("image", "person", "template"), ("pose",))
+    for line, cells in rows:
         face = index.get(cells["image"])
         if face is None:
             raise ValueError(f"{path} line {line}: no face {cells['image'][:80]!r} among the pairs' {len(names):,}")
-        if face in file:
-            raise ValueError(f"{path} line {line}: {cells['image']} is in line {file[face]} already; one template each")
-        file[face] = line
+        if face in lines:
+            raise ValueError(f"{path} line {line}: {cells['image']} is in line {lines[face]} too; one template each")
+        lines[face] = line
         groups.setdefault((cells["person"], cells.get("pose", ""), cells["template"]), []).append(face)
+    if not groups:
+        raise ValueError(f"{path} holds no template")
     people = {person: number for number, person in enumerate(dict.fromkeys(person for person, _, _ in groups))}
     return Templates(
         faces=tuple(np.array(rows) for rows in groups.values()),
         person=np.array([people[person] for person, _, _ in groups]),
         pose=tuple(pose for _, pose, _ in groups),
     )
-
-
-def _table(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    if not path.is_file():
-        raise ValueError(f"no table of templates at {path}")
-    try:
-        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")), skipinitialspace=True, strict=True)
-        rows = [(reader.line_num, row) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} cannot be read as a table of templates: {error}") from None
-    missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-    if missing:
-        raise ValueError(f"{path} has no column {missing[0]!r}; its first line wants: image,person,template[,pose]")
-    if not rows:
-        raise ValueError(f"{path} holds no template")
-    for line, row in rows:
-        if None in row or None in row.values():
-            raise ValueError(f"{path} line {line} has not as many cells as the first line")
-        yield line, {column: cell.strip() for column, cell in row.items()}
 
 
 def template_comparisons(

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
+from ..figures import interval, number_and_interval
 from ..measurement import Measurement
 from .columns import Column
-from .figures import interval, written
 from .summary import Line
 
-EXPORT = Column("export", "Export", "any")
+EXPORT = Column("export", "Export", "any", "", "")
 OF_SPEED = re.compile(r"XNNPACK|partition|faster|slower|float arithmetic|layouts|no kernel")
 UNREMARKABLE = re.compile(r"1 XNNPACK partition|XNNPACK runs 1 part of it")
 SLOWER = 0.95  # of the reference's speed; what is nearer is noise, unless an interval says otherwise
@@ -43,7 +43,7 @@ def slower_because(line: Line, key: str, notes: Sequence[str]) -> str:
         notes: What the export said of the file.
     """
     row = line.cells.get(key)
-    if not key.startswith("latency_ratio") or row is None or not row.valid or row.value is None:
+    if row is None or row.metric != "latency_ratio" or not row.valid or row.value is None:
         return ""
     _, high = interval(row)
     if row.value >= 1 or (row.value >= SLOWER if high is None else high >= 1):
@@ -66,7 +66,7 @@ def reasons_of(lines: Sequence[Line], notes: Mapping[str, Sequence[str]]) -> dic
     return {reason: number for number, reason in enumerate(reasons, 1)}
 
 
-def whose(
+def files_with_reason(
     reason: str, lines: Sequence[Line], columns: Sequence[Column], notes: Mapping[str, Sequence[str]]
 ) -> list[str]:
     """Says which metrics of which files `reason` is given for: "a.tflite, b.tflite: Latency on 1 thread"."""
@@ -84,19 +84,19 @@ def whose(
     return [f"{', '.join(names)}: {'; '.join(metrics)}" for metrics, names in files.items()]
 
 
-def cell(line: Line, column: Column, reasons: Reasons, notes: Sequence[str]) -> Cell:
+def cell_of(line: Line, column: Column, reasons: Reasons, notes: Sequence[str]) -> Cell:
     """Gives the cell of a line in a column; empty where nothing was asked for."""
     row = line.cells.get(column.key)
     if row is None:
         return Cell()
     if not row.valid:
-        text = "not measured" if row.value is None else f"{written(row, column.kind)[0]} (not valid)"
+        text = "not measured" if row.value is None else f"{number_and_interval(row, column.kind)[0]} (not valid)"
         return Cell(text, hint=f"{text}: {row.reason}", note=reasons[row.reason], mark="invalid")
-    text, ends = written(row, column.kind)
+    text, ends = number_and_interval(row, column.kind)
     hint = f"n = {row.n}" if row.n else ""
     if column.kind == "times":
         reason = slower_because(line, column.key, notes)
-        worse = {"size": "larger", "latency": "slower"}[column.key.partition("_")[0]]
+        worse = "slower" if row.metric == "latency_ratio" else "larger"
         ends = " ".join(filter(None, (worse if row.value is not None and row.value < SLOWER else "", ends)))
         hint = reason or f"against {_against(row)}"
         return Cell(text, ends, row.value, hint, reasons.get(reason, 0), "slower" if reason else "")

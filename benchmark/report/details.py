@@ -6,67 +6,61 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ..figures import number_and_interval, number_kind, row_text
 from ..measurement import Measurement
+from ..metric_keys import EMULATED
+from ..metrics import DISTURBED, KERNELS, LAYERS, OPERATORS, SLICES, TEMPLATES, metric_of
 from .cells import Cell
-from .figures import KINDS, written
-from .summary import EMULATED, Line, part_of
+from .columns import unit_suffix
+from .summary import Line, part_of
 
 
-class Family(NamedTuple):
-    """Metrics whose parts are told together."""
+class PartFamily(NamedTuple):
+    """Metrics whose parts are shown in one table."""
 
-    title: str
-    starts: tuple[str, ...]  # of the metrics' names
-    said: str  # what the reader must know
-    tells: str = ""  # the metric whose lowest part the summary names
-    by_value: bool = False  # the largest first; otherwise as they were measured
+    title: str  # a family of `metrics`
+    explanation: str = ""  # what the reader must know
+    worst_by: str = ""  # the metric whose lowest part the summary names
+    by_value: bool = False  # the largest first; otherwise in the order of the rows
 
 
-FAMILIES = (
-    Family(
-        "Damage by slice",
-        ("slice_",),
+OTHER_PARTS = PartFamily("Other parts")
+PART_FAMILIES = (
+    PartFamily(
+        SLICES,
         "The pairs sorted by what the faces show, judged by the thresholds of all pairs. Of many slices some "
         "look bad by chance: an interval that reaches 0 shows no damage.",
         "slice_accuracy_difference",
     ),
-    Family(
-        "Damage by layer",
-        ("layer_",),
+    PartFamily(
+        LAYERS,
         "How far each layer lies from the source's on a few faces: the largest difference as a share of the layer's "
-        "range, and the cosine. Of images whose channels were equalised, up to a factor for each channel.",
+        "range, and the cosine. Layers whose channels were equalised are compared up to a factor for each channel.",
         "layer_cosine",
     ),
-    Family(
-        "Disturbed faces",
-        ("disturbed_",),
-        "A sample of the pairs after a disturbance, judged by the threshold of the undisturbed ones.",
+    PartFamily(
+        DISTURBED,
+        "A sample of the pairs after a disturbance, judged by the threshold of the undisturbed pairs.",
         "disturbed_accuracy",
     ),
-    Family(
-        "Templates of several images",
-        ("template_",),
-        "The images of a person make one template, and templates are compared.",
-    ),
-    Family("Time of each operator", ("operator_",), "As the runtime's own profile tells it.", by_value=True),
-    Family(
-        "Kinds of ARM64 instructions",
-        ("arm64_instruction_share",),
+    PartFamily(TEMPLATES, "The images of a person make one template, and templates are compared."),
+    PartFamily(OPERATORS, "From the runtime's own profile.", by_value=True),
+    PartFamily(
+        KERNELS,
         "Emulated. sdot and smmla are int8 arithmetic in hardware, smlal int8 without it, fmla floating point; little "
         "of any of them means plain kernels.",
         by_value=True,
     ),
-    Family("Other parts", ("",), ""),
+    OTHER_PARTS,
 )
 
 
 @dataclass(frozen=True)
-class Detail:
+class PartTable:
     """One file's table of parts."""
 
     name: str
     run: str
-    number: int  # of the file's row in the table of all files, 0 where it has none
     recommended: bool
     summary: str
     columns: tuple[str, ...]
@@ -76,7 +70,7 @@ class Detail:
 
 def details_of(
     runs: Sequence[tuple[str, Sequence[Measurement]]], lines: Sequence[Line], best: set[int]
-) -> list[tuple[Family, list[Detail]]]:
+) -> list[tuple[PartFamily, list[PartTable]]]:
     """Gives the families that were measured, each with a table per file.
 
     Args:
@@ -84,64 +78,45 @@ def details_of(
         lines: What the table of all files shows.
         best: Indices of the recommended lines.
     """
-    told: dict[Family, dict[tuple[str, str, str], list[Measurement]]] = {}
+    families = {family.title: family for family in PART_FAMILIES}
+    by_file: dict[PartFamily, dict[tuple[str, str, str], list[Measurement]]] = {}
     for run, rows in runs:
         for row in rows:
             if part_of(row):
-                family = next(each for each in FAMILIES if row.metric.startswith(each.starts))
-                told.setdefault(family, {}).setdefault((run, row.artifact, row.model), []).append(row)
+                family = families.get(metric_of(row.metric).family, OTHER_PARTS)
+                by_file.setdefault(family, {}).setdefault((run, row.artifact, row.model), []).append(row)
     return [
-        (family, [_detail(family, *file, rows, lines, best) for file, rows in told[family].items()])
-        for family in FAMILIES
-        if family in told
+        (family, [_table(family, file, rows, lines, best) for file, rows in by_file[family].items()])
+        for family in PART_FAMILIES
+        if family in by_file
     ]
 
 
-def kind_of(row: Measurement) -> str:
-    """Gives how a row's number is written, a key of `KINDS`, from its metric's name and unit."""
-    if row.unit in KINDS:
-        return row.unit
-    if row.metric.endswith("difference"):
-        return "points"
-    if "cosine" in row.metric:
-        return "cosine"
-    return "share" if row.unit == "1" and row.value is not None and abs(row.value) <= 1 else "any"
-
-
-def _detail(
-    family: Family,
-    run: str,
-    artifact: str,
-    model: str,
-    rows: Sequence[Measurement],
-    lines: Sequence[Line],
-    best: set[int],
-) -> Detail:
-    at = [i for i, line in enumerate(lines) if (line.run, line.artifact, line.model) == (run, artifact, model)]
+def _table(
+    family: PartFamily, file: tuple[str, str, str], rows: Sequence[Measurement], lines: Sequence[Line], best: set[int]
+) -> PartTable:
+    run, artifact, model = file
+    of_file = [i for i, line in enumerate(lines) if (line.run, line.artifact, line.model) == file]
     parts: dict[str, dict[str, Measurement]] = {}
     for row in rows:
         parts.setdefault(part_of(row), {}).setdefault(_column(row), row)
     columns = tuple(dict.fromkeys(_column(row) for row in rows))
     if family.by_value:
         parts = dict(sorted(parts.items(), key=lambda item: -max((row.value or 0) for row in item[1].values())))
-    table = tuple((part, tuple(_cell(found.get(column)) for column in columns)) for part, found in parts.items())
-    return Detail(
-        lines[at[0]].name if at else artifact or model,
+    return PartTable(
+        lines[of_file[0]].name if of_file else artifact or model,
         run,
-        at[0] + 1 if at else 0,
-        any(i in best for i in at),
+        any(i in best for i in of_file),
         _summary(family, rows),
         columns,
-        table,
+        tuple((part, tuple(_cell(by_column.get(column)) for column in columns)) for part, by_column in parts.items()),
         tuple(dict.fromkeys(row.reason for row in rows if not row.valid)),
     )
 
 
 def _column(row: Measurement) -> str:
-    where = f", {row.runtime.removeprefix(EMULATED).upper()}" if row.runtime.startswith(EMULATED) else ""
-    name = row.metric.removeprefix("slice_").removeprefix("disturbed_").removeprefix("template_")
-    unit = "" if row.unit in ("", "1", *KINDS) else f", {row.unit}"
-    return name.replace("_", " ").replace("accuracy difference", "against the source") + where + unit
+    core = f", {row.runtime.removeprefix(EMULATED).upper()}" if row.runtime.startswith(EMULATED) else ""
+    return metric_of(row.metric).title + core + unit_suffix(row)
 
 
 def _cell(row: Measurement | None) -> Cell:
@@ -149,14 +124,13 @@ def _cell(row: Measurement | None) -> Cell:
         return Cell()
     if not row.valid or row.value is None:
         return Cell("not measured", hint=row.reason, mark="invalid")
-    text, ends = written(row, kind_of(row))
-    return Cell(text, ends, row.value, f"n = {row.n}" if row.n else "")
+    return Cell(*number_and_interval(row, number_kind(row)), row.value, f"n = {row.n}" if row.n else "")
 
 
-def _summary(family: Family, rows: Sequence[Measurement]) -> str:
-    valid = [row for row in rows if row.valid and row.value is not None]
-    worst = min((row for row in valid if row.metric == family.tells), key=lambda row: row.value or 0, default=None)
+def _summary(family: PartFamily, rows: Sequence[Measurement]) -> str:
+    measured = [row for row in rows if row.valid and row.value is not None]
+    by_value = sorted(measured, key=lambda row: row.value or 0)
+    worst = next((row for row in by_value if row.metric == family.worst_by), None)
     if worst is not None:
-        return f"lowest: {part_of(worst)}, {' '.join(written(worst, kind_of(worst))).strip()}"
-    first = max(valid, key=lambda row: row.value or 0, default=None) if family.by_value else None
-    return f"most: {part_of(first)}, {' '.join(written(first, kind_of(first))).strip()}" if first else ""
+        return f"lowest: {part_of(worst)}, {row_text(worst)}"
+    return f"most: {part_of(by_value[-1])}, {row_text(by_value[-1])}" if family.by_value and by_value else ""

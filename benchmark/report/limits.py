@@ -7,22 +7,22 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ..figures import interval, number_text, row_text
 from ..measurement import Measurement
-from .figures import KINDS, interval, written
 from .summary import Line
 
 ACCURACY, DIFFERENCE, SIZE, LATENCY = "verification_accuracy", "accuracy_difference", "size_bytes", "latency_ms_p50@1"
-SAME = 0.9999
+SAME_COSINE = 0.9999
 """From this cosine to the source on every face, a file is taken for the source in another format."""
 
-PLACES = ("adb", "coreml ALL", "coreml CPU_AND_NE", "coreml CPU_AND_GPU", "coreml CPU_ONLY")
+LATENCY_RUNTIMES = ("adb", "coreml ALL", "coreml CPU_AND_NE", "coreml CPU_AND_GPU", "coreml CPU_ONLY")
 """Where latency counts before this machine's: runtimes on a phone or a Mac, the first that was measured."""
 
 Verdict = Literal["keeps", "cannot tell", "worse", "not measured"]
 
 
 @dataclass(frozen=True)
-class Limits:
+class ShippingLimits:
     """What an app allows a file."""
 
     max_mb: float | None = None  # of the file, 1 MB = 1,000,000 bytes
@@ -48,12 +48,12 @@ def limits_for(
     max_mb: float | None = None,
     max_ms: float | None = None,
     max_drop: float | None = None,
-) -> Limits:
+) -> ShippingLimits:
     """Gives the limits that were asked for; no drop asked for is what the runs themselves called equal."""
     if max_drop is None:
         margins = [row.conditions["margin"] for row in rows if row.metric == DIFFERENCE and "margin" in row.conditions]
-        max_drop = 100 * max(margins) if margins else Limits.max_drop
-    return Limits(max_mb, max_ms, max_drop)
+        max_drop = 100 * max(margins) if margins else ShippingLimits.max_drop
+    return ShippingLimits(max_mb, max_ms, max_drop)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Miss:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedFile:
     """A file, held to the limits."""
 
     line: Line  # in the runtime that verified it
@@ -90,7 +90,7 @@ class Judged:
         return self.line.value(SIZE) or math.inf
 
 
-def judge(lines: Sequence[Line], limits: Limits) -> list[Judged]:
+def judge_files(lines: Sequence[Line], limits: ShippingLimits) -> list[JudgedFile]:
     """Holds every converted file of one run to the limits; latencies that are compared are of one place.
 
     Args:
@@ -118,10 +118,10 @@ def _place(lines: Sequence[Line], is_apple: bool) -> str:
     timed = [
         line.runtime for line in lines if (line.format == "coreml") == is_apple and line.value(LATENCY) is not None
     ]
-    return next((place for place in PLACES if any(runtime.startswith(place) for runtime in timed)), "")
+    return next((place for place in LATENCY_RUNTIMES if any(runtime.startswith(place) for runtime in timed)), "")
 
 
-def _held(line: Line, latency: Measurement | None, lines: Sequence[Line], limits: Limits) -> Judged:
+def _held(line: Line, latency: Measurement | None, lines: Sequence[Line], limits: ShippingLimits) -> JudgedFile:
     verdict, said, excess = _accuracy(line, lines, limits.max_drop)
     misses = [] if verdict == "keeps" else [Miss("accuracy", excess, said)]
     size = line.value(SIZE)
@@ -133,9 +133,9 @@ def _held(line: Line, latency: Measurement | None, lines: Sequence[Line], limits
         if taken is None:
             misses.append(Miss("latency", math.inf, "latency not measured here"))
         elif taken > limits.max_ms:
-            over = f"{KINDS['ms'](taken, None)} is above {limits.max_ms:g} ms"
+            over = f"{number_text(taken, 'ms')} is above {limits.max_ms:g} ms"
             misses.append(Miss("latency", taken / limits.max_ms - 1, over))
-    return Judged(line, latency, verdict, tuple(misses))
+    return JudgedFile(line, latency, verdict, tuple(misses))
 
 
 def _accuracy(line: Line, lines: Sequence[Line], most: float) -> tuple[Verdict, str, float]:
@@ -148,14 +148,14 @@ def _accuracy(line: Line, lines: Sequence[Line], most: float) -> tuple[Verdict, 
             f"accuracy not measured: {failed.reason}" if failed else "accuracy not measured",
             math.inf,
         )
-    if cosine is not None and cosine >= SAME:
+    if cosine is not None and cosine >= SAME_COSINE:
         return "keeps", "", 0.0
     if row is None and any(DIFFERENCE in other.cells for other in lines):
         return "keeps", "", 0.0  # all others are compared with it
     if row is None or not row.valid or row.value is None:
         return "not measured", "its accuracy was not compared with the source's pair by pair", math.inf
     low, high = interval(row)
-    said = " ".join(written(row, "points")).strip()
+    said = row_text(row)
     agreed = row.conditions.get("verdict") in ("equal", "better") and 100 * row.conditions.get("margin", 1) <= most
     if agreed or (low is not None and 100 * low >= -most):
         return "keeps", "", 0.0

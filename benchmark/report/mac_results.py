@@ -11,7 +11,7 @@ from typing import Any, get_args
 from ...export.artifact import Precision
 from ..measurement import Measurement, RowMaker
 
-PLACES = ("mac_results.json", "handoff/mac/mac_results.json")  # in a run folder, where a report looks for it
+RESULT_FILES = ("mac_results.json", "handoff/mac/mac_results.json")  # in a run folder, where a report looks for it
 LARGEST_FILE = 1 << 20  # bytes
 MOST_ROWS, LONGEST_TEXT = 1000, 300
 UNITS = ("CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE", "ALL")

@@ -13,28 +13,25 @@ from ...export.artifact import Card
 from ...export.cards import WRITERS, read_card
 from ...export.session import format_of
 from ...files import sha256_of
+from ..figures import number_and_interval, row_text
 from ..measurement import Measurement
+from ..metric_keys import title_of
+from ..metrics import DISTURBED, SLICES, TEMPLATES, metric_of
 from .columns import columns_of
-from .details import kind_of
-from .figures import written
-from .run_folders import Run
+from .run_folders import RunFolder
 from .summary import Line, part_of
 
 NOT_MEASURED = "not measured"
 ALWAYS = (  # said to be not measured where they were not
-    ("size_bytes", "Size"),
-    ("latency_ms_p50@1", "Latency on 1 thread"),
-    ("verification_accuracy", "Accuracy"),
-    ("accuracy_difference", "Against the source"),
-    ("tar_at_far_1e-3", "TAR at FAR 1e-3"),
-    ("threshold_at_far_1e-3", "Threshold at FAR 1e-3"),
+    *("size_bytes", "latency_ms_p50@1", "verification_accuracy", "accuracy_difference"),
+    *("tar_at_far_1e-3", "threshold_at_far_1e-3"),
 )
 
 Fact = tuple[str, str, str]
 """What was measured, the number with its interval, and where or on how many."""
 
 
-def cards_of(runs: Sequence[Run], by_run: Sequence[Sequence[Line]]) -> Iterator[tuple[str, dict[str, Any]]]:
+def cards_of(runs: Sequence[RunFolder], by_run: Sequence[Sequence[Line]]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Gives the name below `cards/` and what the template says, for each file that was made.
 
     Args:
@@ -52,7 +49,7 @@ def cards_of(runs: Sequence[Run], by_run: Sequence[Sequence[Line]]) -> Iterator[
             yield f"{name}.md", _facts(run, artifact, mine)
 
 
-def _facts(run: Run, artifact: str, lines: Sequence[Line]) -> dict[str, Any]:
+def _facts(run: RunFolder, artifact: str, lines: Sequence[Line]) -> dict[str, Any]:
     path = run.folder / artifact
     card, unread = _card(path)
     line = next((line for line in lines if "verification_accuracy" in line.cells), lines[0])
@@ -64,8 +61,8 @@ def _facts(run: Run, artifact: str, lines: Sequence[Line]) -> dict[str, Any]:
         "sentences": card.sentences() if card else {},
         "sha256": sha256_of(path) if path.exists() else "",
         "measured": list(_measured(lines)),
-        "slices": [_part(row) for row in parts if row.metric.startswith("slice_")],
-        "others": [_part(row) for row in parts if row.metric.startswith(("disturbed_", "template_"))],
+        "slices": [_part(row) for row in parts if metric_of(row.metric).family == SLICES],
+        "others": [_part(row) for row in parts if metric_of(row.metric).family in (DISTURBED, TEMPLATES)],
         "notes": list(run.notes.get(artifact, ())),
         "invalid": list(dict.fromkeys(row.reason for at in lines for row in at.cells.values() if not row.valid)),
         "inputs": run.manifest.get("inputs", {}) if isinstance(run.manifest.get("inputs", {}), dict) else {},
@@ -86,21 +83,21 @@ def _card(path: Path) -> tuple[Card | None, str]:
 
 
 def _measured(lines: Sequence[Line]) -> Iterator[Fact]:
-    for key, title in ALWAYS:
+    for key in ALWAYS:
         if all(line.value(key) is None for line in lines):
             reason = next((line.cells[key].reason for line in lines if key in line.cells), "")
-            yield title, NOT_MEASURED, reason
+            yield title_of(key), NOT_MEASURED, reason
     for line in lines:
         for column in columns_of(line.cells.items()):
             row = line.cells[column.key]
-            if row.valid and "ratio" not in column.key:
+            if row.valid and column.kind != "times":
                 where = ", ".join(filter(None, (row.runtime or line.runtime, row.device)))
-                text = " ".join(written(row, column.kind)).strip()
-                if column.key.startswith("threshold"):  # a setting to copy, so with more digits than it is worth
-                    text = f"{row.value:.4f} {written(row, column.kind)[1]}".strip()
+                text = row_text(row, column.kind)
+                if column.kind == "plain":  # a setting to copy, so with more digits than it is worth
+                    text = f"{row.value:.4f} {number_and_interval(row, column.kind)[1]}".strip()
                 yield column.title, text, where + (f", n = {row.n}" if row.n else "")
 
 
 def _part(row: Measurement) -> Fact:
-    text = " ".join(written(row, kind_of(row))).strip()
-    return f"{row.metric.replace('_', ' ')}: {part_of(row)}", text, f"n = {row.n}" if row.n else ""
+    metric = metric_of(row.metric)
+    return f"{metric.family}, {part_of(row)}: {metric.title}", row_text(row), f"n = {row.n}" if row.n else ""

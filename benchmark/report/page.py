@@ -10,21 +10,25 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ...files import written_whole
-from .cells import EXPORT, Cell, cell, reasons_of, whose
+from ..figures import number_and_interval, number_text
+from ..markdown import escape_markdown
+from ..metric_keys import title_of
+from ..metrics import metric_of
+from ..run_files import flatten
+from .cells import EXPORT, Cell, cell_of, files_with_reason, reasons_of
 from .columns import columns_of
-from .conditions import how, notes
+from .conditions import conditions_of, runtime_notes
 from .curves import curves_of
 from .details import details_of
-from .figures import KINDS, written
-from .limits import Limits, limits_for
+from .limits import ACCURACY, DIFFERENCE, LATENCY, SIZE, ShippingLimits, limits_for
 from .model_card import cards_of
 from .plot import plot_of
-from .pruned_layers import changed, drawn
+from .pruned_layers import before_and_after, charts_of
 from .recommendation import recommend
-from .run_folders import Run, read_run
+from .run_folders import RunFolder, read_run
 from .summary import Line, pareto_front, summarise
 from .tables import csv_of, json_of
-from .verdict import FORMATS, picks_of, recommended, verdict
+from .verdict import FORMATS, outcome, picks_of, recommendation_sentences
 
 __all__ = ["Line", "pareto_front", "summarise", "write_report"]
 
@@ -58,7 +62,7 @@ def write_report(
         raise ValueError("a report wants at least one run folder; none was given")
     runs = [read_run(folder, folders) for folder in folders]
     limits = limits_for((row for run in runs for row in run.rows), max_mb, max_ms, max_drop)
-    page = describe(runs, limits)
+    page = page_facts(runs, limits)
     pages = templates()
     texts = {out / name: pages.get_template(f"{name}.jinja").render(page) for name in ("report.html", "report.md")}
     texts[out / "report.csv"] = csv_of((run.name, run.rows) for run in runs)
@@ -80,11 +84,16 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    pages.filters |= {"md": _markdown, "changed": changed, "percent": lambda share: KINDS["share"](share, None)}
+    pages.filters |= {
+        "title_of": title_of,
+        "md": escape_markdown,
+        "changed": before_and_after,
+        "percent": lambda share: number_text(share, "share"),
+    }
     return pages
 
 
-def describe(runs: Sequence[Run], limits: Limits) -> dict[str, Any]:
+def page_facts(runs: Sequence[RunFolder], limits: ShippingLimits) -> dict[str, Any]:
     """Gives all that both templates say, in words and numbers that need no further thought."""
     by_run = [summarise(run.rows, run.name if len(runs) > 1 else "") for run in runs]
     lines = [line for of_run in by_run for line in of_run]
@@ -94,7 +103,7 @@ def describe(runs: Sequence[Run], limits: Limits) -> dict[str, Any]:
     advice = [recommend(of_run, limits) for of_run in by_run]
     best = {i for i, line in enumerate(lines) for each in advice for judged in each.best if judged.line is line}
     table = [
-        {c.key: cell(line, c, reasons, noted.get(line.artifact, ())) for c in (*columns, EXPORT)} for line in lines
+        {c.key: cell_of(line, c, reasons, noted.get(line.artifact, ())) for c in (*columns, EXPORT)} for line in lines
     ]
     pruned = [each for run in runs for each in run.pruned]
     layer_curves = [(run.name, run.curves) for run in runs if run.curves]
@@ -103,10 +112,11 @@ def describe(runs: Sequence[Run], limits: Limits) -> dict[str, Any]:
     return {
         "title": ", ".join(dict.fromkeys(line.source for line in lines)) or "no files",
         "limits": limits,
-        "verdict": [verdict(of_run) for of_run in by_run],
-        "recommended": [recommended(of_run, each) for of_run, each in zip(by_run, advice, strict=True)],
+        "verdict": [outcome(of_run) for of_run in by_run],
+        "recommended": [recommendation_sentences(of_run, each) for of_run, each in zip(by_run, advice, strict=True)],
         "recommendations": [(run.name, each) for run, each in zip(runs, advice, strict=True)],
         "picks": [pick for of_run, each in zip(by_run, advice, strict=True) for pick in picks_of(of_run, each)],
+        "pick_keys": (SIZE, LATENCY, ACCURACY, DIFFERENCE),
         "why_not": [(title, choice) for each in advice for title, choice in each.choices],
         "formats": FORMATS,
         "columns": columns,
@@ -120,17 +130,19 @@ def describe(runs: Sequence[Run], limits: Limits) -> dict[str, Any]:
         "details": details_of([(run.name if len(runs) > 1 else "", run.rows) for run in runs], lines, best),
         "pruned": pruned,
         "curves": layer_curves,
-        "drawn": plot | drawn(pruned, [of_run for _, of_run in layer_curves]) | {"verified": verified},
-        "how": how([row for run in runs for row in run.rows]),
-        "notes": notes(lines),
+        "charts": plot | charts_of(pruned, [of_run for _, of_run in layer_curves]) | {"verified": verified},
+        "conditions_table": conditions_of([row for run in runs for row in run.rows]),
+        "notes": runtime_notes(lines),
         "thresholds": list(_thresholds(lines)),
         "certified": any(row.conditions.get("certified") for line in lines for row in line.cells.values()),
-        "failures": [(number, reason, whose(reason, lines, columns, noted)) for reason, number in reasons.items()],
-        "runs": [(run.name, _command(run.manifest), dict(flat(run.manifest)), run.recipe) for run in runs],
+        "failures": [
+            (number, reason, files_with_reason(reason, lines, columns, noted)) for reason, number in reasons.items()
+        ],
+        "runs": [(run.name, _command(run.manifest), _facts(run.manifest), run.recipe) for run in runs],
     }
 
 
-def _verified(runs: Sequence[Run], by_run: Sequence[Sequence[Line]], best: set[int]) -> Iterator[dict[str, Any]]:
+def _verified(runs: Sequence[RunFolder], by_run: Sequence[Sequence[Line]], best: set[int]) -> Iterator[dict[str, Any]]:
     first = 0
     for run, lines in zip(runs, by_run, strict=True):
         if run.record is not None and (curves := curves_of(run.record, lines, first, best)):
@@ -142,10 +154,13 @@ def _thresholds(lines: Sequence[Line]) -> Iterator[tuple[Line, str, Cell, str]]:
     """Gives (line, FAR, threshold on the cosine, the same on the squared L2 distance of unit vectors)."""
     for line in lines:
         for key, row in line.cells.items():
-            if key.startswith("threshold_at_far_") and row.valid and row.value is not None:
+            far = metric_of(row.metric).parameter
+            if row.metric == f"threshold_at_far_{far}" and row.valid and row.value is not None:
                 # a setting to copy, so with more digits than its interval would warrant
-                cosine = Cell(f"{row.value:.4f}", written(row, "plain")[1], hint=f"{row.n}" if row.n else "")
-                yield line, key.removeprefix("threshold_at_far_"), cosine, f"{2 - 2 * row.value:.4f}"
+                cosine = Cell(
+                    f"{row.value:.4f}", number_and_interval(row, "plain")[1], hint=f"{row.n}" if row.n else ""
+                )
+                yield line, far + key.removeprefix(row.metric), cosine, f"{2 - 2 * row.value:.4f}"
 
 
 def _command(manifest: Mapping[str, Any]) -> str:
@@ -153,20 +168,6 @@ def _command(manifest: Mapping[str, Any]) -> str:
     return shlex.join(map(str, command)) if isinstance(command, list) else str(command)
 
 
-def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Gives ("host cores", "2") and the like for all that stands in `value`, but for the command."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            if name or key != "command":
-                yield from flat(inner, f"{name} {key}".strip())
-    elif isinstance(value, list):
-        for number, inner in enumerate(value, 1):
-            yield from flat(inner, f"{name} {number}")
-    else:
-        yield name, f"{value}"
-
-
-def _markdown(text: object) -> str:
-    """Gives `text` so that Markdown shows it as it is, also inside a table."""
-    plain = " ".join(str(text).replace("&", "&amp;").replace("<", "&lt;").split())
-    return "".join(f"\\{letter}" if letter in "\\`*[]|" else letter for letter in plain)
+def _facts(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Gives "host cores": "2" and the like, without the command."""
+    return dict(flatten({key: value for key, value in manifest.items() if key != "command"}, " "))

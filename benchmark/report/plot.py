@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..figures import interval
 from .cells import Cell
-from .columns import COLUMNS, Column
-from .figures import interval
+from .columns import ORDER, Column
 from .summary import Line, pareto_front
 
 UNITS = {  # on axes: a unit, and how many of it is 1
@@ -32,7 +32,7 @@ def plot_of(
             fronts[f"{x.key} {y.key}"] = pareto_front(lines, low, high)
     points = []
     for index, (line, cells) in enumerate(zip(lines, table, strict=True)):
-        named = [(c.title, cells[c.key]) for c in columns if c in COLUMNS and cells[c.key].text]
+        named = [(c.title, cells[c.key]) for c in columns if c.key in ORDER and cells[c.key].text]
         rows = {c.key: line.cells[c.key] for c in axes if line.value(c.key) is not None}
         points.append(
             {

@@ -9,25 +9,24 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ...prune.sensitivity import Sensitivity, read_sensitivity
-from .figures import KINDS
+from ..figures import number_text
 
 SENSITIVITY = "sensitivity.json"
 CHECKPOINTS = ("checkpoint/embedder.json", "checkpoints/*/embedder.json")  # of `prune`, of `run`
 
-Change = tuple[int, int]
+BeforeAfter = tuple[int, int]
 """Before and after."""
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerChange:
     """What pruning made of one convolution or linear layer."""
 
     name: str
     kind: str  # "convolution 3x3", "depthwise 3x3", "linear"
-    filters: Change
-    parameters: Change
-    macs: Change
+    filters: BeforeAfter
+    parameters: BeforeAfter
+    macs: BeforeAfter
 
     @property
     def kept(self) -> float:
@@ -36,25 +35,38 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Pruned:
+class PrunedModel:
     """What pruning made of one embedder."""
 
     name: str
-    said: str  # how it was pruned, and how much went
-    layers: tuple[Layer, ...]  # in the order in which they run
+    summary: str  # how it was pruned, and how much of it
+    layers: tuple[LayerChange, ...]  # in the order in which they run
 
 
 @dataclass(frozen=True)
-class Curve:
-    """What is lost by more and more of one group alone."""
+class GroupCut:
+    """What is lost when one group alone loses some of its channels: an entry of sensitivity.json."""
+
+    group: str
+    layers: tuple[str, ...]  # the convolutions and linear layers that lose filters
+    width: int
+    cut: int  # channels that went, the least important first
+    share: float  # cut / width
+    drift: float  # 1 - mean cosine between the embeddings without the cut and with it
+    accuracy: float | None  # verification accuracy with the cut, where it was measured
+
+
+@dataclass(frozen=True)
+class GroupCurve:
+    """What is lost as more and more of one group alone is cut."""
 
     number: int  # in the order of the network
     name: str
     layers: tuple[str, ...]
-    points: tuple[Sensitivity, ...]  # by share
+    points: tuple[GroupCut, ...]  # by share
 
 
-def pruned_in(folder: Path) -> list[Pruned]:
+def pruned_models_in(folder: Path) -> list[PrunedModel]:
     """Reads what the checkpoints of a run folder tell of the latest pruning of each, those that lost nothing left out.
 
     Raises:
@@ -64,16 +76,24 @@ def pruned_in(folder: Path) -> list[Pruned]:
     return [pruned for path in paths for pruned in _pruned(path)]
 
 
-def curves_in(folder: Path) -> list[Curve]:
-    """Reads sensitivity.json, a curve for each group; none where there is no such file."""
-    if not (folder / SENSITIVITY).is_file():
+def group_curves_in(folder: Path) -> list[GroupCurve]:
+    """Reads sensitivity.json, a curve for each group; none where there is no such file.
+
+    Raises:
+        ValueError: It is damaged.
+    """
+    path = folder / SENSITIVITY
+    if not path.is_file():
         return []
-    by_group = groupby(read_sensitivity(folder / SENSITIVITY), key=lambda row: row.group)
-    points = [(name, tuple(rows)) for name, rows in by_group]
-    return [Curve(number, name, rows[0].layers, rows) for number, (name, rows) in enumerate(points, 1)]
+    try:
+        cuts = [_cut(entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} holds no sensitivities: {type(error).__name__}: {error}") from error
+    points = [(name, tuple(rows)) for name, rows in groupby(cuts, key=lambda cut: cut.group)]
+    return [GroupCurve(number, name, rows[0].layers, rows) for number, (name, rows) in enumerate(points, 1)]
 
 
-def drawn(pruned: Sequence[Pruned], curves: Sequence[Sequence[Curve]]) -> dict[str, Any]:
+def charts_of(pruned: Sequence[PrunedModel], curves: Sequence[Sequence[GroupCurve]]) -> dict[str, Any]:
     """Gives what the page's script draws: bars for each of `pruned`, and the curves of each run that has some."""
     return {
         "bars": [
@@ -95,35 +115,46 @@ def drawn(pruned: Sequence[Pruned], curves: Sequence[Sequence[Curve]]) -> dict[s
     }
 
 
-def changed(change: Change, kind: str = "count") -> str:
+def before_and_after(change: BeforeAfter, kind: str = "count") -> str:
     """Writes before and after; what stayed is written once.
 
-    >>> changed((64, 40)), changed((1_000_000, 700_000)), changed((64, 64))
+    >>> before_and_after((64, 40)), before_and_after((1_000_000, 700_000)), before_and_after((64, 64))
     ('64 → 40', '1.00 M → 700 k', '64')
     """
-    return " → ".join(dict.fromkeys(KINDS[kind](number, None) for number in change))
+    return " → ".join(dict.fromkeys(number_text(number, kind) for number in change))
 
 
-def _pruned(path: Path) -> Iterator[Pruned]:
+def _cut(entry: Mapping[str, Any]) -> GroupCut:
+    accuracy = entry.get("accuracy")
+    return GroupCut(
+        str(entry["group"]),
+        tuple(map(str, entry["layers"])),
+        *(int(entry[key]) for key in ("width", "cut")),
+        *(float(entry[key]) for key in ("share", "drift")),
+        None if accuracy is None else float(accuracy),
+    )
+
+
+def _pruned(path: Path) -> Iterator[PrunedModel]:
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
         entries = [entry for entry in description["ancestry"] if entry["stage"] == "prune" and "layers" in entry]
         for entry in entries[-1:]:
             layers = tuple(_layer(layer) for layer in entry["layers"])
             if any(layer.kept < 1 for layer in layers):
-                yield Pruned(str(description["name"]), _said(entry), layers)
+                yield PrunedModel(str(description["name"]), _said(entry), layers)
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
         raise ValueError(f"{path} is damaged: {type(error).__name__}: {error}") from error
 
 
-def _layer(layer: Mapping[str, Any]) -> Layer:
+def _layer(layer: Mapping[str, Any]) -> LayerChange:
     height, width = layer["kernel"]
     convolution = "depthwise" if layer["groups"][0] > 1 else "convolution"
     kind = "linear" if layer["kind"] == "Linear" else f"{convolution} {int(height)}x{int(width)}"
-    return Layer(str(layer["name"]), kind, *(_change(layer[key]) for key in ("filters", "parameters", "macs")))
+    return LayerChange(str(layer["name"]), kind, *(_change(layer[key]) for key in ("filters", "parameters", "macs")))
 
 
-def _change(numbers: Sequence[int]) -> Change:
+def _change(numbers: Sequence[int]) -> BeforeAfter:
     before, after = numbers
     return int(before), int(after)
 
@@ -132,21 +163,21 @@ def _said(entry: Mapping[str, Any]) -> str:
     losses = []
     for title, key in (("Parameters", "parameters"), ("MACs", "macs"), ("filters", "filters")):
         before, after = _change(entry[key])
-        losses.append(f"{title} {changed((before, after))} (−{1 - after / before:.0%})".replace("%", " %"))
+        losses.append(f"{title} {before_and_after((before, after))} (−{1 - after / before:.0%})".replace("%", " %"))
     recipe = entry["recipe"]
     how = [f"{key} {recipe[key]}" for key in ("schedule", "criterion", "by", "scope", "signal") if key in recipe]
     return f"{', '.join(losses)}. Recipe: {', '.join(how)}."
 
 
-def _facts(layer: Layer) -> list[tuple[str, str]]:
+def _facts(layer: LayerChange) -> list[tuple[str, str]]:
     return [
         ("Kind", layer.kind),
-        ("Filters", f"{changed(layer.filters)}, {KINDS['share'](layer.kept, None)} kept"),
-        ("Parameters", changed(layer.parameters)),
-        ("MACs", changed(layer.macs)),
+        ("Filters", f"{before_and_after(layer.filters)}, {number_text(layer.kept, 'share')} kept"),
+        ("Parameters", before_and_after(layer.parameters)),
+        ("MACs", before_and_after(layer.macs)),
     ]
 
 
-def _lost(row: Sensitivity) -> str:
-    accuracy = "" if row.accuracy is None else f", accuracy {KINDS['share'](row.accuracy, None)}"
+def _lost(row: GroupCut) -> str:
+    accuracy = "" if row.accuracy is None else f", accuracy {number_text(row.accuracy, 'share')}"
     return f"drift {row.drift:.4f}{accuracy}"

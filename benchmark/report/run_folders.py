@@ -1,9 +1,8 @@
-"""Run folders, read: measurements, what was exported, verified and pruned, and how it was called."""
+"""Run folders, read: measurements, notes of the export, similarities, pruned layers, and the command."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,14 +11,15 @@ from typing import Any
 from ..accuracy.record import NAME as RECORD
 from ..accuracy.record import Record, read_record
 from ..measurement import Measurement, read_measurements
-from .mac_results import PLACES, read_mac_results
-from .pruned_layers import Curve, Pruned, curves_in, pruned_in
+from ..run_files import read_table
+from .mac_results import RESULT_FILES, read_mac_results
+from .pruned_layers import GroupCurve, PrunedModel, group_curves_in, pruned_models_in
 
 EXPORTED = "exported.json"  # what the export stage leaves beside its files
 
 
 @dataclass(frozen=True)
-class Run:
+class RunFolder:
     """A run folder, read."""
 
     name: str
@@ -27,50 +27,42 @@ class Run:
     rows: Sequence[Measurement]
     manifest: Mapping[str, Any]
     recipe: str
-    pruned: Sequence[Pruned]
-    curves: Sequence[Curve]
+    pruned: Sequence[PrunedModel]
+    curves: Sequence[GroupCurve]
     record: Record | None = None  # of every pair, where it was kept
     notes: Mapping[str, Sequence[str]] = field(default_factory=dict)  # what the export said of each artifact
 
 
-def read_run(folder: Path, folders: Sequence[Path]) -> Run:
+def read_run(folder: Path, folders: Sequence[Path]) -> RunFolder:
     """Reads a run folder; its name is the folder's, or its path where `folders` has two of that name.
 
     Raises:
         ValueError: It has neither measurements.json nor sensitivity.json, or a file that cannot be read.
     """
-    path, curves = folder / "measurements.json", curves_in(folder)
+    path, curves = folder / "measurements.json", group_curves_in(folder)
     if not path.is_file() and not curves:
         raise ValueError(f"{folder} has no measurements.json; `pocketface benchmark` writes one")
     name = folder.resolve().name
     if [other.resolve().name for other in folders].count(name) > 1:
         name = str(folder)
-    manifest = _json(folder / "manifest.json")
     recipe, record = folder / "recipe.toml", folder / RECORD
     rows = read_measurements(path) if path.is_file() else []
-    return Run(
+    return RunFolder(
         name,
         folder,
         [*rows, *_of_mac(folder, rows)],
-        manifest if isinstance(manifest, dict) else {"manifest": manifest},
+        read_table(folder / "manifest.json"),
         recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
-        pruned_in(folder),
+        pruned_models_in(folder),
         curves,
         read_record(record) if record.is_file() else None,
         dict(_notes(folder)),
     )
 
 
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
-
-
 def _of_mac(folder: Path, rows: Sequence[Measurement]) -> list[Measurement]:
     """Gives what a Mac measured of the run's files, under the names that they bear in the run."""
-    found = [row for place in PLACES if (folder / place).is_file() for row in read_mac_results(folder / place)]
+    found = [row for place in RESULT_FILES if (folder / place).is_file() for row in read_mac_results(folder / place)]
     names = {Path(row.artifact).name: row.artifact for row in rows}
     sources = {row.model: row.source for row in rows}
     return [
@@ -84,8 +76,7 @@ def _of_mac(folder: Path, rows: Sequence[Measurement]) -> list[Measurement]:
 def _notes(folder: Path) -> Iterator[tuple[str, list[str]]]:
     """Gives what the export noted of each file; a record that says nothing legible has no notes."""
     for path in sorted((folder / "artifacts").glob(f"**/{EXPORTED}")):
-        record = _json(path)
-        targets = record.get("targets") if isinstance(record, dict) else None
+        targets = read_table(path).get("targets")
         for target in targets.values() if isinstance(targets, dict) else ():
             if isinstance(target, dict) and target.get("file") and isinstance(target.get("notes"), list):
                 artifact = path.parent / str(target["file"])

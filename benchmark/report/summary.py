@@ -1,4 +1,4 @@
-"""What a report tells of a run: a line per file and runtime, and the best of the lines."""
+"""One line per file and runtime with all its numbers, what each is compared with, and the best of the lines."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from ..measurement import Measurement
-
-EMULATED = "litert-arm64-"
-"""Runtimes that begin so count instructions on a core that is not there: cells of the file's own line."""
-
-OF_FILE = ("size_bytes", "compressed_bytes", "weights_bytes", "parameters", "macs")  # whatever runs it
+from ..metric_keys import EMULATED, keyed
+from ..metrics import TEMPLATES, metric_of
 
 
 @dataclass(frozen=True)
 class Line:
-    """All that was measured of one file in one runtime on one device."""
+    """All that was measured of one file in one runtime on one device.
+
+    The keys of `cells` are those of `metric_keys.keyed`: a metric, with "@2" for 2 threads and the like.
+    """
 
     run: str
     model: str
@@ -25,7 +25,8 @@ class Line:
     precision: str
     runtime: str
     device: str
-    cells: Mapping[str, Measurement]  # by column key; what has no column keeps its metric's name
+    cells: Mapping[str, Measurement]
+    pruned_from: str = ""  # a model; "" where it was not pruned, or the row does not say
 
     @property
     def name(self) -> str:
@@ -36,27 +37,34 @@ class Line:
 
     @property
     def source(self) -> str:
-        """The model that this one was pruned from; itself where it was not."""
-        return self.model.partition("-pruned")[0]
+        """The model that this one was pruned from; itself where no pruning is recorded."""
+        return self.pruned_from or self.model
 
     def value(self, key: str) -> float | None:
-        """Gives the number in column `key`, None where there is none that is valid."""
+        """Gives the number of a key, None where there is none that is valid."""
         row = self.cells.get(key)
         return row.value if row is not None and row.valid else None
 
 
 def part_of(row: Measurement) -> str:
     """Names the part of its metric that a row is about ("JPEG 30"), "" where it is about the whole."""
-    templates = row.conditions.get("protocol", "") if row.metric.startswith("template_") else ""
-    return str(row.conditions.get("part") or templates)
+    protocol = row.conditions.get("protocol", "") if metric_of(row.metric).family == TEMPLATES else ""
+    return str(row.conditions.get("part") or protocol)
 
 
 def summarise(rows: Sequence[Measurement], run: str = "") -> list[Line]:
-    """Pivots rows to one line per (model, artifact, format, precision, runtime); rows about a part are left out.
+    """Pivots rows to one line per (model, artifact, format, precision, runtime, device).
 
-    Sizes, and rows without a runtime, belong to every runtime of their file, parameters and MACs to every file of
-    their model, and what was emulated to the file's line in LiteRT. A file that was measured on two devices has a
-    line for each.
+    Rows about a part of their metric ("JPEG 30") are left out. Sizes, and rows without a runtime, belong to every
+    runtime of their file, parameters and MACs to every file of their model, and emulated counts to the file's line in
+    LiteRT.
+
+    Args:
+        rows: Of one run, as `read_measurements` gives them.
+        run: Its name, which the lines bear.
+
+    Returns:
+        In the order of the rows; `line.cells[key]` is a row, `line.value(key)` its number or None.
     """
     files: dict[tuple[str, str, str, str], list[Measurement]] = {}
     of_model: dict[str, dict[str, Measurement]] = {}
@@ -64,33 +72,34 @@ def summarise(rows: Sequence[Measurement], run: str = "") -> list[Line]:
         if part_of(row):
             continue
         files.setdefault((row.model, row.artifact, row.format, row.precision), []).append(row)
-        if row.metric in ("parameters", "macs") and row.valid:
+        if metric_of(row.metric).about == "model" and row.valid:
             of_model.setdefault(row.model, {}).setdefault(row.metric, row)
     lines: list[Line] = []
     for file, of_file in files.items():
-        if all(row.metric in ("parameters", "macs") for row in of_file) and len(files) > 1:
-            continue  # speaks of the model, is no file
+        if all(metric_of(row.metric).about == "model" for row in of_file) and len(files) > 1:
+            continue  # about a model, not a file
         for place, here in _places(of_file).items():
-            cells = _cells(here)
+            cells = keyed(here)
             if "export" not in cells:
                 cells = {**of_model.get(file[0], {}), **cells}
-            lines.append(Line(run, *file, *place, cells))
+            source = next((row.source for row in of_file if row.source), "")
+            lines.append(Line(run, *file, *place, cells, source))
     return [_with_ratios(line, lines) for line in lines]
 
 
 def _places(rows: Sequence[Measurement]) -> dict[tuple[str, str], list[Measurement]]:
-    """Sorts a file's rows by (runtime, device); what was emulated stands with LiteRT's."""
-    found = dict.fromkeys((row.runtime, row.device) for row in rows if row.runtime)
-    named = {runtime for runtime, device in found if device}
-    real = [place for place in found if not place[0].startswith(EMULATED) and (place[1] or place[0] not in named)]
-    places = real or list(found)[:1] or [("", rows[0].device)]
+    """Sorts a file's rows by (runtime, device); emulated counts stand with LiteRT's."""
+    every = dict.fromkeys((row.runtime, row.device) for row in rows if row.runtime)
+    with_device = {runtime for runtime, device in every if device}
+    real = [place for place in every if not place[0].startswith(EMULATED) and (place[1] or place[0] not in with_device)]
+    places = real or list(every)[:1] or [("", rows[0].device)]
     home = next((place for place in places if place[0] == "litert"), places[0])
     return {
         place: [
             row
             for row in rows
             if not row.runtime
-            or row.metric in OF_FILE
+            or metric_of(row.metric).about != "run"
             or (row.runtime, row.device) in (place, (place[0], ""))
             or (row.runtime.startswith(EMULATED) and place == home)
         ]
@@ -98,34 +107,8 @@ def _places(rows: Sequence[Measurement]) -> dict[tuple[str, str], list[Measureme
     }
 
 
-def key_of(row: Measurement) -> str:
-    """Gives the key of a row's column: its metric, and what else is part of the question."""
-    key, threads, batch = row.metric, row.conditions.get("threads", 1), row.conditions.get("batch", 1)
-    if row.runtime.startswith(EMULATED):
-        return f"{key}@{row.runtime.removeprefix(EMULATED)}"
-    if key.startswith("latency_ms") or threads != 1:
-        key += f"@{threads}"
-    if key.startswith("latency_ms") and batch != 1:
-        key += f", batch {batch}"
-    return key
-
-
-def _cells(rows: Sequence[Measurement]) -> dict[str, Measurement]:
-    cells: dict[str, Measurement] = {}
-    for row in rows:
-        key = key_of(row)
-        if key in cells and row.conditions.get("flip") is True and cells[key].conditions.get("flip") is not True:
-            key = f"{key}+flip"  # beside single crops; where all were verified so, it is the accuracy
-        if key not in cells or not cells[key].valid:
-            cells[key] = row
-        elif row.valid and row != cells[key]:  # under other conditions: nothing is dropped silently
-            others = sum(other.partition(" (")[0] == key for other in cells)
-            cells[f"{key} (measurement {others + 1})"] = row
-    return cells
-
-
 def reference(line: Line, lines: Sequence[Line]) -> Line:
-    """Gives what `line` is timed against: unpruned fp32 in its runtime and device, else the first there."""
+    """Gives the line that `line` is timed against: unpruned fp32 in its runtime and device, else the first there."""
     peers = [other for other in lines if (other.runtime, other.device) == (line.runtime, line.device)]
     unpruned = [other for other in peers if other.precision == "fp32" and other.model == other.source]
     own = [other for other in unpruned if other.source == line.source]
@@ -133,7 +116,7 @@ def reference(line: Line, lines: Sequence[Line]) -> Line:
 
 
 def baseline(line: Line, lines: Sequence[Line], key: str) -> Line:
-    """Gives what `line` is judged by in column `key`: its unpruned fp32 in the same runtime, else in any."""
+    """Gives the line that `line` is compared with in `key`: its unpruned fp32 in the same runtime, else in any."""
     near = reference(line, lines)
     for other in (near, *lines):
         if (other.precision, other.model) == ("fp32", line.source) and other.value(key) is not None:
@@ -142,7 +125,7 @@ def baseline(line: Line, lines: Sequence[Line], key: str) -> Line:
 
 
 def _with_ratios(line: Line, lines: Sequence[Line]) -> Line:
-    """Adds how many times smaller and faster a file is, where that was not measured as such."""
+    """Adds how many times smaller and faster a file is, where no row says so."""
     cells = dict(line.cells)
     for ratio, key, base in (
         ("size_ratio", "size_bytes", baseline(line, lines, "size_bytes")),
@@ -150,13 +133,13 @@ def _with_ratios(line: Line, lines: Sequence[Line]) -> Line:
     ):
         mine, other = line.value(key), base.value(key)
         if ratio not in cells and mine and other and line is not base:
-            against = {"against": base.name}
             cells[ratio] = Measurement(
                 *(line.model, line.artifact, line.format, line.precision, line.runtime, line.device),
                 metric=ratio,
                 value=other / mine,
                 unit="1",
-                conditions=against,
+                conditions={"against": base.name},
+                source=line.pruned_from,
             )
     return replace(line, cells=cells)
 

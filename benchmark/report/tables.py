@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..measurement import Measurement
-from .limits import Judged
+from .limits import JudgedFile
 from .recommendation import Recommendation
 from .summary import Line
 
@@ -64,7 +64,7 @@ def _recommendation(run: str, recommendation: Recommendation) -> dict[str, Any]:
     }
 
 
-def _judged(judged: Judged) -> dict[str, Any]:
+def _judged(judged: JudgedFile) -> dict[str, Any]:
     return {
         "artifact": judged.line.artifact,
         "meets": judged.meets,

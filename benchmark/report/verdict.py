@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from .figures import written
-from .limits import ACCURACY, DIFFERENCE, LATENCY, SIZE, Judged
+from ..figures import number_text, row_text
+from ..metric_keys import phrase_of, title_of
+from .limits import ACCURACY, DIFFERENCE, LATENCY, SIZE, JudgedFile
 from .recommendation import Choice, Recommendation
 from .summary import Line, baseline
 
@@ -28,7 +29,7 @@ class Figure(NamedTuple):
 
     title: str
     text: str
-    against: str
+    comparison: str  # "2.2× faster", or what the number was measured on
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Pick:
     meets: bool
     first: bool  # recommended among all formats
     why: str
-    figures: tuple[Figure, ...]
+    figures: Mapping[str, Figure]  # by the key of the number, those that were measured
 
 
 def picks_of(lines: Sequence[Line], recommendation: Recommendation) -> list[Pick]:
@@ -50,8 +51,7 @@ def picks_of(lines: Sequence[Line], recommendation: Recommendation) -> list[Pick
     for kind, choice in recommendation.formats:
         if shown := choice.best or choice.nearest:
             base = baseline(shown.line, lines, ACCURACY)
-            first = shown in recommendation.best
-            figures = _figures(shown, base)
+            first, figures = shown in recommendation.best, dict(_figures(shown, base))
             picks.append(
                 Pick(FORMATS.get(kind, kind), shown.line, base, shown.meets, first, _why(shown, choice), figures)
             )
@@ -59,86 +59,80 @@ def picks_of(lines: Sequence[Line], recommendation: Recommendation) -> list[Pick
     return sorted(picks, key=lambda pick: (not pick.first, order.index(pick.format) if pick.format in order else 99))
 
 
-def verdict(lines: Sequence[Line]) -> str:
+def outcome(lines: Sequence[Line]) -> str:
     """Says in one paragraph what was done, and what came of it."""
     return " ".join([*_pruning(lines), _files(lines)])
 
 
-def recommended(lines: Sequence[Line], recommendation: Recommendation) -> list[tuple[str, str]]:
+def recommendation_sentences(lines: Sequence[Line], recommendation: Recommendation) -> list[tuple[str, str]]:
     """Gives (what for, a sentence) for each thing that is recommended, or why nothing is."""
-    said = []
+    sentences = []
     for title, choice in recommendation.choices:
         if choice.best is None:
-            said.append((title, f"{choice.why[0].upper()}{choice.why[1:]}."))
+            sentences.append((title, f"{choice.why[0].upper()}{choice.why[1:]}."))
             continue
         line = choice.best.line
         base = baseline(line, lines, ACCURACY)
         facts = [
-            f"{figure.title.lower()} {figure.text}" + (f" ({figure.against})" if figure.against else "")
-            for figure in _figures(choice.best, base)
+            f"{phrase_of(key)} {figure.text}" + (f" ({figure.comparison})" if figure.comparison else "")
+            for key, figure in _figures(choice.best, base)
         ]
-        than = "" if base is line else f" Compared with {base.name}."
-        said.append((title, f"Ship {line.name}: {', '.join(facts)}. It is {choice.why}.{than}"))
-    return said
+        compared = "" if base is line else f" Compared with {base.name}."
+        sentences.append((title, f"Ship {line.name}: {', '.join(facts)}. It is {choice.why}.{compared}"))
+    return sentences
 
 
-def _why(judged: Judged, choice: Choice) -> str:
+def _why(judged: JudgedFile, choice: Choice) -> str:
     if judged.meets:
         return f"{choice.why[0].upper()}{choice.why[1:]}."
     return f"Does not meet the limits for sure: {'; '.join(miss.said for miss in judged.misses)}."
 
 
-def _pruning(lines: Sequence[Line]) -> list[str]:
-    models = list(dict.fromkeys((line.source, line.model) for line in lines))
-    said = []
-    for source in dict.fromkeys(source for source, _ in models):
-        pruned = [_sized(model, lines) for of, model in models if of == source and model != source]
-        said.append(f"{_sized(source, lines)} was " + (f"pruned to {_and(pruned)}." if pruned else "not pruned."))
-    return said
+def _pruning(lines: Sequence[Line]) -> Iterator[str]:
+    pruned: dict[str, list[str]] = {}
+    for model, source in dict.fromkeys((line.model, line.source) for line in lines):
+        pruned.setdefault(source, []).extend([_sized(model, lines)] * (model != source))
+    for source, models in pruned.items():
+        sized = _sized(source, lines)
+        yield f"{sized} was pruned to {_and(models)}." if models else f"No pruning is recorded for {sized}."
 
 
 def _sized(model: str, lines: Sequence[Line]) -> str:
     """Gives the model's name, and its parameters and MACs as far as they were counted."""
-    counted = []
+    counts = []
     for key, noun in (("parameters", "parameters"), ("macs", "MACs")):
-        rows = [line.cells[key] for line in lines if line.model == model and line.value(key) is not None]
-        counted += [f"{written(rows[0], 'count')[0]} {noun}"] if rows else []
-    return f"{model} ({', '.join(counted)})" if counted else model
+        count = next((line.value(key) for line in lines if line.model == model and line.value(key) is not None), None)
+        counts += [] if count is None else [f"{number_text(count, 'count')} {noun}"]
+    return f"{model} ({', '.join(counts)})" if counts else model
 
 
 def _files(lines: Sequence[Line]) -> str:
     files = {(line.model, line.artifact, line.format, line.precision): "export" in line.cells for line in lines}
     failed = sum(files.values())
-    made = [file for file, is_missing in files.items() if not is_missing]
-    counts = Counter(file[2] for file in made)
-    said = _and([f"{counts[format]} {FORMATS.get(format, format)}" for format in counts]) or "No"
+    counts = Counter(file[2] for file, is_missing in files.items() if not is_missing)
+    by_format = _and([f"{count} {FORMATS.get(format, format)}" for format, count in counts.items()]) or "No"
     end = f"; {failed} could not be made" if failed else ""
-    return f"{said} {'file was' if len(made) == 1 else 'files were'} measured{end}."
+    return f"{by_format} {'file was' if counts.total() == 1 else 'files were'} measured{end}."
 
 
-def _figures(judged: Judged, base: Line) -> tuple[Figure, ...]:
-    line = judged.line
-    figures = []
-    if SIZE in line.cells and line.value(SIZE) is not None:
+def _figures(judged: JudgedFile, base: Line) -> Iterator[tuple[str, Figure]]:
+    line, speed = judged.line, judged.latency
+    size, accuracy, difference = (line.cells.get(key) for key in (SIZE, ACCURACY, DIFFERENCE))
+    if size is not None and size.valid:
         smaller = _against(line, base, "size_ratio", "smaller", "larger")
-        figures.append(Figure("Size", written(line.cells[SIZE], "bytes")[0], smaller))
-    speed = judged.latency
-    if speed is not None and judged.milliseconds is not None:
-        own = line.cells.get(LATENCY) is speed
-        against = _against(line, base, "latency_ratio", "faster", "slower") if own else ""
-        where = f"{speed.runtime} on {speed.device}" if speed.device else speed.runtime
-        told = ", ".join(filter(None, (against, where)))
-        figures.append(Figure("Latency on 1 thread", " ".join(written(speed, "ms")).strip(), told))
+        yield SIZE, Figure(title_of(SIZE), row_text(size), smaller)
+    if speed is not None and speed.valid:
+        faster = _against(line, base, "latency_ratio", "faster", "slower") if line.cells.get(LATENCY) is speed else ""
+        place = f"{speed.runtime} on {speed.device}" if speed.device else speed.runtime
+        yield LATENCY, Figure(title_of(LATENCY), row_text(speed), ", ".join(filter(None, (faster, place))))
     elif speed is not None:
-        figures.append(Figure("Latency on 1 thread", "not measured", speed.reason))
-    accuracy, compared = line.cells.get(ACCURACY), line.cells.get(DIFFERENCE)
+        yield LATENCY, Figure(title_of(LATENCY), "not measured", speed.reason)
     if accuracy is not None and accuracy.valid:
         pairs = f"on {accuracy.n:,} pairs" if accuracy.n else ""
-        figures.append(Figure("Accuracy", " ".join(written(accuracy, "share")).strip(), pairs))
-    if compared is not None and compared.valid:
-        to = compared.conditions.get("to", "the source")
-        figures.append(Figure("Accuracy against the source", " ".join(written(compared, "points")).strip(), f"{to}"))
-    return tuple(figures)
+        yield ACCURACY, Figure(title_of(ACCURACY), row_text(accuracy), pairs)
+    if difference is not None and difference.valid:
+        source = str(difference.conditions.get("to", "the source"))
+        yield DIFFERENCE, Figure(title_of(DIFFERENCE), row_text(difference), source)
 
 
 def _against(line: Line, base: Line, ratio: str, more: str, less: str) -> str:

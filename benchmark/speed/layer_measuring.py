@@ -1,4 +1,4 @@
-"""What each layer of a network costs on a runtime here, at all widths it may be cut to: measured once, and kept."""
+"""The cost of each layer of a network at all widths it may be cut to: measured once, and cached."""
 
 from __future__ import annotations
 
@@ -23,44 +23,34 @@ from ...export.tflite.to_tflite import to_tflite
 from ...files import written_whole
 from ...models.embedder import Embedder
 from ...models.layer_costs import CostTable, Grid, from_plain, to_plain
-from ...models.layer_runs import Run, Shape, runs_of
-from .meters import METERS, Meter
+from ...models.layer_runs import LayerShape, layer_runs
+from .meters import Meter
 
-LARGE, WIDTHS_OF_LARGE = 4_000_000, 4  # of layers with more weights fewer widths are measured: their files are large
+LARGE, WIDTHS_OF_LARGE = 4_000_000, 4  # layers with more weights are measured at fewer widths: their files are large
 
 
-def layer_costs(
-    embedder: Embedder,
-    unit: str = "milliseconds",
-    progress: Callable[[str], None] = print,
-    meter: Meter | None = None,
-) -> CostTable:
+def layer_costs(embedder: Embedder, meter: Meter, progress: Callable[[str], None] = print) -> CostTable:
     """Gives what every layer of `embedder` costs, at its own width and below.
 
-    Each layer shape is exported by itself at some widths, as the exporter would write it, and measured; and so is the
-    whole network: what it takes beyond its layers is taken to shrink as they do. What was measured before on the same
-    device and runtime is read from $XDG_CACHE_HOME/pocketface/layer-costs (~/.cache without that variable). A
-    MobileFaceNet takes about half a minute.
+    Each layer shape is exported alone at some widths, as the exporter writes it, and measured. So is the whole network:
+    the cost beyond its layers is assumed to shrink as they do. Earlier measurements with the same meter are read from
+    $XDG_CACHE_HOME/pocketface/layer-costs (~/.cache without that variable). A MobileFaceNet takes about half a minute.
 
     Args:
-        embedder: What shall be pruned.
-        unit: "milliseconds" on this machine, one thread; "instructions" on an emulated Cortex-A76.
+        embedder: The network to be pruned.
+        meter: What measures; `cost_meters.meter_of` gives one.
         progress: Gets a line for each shape.
-        meter: Another one than these two.
 
     Raises:
-        ValueError: No such unit, the network cannot be exported, or there is no emulator.
+        ValueError: The network cannot be exported, or there is no emulator.
     """
-    if meter is None and unit not in METERS:
-        raise ValueError(f"nothing here measures {unit!r}; known: {', '.join(METERS)}")
-    meter = meter or METERS[unit]()
-    cache = Cache.of(meter)
-    runs = [run for runs in runs_of(embedder).values() for run in runs]
+    cache = CostCache.of(meter)
+    runs = [(run.shape, run.inputs, run.outputs) for run in layer_runs(embedder) if run.shape is not None]
     widest = widest_of(runs)
     missing = [shape for shape, widths in widest.items() if cache.grid(shape, *widths) is None]
     for number, shape in enumerate(missing, 1):
         progress(f"measuring {meter.unit} of layers, {number} of {len(missing)}: {shape}")
-        cache.grids.append((shape, measured(shape, *widest[shape], meter)))
+        cache.grids.append((shape, measure_shape(shape, *widest[shape], meter)))
         cache.write()
     table = CostTable(
         meter.unit,
@@ -72,24 +62,23 @@ def layer_costs(
     name = embedder.sha256
     if name not in cache.wholes:
         progress(f"measuring {meter.unit} of the whole network")
-        cache.wholes[name] = whole(embedder, meter)
+        cache.wholes[name] = measure_network(embedder, meter)
         cache.write()
-    layers = sum(table.cost(run.shape, run.inputs, run.outputs) for run in runs)
-    progress(f"the network takes {cache.wholes[name]:,.6g} {meter.unit}, its layers by themselves {layers:,.6g}")
+    layers = sum(table.cost(*run) for run in runs)
+    progress(f"the network takes {cache.wholes[name]:,.6g} {meter.unit}, its layers measured alone {layers:,.6g}")
     return dataclasses.replace(table, scale=cache.wholes[name] / layers)
 
 
-def widest_of(runs: Iterable[Run]) -> dict[Shape, tuple[int, int]]:
-    """Gives, by shape, the most inputs (1 where a layer treats each channel alone) and the most outputs."""
-    widest: dict[Shape, tuple[int, int]] = {}
-    for run in runs:
-        inputs, outputs = widest.get(run.shape, (0, 0))
-        given = run.inputs if run.shape.kind == "dense" else 1
-        widest[run.shape] = max(inputs, given), max(outputs, run.outputs)
+def widest_of(runs: Iterable[tuple[LayerShape, int, int]]) -> dict[LayerShape, tuple[int, int]]:
+    """Gives, by shape, the most inputs (1 for layers that treat each channel alone) and the most outputs."""
+    widest: dict[LayerShape, tuple[int, int]] = {}
+    for shape, inputs, outputs in runs:
+        most_inputs, most_outputs = widest.get(shape, (0, 0))
+        widest[shape] = max(most_inputs, inputs if shape.kind == "dense" else 1), max(most_outputs, outputs)
     return widest
 
 
-def measured(shape: Shape, inputs: int, outputs: int, meter: Meter) -> Grid:
+def measure_shape(shape: LayerShape, inputs: int, outputs: int, meter: Meter) -> Grid:
     """Measures a layer shape at widths up to `inputs` and `outputs`."""
     large = shape.kind == "dense" and inputs * outputs * shape.kernel[0] * shape.kernel[1] > LARGE
     of_outputs = widths_up_to(outputs, WIDTHS_OF_LARGE if large else meter.widths)
@@ -97,9 +86,9 @@ def measured(shape: Shape, inputs: int, outputs: int, meter: Meter) -> Grid:
     of_inputs = tuple(dict.fromkeys((quarters[0], quarters[-1])))  # between the two every cost is a line
     with TemporaryDirectory() as folder:
         paths = []
-        for number, (given, made) in enumerate(product(of_inputs, of_outputs)):
+        for number, widths in enumerate(product(of_inputs, of_outputs)):
             paths.append(Path(folder, f"{number}.tflite"))
-            paths[-1].write_bytes(layer_file(shape, given, made))
+            paths[-1].write_bytes(layer_file(shape, *widths))
         costs = np.reshape(meter.measure(paths), (len(of_inputs), len(of_outputs)))
     return Grid(of_inputs, of_outputs, tuple(tuple(map(float, row)) for row in costs)).monotone()
 
@@ -114,7 +103,7 @@ def widths_up_to(width: int, count: int) -> tuple[int, ...]:
     return (*range(step, width, step), width)
 
 
-def layer_file(shape: Shape, inputs: int, outputs: int) -> bytes:
+def layer_file(shape: LayerShape, inputs: int, outputs: int) -> bytes:
     """Gives a .tflite file of one layer as the exporter writes it; its numbers do not matter."""
     from onnx import TensorProto, helper, numpy_helper
 
@@ -152,7 +141,7 @@ def layer_file(shape: Shape, inputs: int, outputs: int) -> bytes:
     return pack(context.writer.finish({"input": image}, {"output": context.values["y"].tensor}))
 
 
-def whole(embedder: Embedder, meter: Meter) -> float:
+def measure_network(embedder: Embedder, meter: Meter) -> float:
     """Exports `embedder` to fp32 TFLite and measures it."""
     with TemporaryDirectory() as folder:
         path = tflite_of(embedder, Path(folder))
@@ -167,19 +156,19 @@ def tflite_of(embedder: Embedder, folder: Path) -> Path:
 
 
 @dataclass
-class Cache:
+class CostCache:
     """What one meter measured before.
 
-    What is there stays as it is: a table that is asked for again is the same, so a prune that was killed can go on.
+    Entries never change: the same table is given again, so that a prune that was killed can be resumed.
     """
 
     path: Path
-    grids: list[tuple[Shape, Grid]]
-    wholes: dict[str, float]  # by the hash of an embedder
+    grids: list[tuple[LayerShape, Grid]]
+    wholes: dict[str, float]  # cost of a whole network, by the hash of its embedder
 
     @classmethod
-    def of(cls, meter: Meter) -> Cache:
-        """Reads the file of that meter; one that is missing or damaged holds nothing."""
+    def of(cls, meter: Meter) -> CostCache:
+        """Reads the file of that meter; a missing or damaged one counts as empty."""
         root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         path = Path(root) / "pocketface" / "layer-costs" / f"{meter.key}.json"
         try:
@@ -188,8 +177,8 @@ class Cache:
         except (OSError, ValueError, TypeError, KeyError):
             return cls(path, [], {})
 
-    def grid(self, shape: Shape, inputs: int, outputs: int) -> Grid | None:
-        """Gives the first grid of the shape that reaches so far, if there is one."""
+    def grid(self, shape: LayerShape, inputs: int, outputs: int) -> Grid | None:
+        """Gives the first grid of the shape that covers these widths, if there is one."""
         return next((grid for known, grid in self.grids if known == shape and grid.covers(inputs, outputs)), None)
 
     def write(self) -> None:

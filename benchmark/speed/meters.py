@@ -1,4 +1,4 @@
-"""What takes the cost of .tflite files: a stopwatch on this machine, a counter of instructions on an emulated phone."""
+"""A meter measures the cost of .tflite files; this one is a stopwatch on this machine."""
 
 from __future__ import annotations
 
@@ -14,55 +14,41 @@ import numpy as np
 from ...models.layer_costs import Unit
 from ..machine import device_name
 
-ROUNDS, RUNS, SECONDS = 2, 20, 0.003  # at least so many runs, and so long, in each of the rounds
+ROUNDS, RUNS, SECONDS = 2, 20, 0.003  # each round has at least so many runs and lasts at least so long
 
 
 @dataclass(frozen=True)
 class Meter:
-    """Takes what one inference of each .tflite file costs, and says on what."""
+    """Measures the cost of one inference of each .tflite file, on a named device and runtime."""
 
     unit: Unit
     device: str
     threads: int
     measure: Callable[[Sequence[Path]], Sequence[float]]
-    widths: int  # of a layer that tell how its cost climbs with its outputs, at most
+    widths: int  # at most so many numbers of outputs are measured of each layer
     runtime: str = field(default_factory=lambda: f"LiteRT {importlib.metadata.version('ai-edge-litert')}")
 
     @property
     def key(self) -> str:
-        """The same for costs that may lie in one table; good as a file's name."""
+        """Equal for costs that belong in one table; valid as a file name."""
         parts = (self.unit, self.device, self.runtime, str(self.threads), str(self.widths))
         return f"{self.unit}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:12]}"
 
 
-def stopwatch(threads: int = 1) -> Meter:
+def stopwatch_meter(threads: int = 1) -> Meter:
     """Times LiteRT on this machine, in milliseconds.
 
-    Time climbs with the outputs like a stair: with AVX-512 one to sixteen filters take the same time. So many widths
-    are looked at.
+    Time rises in steps: with AVX-512 one to sixteen filters take the same time. So up to 64 widths are measured.
     """
     return Meter("milliseconds", device_name(), threads, lambda paths: fastest_ms(paths, threads), 64)
 
 
-def counter(core: str = "a76") -> Meter:
-    """Counts the instructions of LiteRT on an emulated ARM64 core, a name of `arm64.CORES`.
-
-    They climb evenly: between every quarter of the width a line is right to 0.5 %.
-    """
-    from ..arm64.emulated import instructions_of
-
-    return Meter("instructions", f"emulated ARM64 {core}", 1, lambda paths: instructions_of(paths, core), 4)
-
-
-METERS: dict[str, Callable[[], Meter]] = {"milliseconds": stopwatch, "instructions": counter}
-
-
 def fastest_ms(paths: Sequence[Path], threads: int = 1) -> list[float]:
-    """Gives the fastest run of each file in LiteRT: what disturbs one only adds to it.
+    """Gives the fastest run of each file in LiteRT, in milliseconds: disturbances only add to a time.
 
-    One thread is timed by the time that it has a core, as on an idle machine: where several processes want each core,
-    hardly a run of some milliseconds is left alone. All files take turns, so that who disturbs a while does not disturb
-    all runs of one. A call of LiteRT with nothing to do takes less than a microsecond, which is not taken off.
+    With one thread its CPU time is measured, which is that of an idle machine also where processes compete for cores.
+    All files take turns, so that a disturbance does not hit all runs of one file. The overhead of a call, below a
+    microsecond, is included.
     """
     rounds = [[_fastest_ms(path, threads) for path in paths] for _ in range(ROUNDS)]
     return [min(times) for times in zip(*rounds, strict=True)]

@@ -1,4 +1,4 @@
-"""What a channel adds on average stays when the channel goes: as a bias."""
+"""Cutting channels so that the network's means stay: in biases and in batch norms."""
 
 from __future__ import annotations
 
@@ -6,24 +6,46 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from .groups import Group
+from ...models.batch_norm import reestimate_batch_norms
+from .groups import Group, cut_channels
+
+
+def cut_keeping_means(
+    backbone: nn.Module,
+    groups: Sequence[Group],
+    gone: Mapping[str, Tensor],
+    batches: Callable[[], Iterable[Tensor]],
+) -> None:
+    """Cuts channels from `backbone` in place, and sets biases and batch norms to what `batches` show.
+
+    Args:
+        backbone: The network that `groups` were found in.
+        groups: The groups; those that `gone` does not name stay whole.
+        gone: By group name, which of its channels are cut.
+        batches: Gives batches, each (N, 3, H, W) and preprocessed; called at most twice.
+    """
+    absorb_means(backbone, groups, gone, batches())
+    cut_channels(backbone, groups, gone)
+    if any(isinstance(layer, _BatchNorm) for layer in backbone.modules()):
+        reestimate_batch_norms(backbone, batches())
 
 
 @torch.no_grad()
 def absorb_means(
     backbone: nn.Module, groups: Sequence[Group], gone: Mapping[str, Tensor], batches: Iterable[Tensor]
 ) -> None:
-    """Adds to the readers' biases what the channels that will be cut add on average, in place.
+    """Adds to the readers' biases the mean contribution of the channels that will be cut, in place.
 
-    Readers without a bias are passed over: a batch norm follows them, and takes its mean anew. Networks without batch
-    norms, such as VGG, have nothing else. Where a convolution pads, its outermost pixels get a little too much.
+    Readers without a bias are skipped: the batch norm that follows them is re-estimated. Networks without batch norms,
+    such as VGG, have only this. Where a convolution pads, its outermost pixels get slightly too much.
 
     Args:
         backbone: Before the cut; in eval mode afterwards.
         groups: Of the backbone.
         gone: By group name, the channels that will be cut.
-        batches: Each (N, 3, H, W), preprocessed; not looked at where no reader has a bias.
+        batches: Each (N, 3, H, W), preprocessed; not used if no reader has a bias.
     """
     lost: dict[str, list[int]] = {}
     for group in groups:
@@ -38,13 +60,13 @@ def absorb_means(
 
 
 def _means(backbone: nn.Module, names: Sequence[str], batches: Iterable[Tensor]) -> dict[str, Tensor]:
-    """Gives the mean of each input of the layers `names` over faces and places."""
+    """Gives, by layer, the mean of each of its inputs over faces and places."""
     if not names:
         return {}
     sums: dict[str, Tensor] = {}
     counts = dict.fromkeys(names, 0)
 
-    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    def hook_of(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def before(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             values = inputs[0].movedim(1 if isinstance(layer, nn.Conv2d) else -1, 0).flatten(1)
             sums[name] = sums.get(name, torch.zeros((), device=values.device)) + values.sum(1)
@@ -52,7 +74,7 @@ def _means(backbone: nn.Module, names: Sequence[str], batches: Iterable[Tensor])
 
         return before
 
-    hooks = [backbone.get_submodule(name).register_forward_pre_hook(watch(name)) for name in names]
+    hooks = [backbone.get_submodule(name).register_forward_pre_hook(hook_of(name)) for name in names]
     try:
         for batch in batches:
             backbone.eval()(batch.to(next(backbone.parameters()).device))

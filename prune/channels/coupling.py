@@ -1,4 +1,4 @@
-"""Which channels of which layers are one and the same: Torch-Pruning's DependencyGraph behind one small face."""
+"""Coupled channels: which channels of which layers must go together, read off Torch-Pruning's DependencyGraph."""
 
 from __future__ import annotations
 
@@ -17,34 +17,33 @@ Side = Literal["out", "in", "through"]
 CUTTABLE = (nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.PReLU)
 
 Place = tuple[Any, Callable[..., Any], int]
-"""A node of the dependency graph, the side of it (Torch-Pruning's function that would cut it), and a channel."""
+"""A node of the dependency graph, its side (Torch-Pruning's function that would cut it), and a channel."""
 
 
 @dataclass(frozen=True)
-class Coupled:
-    """Channels that can only go together, and why they cannot go at all, if so it is."""
+class CoupledChannels:
+    """Channels that can only be cut together, and the obstacle if they cannot be cut at all."""
 
     parts: dict[tuple[str, Side], list[int]]  # by layer and side, its channels among them, ascending
-    obstacle: str  # "they make the embedding"; empty where nothing stands in the way
+    obstacle: str  # "they make the embedding"; empty if they can be cut
 
 
-def coupled_channels(backbone: nn.Module, example: Tensor) -> Iterator[Coupled]:
-    """Gives every set of channels that can only go together.
+def coupled_channels(backbone: nn.Module, example: Tensor) -> Iterator[CoupledChannels]:
+    """Gives every set of channels that can only be cut together.
 
     Args:
         backbone: Any network that autograd can trace, its parameters with gradients.
         example: (N, 3, H, W).
 
     Yields:
-        Sets without a common channel. An obstacle have those that reach the embedding, or a layer that cannot be cut
-        channel by channel.
+        Disjoint sets. Those that reach the embedding, or a layer that cannot be cut by channel, have an obstacle.
 
     Raises:
         ValueError: Torch-Pruning cannot trace the network.
     """
     names = {layer: name for name, layer in (*backbone.named_modules(), *backbone.named_parameters())}
     widths = widths_of(backbone)
-    # Through the reshapes of an attention indices grow without end; beyond the widest layer none can be meant.
+    # In the reshapes of an attention, indices grow without end; those beyond the widest layer are meaningless.
     widest = max((max(width) for width in widths.values()), default=0)
     graph = _graph(backbone, example)
     obstacles = {node: _obstacle(names, node) for node in graph.module2node.values()}
@@ -53,7 +52,7 @@ def coupled_channels(backbone: nn.Module, example: Tensor) -> Iterator[Coupled]:
 
 
 def is_through(layer: nn.Module) -> bool:
-    """Says whether `layer` treats each channel alone: depthwise convolution, batch norm, PReLU."""
+    """Tells whether `layer` treats each channel alone: depthwise convolution, batch norm, PReLU."""
     if isinstance(layer, nn.Conv2d):
         return layer.groups > 1
     return not isinstance(layer, nn.Linear)
@@ -64,8 +63,8 @@ def _named(
     widths: Mapping[str, Sequence[int]],
     obstacles: Mapping[Any, str],
     places: Sequence[Place],
-) -> Coupled:
-    """Says of coupled `places` in which layers they are, and what stands in the way of a cut."""
+) -> CoupledChannels:
+    """Gives the layers of coupled `places`, and the obstacle to a cut."""
     parts: dict[tuple[str, Side], list[int]] = defaultdict(list)
     obstacle = ""
     for node, function, channel in places:
@@ -82,11 +81,11 @@ def _named(
             obstacle = obstacle or f"Torch-Pruning loses track of them at {name!r}"
     if not any(side == "in" for _, side in parts):  # whatever is traced ends there
         obstacle = obstacle or "they make the embedding"
-    return Coupled({key: sorted(index) for key, index in parts.items()}, obstacle)
+    return CoupledChannels({key: sorted(index) for key, index in parts.items()}, obstacle)
 
 
 def _obstacle(names: Mapping[Any, str], node: Any) -> str:
-    """Says why channels that reach `node` cannot go, or nothing."""
+    """Gives why channels that reach `node` cannot be cut; empty if they can."""
     from torch_pruning import ops
 
     layer = node.module
@@ -115,16 +114,16 @@ def _graph(backbone: nn.Module, example: Tensor) -> Any:
         for node in nodes.values():
             if node.type != ops.OPTYPE.RESHAPE:
                 continue
-            # Behind a channel shuffle it infers 0 channels, and would divide by them: such a reshape is not followed.
+            # Behind a channel shuffle it infers 0 channels and would divide by 0: such a reshape is not followed.
             if any(infer_in_channels_recursively(graph, reader, [0]) == 0 for reader in node.outputs):
                 node.type = ops.OPTYPE.ELEMENTWISE
 
     graph._build_dependency = connect_and_mend
     with warnings.catch_warnings(), torch.enable_grad():
-        warnings.simplefilter("ignore")  # it warns of bare parameters, which are an obstacle here
+        warnings.simplefilter("ignore")  # it warns about bare parameters, which are an obstacle here
         try:
             return graph.build_dependency(backbone, (example,), verbose=False)
-        except Exception as error:  # it fails in many ways, and so may the network
+        except Exception as error:  # both it and the network may raise anything
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ValueError(
                 f"Torch-Pruning cannot follow the channels of {type(backbone).__name__}: {first}"
@@ -132,10 +131,10 @@ def _graph(backbone: nn.Module, example: Tensor) -> Any:
 
 
 def _coupled(graph: Any, widest: int) -> Iterator[list[Place]]:
-    """Follows every filter through the dependency graph; what meets is coupled.
+    """Follows every filter through the dependency graph; channels that meet are coupled.
 
-    Torch-Pruning's own `get_pruning_group` forgets on a merge that two channels of its root are the same one (a
-    depthwise "ghost" of a channel, concatenated to it, does that), so only its edges and index mappings are used.
+    On a merge Torch-Pruning's own `get_pruning_group` loses that two channels of its root are the same one (a depthwise
+    "ghost" of a channel, concatenated to it, does that), so only its edges and index mappings are used.
     """
     parent: dict[Place, Place] = {}
 
@@ -172,13 +171,13 @@ def _coupled(graph: Any, widest: int) -> Iterator[list[Place]]:
 
 
 def _mapped(channels: Sequence[int], edge: Any, widest: int) -> list[tuple[int, int]]:
-    """Gives (channel here, channel there) along an edge of the graph; nothing where Torch-Pruning lost its way."""
+    """Gives (channel here, channel there) along an edge of the graph; nothing where Torch-Pruning's mapping fails."""
     from torch_pruning._helpers import _HybridIndex
 
     pairs = [_HybridIndex(idx=channel, root_idx=channel) for channel in channels]
     try:
         for mapping in edge.index_mapping:
             pairs = [pair for pair in mapping(pairs) if pair.idx < widest] if mapping is not None else pairs
-    except IndexError:  # parts of a split that it counted wrongly; a cut without them fits nowhere
+    except IndexError:  # it miscounts parts of some splits; a cut without them fits nowhere
         return []
     return [(pair.root_idx, pair.idx) for pair in pairs]

@@ -1,4 +1,4 @@
-"""Which channels must go together, for any network, and how they are cut."""
+"""Groups of channels that must be cut together, in any network, and how they are cut."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from ...models.widths import resize, widths_of
-from .coupling import Coupled, Side, coupled_channels, is_through
+from .coupling import CoupledChannels, Side, coupled_channels, is_through
 
 
 @dataclass(frozen=True)
 class Share:
-    """The part that one layer has in a group.
+    """The channels of one layer in a group.
 
     `out`: the layer's filters make the channels. `in`: it reads them. `through`: it does both, channel by channel
     (depthwise convolution, batch norm, PReLU).
@@ -30,7 +30,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Group:
-    """Channels that go together: cut one, and every share loses its part of it."""
+    """Channels that are cut together: if one is cut, every share loses its channels of it."""
 
     name: str  # the first layer that makes them
     width: int
@@ -38,7 +38,7 @@ class Group:
 
     @property
     def readers(self) -> tuple[Share, ...]:
-        """The layers in which the channels end; without their columns the channels are worth nothing."""
+        """The layers that read the channels as inputs."""
         return tuple(share for share in self.shares if share.side == "in")
 
     def makers(self, backbone: nn.Module) -> tuple[Share, ...]:
@@ -53,13 +53,13 @@ class Group:
 def find_groups(backbone: nn.Module, example: Tensor) -> tuple[Group, ...]:
     """Finds every group of channels that can be cut from `backbone`, whatever its architecture.
 
-    Offered is only what is proven: with some of its channels cut, the network must compute what it computes when the
-    readers ignore them. So groups that Torch-Pruning traces wrongly (shuffled channels, split attention heads) are
-    left alone, as are those that reach the embedding, a layer norm, a grouped convolution or a bare parameter.
+    Every group is verified: with some of its channels cut, the network must compute what it computes when the readers
+    ignore them. So groups that Torch-Pruning traces wrongly (shuffled channels, split attention heads) are left out,
+    as are those that reach the embedding, a layer norm, a grouped convolution or a bare parameter.
 
     Args:
-        backbone: Any network that autograd can trace; it is left as it is.
-        example: (N, 3, H, W) of the size it wants; the values do not matter.
+        backbone: Any network that autograd can trace; it is not changed.
+        example: (N, 3, H, W) of the network's input size; the values do not matter.
 
     Returns:
         The groups in the order of the network's modules, disjoint.
@@ -70,37 +70,37 @@ def find_groups(backbone: nn.Module, example: Tensor) -> tuple[Group, ...]:
     traced = _untrained(backbone)
     coupled = list(coupled_channels(traced, example))
     candidates = [group for group in _groups(traced, coupled) if group.width > 1]
-    # Any input shows a wrong cut as long as no two pixels are alike.
+    # Any input without two equal pixels shows a wrong cut.
     noise = torch.randn(2, *example.shape[1:], generator=torch.Generator().manual_seed(0)).to(example.device)
     groups = candidates
-    if not _is_exact(traced, candidates, noise):  # all at once first: each proof costs two copies of the network
+    if not _is_exact(traced, candidates, noise):  # all at once first: each check costs two copies of the network
         groups = []
         for group in candidates:
             if _is_exact(traced, [*groups, group], noise):
                 groups.append(group)
     if not groups:
-        why = _first(_left_whole(traced, coupled, ()))
+        why = _first(_uncut_reasons(traced, coupled, ()))
         raise ValueError(f"nothing in {type(backbone).__name__} can be pruned: {why}")
     return tuple(groups)
 
 
-def left_whole(backbone: nn.Module, example: Tensor, groups: Sequence[Group]) -> dict[str, str]:
-    """Says why convolutions and linear layers stay whole.
+def uncut_reasons(backbone: nn.Module, example: Tensor, groups: Sequence[Group]) -> dict[str, str]:
+    """Gives why convolutions and linear layers cannot be cut.
 
     Args:
         backbone: Any network.
-        example: (N, 3, H, W) of the size it wants.
-        groups: What `find_groups` found in it.
+        example: (N, 3, H, W) of the network's input size.
+        groups: Its groups, from `find_groups`.
 
     Returns:
-        By layer of which no filter is in any of the groups, the reason, in the order of the network's modules.
+        The reason, by layer that has no filter in any of the groups, in the order of the network's modules.
     """
     traced = _untrained(backbone)
-    return _left_whole(traced, coupled_channels(traced, example), groups)
+    return _uncut_reasons(traced, coupled_channels(traced, example), groups)
 
 
-def cut(backbone: nn.Module, groups: Sequence[Group], gone: Mapping[str, Tensor]) -> None:
-    """Cuts channels from `backbone` in place; the weights that stay keep their values.
+def cut_channels(backbone: nn.Module, groups: Sequence[Group], gone: Mapping[str, Tensor]) -> None:
+    """Cuts channels from `backbone` in place; the other weights keep their values.
 
     Given:
         conv1(3 -> 16) -> bn1(16) -> conv2(16 -> 8), group "conv1" of width 16
@@ -109,8 +109,8 @@ def cut(backbone: nn.Module, groups: Sequence[Group], gone: Mapping[str, Tensor]
 
     Args:
         backbone: The network that `groups` were found in.
-        groups: The groups; those that `gone` does not name stay whole.
-        gone: By group name, which of its channels go.
+        groups: The groups; those that `gone` does not name are not cut.
+        gone: By group name, which of its channels are cut.
     """
     widths, state = widths_of(backbone), backbone.state_dict()
     for name, (kept_in, kept_out) in _kept(backbone, groups, gone).items():
@@ -135,7 +135,7 @@ def cut(backbone: nn.Module, groups: Sequence[Group], gone: Mapping[str, Tensor]
 
 
 def _kept(backbone: nn.Module, groups: Sequence[Group], gone: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-    """Gives, for every layer that loses channels, masks of the inputs and of the outputs that stay."""
+    """Gives, for every layer that loses channels, masks of the inputs and of the outputs that remain."""
     masks: dict[str, tuple[Tensor, Tensor]] = {}
     for group in groups:
         for share in group.shares if len(gone.get(group.name, ())) else ():
@@ -152,9 +152,9 @@ def _kept(backbone: nn.Module, groups: Sequence[Group], gone: Mapping[str, Tenso
 
 
 def _untrained(backbone: nn.Module) -> nn.Module:
-    """Copies `backbone` and gives everything but its weight matrices some value about 1.
+    """Copies `backbone` and sets all parameters but its weight matrices to values around 1.
 
-    A fresh layer scale of 1e-6, or a last batch norm that starts at 0, would hide whatever is wrong behind it.
+    A fresh layer scale of 1e-6, or a last batch norm that starts at 0, would hide errors behind it.
     """
     try:
         traced = copy.deepcopy(backbone).eval().requires_grad_(True)
@@ -171,9 +171,9 @@ def _untrained(backbone: nn.Module) -> nn.Module:
 
 
 def _is_exact(backbone: nn.Module, groups: Sequence[Group], example: Tensor) -> bool:
-    """Says whether cutting a quarter of a group's channels, three quarters of the next one's, equals ignoring them."""
+    """Tells whether cutting a quarter of one group's channels, three quarters of the next's, equals ignoring them."""
     generator, gone = torch.Generator().manual_seed(0), {}
-    for i, group in enumerate(groups):  # unequally, as the halves of a layer may lose if they are offered
+    for i, group in enumerate(groups):  # unequal shares, as the halves of a layer may be cut unequally
         count = max(1, group.width * (3 if i % 2 else 1) // 4)
         gone[group.name] = torch.randperm(group.width, generator=generator)[:count]
     smaller, ignoring = copy.deepcopy(backbone), copy.deepcopy(backbone)
@@ -184,17 +184,17 @@ def _is_exact(backbone: nn.Module, groups: Sequence[Group], example: Tensor) -> 
                     weight = ignoring.get_submodule(share.layer).weight
                     assert isinstance(weight, Tensor)
                     weight[:, share.index[gone[group.name]].flatten()] = 0
-            cut(smaller, groups, gone)
-            found, expected = smaller(example), ignoring(example)
-    except Exception:  # what reshapes, heads and layers that count their channels say to other widths
+            cut_channels(smaller, groups, gone)
+            actual, expected = smaller(example), ignoring(example)
+    except Exception:  # reshapes, heads and layers that count their channels fail on other widths
         return False
-    if found.shape != expected.shape:
+    if actual.shape != expected.shape:
         return False
-    return torch.allclose(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+    return torch.allclose(actual, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
 
 
-def _left_whole(backbone: nn.Module, coupled: Iterable[Coupled], groups: Sequence[Group]) -> dict[str, str]:
-    made = {share.layer for group in groups for share in group.makers(backbone)}
+def _uncut_reasons(backbone: nn.Module, coupled: Iterable[CoupledChannels], groups: Sequence[Group]) -> dict[str, str]:
+    makers = {share.layer for group in groups for share in group.makers(backbone)}
     reasons: dict[str, str] = {}
     for channels in coupled:
         for layer, side in channels.parts:
@@ -203,7 +203,7 @@ def _left_whole(backbone: nn.Module, coupled: Iterable[Coupled], groups: Sequenc
     return {
         name: reasons.get(name, "the embedding does not depend on them") or "a cut would change what others compute"
         for name, layer in backbone.named_modules()
-        if isinstance(layer, nn.Conv2d | nn.Linear) and name not in made
+        if isinstance(layer, nn.Conv2d | nn.Linear) and name not in makers
     }
 
 
@@ -212,8 +212,8 @@ def _first(reasons: Mapping[str, str]) -> str:
     return f"the channels of {layer!r} cannot go, as {reason}" if layer else "it has no convolution and no linear layer"
 
 
-def _groups(backbone: nn.Module, coupled: Iterable[Coupled]) -> list[Group]:
-    """Collects coupled channels with the same shares into groups; those with an obstacle are left out."""
+def _groups(backbone: nn.Module, coupled: Iterable[CoupledChannels]) -> list[Group]:
+    """Collects coupled channels with equal shares into groups; those with an obstacle are left out."""
     order = {name: place for place, (name, _) in enumerate(backbone.named_modules())}
     alike: dict[tuple[Any, ...], list[dict[tuple[str, Side], list[int]]]] = defaultdict(list)
     for parts in (channels.parts for channels in coupled if not channels.obstacle):
@@ -231,11 +231,11 @@ def _groups(backbone: nn.Module, coupled: Iterable[Coupled]) -> list[Group]:
 
 
 def _with_own_names(groups: Sequence[Group]) -> list[Group]:
-    """Numbers the groups that begin in the same layer: a layer may feed two ways with different channels."""
-    seen: dict[str, int] = defaultdict(int)
-    named = []
+    """Numbers the groups that begin in the same layer: its channels may feed two branches."""
+    counts: dict[str, int] = defaultdict(int)
+    renamed = []
     for group in groups:
-        seen[group.name] += 1
-        number = seen[group.name]
-        named.append(Group(group.name if number == 1 else f"{group.name}#{number}", group.width, group.shares))
-    return named
+        counts[group.name] += 1
+        number = counts[group.name]
+        renamed.append(Group(group.name if number == 1 else f"{group.name}#{number}", group.width, group.shares))
+    return renamed

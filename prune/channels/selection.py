@@ -1,4 +1,4 @@
-"""Scores and a target in, the channels that go out: greedy, what costs much and is worth little first."""
+"""Selects the channels to cut for a target: greedily, those of low score and high cost first."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..recipe import MEASURED, Budget, Cost, Criterion, PruneRecipe
+from ..recipe import MEASURED, Budget, Cost, CriterionName, PruneRecipe
 from .groups import Group
 from .sizes import Size, Sizes
 
-COSTS: dict[Cost, dict[str, float]] = {  # shares of what saving counts; nothing: each channel costs the same
+COSTS: dict[Cost, dict[str, float]] = {  # weights of the saved shares; empty: each channel costs the same
     "balanced": {"parameters": 0.5, "macs": 0.5},
     "parameters": {"parameters": 1.0},
     "macs": {"macs": 1.0},
@@ -23,15 +23,15 @@ COSTS: dict[Cost, dict[str, float]] = {  # shares of what saving counts; nothing
     "equal": {},
 }
 
-# Divided by cost they choose worse: at 0.7 M parameters of a MobileFaceNet the cosine to it falls from .70 to .58.
-RANKED_AS_THEY_ARE: tuple[Criterion, ...] = ("l1", "l2", "fpgm", "bn-scale", "random")
+# Dividing these by cost selects worse: at 0.7 M parameters of a MobileFaceNet the cosine to it falls from .70 to .58.
+NOT_DIVIDED_BY_COST: tuple[CriterionName, ...] = ("l1", "l2", "fpgm", "bn-scale", "random")
 
-WIDEST_TILE = 32  # outputs that a kernel computes at once: up to so many channels save time only together
+WIDEST_TILE = 32  # outputs that a kernel computes at once: up to so many channels may save time only together
 
 
 @dataclass(frozen=True)
 class Bunch:
-    """Channels of one group that may go next."""
+    """Channels of one group that may be cut next."""
 
     group: str
     channels: int
@@ -39,7 +39,7 @@ class Bunch:
     saved: Size
 
     def rank(self, left: Size, before: Size, by: Budget, target: float, cost: Cost) -> tuple[bool, float]:
-        """Gives what the lowest of goes first: the score per saving, and at the very end what saves nothing."""
+        """Gives the sort key: score per saving, lowest first; bunches that save nothing come last."""
         weights = COSTS[cost].items()
         saves = sum(weight * self.saved.of(name) / max(before.of(name), 1e-30) for name, weight in weights)
         useful = min(1.0, (left.of(by) - target) / max(self.saved.of(by), 1e-30))
@@ -57,31 +57,31 @@ def select(
     cost: Cost = "balanced",
     round_to: int = 8,
 ) -> dict[str, Tensor]:
-    """Chooses the channels to cut so that the network measures `target` or a little less.
+    """Selects the channels to cut so that the network's size becomes `target` or slightly less.
 
-    Channels go in bunches that leave a multiple of `round_to`, each group's least important first. Of all bunches
-    the one with the lowest score per saving goes next, the saving being counted anew each time: a channel is cheaper
-    once its neighbours are narrower. What a bunch saves beyond the target counts for nothing, so the last one is a
-    small one. Where time is measured a bunch may have several times `round_to` channels: kernels compute 8 or 16
-    outputs in the time of one, so that 8 fewer save nothing by themselves.
+    Channels are cut in bunches that leave a multiple of `round_to`, each group's least important first. Of all bunches
+    the one with the lowest score per saving is cut next; savings are recomputed each time, as a channel is cheaper once
+    its neighbours are narrower. Savings beyond the target do not count, so the last bunch is a small one. With measured
+    times a bunch may have several times `round_to` channels: kernels compute 8 or 16 outputs in the time of one, so
+    that 8 fewer alone may save nothing.
 
     Args:
-        groups: Where channels can be cut.
-        scores: By group name, (width,) what each channel is worth.
+        groups: The groups that may be cut.
+        scores: By group name, (width,) the importance of each channel.
         sizes: Of the network in which `groups` were found.
-        by: What `target` counts; "score": every channel whose score is at most the target goes, in whole bunches.
-        target: Filters, parameters, MACs, … to be left.
-        floors: By group name, the width that must stay.
+        by: What `target` counts; "score": every channel whose score is at most the target is cut, in whole bunches.
+        target: Filters, parameters, MACs, … to keep.
+        floors: By group name, the least width.
         cost: A key of `COSTS`: what a score is divided by.
-        round_to: Widths become multiples of this; a group that is narrower stays as it is.
+        round_to: Widths become multiples of this; a narrower group is not cut.
 
     Returns:
-        By group name, the channels that go, ascending; groups that stay whole are not named.
+        By group name, the channels to cut, ascending; without groups that are not cut.
 
     Raises:
-        ValueError: So much cannot go.
+        ValueError: The target is out of reach.
 
-    Source: Molchanov et al., CVPR 2019, rank all filters globally; here divided by what they cost.
+    Source: Molchanov et al., CVPR 2019, rank all filters globally; here scores are divided by cost.
     """
     order = {group.name: torch.argsort(scores[group.name], stable=True) for group in groups}
     if by == "score":
@@ -93,20 +93,20 @@ def select(
 
 
 def cost_of(recipe: PruneRecipe) -> Cost:
-    """Gives what the scores of a recipe are divided by: what it says, or what suits its criterion and budget.
+    """Gives what the scores of a recipe are divided by: its `cost`, or the default for its criterion and budget.
 
     >>> cost_of(PruneRecipe()), cost_of(PruneRecipe(by="milliseconds")), cost_of(PruneRecipe(criterion="l1"))
     ('balanced', 'measured', 'equal')
     """
     if recipe.cost is not None:
         return recipe.cost
-    if recipe.criterion in RANKED_AS_THEY_ARE:
+    if recipe.criterion in NOT_DIVIDED_BY_COST:
         return "equal"
     return "measured" if recipe.by in MEASURED else "balanced"
 
 
 def floors_of(groups: Sequence[Group], least_kept: float, least_width: int, round_to: int) -> dict[str, int]:
-    """Gives the width that each group keeps at least: a share of its own, and so many channels, in whole bunches.
+    """Gives the least width of each group: the larger of a share and a count, rounded up to whole bunches.
 
     >>> groups = [Group("stem", 64, ()), Group("top", 24, ()), Group("squeeze", 4, ())]
     >>> floors_of(groups, least_kept=0.25, least_width=12, round_to=8)
@@ -116,12 +116,12 @@ def floors_of(groups: Sequence[Group], least_kept: float, least_width: int, roun
     return {group.name: min(group.width, math.ceil(least[group.name] / round_to) * round_to) for group in groups}
 
 
-def in_scope(groups: Sequence[Group], backbone: nn.Module, scope: str) -> tuple[Group, ...]:
+def groups_in_scope(groups: Sequence[Group], backbone: nn.Module, scope: str) -> tuple[Group, ...]:
     """Gives the groups that may be cut: all, or as the papers do, those that no addition ties to another layer.
 
-    An addition makes the filters of two layers, depthwise ones aside, one group; where a layer is added to its own
-    input, that is tied to whatever made the input. A product of two layers, as in squeeze-and-excitation, is left out
-    with them. A concatenation ties nothing.
+    An addition couples the filters of two layers, depthwise ones aside, in one group; a layer that is added to its
+    input is coupled to the layers that made the input. A product of two layers, as in squeeze-and-excitation, counts
+    like an addition. A concatenation couples nothing.
 
     Args:
         groups: Of `backbone`.
@@ -144,16 +144,16 @@ def in_scope(groups: Sequence[Group], backbone: nn.Module, scope: str) -> tuple[
 def check_reachable(
     groups: Sequence[Group], sizes: Sizes, by: Budget, target: float, floors: Mapping[str, int]
 ) -> None:
-    """Refuses a target that lies below the size of a network with every group at its floor.
+    """Checks that the network with every group at its floor is no larger than the target.
 
     Raises:
-        ValueError: As said.
+        ValueError: It is larger.
     """
     before = sizes.before.of(by)
     least = sizes.without({group.name: group.width - floors[group.name] for group in groups}).of(by)
     if target < least * (1 - 1e-9):
         raise ValueError(
-            f"of {_told(before)} {by}, {_told(target)} shall be left, but {_told(least)} is the least that this "
+            f"of {_text(before)} {by} the target keeps {_text(target)}, but {_text(least)} is the least that this "
             f"network can be cut to; the most that can be removed is {1 - least / before:.3f} of them, or more with a "
             "lower least_kept, least_width or round_to"
         )
@@ -169,7 +169,7 @@ def _greedy(
     cost: Cost,
     round_to: int,
 ) -> dict[str, int]:
-    """Gives, by group name, how many of its least important channels go."""
+    """Gives, by group name, how many of its least important channels are cut."""
     widths = {group.name: group.width for group in groups}
     sums = {name: [0.0, *scores[name].double().sort().values.cumsum(0).tolist()] for name in widths}
     in_one = math.ceil(WIDEST_TILE / round_to) if by in MEASURED or cost == "measured" else 1
@@ -187,7 +187,7 @@ def _greedy(
     bunches = {name: list(next_bunches(name)) for name in widths}
     while left.of(by) > target:
         candidates = [bunch for of_group in bunches.values() for bunch in of_group]
-        if not candidates:  # every group is at its floor, which is the target but for rounding
+        if not candidates:  # every group is at its floor, which equals the target up to rounding
             break
         best = min(candidates, key=lambda bunch: bunch.rank(left, sizes.before, by, target, cost))
         gone[best.group] += best.channels
@@ -211,5 +211,5 @@ def _below(
     return gone
 
 
-def _told(value: float) -> str:
+def _text(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"

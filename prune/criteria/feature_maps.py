@@ -1,4 +1,4 @@
-"""What the maps themselves say a channel is worth: dead ones and copies of others are worth nothing."""
+"""Scores from feature maps: channels whose maps are dead, or copies of others, are worth nothing."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ from torch import Tensor, nn
 
 from ..channels.coupling import is_through
 from ..channels.groups import Group
-from .captured import Seen, places_of
+from .capture import Capture, places_of
 
-LARGEST_DEAD_SUM = 0.02  # of a map's values: the paper's delta
-LEAST_CORRELATION = 0.95  # of two maps that are one and the same: the paper's rho
-TIE = 1e-4  # of a score at most: less than one face in ten thousand
+LARGEST_DEAD_SUM = 0.02  # sum of a dead map's values: the paper's delta
+LEAST_CORRELATION = 0.95  # of two maps that count as copies: the paper's rho
+TIE = 1e-4  # largest share of a score that breaks ties: less than one face in ten thousand
 
 
-def feature_map(seen: Seen, group: Group) -> Tensor:
+def feature_map(capture: Capture, group: Group) -> Tensor:
     """Scores each channel by the share of faces in which its map is alive and its own.
 
-    A map is deactivated if its values sum up to 0..0.02, or if its Pearson correlation with another map of the layer
-    is 0.95 or more; of maps that correlate the first stays, if it is not dead. Normalising maps to 0..1 first, as the
-    paper does, changes no correlation. The paper removes what is deactivated in 80 % of 100 faces: scores up to 0.2.
-    Of channels that are alive equally often the fainter one scores less, by at most a ten-thousandth.
+    A map is deactivated if its values sum to 0..0.02, or if its Pearson correlation with another map of the layer is
+    0.95 or more; of maps that correlate the first one stays, if it is not dead. The paper first normalises maps to
+    0..1, which changes no correlation. It removes what is deactivated in 80 % of 100 faces: scores up to 0.2. Of
+    channels that are alive equally often the fainter one scores less, by at most a ten-thousandth.
 
-    The map of a filter is what its convolution gives after batch norm and activation, before pooling; a depthwise
-    convolution carries it on, unless to a single place. A channel that several layers make, as in residual streams,
-    is deactivated where all their maps are. Activations that are no modules are not seen: without a ReLU few sums lie
-    in the window.
+    The map of a filter is the output of its convolution after batch norm and activation, before pooling; a depthwise
+    convolution passes it on, unless its output has a single place. A channel that several layers make, as in residual
+    streams, is deactivated where all their maps are. Activations that are not modules are missed: without a ReLU few
+    sums lie in the window.
 
     Args:
-        seen: The network's maps of a mini-batch.
+        capture: The network's maps of a mini-batch.
         group: Coupled channels.
 
     Returns:
         (width,) float32 in 0..1; to be averaged over mini-batches.
 
     Source: Diba & Khosravi, IASC 38(3), 2024, sec. 3, eq. 1-10; their 100 faces are of the 100 people with most images,
-    here they are any.
+    here they are random.
     """
     alive, activity, layers = torch.zeros(1, group.width, dtype=torch.bool), torch.zeros(group.width), 0
-    for share in group.makers(seen.backbone):
-        for values in seen.maps.get(share.layer, ()):
+    for share in group.makers(capture.backbone):
+        for values in capture.maps.get(share.layer, ()):
             maps = places_of(values)[:, share.index].flatten(2)
             faint = maps.abs().mean((0, 2))
             activity = activity.to(faint) + faint / faint.max().clamp_min(torch.finfo(faint.dtype).tiny)
             alive, layers = alive.to(maps.device) | _alive(maps), layers + 1
-    # Half of the tie always counts, so that shares on the paper's threshold lie below it, whatever floats do to them.
+    # Half of the tie-breaker always counts, so that shares at the paper's threshold stay below it despite rounding.
     return alive.float().mean(0) * (1 - TIE * (1 - activity / max(2 * layers, 2)))
 
 
@@ -65,27 +65,27 @@ def _alive(maps: Tensor) -> Tensor:
 
 
 @contextmanager
-def following_maps(seen: Seen, groups: Sequence[Group]) -> Iterator[None]:
-    """Keeps in `seen.maps`, at each forward, the maps of the groups' convolutions and linear layers.
+def capturing_maps(capture: Capture, groups: Sequence[Group]) -> Iterator[None]:
+    """Adds to `capture.maps`, at each forward, the maps of the groups' convolutions and linear layers.
 
-    A map is followed from layer to layer as long as each treats every channel alone and keeps its size; only depthwise
-    convolutions may change it.
+    A map is followed from layer to layer while each treats every channel alone and keeps the map's size; only
+    depthwise convolutions may change the size.
     """
-    makers = {share.layer for group in groups for share in group.makers(seen.backbone)}
+    makers = {share.layer for group in groups for share in group.makers(capture.backbone)}
 
-    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+    def hook_of(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def after(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            maps = _holding(seen, inputs[0]) if inputs and is_through(layer) else None
+            maps = _maps_with(capture, inputs[0]) if inputs and is_through(layer) else None
             if maps is None:
                 if name in makers:
-                    seen.maps.setdefault(name, []).append(output)
-            elif _carries_on(layer, inputs[0], output):
+                    capture.maps.setdefault(name, []).append(output)
+            elif _passes_on(layer, inputs[0], output):
                 maps[:] = [output if values is inputs[0] else values for values in maps]
 
         return after
 
-    leaves = [(name, layer) for name, layer in seen.backbone.named_modules() if not any(layer.children())]
-    hooks = [layer.register_forward_hook(watch(name)) for name, layer in leaves]
+    leaves = [(name, layer) for name, layer in capture.backbone.named_modules() if not any(layer.children())]
+    hooks = [layer.register_forward_hook(hook_of(name)) for name, layer in leaves]
     try:
         yield
     finally:
@@ -93,12 +93,12 @@ def following_maps(seen: Seen, groups: Sequence[Group]) -> Iterator[None]:
             hook.remove()
 
 
-def _holding(seen: Seen, values: Tensor) -> list[Tensor] | None:
-    """Gives the maps among which this very tensor is."""
-    return next((maps for maps in seen.maps.values() if any(known is values for known in maps)), None)
+def _maps_with(capture: Capture, values: Tensor) -> list[Tensor] | None:
+    """Gives the list of maps that contains this very tensor, if one does."""
+    return next((maps for maps in capture.maps.values() if any(known is values for known in maps)), None)
 
 
-def _carries_on(layer: nn.Module, before: Tensor, after: Tensor) -> bool:
+def _passes_on(layer: nn.Module, before: Tensor, after: Tensor) -> bool:
     if isinstance(layer, nn.Conv2d):
         return after.shape[2:].numel() > 1  # one place correlates with nothing
     return isinstance(after, Tensor) and before.shape == after.shape

@@ -1,9 +1,8 @@
-"""What makes a network show what its channels are worth: faces, and something to backpropagate."""
+"""The passes through a network that criteria score: which faces go forward, and what is backpropagated."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,94 +11,83 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...faces.contract import Faces
-from ...faces.folders import FaceSource
+from ...faces.folders import FaceSource, LabelledFaces
 from ...models.embedder import Embedder, unit
 
 BATCH = 32
-MAPS_AT_ONCE = 10  # faces whose feature maps are held in memory
-MATES = 8  # faces whose mean embedding stands for a person
-LOGIT_SCALE = 16.0  # cosines times this are the logits of `loss`
+MAPS_AT_ONCE = 10  # faces whose feature maps are in memory at once
+MATES = 8  # faces of a person that its mean embedding is taken from
+LOGIT_SCALE = 16.0  # the logits of `loss_pass` are cosines times this
 
 
-class Labelled(Protocol):
-    """Crops and who is on them; `pocketface.faces.LabelledFaces` is one."""
-
-    @property
-    def faces(self) -> FaceSource:
-        """(N, H, W, 3) uint8 RGB."""
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """(N,)."""
-
-    @property
-    def sha256(self) -> str:
-        """Of both."""
+ScoringPass = Callable[[Embedder, LabelledFaces, int, int], Iterator[None]]
+"""Takes an embedder, faces, how many of them, and a seed; yields after each mini-batch, for it to be scored."""
 
 
-Stimulus = Callable[[Embedder, Labelled, int, int], Iterator[None]]
-"""Takes an embedder, faces, how many of them, and a seed; pauses after each mini-batch, to be looked at."""
-
-
-def weights(embedder: Embedder, labelled: Labelled, images: int, seed: int) -> Iterator[None]:
-    """Shows nothing: weights can be seen as they are."""
+def weight_pass(embedder: Embedder, faces: LabelledFaces, images: int, seed: int) -> Iterator[None]:
+    """Passes nothing, once: weights are scored as they are."""
     yield
 
 
-def maps(embedder: Embedder, labelled: Labelled, images: int, seed: int) -> Iterator[None]:
-    """Shows faces, forward only."""
+def map_pass(embedder: Embedder, faces: LabelledFaces, images: int, seed: int) -> Iterator[None]:
+    """Passes faces forward only."""
     generator = torch.Generator().manual_seed(seed)
-    for batch in _split(_chosen(labelled, images, generator), MAPS_AT_ONCE):
+    for batch in _split(_chosen(faces, images, generator), MAPS_AT_ONCE):
         with torch.no_grad():
-            embedder.backbone(_inputs(embedder, labelled.faces[batch]))
+            embedder.backbone(_inputs(embedder, faces.faces[batch]))
         yield
 
 
-def probe(embedder: Embedder, labelled: Labelled, images: int, seed: int) -> Iterator[None]:
-    """Backpropagates where unit embeddings would go in random directions: <e/|e|, v>, v ~ N(0, I) for each face."""
+def probe_pass(embedder: Embedder, faces: LabelledFaces, images: int, seed: int) -> Iterator[None]:
+    """Backpropagates <e/|e|, v> with a random direction v ~ N(0, I) for each face."""
     backbone, generator = embedder.backbone, torch.Generator().manual_seed(seed)
-    for batch in _split(_chosen(labelled, images, generator), BATCH):
-        directions = F.normalize(backbone(_inputs(embedder, labelled.faces[batch])), dim=1)
+    for batch in _split(_chosen(faces, images, generator), BATCH):
+        directions = F.normalize(backbone(_inputs(embedder, faces.faces[batch])), dim=1)
         random = torch.randn(directions.shape, generator=generator).to(directions)
         (directions * random).sum().backward()  # type: ignore[no-untyped-call]
         yield
 
 
-def loss(embedder: Embedder, labelled: Labelled, images: int, seed: int) -> Iterator[None]:
-    """Backpropagates the cross-entropy of naming who is on each face.
+def loss_pass(embedder: Embedder, faces: LabelledFaces, images: int, seed: int) -> Iterator[None]:
+    """Backpropagates the cross-entropy of naming the person on each face.
 
-    A released embedder comes without the head it was trained with. The head here is the closed form of one: for each
-    person the mean unit embedding of the first 8 images, of unit length, and logits of 16 times the cosine. Persons
-    with one image teach nothing, as their mean is that image, and are left out.
+    A released embedder comes without the head it was trained with. The head here has a closed form: for each person
+    the mean unit embedding of the first 8 images, of unit length; logits are 16 times the cosine. Persons with one
+    image are left out, as their mean is that image.
 
     Raises:
         ValueError: Fewer than two persons have two images.
     """
-    persons, of_face, count = np.unique(labelled.labels, return_inverse=True, return_counts=True)
+    persons, of_face, count = np.unique(faces.labels, return_inverse=True, return_counts=True)
     usable = np.flatnonzero(count[of_face] > 1)
     if len(np.unique(of_face[usable])) < 2:
         raise ValueError(
             f"the taylor criteria learn from labels, and of {len(persons)} persons fewer than two have two images; "
-            "give more images of each, or use gauss-newton, which wants no labels"
+            "give more images of each, or use gauss-newton, which needs no labels"
         )
     chosen = np.random.default_rng(seed).permutation(usable)[:images]
     identities, targets = np.unique(of_face[chosen], return_inverse=True)
     backbone = embedder.backbone
     device = next(backbone.parameters()).device
-    head = torch.from_numpy(_means(embedder, labelled.faces, of_face, identities)).to(device)
+    head = torch.from_numpy(_means(embedder, faces.faces, of_face, identities)).to(device)
     for part in _split(np.arange(len(chosen)), BATCH):
         backbone.zero_grad(set_to_none=True)
-        cosines = F.normalize(backbone(_inputs(embedder, labelled.faces[chosen[part]])), dim=1) @ head.T
+        cosines = F.normalize(backbone(_inputs(embedder, faces.faces[chosen[part]])), dim=1) @ head.T
         F.cross_entropy(LOGIT_SCALE * cosines, torch.from_numpy(targets[part]).to(device)).backward()  # type: ignore[no-untyped-call]
         yield
     backbone.zero_grad(set_to_none=True)
 
 
-STIMULI: dict[str, Stimulus] = {"weights": weights, "maps": maps, "probe": probe, "loss": loss}
+SCORING_PASSES: dict[str, ScoringPass] = {
+    "weights": weight_pass,
+    "maps": map_pass,
+    "probe": probe_pass,
+    "loss": loss_pass,
+}
 
 
-def _chosen(labelled: Labelled, images: int, generator: torch.Generator) -> NDArray[np.int64]:
-    return torch.randperm(len(labelled.faces), generator=generator)[:images].numpy()
+def _chosen(faces: LabelledFaces, images: int, generator: torch.Generator) -> NDArray[np.int64]:
+    return torch.randperm(len(faces.faces), generator=generator)[:images].numpy()
 
 
 def _split(chosen: NDArray[np.int64], most: int) -> list[NDArray[np.int64]]:
@@ -109,7 +97,7 @@ def _split(chosen: NDArray[np.int64], most: int) -> list[NDArray[np.int64]]:
 
 def _inputs(embedder: Embedder, faces: Faces) -> Tensor:
     device = next(embedder.backbone.parameters()).device
-    # A gradient is wanted of the activations: where the weights have none, it must start at the input.
+    # Activations need gradients: where the weights have none, they must start at the input.
     return torch.from_numpy(embedder.contract.preprocess(faces)).to(device).requires_grad_(True)
 
 

@@ -1,4 +1,4 @@
-"""Crops as photos and phones vary them: each follows from a seed and its number alone."""
+"""Augmented crops, varied as photos and phones vary: each is determined by a seed and its number."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ...faces.folders import FaceSource
 
 @dataclass(frozen=True)
 class Crops:
-    """`variants` crops of each face, made when they are asked for.
+    """`variants` crops of each face, made on access.
 
     Crop i shows face i % N. The first N are the faces as they are, the others are augmented. The same seed and number
-    give the same pixels, whatever was asked for before and whichever process asks.
+    give the same pixels, in any order of access and in any process.
     """
 
     faces: FaceSource  # (N, H, W, 3)
@@ -28,7 +28,7 @@ class Crops:
     seed: int
 
     def __len__(self) -> int:
-        """All variants of all faces."""
+        """The number of all variants of all faces."""
         return self.variants * len(self.faces)
 
     def __getitem__(self, chosen: NDArray[np.int64]) -> Faces:
@@ -46,14 +46,14 @@ class Crops:
 def augment(faces: Faces, others: Faces, dice: list[np.random.Generator]) -> Faces:
     """Varies crops as alignment, cameras and light do.
 
-    Each is flipped (half of them), turned up to 6 degrees, scaled by 8 %, shifted by 4 pixels of 112, and changed in
+    Half of them are flipped; each is turned up to 6 degrees, scaled by 8 %, shifted by 4 pixels of 112, and changed in
     contrast, brightness and colour. Then at most one of: blur (15 %), noise (10 %), an even mix with one of `others`
     (10 %), a grey square (7 %), no colour (4 %).
 
     Args:
         faces: (N, H, W, 3) uint8.
-        others: (N, H, W, 3), other people to mix in.
-        dice: N, of everything random: a crop does not depend on its neighbours.
+        others: (N, H, W, 3), faces to mix in.
+        dice: N generators, one per crop, so that a crop does not depend on its neighbours.
 
     Returns:
         (N, H, W, 3) uint8.
@@ -84,7 +84,7 @@ def augment(faces: Faces, others: Faces, dice: list[np.random.Generator]) -> Fac
 
 
 def _moved(x: Tensor, rolls: Tensor) -> Tensor:
-    """Flips, turns, scales and shifts (N, 3, H, W); what comes in from outside is mirrored for half, black for half."""
+    """Flips, turns, scales and shifts (N, 3, H, W); half of them are mirrored beyond the edge, half are black there."""
     flip = torch.where(rolls[:, 0] < 0.5, -1.0, 1.0)
     angle = (12 * rolls[:, 1] - 6) * (math.pi / 180) * (rolls[:, 2] < 0.7)
     zoom = (0.16 * rolls[:, 3] - 0.08).exp()

@@ -1,4 +1,4 @@
-"""Classifier heads: who is on a face, asked of its embedding while it learns; thrown away afterwards."""
+"""Classifier heads: they name the person on a face from its embedding during training, and are then dropped."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-SCALE = 64.0  # what cosines are multiplied by, in ArcFace and in CosFace
+from ..recipe import SignalName
+
+SCALE = 64.0  # factor on cosines, in ArcFace and CosFace
 ARCFACE_MARGIN = 0.5  # radians
 COSFACE_MARGIN = 0.35
 LEAST_SINE = 1e-3  # its derivative by the cosine is infinite at 0
 
 
-def softmax(embeddings: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Gives the cross-entropy of a linear layer on embeddings as they are: their length counts.
+def softmax_loss(embeddings: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Gives the cross-entropy of a linear layer on embeddings that are not normalised.
 
     Args:
         embeddings: (N, D), of any length.
@@ -29,24 +31,23 @@ def softmax(embeddings: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | N
     Returns:
         A scalar, >= 0.
 
-    Source: as in Alonso-Fernandez et al., SqueezerFaceNet, IWAIPR 2023, who learn and prune by it.
+    Source: as in Alonso-Fernandez et al., SqueezerFaceNet, IWAIPR 2023, who train and prune with it.
     """
     return F.cross_entropy(F.linear(embeddings, weight, bias), labels)
 
 
-def arcface(
+def arcface_loss(
     embeddings: Tensor, labels: Tensor, weight: Tensor, bias: None = None, margin: float = ARCFACE_MARGIN
 ) -> Tensor:
-    """Gives the cross-entropy of 64 times the cosines, after the angle to the right class has grown by `margin`.
+    """Gives the cross-entropy of 64 times the cosines, with `margin` added to the angle of the right class.
 
-    An angle beyond pi - `margin` would come back down on the other side; there a line goes on that falls further, as
-    the authors' code does.
+    Beyond pi - `margin` the cosine would rise again; there it is continued by a falling line, as in the authors' code.
 
     Args:
-        embeddings: (N, D), of any length, which does not count.
+        embeddings: (N, D); their length does not matter.
         labels: (N,) int64.
-        weight: (classes, D), of any length.
-        bias: None; on a sphere there is no place for one.
+        weight: (classes, D); the length of its rows does not matter.
+        bias: None: cosines have no bias.
         margin: Radians.
 
     Returns:
@@ -63,16 +64,16 @@ def arcface(
     return F.cross_entropy(SCALE * cosines.scatter(1, labels[:, None], harder), labels)
 
 
-def cosface(
+def cosface_loss(
     embeddings: Tensor, labels: Tensor, weight: Tensor, bias: None = None, margin: float = COSFACE_MARGIN
 ) -> Tensor:
-    """Gives the cross-entropy of 64 times the cosines, that to the right class less `margin`.
+    """Gives the cross-entropy of 64 times the cosines, with `margin` subtracted from that of the right class.
 
     Args:
-        embeddings: (N, D), of any length, which does not count.
+        embeddings: (N, D); their length does not matter.
         labels: (N,) int64.
-        weight: (classes, D), of any length.
-        bias: None; on a sphere there is no place for one.
+        weight: (classes, D); the length of its rows does not matter.
+        bias: None: cosines have no bias.
         margin: A cosine.
 
     Returns:
@@ -84,39 +85,38 @@ def cosface(
     return F.cross_entropy(SCALE * (cosines - margin * F.one_hot(labels, len(weight))), labels)
 
 
-LOSSES: dict[str, Callable[..., Tensor]] = {"softmax": softmax, "arcface": arcface, "cosface": cosface}
-"""Signal to what gives a scalar of embeddings, labels, weight and bias."""
+LOSSES: dict[SignalName, Callable[..., Tensor]] = {
+    "softmax": softmax_loss,
+    "arcface": arcface_loss,
+    "cosface": cosface_loss,
+}
+"""By signal, the loss (a scalar) of embeddings, labels, weight and bias."""
 
 
-class Head(nn.Module):
+class ClassifierHead(nn.Module):
     """A row of weights for each person, with softmax a bias too."""
 
-    def __init__(self, signal: str, start: NDArray[np.float32]) -> None:
-        """Begins with the rows of `start` (classes, D) and no bias."""
+    def __init__(self, signal: SignalName, rows: NDArray[np.float32]) -> None:
+        """Starts with a bias of zeros, where there is one.
+
+        Args:
+            signal: A key of `LOSSES`.
+            rows: (classes, D): the mean unit embedding of each person, where the embedder knows faces already; else
+                `random_rows`.
+
+        Raises:
+            ValueError: No such signal.
+        """
+        if signal not in LOSSES:
+            raise ValueError(f"no head for the signal {signal!r}; known: {', '.join(sorted(LOSSES))}")
         super().__init__()
         self._loss = LOSSES[signal]
-        self.weight = nn.Parameter(torch.from_numpy(start).clone())
-        self.bias = nn.Parameter(torch.zeros(len(start))) if signal == "softmax" else None
+        self.weight = nn.Parameter(torch.from_numpy(rows).clone())
+        self.bias = nn.Parameter(torch.zeros(len(rows))) if signal == "softmax" else None
 
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Gives a scalar for embeddings (N, D) of any length and labels (N,)."""
         return self._loss(embeddings, labels, self.weight, self.bias)
-
-
-def head_of(signal: str, start: NDArray[np.float32]) -> Head:
-    """Gives the head for a signal of `LOSSES`.
-
-    Args:
-        signal: softmax, arcface or cosface.
-        start: (classes, D): the mean unit embedding of each person, where the embedder knows faces already; else
-            `random_rows`.
-
-    Raises:
-        ValueError: No such signal.
-    """
-    if signal not in LOSSES:
-        raise ValueError(f"no head for the signal {signal!r}; known: {', '.join(sorted(LOSSES))}")
-    return Head(signal, start)
 
 
 def random_rows(classes: int, size: int, seed: int) -> NDArray[np.float32]:
@@ -126,5 +126,5 @@ def random_rows(classes: int, size: int, seed: int) -> NDArray[np.float32]:
 
 
 def _cosines(embeddings: Tensor, weight: Tensor) -> Tensor:
-    """(N, classes), -1 to 1 but for the last digit."""
+    """(N, classes), -1 to 1 up to rounding."""
     return F.linear(F.normalize(embeddings, dim=1), F.normalize(weight, dim=1))

@@ -1,4 +1,4 @@
-"""PReLUs that fade into cheaper activations while the network learns to do without them."""
+"""PReLUs that fade into cheaper activations during training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ...models.activations import Activation, replace_activations
 from ..recipe import TrainingRecipe
 
-FADED = 0.5  # of the batches; in the rest the network learns with what it will have
+FADED = 0.5  # share of the batches after which fading is complete; the rest trains the final activations
 
 
 def _to_relu(layer: nn.PReLU, x: Tensor, share: float) -> Tensor:
@@ -34,30 +34,30 @@ FADING: dict[str, Callable[[nn.PReLU, Tensor, float], Tensor]] = {
     "relu6": _to_relu6,
     "leaky": _to_leaky,
 }
-"""What lies between a PReLU (share 0) and each kind of activation (share 1)."""
+"""By kind of activation, the blend of a PReLU (share 0) and that activation (share 1)."""
 
 
 @contextmanager
 def fading(backbone: nn.Module, recipe: TrainingRecipe) -> Iterator[Callable[[float], None]]:
-    """Makes the PReLUs that the recipe replaces compute what lies between them and what will stand there.
+    """Makes the PReLUs that the recipe replaces compute a blend of themselves and their replacement.
 
-    A step of all slopes at once would leave the layers behind with numbers that they never saw; half of the training
-    goes from the one to the other, evenly. The slopes go on learning: a leaky ReLU's one slope is the mean of them.
+    Replacing all at once would give the layers behind inputs that they never saw; instead the blend moves evenly over
+    the first half of the training. The slopes are trained on: a leaky ReLU's one slope is their mean.
 
     Args:
         backbone: Changed in place until the end.
         recipe: Replaces nothing if its `activation` is None.
 
     Yields:
-        To be told, before each batch, the share of the training that is over, 0 to 1.
+        A function to call before each batch with the share of the training that is done, 0 to 1.
 
     Raises:
         ValueError: There are no PReLUs, or fewer than the recipe says.
     """
-    chosen = replaced(backbone, recipe).values()
+    chosen = fading_prelus(backbone, recipe).values()
     share = 0.0
 
-    def tell(done: float) -> None:
+    def set_progress(done: float) -> None:
         nonlocal share
         share = min(1.0, done / FADED)
 
@@ -67,24 +67,24 @@ def fading(backbone: nn.Module, recipe: TrainingRecipe) -> Iterator[Callable[[fl
     for layer in chosen:
         layer.forward = MethodType(forward, layer)  # type: ignore[method-assign]
     try:
-        yield tell
+        yield set_progress
     finally:
         for layer in chosen:
             del layer.forward
 
 
-def settle(backbone: nn.Module, recipe: TrainingRecipe) -> None:
-    """Puts, in place, the recipe's activations where its PReLUs have faded."""
+def finish_fading(backbone: nn.Module, recipe: TrainingRecipe) -> None:
+    """Replaces, in place, the faded PReLUs by the recipe's activations."""
 
     def final(layer: nn.PReLU) -> Activation:
         return float(layer.weight.mean()) if recipe.activation == "leaky" else str(recipe.activation)
 
     with torch.no_grad():
-        replace_activations(backbone, {name: final(layer) for name, layer in replaced(backbone, recipe).items()})
+        replace_activations(backbone, {name: final(layer) for name, layer in fading_prelus(backbone, recipe).items()})
 
 
-def replaced(backbone: nn.Module, recipe: TrainingRecipe) -> dict[str, nn.PReLU]:
-    """Gives, by name, the PReLUs that the recipe replaces: the first ones, in the order in which the network has them.
+def fading_prelus(backbone: nn.Module, recipe: TrainingRecipe) -> dict[str, nn.PReLU]:
+    """Gives, by name, the PReLUs that the recipe replaces: the first ones in the order of the network's modules.
 
     Raises:
         ValueError: There are no PReLUs, or fewer than the recipe says.
@@ -92,7 +92,7 @@ def replaced(backbone: nn.Module, recipe: TrainingRecipe) -> dict[str, nn.PReLU]
     if recipe.activation is None:
         return {}
     prelus = {name: layer for name, layer in backbone.named_modules() if isinstance(layer, nn.PReLU)}
-    wanted = recipe.activation_layers or max(1, len(prelus))
-    if wanted > len(prelus):
-        raise ValueError(f"{wanted} PReLUs shall become {recipe.activation}; the network has {len(prelus)}")
-    return dict(list(prelus.items())[:wanted])
+    count = recipe.activation_layers or max(1, len(prelus))
+    if count > len(prelus):
+        raise ValueError(f"{count} PReLUs cannot become {recipe.activation}: the network has {len(prelus)}")
+    return dict(list(prelus.items())[:count])

@@ -1,4 +1,4 @@
-"""What a student is told: where its teacher's embeddings point, or who is on a face."""
+"""Training signals: the embeddings of a teacher, or the labels of faces."""
 
 from __future__ import annotations
 
@@ -13,76 +13,76 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ...faces.folders import LabelledFaces
 from ...models.embedder import Embedder, Embeddings, unit
-from ..criteria.importance import Labelled
 from ..recipe import TrainingRecipe
 from .augmentation import Crops
-from .classifier_heads import Head, head_of
+from .classifier_heads import ClassifierHead
 
-LARGEST_CACHE = 1 << 29  # bytes of embeddings that are kept; of more crops the teacher is asked anew each time
+LARGEST_CACHE = 1 << 29  # bytes of teacher embeddings in memory; beyond that they are computed anew for each batch
 
 
 class Signal(Protocol):
-    """What embeddings should be."""
+    """What the student's embeddings are trained towards."""
 
     def loss(self, embeddings: Tensor, chosen: NDArray[np.int64]) -> Tensor:
         """Gives a scalar for embeddings (n, D) of any length of the crops `chosen` (n,)."""
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """What is trained besides the student."""
+        """Parameters that are trained besides the student's."""
 
     def to(self, device: torch.device) -> None:
-        """Goes to where the student is."""
+        """Moves what is trained to the student's device."""
 
     def state(self) -> dict[str, Tensor]:
-        """What a resumed recovery needs of it; `load` takes it back."""
+        """The tensors that a resumed training needs; `load` restores them."""
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Takes back what `state` gave."""
+        """Restores what `state` gave."""
 
 
 @dataclass
 class Distillation:
-    """The student's embedding of a crop shall point where the teacher's of the same crop does.
+    """The student's embedding of a crop is trained to point where the teacher's does.
 
-    The loss is 1 - cosine. Embeddings of another size cannot be compared one by one; then the similarities of all pairs
-    of a batch are: the mean squared difference of the cosines. Source: Park et al., Relational Knowledge Distillation,
+    The loss is 1 - cosine. Embeddings of different sizes cannot be compared one by one; then the loss is the mean
+    squared difference of the cosines of all pairs in a batch. Source: Park et al., Relational Knowledge Distillation,
     CVPR 2019, with cosines for distances.
     """
 
-    teacher: Callable[[NDArray[np.int64]], Embeddings]  # of crops
+    teacher: Callable[[NDArray[np.int64]], Embeddings]  # embeddings by crop numbers
     size: int  # of the teacher's embeddings
 
     def loss(self, embeddings: Tensor, chosen: NDArray[np.int64]) -> Tensor:
         """Gives 1 - cosine, or the squared differences of similarities."""
-        found = F.normalize(embeddings, dim=1)
-        wanted = torch.from_numpy(self.teacher(chosen)).to(found.device)
-        if found.shape[1] == self.size:
-            return (1 - (found * wanted).sum(1)).mean()
-        pairs = ~torch.eye(len(found), dtype=torch.bool, device=found.device)
-        return (found @ found.T - wanted @ wanted.T)[pairs].square().mean()
+        student = F.normalize(embeddings, dim=1)
+        teacher = torch.from_numpy(self.teacher(chosen)).to(student.device)
+        if student.shape[1] == self.size:
+            return (1 - (student * teacher).sum(1)).mean()
+        pairs = ~torch.eye(len(student), dtype=torch.bool, device=student.device)
+        return (student @ student.T - teacher @ teacher.T)[pairs].square().mean()
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """None."""
         return iter(())
 
     def to(self, device: torch.device) -> None:
-        """Stays: answers are asked for where the teacher is."""
+        """Moves nothing: the teacher stays on its device."""
 
     def state(self) -> dict[str, Tensor]:
-        """Nothing: a teacher does not learn."""
+        """Nothing: a teacher is not trained."""
         return {}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Takes nothing."""
+        """Restores nothing."""
 
 
 @dataclass
-class Identification:
-    """A classifier beside the embedder shall name the person; it is thrown away afterwards."""
+class Classification:
+    """A classifier on top of the embedder is trained to name the person; it is dropped afterwards."""
 
-    head: Head
-    labels: NDArray[np.int64]  # (N,) of the faces
+    head: ClassifierHead
+    labels: NDArray[np.int64]  # (N,) by face
 
     def loss(self, embeddings: Tensor, chosen: NDArray[np.int64]) -> Tensor:
         """Gives the head's cross-entropy."""
@@ -107,14 +107,14 @@ class Identification:
 
 
 def distillation(teacher: Embedder, crops: Crops, answers: Embeddings | None) -> Distillation:
-    """Gives the signal of `teacher`, which is asked anew of each batch unless `answers` to all crops are there."""
+    """Gives the signal of `teacher`; without `answers`, its embeddings of all crops, it embeds each batch anew."""
     if answers is not None:
         return Distillation(answers.__getitem__, answers.shape[1])
     return Distillation(lambda chosen: teacher.embed(crops[chosen], batch=16), teacher.embedding_size)
 
 
-def identification(student: Embedder, faces: Labelled, recipe: TrainingRecipe) -> Identification:
-    """Gives the signal of labels: a head that starts with each person's mean embedding, less what all people share.
+def classification(student: Embedder, faces: LabelledFaces, recipe: TrainingRecipe) -> Classification:
+    """Gives the signal of labels: a head that starts with each person's mean embedding, less the mean of all people.
 
     Raises:
         ValueError: There are fewer than two people.
@@ -123,17 +123,17 @@ def identification(student: Embedder, faces: Labelled, recipe: TrainingRecipe) -
     if len(persons) < 2:
         raise ValueError(
             f"{recipe.signal} learns to tell people apart, and the faces are of {len(persons)}; give a folder per "
-            "person, or use the signal distillation, which wants no labels"
+            "person, or use the signal distillation, which needs no labels"
         )
     sums = np.zeros((len(persons), student.embedding_size), np.float64)
     for part in np.array_split(np.arange(len(labels)), math.ceil(len(labels) / 512)):
         np.add.at(sums, labels[part], student.embed(faces.faces[part], batch=16))
     means = unit(sums.astype(np.float32))
-    return Identification(head_of(recipe.signal, unit(means - means.mean(0))), labels)
+    return Classification(ClassifierHead(recipe.signal, unit(means - means.mean(0))), labels)
 
 
-def teach(teacher: Embedder, crops: Crops) -> Embeddings | None:
-    """Asks `teacher` once about every crop, each process about its part; nothing if that would not fit in memory."""
+def teacher_answers(teacher: Embedder, crops: Crops) -> Embeddings | None:
+    """Gives `teacher`'s embeddings of all crops, each process computing a part; None if memory would not hold them."""
     from accelerate import Accelerator
     from accelerate.utils import gather_object
 
@@ -142,7 +142,7 @@ def teach(teacher: Embedder, crops: Crops) -> Embeddings | None:
     with Accelerator().split_between_processes(np.arange(len(crops)).tolist()) as mine:
         numbers = np.array(mine, np.int64)
         rows = [
-            teacher.embed(crops[part], batch=16)  # larger batches spend their time fetching memory from the system
+            teacher.embed(crops[part], batch=16)  # with larger batches, requesting memory from the system dominates
             for part in np.array_split(numbers, max(1, math.ceil(len(numbers) / 256)))
         ]
     return np.concatenate(gather_object([np.concatenate(rows)]))

@@ -1,4 +1,4 @@
-"""What the cuts took is learnt back: from the unpruned teacher, without labels, or from labels."""
+"""The training loop that recovers what cuts cost: towards a teacher's embeddings, or from labels."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from .losses import Signal
 
 WARM_UP = 20  # batches
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
-LAST_RATE = 0.01  # share of the learning rate that the cosine ends at
+LAST_RATE = 0.01  # share of the learning rate at the end of the cosine
 
 
 @dataclass
 class Progress:
-    """Where a recovery stands: with the network's weights all that a killed one needs to go on."""
+    """How far a recovery is; with the network's weights this is all that is needed to resume it."""
 
     batch: int
     optimiser: torch.optim.AdamW
-    losses: list[float] = field(default_factory=list)  # a batch each
+    losses: list[float] = field(default_factory=list)  # one per batch
 
 
-def start(student: Embedder, signal: Signal, recipe: TrainingRecipe) -> Progress:
-    """Begins a recovery: a fresh optimiser, no batch seen."""
+def start_recovery(student: Embedder, signal: Signal, recipe: TrainingRecipe) -> Progress:
+    """Gives the progress of a recovery that has not begun: a fresh optimiser, no batch."""
     parameters = [*student.backbone.parameters(), *signal.parameters()]
     return Progress(0, torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=0.0))
 
@@ -52,28 +52,28 @@ def learn(
     progress: Progress,
     observe: Callable[[], None] = lambda: None,
 ) -> Iterator[Progress]:
-    """Trains `student` in place until it does what `signal` wants.
+    """Trains `student` in place by `signal`.
 
-    AdamW, a short warm-up, then one cosine down. An epoch is as many crops as there are faces. What a batch holds
-    depends only on the recipe's seed, `stream` and its number, so that a recovery resumed from its progress ends with
-    the same weights. Hugging Face accelerate carries it: started by `accelerate launch`, every process takes its part
-    of a batch that is as many times larger, batch norms see all of it, and mixed precision is as the launcher was told.
+    AdamW with a short warm-up and one cosine decay. An epoch is as many crops as there are faces. The contents of a
+    batch depend only on the recipe's seed, `stream` and its number, so that a recovery resumed from its progress ends
+    with the same weights. Under `accelerate launch` (Hugging Face) every process takes its part of a batch that is as
+    many times larger, batch norms see all of it, and mixed precision is as set in the launcher.
 
     Args:
         student: Its backbone is trained; it ends in eval mode.
-        signal: What is wanted of the embeddings; its own parameters are trained too.
-        crops: What is shown.
-        recipe: Batch size of a process, learning rate, seed.
+        signal: Gives the loss; its own parameters are trained too.
+        crops: The training data.
+        recipe: Batch size per process, learning rate, seed.
         epochs: How long; 0 leaves the student as it is.
-        stream: Which recovery this is: each has its own order of crops.
-        progress: From `start`, or as it was saved.
+        stream: The number of this recovery: each has its own order of crops.
+        progress: From `start_recovery`, or as it was saved.
         observe: Called after each backward, before the weights change.
 
     Yields:
         The progress after every batch.
 
     Raises:
-        ValueError: The loss is no number any more.
+        ValueError: The loss is not finite.
     """
     from accelerate import Accelerator
 
@@ -89,12 +89,12 @@ def learn(
     signal.to(accelerator.device)
     _move(progress.optimiser, accelerator.device)
     order = _Order(len(crops), size * shares, (recipe.seed, stream))
-    with synchronised(backbone), fading(backbone, recipe) as tell:
+    with synchronised(backbone), fading(backbone, recipe) as set_fading:
         computed = FakeQuantised(student) if recipe.precision == "w8a8" else backbone
         network, optimiser = accelerator.prepare(computed, progress.optimiser)
         while progress.batch < batches:
             backbone.train()
-            tell(progress.batch / batches)
+            set_fading(progress.batch / batches)
             chosen = np.array_split(order[progress.batch], shares)
             for part in progress.optimiser.param_groups:
                 part["lr"] = recipe.learning_rate * _rate(progress.batch, batches)
@@ -102,12 +102,12 @@ def learn(
             for turn in range(recipe.accumulate):
                 mine = chosen[turn * accelerator.num_processes + accelerator.process_index]
                 with accelerator.accumulate(network), torch.random.fork_rng(devices=[]):
-                    # Dropout draws from torch's own generator, which is given back.
+                    # Dropout draws from torch's global generator, which is restored.
                     torch.manual_seed(recipe.seed * 1_000_003 + progress.batch * shares + turn)
                     loss = signal.loss(network(_inputs(student, crops, mine, accelerator.device)).float(), mine)
                     accelerator.backward(loss)
                     observe()
-                    if accelerator.sync_gradients:  # the network's are averaged by itself
+                    if accelerator.sync_gradients:  # those of the network are averaged by accelerate
                         for parameter in signal.parameters():
                             parameter.grad = accelerator.reduce(parameter.grad, "mean")
                     optimiser.step()
@@ -136,15 +136,15 @@ def batches_of(epochs: float, faces: int, batch: int) -> int:
 
 
 def lay_out(embedder: Embedder, memory_format: torch.memory_format) -> None:
-    """Lays the weights out in memory, in place; with channels last a CPU trains 1.5 times as fast."""
+    """Sets the memory format of the weights, in place; with channels last a CPU trains 1.5 times as fast."""
     embedder.backbone.to(memory_format=memory_format)  # type: ignore[call-overload]  # torch's stubs forget it
 
 
 def keep_freed_memory() -> None:
-    """Tells glibc to give no memory back to the system until the process ends; elsewhere it does nothing.
+    """Makes glibc keep freed memory until the process ends; does nothing on other systems.
 
-    A step of training frees hundreds of megabytes that the next one asks for again. On a CPU the pages that the system
-    hands out anew, and clears, cost a quarter of the time.
+    A training step frees hundreds of megabytes that the next one requests again. On a CPU, getting and clearing those
+    pages takes a quarter of the time.
     """
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, (1 << 31) - 1), (M_TOP_PAD, 1 << 28)):
@@ -157,14 +157,14 @@ def _inputs(student: Embedder, crops: Crops, chosen: NDArray[np.int64], device: 
 
 
 def _move(optimiser: torch.optim.Optimizer, device: torch.device) -> None:
-    """Puts the moments where the weights are; the optimiser's own counters stay where torch wants them."""
+    """Moves the moments to the weights' device; the optimiser's counters stay where torch keeps them."""
     state: dict[Any, Any] = optimiser.state
     for weight, moments in state.items():
         state[weight] = {key: value.to(device) if value.ndim else value for key, value in moments.items()}
 
 
 class _Order:
-    """Which crops a batch holds: all of them once, then all again in another order."""
+    """The crops of each batch: all of them once, then all again in another order."""
 
     def __init__(self, crops: int, size: int, seed: tuple[int, int]) -> None:
         self._crops, self._size, self._seed = crops, size, seed

@@ -1,4 +1,4 @@
-"""A stage that was killed goes on where it stood: one file with all of it, written whole or not at all."""
+"""Resuming a killed training: one file with its whole state, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from ...models.embedder import Embedder, Embeddings
 from ...models.widths import resize, widths_of
 from ..recipe import TrainingRecipe
 from .losses import Signal
-from .recovery import Progress, lay_out, start
+from .recovery import Progress, lay_out, start_recovery
 
 STATE, TEACHER = "state.safetensors", "teacher.safetensors"
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A network as it was, to go back to."""
+    """A copy of a network's state, to go back to."""
 
     widths: dict[str, list[int]]
     weights: dict[str, Tensor]
@@ -38,67 +38,67 @@ class Snapshot:
         return cls(widths_of(backbone), {name: value.detach().clone() for name, value in backbone.state_dict().items()})
 
     def restore(self, backbone: nn.Module) -> None:
-        """Makes `backbone` what it was."""
+        """Restores `backbone` to that state."""
         resize(backbone, self.widths)
         backbone.load_state_dict(self.weights)
 
 
 @dataclass
-class State:
-    """How far a stage is."""
+class TrainingState:
+    """How far a prune or a recovery is."""
 
     student: Embedder
-    phase: int = 0  # of the plan; those before it are over
-    notes: list[dict[str, Any]] = field(default_factory=list)  # of each phase so far
-    recovery: Progress | None = None  # of this phase, if it has begun
-    watched: dict[str, Tensor] = field(default_factory=dict)  # sums of scores taken while this phase trains
-    watches: int = 0  # how many mini-batches they are sums of
-    share: float = 1.0  # of what shall go, that is tried; less once it was too much
-    kept: Snapshot | None = None  # what to go back to
+    phase: int = 0  # of the plan; earlier ones are done
+    notes: list[dict[str, Any]] = field(default_factory=list)  # one for each phase so far
+    recovery: Progress | None = None  # of this phase, once it has begun
+    score_sums: dict[str, Tensor] = field(default_factory=dict)  # by group, summed over the batches of this phase
+    scored_batches: int = 0  # how many mini-batches were summed
+    share: float = 1.0  # of the planned removal; halved whenever it was too much
+    before_cut: Snapshot | None = None  # to go back to
 
 
 @dataclass(frozen=True)
-class Store:
-    """The folder in which a stage can be resumed; without a folder nothing is kept.
+class TrainingStore:
+    """The folder from which a training can be resumed; without a folder nothing is stored.
 
-    state.safetensors     weights; while a phase trains the optimiser's moments and what else is trained; in its
-                          metadata, as JSON, widths, how far it is, and a fingerprint of what it was started with
-    teacher.safetensors   what the teacher says of each crop; the crops follow from the seed. It may be copied into the
-                          folder of another training with the same teacher and faces
+    state.safetensors     weights; while a phase trains also the optimiser's moments and the signal's parameters; in its
+                          metadata, as JSON, widths, progress, and a fingerprint of the inputs
+    teacher.safetensors   the teacher's embedding of each crop; the crops follow from the seed. It may be copied into
+                          the folder of another training with the same teacher and faces
     """
 
     folder: Path | None
     fingerprint: str
-    writes: bool = True  # of several processes one does
+    writes: bool = True  # only one of several processes does
 
-    def save(self, state: State, signal: Signal) -> None:
-        """Keeps `state`, and what `signal` has learnt."""
+    def save(self, state: TrainingState, signal: Signal) -> None:
+        """Stores `state`, and the trained parameters of `signal`."""
         if self.folder is None or not self.writes:
             return
         backbone = state.student.backbone
         tensors = {f"weights.{name}": tensor for name, tensor in backbone.state_dict().items()}
         tensors |= {f"signal.{name}": tensor for name, tensor in signal.state().items()}
-        tensors |= {f"watched.{name}": tensor for name, tensor in state.watched.items()}
-        values: dict[str, Any] = {name: getattr(state, name) for name in ("phase", "notes", "share", "watches")}
+        tensors |= {f"score_sums.{name}": tensor for name, tensor in state.score_sums.items()}
+        values: dict[str, Any] = {name: getattr(state, name) for name in ("phase", "notes", "share", "scored_batches")}
         values["widths"] = widths_of(backbone)
-        if state.kept is not None:
-            tensors |= {f"kept.{name}": tensor for name, tensor in state.kept.weights.items()}
-            values["kept_widths"] = state.kept.widths
+        if state.before_cut is not None:
+            tensors |= {f"before_cut.{name}": tensor for name, tensor in state.before_cut.weights.items()}
+            values["before_cut_widths"] = state.before_cut.widths
         if state.recovery is not None:
             values |= {"batch": state.recovery.batch, "losses": state.recovery.losses}
             for number, moments in state.recovery.optimiser.state_dict()["state"].items():
                 tensors |= {f"optimiser.{number}.{name}": tensor for name, tensor in moments.items()}
         _write(self.folder / STATE, tensors, {"fingerprint": self.fingerprint, **values})
 
-    def load(self, embedder: Embedder, signal: Signal, recipe: TrainingRecipe) -> State:
-        """Gives the stored state of a stage that began with `embedder`, or the beginning where nothing is stored.
+    def load(self, embedder: Embedder, signal: Signal, recipe: TrainingRecipe) -> TrainingState:
+        """Gives the stored state of a training that began with `embedder`, or a fresh one if nothing is stored.
 
         Raises:
-            ValueError: The file is damaged, or of another embedder, recipe or set of faces.
+            ValueError: The file is damaged, or was stored with another embedder, recipe or set of faces.
         """
-        state = State(embedder.clone())
+        state = TrainingState(embedder.clone())
         backbone = state.student.backbone.requires_grad_(True)
-        # The layout decides the order of sums: it must not depend on whether a run was resumed.
+        # The memory format decides the order of sums: it must not depend on whether a run was resumed.
         lay_out(state.student, torch.channels_last)
         stored = self._open()
         if stored is None:
@@ -108,11 +108,11 @@ class Store:
         lay_out(state.student, torch.channels_last)
         signal.load(_part(tensors, "signal."))
         state.phase, state.notes, state.share = values["phase"], values["notes"], values["share"]
-        state.watched, state.watches = _part(tensors, "watched."), values["watches"]
-        if "kept_widths" in values:
-            state.kept = Snapshot(values["kept_widths"], _part(tensors, "kept."))
+        state.score_sums, state.scored_batches = _part(tensors, "score_sums."), values["scored_batches"]
+        if "before_cut_widths" in values:
+            state.before_cut = Snapshot(values["before_cut_widths"], _part(tensors, "before_cut."))
         if "batch" in values:
-            state.recovery = start(state.student, signal, recipe)
+            state.recovery = start_recovery(state.student, signal, recipe)
             moments: dict[int, dict[str, Tensor]] = {}
             for name, tensor in _part(tensors, "optimiser.").items():
                 number, moment = name.split(".", 1)
@@ -123,12 +123,12 @@ class Store:
         return state
 
     def save_teacher(self, embeddings: Embeddings | None, asked: str) -> None:
-        """Keeps what the teacher said, if it fitted in memory; `asked` is a fingerprint of whom it was asked what."""
+        """Stores the teacher's embeddings, if they fit in memory; `asked` is a fingerprint of teacher and crops."""
         if self.folder is not None and self.writes and embeddings is not None:
             _write(self.folder / TEACHER, {"embeddings": torch.from_numpy(embeddings)}, {"fingerprint": asked})
 
     def load_teacher(self, asked: str) -> Embeddings | None:
-        """Gives what the teacher said, if it was asked just that already."""
+        """Gives the teacher's stored embeddings if they are of that teacher and those crops."""
         stored = None if self.folder is None else _read(self.folder / TEACHER)
         if stored is None or stored[1].get("fingerprint") != asked:
             return None
@@ -149,7 +149,7 @@ class Store:
 def _write(path: Path, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
     whole = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
     with written_whole(path) as beside:
-        save_file(whole, beside, {"pocketface": json.dumps(values)})
+        save_file(whole, beside, {"training": json.dumps(values)})
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -157,14 +157,14 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         return None
     try:
         with safe_open(path, "pt") as file:
-            values = json.loads((file.metadata() or {})["pocketface"])
+            values = json.loads((file.metadata() or {})["training"])
             return {key: file.get_tensor(key) for key in file.keys()}, values
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise ValueError(f"{path} is no unfinished training ({error}); remove it to start anew") from error
 
 
 def fingerprint_of(*parts: str) -> str:
-    """Gives the SHA-256 of all that decides how a stage goes: hashes of embedders and faces, the recipe."""
+    """Gives the SHA-256 of all that decides a training: hashes of embedders and faces, the recipe."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Phases of training that can be killed and resumed; `pruner` cuts between them, `recover` has one."""
+"""Training in phases that can be killed and resumed: `recover` has one, `prune` cuts between several."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...faces.folders import LabelledFaces
 from ...models.embedder import Embedder
 from ..channels.groups import Group
-from ..criteria.importance import Labelled, Watch, watching
-from ..recipe import PruneRecipe, TrainingRecipe
+from ..criteria.importance import ChannelScorer, channel_scorer
+from ..recipe import CriterionName, PruneRecipe, TrainingRecipe
 from ..schedules import Phase
 from .augmentation import Crops
-from .fading_activations import replaced, settle
-from .losses import Signal, distillation, identification, teach
-from .recovery import lay_out, learn, start
-from .resumption import State, Store, fingerprint_of
+from .fading_activations import fading_prelus, finish_fading
+from .losses import Signal, classification, distillation, teacher_answers
+from .recovery import lay_out, learn, start_recovery
+from .resumption import TrainingState, TrainingStore, fingerprint_of
 
 SECONDS_BETWEEN_SAVES = 30.0
 
 
 def recover(
     student: Embedder,
-    faces: Labelled,
+    faces: LabelledFaces,
     recipe: TrainingRecipe,
     teacher: Embedder | None = None,
     progress: Callable[[str], None] = print,
@@ -42,22 +43,22 @@ def recover(
         student: Left as it is.
         faces: Crops as both embedders want them, which must be of the same size.
         recipe: What to learn from, and how long.
-        teacher: Wanted by the signal `distillation`; its embeddings may be of another size.
+        teacher: Required by the signal `distillation`, and only by it; its embeddings may be of another size.
         progress: Gets a line now and then.
         resume: As in `prune`.
 
     Returns:
-        A new embedder; the last entry of its ancestry says what was done.
+        A new embedder; the last entry of its ancestry describes the training.
 
     Raises:
-        ValueError: No teacher, or one too many; faces that do not fit; too few people for labels.
+        ValueError: A teacher is missing or not used; faces that do not fit; too few people for labels.
     """
     if (teacher is not None) != (recipe.signal == "distillation"):
         raise ValueError(
             f"the signal {recipe.signal} wants {'a teacher' if teacher is None else 'labels, not a teacher'}; "
             "distillation learns from a teacher, softmax, arcface and cosface from labels"
         )
-    replaced(student.backbone, recipe)  # whatever is wrong with that is said before anything slow begins
+    fading_prelus(student.backbone, recipe)  # checks the recipe before anything slow begins
     crops = crops_of(student, faces, recipe, recipe.epochs)
     origin = teacher.sha256 if teacher is not None else ""
     store = store_of(resume, student.sha256, faces.sha256, recipe.model_dump_json(), origin)
@@ -65,11 +66,11 @@ def recover(
     state = store.load(student, signal, recipe)
     if state.phase == 0:
         if state.recovery is None:
-            state.recovery = start(state.student, signal, recipe)
+            state.recovery = start_recovery(state.student, signal, recipe)
         train(state, Phase(0.0, recipe.epochs), signal, crops, recipe, store, progress)
         state.phase = 1
         store.save(state, signal)
-    settle(state.student.backbone, recipe)
+    finish_fading(state.student.backbone, recipe)
     entry: dict[str, Any] = {
         "stage": "recover",
         "recipe": recipe.model_dump(),
@@ -78,11 +79,11 @@ def recover(
         "sha256": store.fingerprint,
         "phases": state.notes,
     }
-    return finished(state.student, student.name, (*student.ancestry, entry))
+    return finish(state.student, student.name, (*student.ancestry, entry))
 
 
-def crops_of(embedder: Embedder, faces: Labelled, recipe: TrainingRecipe, epochs: float) -> Crops:
-    """Gives the crops to learn from: as many of each face as there will be epochs, but no more than the recipe's.
+def crops_of(embedder: Embedder, faces: LabelledFaces, recipe: TrainingRecipe, epochs: float) -> Crops:
+    """Gives the crops to train on: as many of each face as there will be epochs, at most the recipe's `variants`.
 
     Raises:
         ValueError: Too few faces, or faces of another size.
@@ -93,57 +94,56 @@ def crops_of(embedder: Embedder, faces: Labelled, recipe: TrainingRecipe, epochs
     return Crops(faces.faces, max(1, min(recipe.variants, math.ceil(epochs))), recipe.seed)
 
 
-def store_of(folder: Path | None, *parts: str) -> Store:
-    """Gives the store of a stage that `parts` decide; of several processes one writes."""
+def store_of(folder: Path | None, *parts: str) -> TrainingStore:
+    """Gives the store of a training that `parts` decide; only one of several processes writes."""
     from accelerate import Accelerator
 
-    return Store(folder, fingerprint_of(*parts), bool(Accelerator().is_main_process))
+    return TrainingStore(folder, fingerprint_of(*parts), bool(Accelerator().is_main_process))
 
 
 def signal_of(
     teacher: Embedder,
-    faces: Labelled,
+    faces: LabelledFaces,
     crops: Crops,
     recipe: TrainingRecipe,
-    store: Store,
+    store: TrainingStore,
     progress: Callable[[str], None],
 ) -> Signal:
-    """Gives what is learnt: `teacher`'s embeddings, of which it is asked once, or the labels."""
+    """Gives the training signal: `teacher`'s embeddings, computed once, or the labels."""
     if recipe.signal != "distillation":
-        return identification(teacher, faces, recipe)
+        return classification(teacher, faces, recipe)
     teacher = teacher.clone()
     lay_out(teacher, torch.channels_last)
     asked = fingerprint_of(teacher.sha256, faces.sha256, f"{crops.variants} {crops.seed}")
     answers = store.load_teacher(asked)
     if answers is None and recipe.epochs > 0:
-        progress(f"asking {teacher.name} about {len(crops):,} crops of {len(faces.faces):,} faces")
-        answers = teach(teacher, crops)
+        progress(f"embedding {len(crops):,} crops of {len(faces.faces):,} faces with {teacher.name}")
+        answers = teacher_answers(teacher, crops)
         store.save_teacher(answers, asked)
     return distillation(teacher, crops, answers)
 
 
 def train(
-    state: State,
+    state: TrainingState,
     phase: Phase,
     signal: Signal,
     crops: Crops,
     recipe: TrainingRecipe,
-    store: Store,
+    store: TrainingStore,
     progress: Callable[[str], None],
     groups: Sequence[Group] = (),
 ) -> None:
-    """Trains `state.student` for one phase, saves now and then, and notes how the loss fell.
+    """Trains `state.student` for one phase, saves every half minute, and notes the first and last loss.
 
-    With `groups`, channels are scored by every mini-batch; the sums are left in `state.watched`.
+    With `groups`, channels are scored on every mini-batch; the sums are stored in `state.score_sums`.
     """
     assert state.recovery is not None
     saved = time.monotonic()
-    with watch_of(state, groups, recipe) as watch:
-        observe = nothing if watch is None else watch.observe
-        seen = learn(state.student, signal, crops, recipe, phase.epochs, state.phase, state.recovery, observe)
-        for recovery in seen:
-            if watch is not None:
-                state.watched, state.watches = watch.totals, watch.batches
+    with scorer_of(state, groups, recipe) as scorer:
+        observe = (lambda: None) if scorer is None else scorer.observe
+        for recovery in learn(state.student, signal, crops, recipe, phase.epochs, state.phase, state.recovery, observe):
+            if scorer is not None:
+                state.score_sums, state.scored_batches = scorer.totals, scorer.batches
             if time.monotonic() - saved >= SECONDS_BETWEEN_SAVES:
                 store.save(state, signal)
                 saved = time.monotonic()
@@ -159,30 +159,30 @@ def train(
 
 
 @contextmanager
-def watch_of(state: State, groups: Sequence[Group], recipe: TrainingRecipe) -> Iterator[Watch | None]:
-    """Scores channels while it lasts, going on from what `state` holds; without groups it does nothing."""
+def scorer_of(state: TrainingState, groups: Sequence[Group], recipe: TrainingRecipe) -> Iterator[ChannelScorer | None]:
+    """Gives a scorer that goes on from the sums in `state`; without groups, None."""
     if not groups:
         yield None
         return
     assert isinstance(recipe, PruneRecipe), "only pruning scores channels"
-    with watching(state.student.backbone, groups, recipe.criterion) as watch:
-        if state.watched:
-            watch.totals, watch.batches = state.watched, state.watches
-        yield watch
+    with channel_scorer(state.student.backbone, groups, recipe.criterion) as scorer:
+        if state.score_sums:
+            scorer.totals, scorer.batches = state.score_sums, state.scored_batches
+        yield scorer
 
 
-def watched_scores(state: State, groups: Sequence[Group], criterion: str) -> dict[str, Tensor]:
-    """Gives the scores that were taken while the latest phase trained, of all processes."""
+def training_scores(state: TrainingState, groups: Sequence[Group], criterion: CriterionName) -> dict[str, Tensor]:
+    """Gives the scores of the latest training phase, averaged over all processes."""
     from accelerate.utils import reduce
 
-    with watching(state.student.backbone, groups, criterion) as watch:
-        watch.totals = {name: reduce(total, "mean") for name, total in state.watched.items()}
-        watch.batches = state.watches
-        return watch.scores()
+    with channel_scorer(state.student.backbone, groups, criterion) as scorer:
+        scorer.totals = {name: reduce(total, "mean") for name, total in state.score_sums.items()}
+        scorer.batches = state.scored_batches
+        return scorer.scores()
 
 
-def agreed(gone: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Gives the first process's choice to all."""
+def agree_on(gone: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Gives the first process's choice of channels in every process."""
     from accelerate.utils import broadcast_object_list
 
     choice = [dict(gone)]
@@ -190,12 +190,8 @@ def agreed(gone: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return choice[0]
 
 
-def finished(student: Embedder, name: str, ancestry: tuple[Mapping[str, Any], ...]) -> Embedder:
-    """Gives the trained student as it will be when it is read from a checkpoint, with its name and history."""
+def finish(student: Embedder, name: str, ancestry: tuple[Mapping[str, Any], ...]) -> Embedder:
+    """Gives the trained student with its name and history, laid out as if read from a checkpoint."""
     lay_out(student, torch.contiguous_format)
     student.backbone.cpu().eval()
     return dataclasses.replace(student, name=name, ancestry=ancestry)
-
-
-def nothing() -> None:
-    """Observes nothing."""

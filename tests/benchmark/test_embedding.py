@@ -13,7 +13,7 @@ from pocketface.export.artifact import Card
 from pocketface.export.cards import read_card
 from pocketface.export.graph.to_onnx import write_onnx
 from pocketface.faces.contract import InputContract
-from pocketface.faces.pairs import synthetic_pairs
+from pocketface.faces.drawn_pairs import synthetic_pairs
 
 CONTRACT = InputContract(32, 32, mean=(0.0, 0.0, 0.0), scale=(1.0, 1.0, 1.0))
 QUICK = BenchmarkRecipe(threads=(1,), minimum_runs=5, minimum_seconds=0, rounds=1, arm64=())

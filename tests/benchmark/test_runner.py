@@ -9,7 +9,7 @@ import pytest
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runner import benchmark_files
 from pocketface.faces.contract import InputContract
-from pocketface.faces.pairs import synthetic_pairs
+from pocketface.faces.drawn_pairs import synthetic_pairs
 
 QUICK = BenchmarkRecipe(threads=(1,), minimum_runs=5, minimum_seconds=0, rounds=1)
 

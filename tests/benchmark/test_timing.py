@@ -15,7 +15,7 @@ from pocketface.benchmark.subjects import Candidate
 from pocketface.benchmark.timing import Timing, latencies, latency_reference
 from pocketface.export.artifact import Artifact, Card
 from pocketface.faces.contract import InputContract
-from pocketface.models.layer_runs import Shape
+from pocketface.models.layer_runs import LayerShape
 
 CALM = Noise(0.5, 1, 2, (1,), (0.2, 0.2), 0.0, 0.0, 0.0, 0, 0.1)
 KNOWN = {runtime.name: runtime for runtime in RUNTIMES}
@@ -23,7 +23,7 @@ KNOWN = {runtime.name: runtime for runtime in RUNTIMES}
 
 def tiny(channels):
     """A .tflite file of one layer."""
-    return layer_file(Shape("slopes", (8, 8)), 1, channels)
+    return layer_file(LayerShape("slopes", (8, 8)), 1, channels)
 
 
 @pytest.fixture

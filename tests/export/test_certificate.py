@@ -24,7 +24,8 @@ from pocketface.export.exporter import Exported, export
 from pocketface.export.recipe import ExportRecipe
 from pocketface.export.session import embed, open_session, read_artifact
 from pocketface.faces.contract import InputContract
-from pocketface.faces.pairs import Pairs, synthetic_pairs
+from pocketface.faces.drawn_pairs import synthetic_pairs
+from pocketface.faces.pairs import Pairs
 from pocketface.files import sha256_of
 from pocketface.models.embedder import Embedder
 

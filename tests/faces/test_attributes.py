@@ -41,9 +41,9 @@ def test_of_faces_without_a_line_or_with_an_empty_cell_nothing_is_said(tmp_path:
         ("image,pose\nother.jpg,front\n", "describes none of the 9 faces"),
         ("image,pose\n1.jpg,front\n1.jpg,left\n", "line 3: '1.jpg' is described a second time"),
         ("image,pose\n1.jpg\n", "line 2 has 1 cells, the first line 2"),
-        ("image\n1.jpg\n", "names 2 to 50 different columns"),
-        ("image,pose,pose\n1.jpg,a,b\n", "names 2 to 50 different columns"),
-        ('image,pose\n1.jpg,"front\n', "is no CSV"),
+        ("image\n1.jpg\n", "names 2 to 50 columns"),
+        ("image,pose,pose\n1.jpg,a,b\n", "has two columns 'pose'; rename one"),
+        ('image,pose\n1.jpg,"front\n', "line 2: unexpected end of data"),
     ],
 )
 def test_what_is_no_table_of_these_faces_is_refused(tmp_path: Path, text: str, said: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pocketface.faces import folders
+from pocketface.faces import folders, images
 from pocketface.faces.folders import StoredFaces
 from pocketface.faces.shards import read_faces, read_shards
 
@@ -244,7 +244,7 @@ def test_a_folder_without_shards_is_told(tmp_path):
 
 
 def test_the_real_training_folder_reads_the_same_from_shards(shared, tmp_path, disk):
-    paths = folders.image_paths(shared / "faces" / "train112")[:60]
+    paths = images.image_paths(shared / "faces" / "train112")[:60]
     files = [(f"{row:06d}.jpg", path.read_bytes()) for row, path in enumerate(paths)]
     read = read_faces(shard(tmp_path / "x.tar", files), 112, 112)
     assert np.array_equal(read.faces[::-1], folders.read_images(paths, 112, 112)[::-1])

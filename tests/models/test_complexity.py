@@ -3,8 +3,9 @@ import torch
 from torch import Tensor, nn
 
 from pocketface.faces.contract import InputContract
-from pocketface.models.complexity import Layer, layers, macs, parameters
+from pocketface.models.complexity import mac_layers, macs, parameters
 from pocketface.models.embedder import Embedder
+from pocketface.models.layer_runs import LayerRun, LayerShape
 from pocketface.models.zoo import create
 
 
@@ -36,10 +37,12 @@ def embedder(backbone: nn.Module, side: int = 8) -> Embedder:
 
 
 def test_layers_match_a_hand_counted_network() -> None:
-    assert layers(embedder(Tiny())) == [
-        Layer("stem", "Conv2d", 3, 4, 1, (3, 3), 4, 4, 3 * 4 * 9 + 4, 3 * 4 * 9 * 16),
-        Layer("depthwise", "Conv2d", 4, 4, 4, (1, 3), 4, 4, 4 * 3, 4 * 3 * 16),
-        Layer("head", "Linear", 4, 5, 1, (1, 1), 1, 1, 4 * 5 + 5, 4 * 5),
+    stem = LayerShape("dense", (8, 8), (3, 3), (2, 2), (1, 1), (1, 1, 1, 1))
+    depthwise = LayerShape("depthwise", (4, 4), (1, 3), (1, 1), (1, 1), (0, 1, 0, 1))
+    assert mac_layers(embedder(Tiny())) == [
+        LayerRun("stem", "Conv2d", 3, 4, 1, (3, 3), 4, 4, 3 * 4 * 9 + 4, 3 * 4 * 9 * 16, stem),
+        LayerRun("depthwise", "Conv2d", 4, 4, 4, (1, 3), 4, 4, 4 * 3, 4 * 3 * 16, depthwise),
+        LayerRun("head", "Linear", 4, 5, 1, (1, 1), 1, 1, 4 * 5 + 5, 4 * 5, LayerShape("dense", (1, 1))),
     ]
 
 
@@ -52,21 +55,21 @@ def test_parameters_count_batch_norms_scale_and_shift_but_not_its_statistics() -
 
 
 def test_a_layer_that_runs_twice_on_many_tokens_counts_each_time() -> None:
-    twice = layers(embedder(Tokens()))
+    twice = mac_layers(embedder(Tokens()))
     assert [(layer.name, layer.height, layer.macs) for layer in twice] == [("mix", 64, 576), ("mix", 64, 576)]
     assert parameters(Tokens()) == 9
 
 
 def test_counting_leaves_no_hook_behind() -> None:
     backbone = Tiny()
-    layers(embedder(backbone))
+    mac_layers(embedder(backbone))
     assert not any(module._forward_hooks for module in backbone.modules())
 
 
 def test_counting_leaves_no_hook_behind_when_the_network_fails() -> None:
     backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(7, 1))
     with pytest.raises(RuntimeError):
-        layers(embedder(backbone))
+        mac_layers(embedder(backbone))
     assert not any(module._forward_hooks for module in backbone.modules())
 
 

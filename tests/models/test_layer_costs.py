@@ -3,10 +3,10 @@
 import pytest
 
 from pocketface.models.layer_costs import CostTable, Grid
-from pocketface.models.layer_runs import Shape
+from pocketface.models.layer_runs import LayerShape
 
 PLANE = Grid((10, 20), (8, 16), ((80.0, 160.0), (160.0, 320.0)))  # inputs times outputs
-SHAPE = Shape("dense", (14, 14), (3, 3), (2, 2), (1, 1), (1, 1, 1, 1))
+SHAPE = LayerShape("dense", (14, 14), (3, 3), (2, 2), (1, 1), (1, 1, 1, 1))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_an_unknown_shape_is_named():
 
 def test_a_table_is_the_same_after_a_file():
     table = CostTable(
-        "instructions", "a phone", "LiteRT 0", 2, {SHAPE: PLANE, Shape("slopes", (7, 7)): PLANE}, 0.1 + 0.2
+        "instructions", "a phone", "LiteRT 0", 2, {SHAPE: PLANE, LayerShape("slopes", (7, 7)): PLANE}, 0.1 + 0.2
     )
     again = CostTable.from_json(table.to_json())
     assert again == table

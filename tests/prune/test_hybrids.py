@@ -14,7 +14,7 @@ from pocketface.faces.folders import LabelledFaces
 from pocketface.models.checkpoint import load_checkpoint, save_checkpoint
 from pocketface.models.factories import load_embedder
 from pocketface.models.torchvision_shim import import_torchvision
-from pocketface.prune.channels.groups import cut, find_groups, left_whole
+from pocketface.prune.channels.groups import cut_channels, find_groups, uncut_reasons
 from pocketface.prune.pruner import prune
 from pocketface.prune.recipe import PruneRecipe
 
@@ -84,11 +84,11 @@ def test_what_is_cut_from_a_network_of_others_is_what_its_readers_then_do_withou
             nn.init.ones_(parameter)
     layers = [key for key, layer in backbone.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     groups = find_groups(backbone, FACE)
-    assert list(left_whole(backbone, FACE, groups)) == [key for key in layers if re.search(NETWORKS[name], key)]
+    assert list(uncut_reasons(backbone, FACE, groups)) == [key for key in layers if re.search(NETWORKS[name], key)]
     gone = {group.name: torch.arange(group.width)[i % 3 :: 3] for i, group in enumerate(groups)}
     faces = torch.randn(2, 3, 112, 112)
     expected = without(backbone, groups, gone, faces)
-    cut(backbone, groups, gone)
+    cut_channels(backbone, groups, gone)
     torch.testing.assert_close(backbone(faces), expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
     assert expected.shape == (2, 64)
 
@@ -123,7 +123,7 @@ def test_an_edgenext_loses_the_hidden_channels_of_its_mlps_and_says_why_nothing_
     hidden = {share.layer for group in groups for share in group.shares}
     share = sum(p.numel() for name in hidden for p in backbone.get_submodule(name).parameters())
     assert share > 0.7 * sum(parameter.numel() for parameter in backbone.parameters())
-    whole = left_whole(backbone, FACE, groups)
+    whole = uncut_reasons(backbone, FACE, groups)
     assert whole["stem.0"] == "they reach 'stem.1', a LayerNorm2d"
     assert whole["stages.1.blocks.1.xca.qkv"] == "they meet the bare parameter 'stages.1.blocks.1.xca.temperature'"
     assert whole["head.fc"] == "they make the embedding"
@@ -134,7 +134,7 @@ def test_of_an_odd_network_goes_what_can_and_the_rest_has_its_reason():
     backbone = odd()
     groups = find_groups(backbone, FACE)
     assert [(group.name, group.width) for group in groups] == [("hidden", 48)]
-    whole = left_whole(backbone, FACE, groups)
+    whole = uncut_reasons(backbone, FACE, groups)
     assert list(whole) == ["stem", "grouped", "qkv", "back", "embedding"]
     assert whole["stem"] == whole["grouped"] == "they reach 'grouped', a convolution in 4 groups"
     assert whole["embedding"] == "they make the embedding"
@@ -166,7 +166,7 @@ def test_a_network_given_by_file_is_pruned_and_its_checkpoint_embeds_bit_for_bit
 def test_a_pruned_edgenext_is_the_same_in_every_format(tmp_path):
     embedder = load_embedder(f"{__file__}:edgenext")
     groups = find_groups(embedder.backbone, FACE)
-    cut(embedder.backbone, groups, {group.name: torch.arange(0, group.width, 3) for group in groups})
+    cut_channels(embedder.backbone, groups, {group.name: torch.arange(0, group.width, 3) for group in groups})
     pixels = np.random.default_rng(0).integers(0, 256, (4, 112, 112, 3)).astype(np.uint8)
     targets = ("onnx", "tflite-fp32", "tflite-w8a8", "coreml-fp32")
     made = {each.target: each for each in export(embedder, pixels, ExportRecipe(targets=targets), tmp_path)}

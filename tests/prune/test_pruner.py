@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from pocketface.faces.contract import InputContract
-from pocketface.faces.folders import LabelledFaces, fingerprint
+from pocketface.faces.folders import LabelledFaces, content_sha256
 from pocketface.models.complexity import macs, parameters
 from pocketface.models.embedder import Embedder
 from pocketface.models.widths import widths_of
@@ -14,13 +14,13 @@ from pocketface.prune import pruner
 from pocketface.prune.pruner import prune
 from pocketface.prune.recipe import PruneRecipe, TrainingRecipe
 from pocketface.prune.training import trainer as training
-from pocketface.prune.training.resumption import State
+from pocketface.prune.training.resumption import TrainingState
 from pocketface.prune.training.trainer import recover
 
 
 def Faces(faces, labels):
     names = tuple(str(label) for label in np.unique(labels))
-    return LabelledFaces(faces, labels, names, fingerprint(faces, labels))
+    return LabelledFaces(faces, labels, names, content_sha256(faces, labels))
 
 
 class Tiny(nn.Module):
@@ -194,7 +194,7 @@ def test_the_one_shot_schedule_cuts_once(tiny, faces):
 def test_what_does_not_converge_is_cut_less(tiny, faces, monkeypatch):
     recipe = FINE.model_copy(update={"schedule": "one-shot", "epochs": 20.0, "remove": 0.4})
     verdicts, heard = iter([False, False, True]), []
-    monkeypatch.setattr(pruner, "converges", lambda state: next(verdicts))
+    monkeypatch.setattr(pruner, "loss_fell", lambda state: next(verdicts))
     before, after = prune(tiny, faces, recipe, heard.append).ancestry[-1]["parameters"]
     assert 0.85 < after / before <= 0.9  # of 40 % a quarter
     assert [line for line in heard if "does not converge" in line] == [
@@ -205,9 +205,9 @@ def test_what_does_not_converge_is_cut_less(tiny, faces, monkeypatch):
 
 def test_a_loss_that_falls_converges():
     def after(first, last):
-        return State(None, notes=[{"batches": 5, "loss_first": first, "loss_last": last}])
+        return TrainingState(None, notes=[{"batches": 5, "loss_first": first, "loss_last": last}])
 
-    assert pruner.converges(after(2.0, 1.9)) and not pruner.converges(after(2.0, 2.1))
+    assert pruner.loss_fell(after(2.0, 1.9)) and not pruner.loss_fell(after(2.0, 2.1))
 
 
 def test_a_cut_that_costs_too_much_is_undone(tiny, faces):

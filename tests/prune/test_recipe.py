@@ -2,11 +2,15 @@
 
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 from pydantic import ValidationError
 
-from pocketface.prune.recipe import PruneRecipe
+from pocketface.prune.criteria.importance import CRITERIA
+from pocketface.prune.recipe import CriterionName, PruneRecipe, ScheduleName, SignalName
+from pocketface.prune.schedules import SCHEDULES
+from pocketface.prune.training.classifier_heads import LOSSES
 
 
 def test_the_default_removes_three_tenths_of_the_parameters():
@@ -42,3 +46,9 @@ def test_a_recipe_that_means_nothing_is_refused(wrong):
 def test_reading_a_recipe_does_not_load_torch():
     code = "import sys, pocketface.prune.recipe; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_names_of_a_recipe_are_the_keys_of_the_tables():
+    assert set(get_args(CriterionName)) == CRITERIA.keys()
+    assert set(get_args(ScheduleName)) == SCHEDULES.keys()
+    assert set(get_args(SignalName)) == {"distillation", *LOSSES}

@@ -16,11 +16,11 @@ from pocketface.models.checkpoint import load_checkpoint, save_checkpoint
 from pocketface.models.widths import widths_of
 from pocketface.models.zoo import create
 from pocketface.prune.pruner import prune
-from pocketface.prune.recipe import Criterion, PruneRecipe
+from pocketface.prune.recipe import CriterionName, PruneRecipe
 
 QUICK = PruneRecipe(by="filters", remove=0.3, cost="filters", steps=1, epochs=0, variants=1, images=4, least_kept=0.1)
 FILES = ExportRecipe(targets=("onnx", "tflite-fp32", "coreml-fp32"), parity_faces=4, calibration_faces=4)
-CRITERIA = get_args(Criterion)
+CRITERIA = get_args(CriterionName)
 
 NETWORKS = ("mobilefacenet", "squeezefacenet", "mobilenetv2", "vgg16", "resnet50", "resnet50v2")
 

@@ -12,7 +12,7 @@ from pocketface.benchmark.accuracy.record import read_record, write_record
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runner import benchmark_files
 from pocketface.faces.contract import InputContract
-from pocketface.faces.pairs import synthetic_pairs
+from pocketface.faces.drawn_pairs import synthetic_pairs
 
 THREE: Any = SimpleNamespace(
     left=np.array([0, 1, 2]),

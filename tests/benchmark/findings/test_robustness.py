@@ -13,7 +13,7 @@ from pocketface.benchmark.measurement import Measurement
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runner import benchmark_files
 from pocketface.faces.contract import Faces, InputContract
-from pocketface.faces.pairs import synthetic_pairs
+from pocketface.faces.drawn_pairs import synthetic_pairs
 from pocketface.faces.rendering.synthetic import synthetic_faces
 from pocketface.models.embedder import unit
 

@@ -67,9 +67,9 @@ def test_within_a_pose_none_meets_itself_and_across_all_meet(table):
         ("image,person\na1.jpg,ann\n", "no column 'template'; its first line wants: image,person,template"),
         ("image,person,template\nc.jpg,ann,0\n", "line 2: no face 'c.jpg' among the pairs' 6"),
         ("image,person,template\na1.jpg,ann,0\na1.jpg,ann,1\n", "line 3: a1.jpg is in line 2 already"),
-        ("image,person,template\na1.jpg,ann\n", "line 2 has not as many cells"),
+        ("image,person,template\na1.jpg,ann\n", "line 2 has 2 cells, the first line 3"),
         ("image,person,template\n", "holds no template"),
-        ('image,person,template\n"a1.jpg', "cannot be read as a table"),
+        ('image,person,template\n"a1.jpg', "line 2: unexpected end of data"),
     ],
 )
 def test_a_wrong_table_is_refused(tmp_path, table, sentence):
@@ -80,7 +80,7 @@ def test_a_wrong_table_is_refused(tmp_path, table, sentence):
 
 
 def test_a_table_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="no table of templates at"):
+    with pytest.raises(ValueError, match=r"no table of templates .*none\.csv"):
         read_templates(tmp_path / "none.csv", NAMES)
 
 

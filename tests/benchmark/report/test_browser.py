@@ -11,7 +11,7 @@ from pocketface.benchmark.accuracy.record import write_record
 from pocketface.benchmark.measurement import Measurement, write_measurements
 from pocketface.benchmark.report.page import write_report
 from pocketface.faces.pairs import Pairs
-from pocketface.prune.sensitivity import Sensitivity, write_sensitivity
+from pocketface.prune.sensitivity_analysis import Sensitivity, write_sensitivity
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="the page is tested with selenium")
 
@@ -120,7 +120,7 @@ def names(page) -> list[str]:
 
 def test_page_draws_every_measured_file_without_an_error(page):
     assert len(page.find_elements("css selector", "#plot .point")) == 3
-    assert find(page, "#absent").text == "Not in this plot for want of a number: 4."
+    assert find(page, "#absent").text == "Not measured, so not in this plot: 4."
     assert [entry for entry in page.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
@@ -154,7 +154,9 @@ def test_points_answer_the_keyboard(page):
 
 
 def test_clicking_a_header_sorts_numbers_both_ways_with_missing_ones_last(page):
-    header = next(h for h in page.find_elements("css selector", "#lines thead th") if h.text.startswith("Latency"))
+    header = next(
+        h for h in page.find_elements("css selector", "#lines thead th") if h.text.startswith("Median latency")
+    )
     header.find_element("css selector", "button").click()
     assert (names(page)[:3], header.get_attribute("aria-sort")) == (["a.tflite", "b.onnx", "c.tflite"], "ascending")
     header.find_element("css selector", "button").click()
@@ -174,7 +176,7 @@ def test_clicking_a_legend_item_hides_and_shows_its_points(page):
 def test_beaten_files_are_grey_and_another_axis_draws_another_front(page):
     assert find(page, ".beaten").get_attribute("data-index") == "2"  # c is larger and worse than a
     find(page, '#x option[value="latency_ms_p50@1"]').click()
-    assert "Latency on 1 thread, ms" in texts(page, "#plot .title")
+    assert "Median latency on 1 thread, ms" in texts(page, "#plot .title")
 
 
 def test_all_columns_are_shown_on_demand(page):

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from pocketface.benchmark.measurement import Measurement
-from pocketface.benchmark.report.limits import Limits, limits_for
+from pocketface.benchmark.report.limits import ShippingLimits, limits_for
 from pocketface.benchmark.report.recommendation import Choice, recommend
 from pocketface.benchmark.report.summary import summarise
 
@@ -41,8 +41,8 @@ APPLE = file("net.mlpackage", 0.9, None, (0.05, -0.03, 0.14), "coreml", runtime=
 LARGER_APPLE = file("larger.mlpackage", 2.1, None, (0.0, -0.1, 0.1), "coreml", runtime="coreml-evaluator")
 
 
-def chosen(*files, limits: Limits | None = None) -> Choice:
-    (_, choice), *_ = recommend(summarise([row for of in files for row in of]), limits or Limits()).choices
+def chosen(*files, limits: ShippingLimits | None = None) -> Choice:
+    (_, choice), *_ = recommend(summarise([row for of in files for row in of]), limits or ShippingLimits()).choices
     return choice
 
 
@@ -88,7 +88,7 @@ def test_pairs_that_would_tell_are_counted_where_the_row_knows():
 def test_a_verdict_of_equal_counts_only_within_the_drop_that_it_was_given_for():
     equal = file("equal.tflite", 1, (1, 1, 1), (-0.1, -0.25, 0.0), verdict="equal", margin=0.002)
     assert name(chosen(equal)) == "equal.tflite"
-    assert name(chosen(equal, limits=Limits(max_drop=0.1))) is None
+    assert name(chosen(equal, limits=ShippingLimits(max_drop=0.1))) is None
 
 
 def test_a_file_with_the_sources_own_embeddings_keeps_accuracy_however_wide_its_interval():
@@ -107,7 +107,7 @@ def test_files_that_nobody_compared_are_not_recommended():
 
 
 def test_limits_leave_files_out_and_say_which():
-    choice = chosen(SMALL, QUICK, MIXED, limits=Limits(max_mb=1.35, max_ms=3))
+    choice = chosen(SMALL, QUICK, MIXED, limits=ShippingLimits(max_mb=1.35, max_ms=3))
     assert name(choice) == "mixed.tflite"
     assert why_not(choice) == {
         "small.tflite": "4.60 ms is above 3 ms",
@@ -116,11 +116,11 @@ def test_limits_leave_files_out_and_say_which():
 
 
 def test_a_larger_drop_lets_the_harmed_file_in():
-    assert name(chosen(QUICK, HARMED, limits=Limits(max_drop=1.2))) == "harmed.tflite"
+    assert name(chosen(QUICK, HARMED, limits=ShippingLimits(max_drop=1.2))) == "harmed.tflite"
 
 
 def test_where_no_file_meets_the_limits_the_nearest_and_its_limit_are_named():
-    choice = chosen(WHOLE, SMALL, MIXED, limits=Limits(max_mb=1.25, max_ms=2.4))
+    choice = chosen(WHOLE, SMALL, MIXED, limits=ShippingLimits(max_mb=1.25, max_ms=2.4))
     assert choice.best is None and choice.nearest is not None
     assert choice.why == (  # 4 % too large and 6 % too slow; small.tflite is 92 % too slow
         "no file meets the limits for sure; nearest is mixed.tflite, which misses size and latency: "
@@ -138,13 +138,13 @@ def test_without_latency_the_smallest_that_keeps_accuracy_is_recommended():
 
 
 def test_a_limit_on_latency_is_not_met_by_what_was_not_timed():
-    choice = chosen(APPLE, limits=Limits(max_ms=5))
+    choice = chosen(APPLE, limits=ShippingLimits(max_ms=5))
     assert (name(choice), why_not(choice)) == (None, {"net.mlpackage": "latency not measured here"})
 
 
 def test_any_phone_and_core_ml_have_a_recommendation_each_and_every_format_its_own():
     rows = [*QUICK, *APPLE, *file("n.onnx", 4, (9, 9, 9), (0, -0.1, 0.1), "onnx", runtime="onnxruntime")]
-    advice = recommend(summarise(rows), Limits())
+    advice = recommend(summarise(rows), ShippingLimits())
     assert [(title, name(choice)) for title, choice in advice.choices] == [
         ("Any phone", "quick.tflite"),
         ("Core ML", "net.mlpackage"),
@@ -200,7 +200,7 @@ def test_rows_about_a_part_are_no_columns():
 )
 def test_limits_that_no_file_can_be_held_to_are_refused(given, said):
     with pytest.raises(ValueError, match=said):
-        Limits(**given)
+        ShippingLimits(**given)
 
 
 @pytest.mark.parametrize(("margins", "drop"), [([], 0.2), ([0.002, 0.02], 2.0)])

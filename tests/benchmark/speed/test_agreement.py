@@ -15,7 +15,7 @@ from pocketface.benchmark.speed.latency import TimingJob, measure_all
 from pocketface.benchmark.speed.operator_profile import onnxruntime_profile
 from pocketface.benchmark.subjects import Candidate, VerifiedFile
 from pocketface.export.session import embed, open_session, read_artifact
-from pocketface.faces.pairs import synthetic_pairs
+from pocketface.faces.drawn_pairs import synthetic_pairs
 
 TRIES = 6
 TOLERANCE = 0.25  # ours counts handing over the face and taking the embedding, theirs does not; the tool is not watched

@@ -8,11 +8,13 @@ import pytest
 from torch import nn
 
 from pocketface.benchmark.arm64.emulator import installed
+from pocketface.benchmark.arm64.instruction_meter import instruction_meter
+from pocketface.benchmark.cost_meters import meter_of
 from pocketface.benchmark.speed.layer_measuring import layer_costs, layer_file, tflite_of, widths_up_to
-from pocketface.benchmark.speed.meters import Meter, counter, fastest_ms, stopwatch
+from pocketface.benchmark.speed.meters import Meter, fastest_ms, stopwatch_meter
 from pocketface.faces.contract import InputContract
 from pocketface.models.embedder import Embedder
-from pocketface.models.layer_runs import Shape, runs_of
+from pocketface.models.layer_runs import LayerShape, layer_runs
 from pocketface.models.zoo import create
 from pocketface.prune.channels.sizes import size_of
 
@@ -136,7 +138,7 @@ def test_what_a_killed_try_measured_is_kept(quick_export):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        layer_costs(embedder, progress=dies, meter=scales.meter)
+        layer_costs(embedder, scales.meter, dies)
     weighed = scales.weighed
     quiet(embedder, meter=scales.meter)
     untouched = Scales()
@@ -157,7 +159,7 @@ def test_a_damaged_cache_is_measured_anew(cache, quick_export):
 
 def test_a_unit_that_nothing_measures_is_refused():
     with pytest.raises(ValueError, match="nothing here measures 'joules'; known: milliseconds, instructions"):
-        layer_costs(small(), "joules")
+        layer_costs(small(), meter_of("joules"))
 
 
 def test_widths_lie_on_multiples_of_eight_in_even_steps():
@@ -171,13 +173,13 @@ def test_widths_lie_on_multiples_of_eight_in_even_steps():
 @pytest.mark.parametrize(
     ("shape", "inputs", "outputs", "operators", "size"),
     [
-        (Shape("dense", (9, 7), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)), 5, 8, ["CONV_2D"], (9, 7, 8)),
+        (LayerShape("dense", (9, 7), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)), 5, 8, ["CONV_2D"], (9, 7, 8)),
         # PyTorch pads the first row, TFLite's SAME the last: it cannot be said without a PAD
-        (Shape("dense", (8, 8), (3, 3), (2, 2), (1, 1), (1, 1, 1, 1)), 5, 8, ["PAD", "CONV_2D"], (4, 4, 8)),
-        (Shape("dense", (9, 9), (3, 3), (1, 1), (2, 2), (0, 0, 0, 0)), 5, 8, ["CONV_2D"], (5, 5, 8)),
-        (Shape("dense", (1, 1)), 5, 8, ["CONV_2D"], (1, 1, 8)),
-        (Shape("depthwise", (8, 8), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)), 1, 8, ["DEPTHWISE_CONV_2D"], (8, 8, 8)),
-        (Shape("slopes", (8, 6)), 1, 8, ["PRELU"], (8, 6, 8)),
+        (LayerShape("dense", (8, 8), (3, 3), (2, 2), (1, 1), (1, 1, 1, 1)), 5, 8, ["PAD", "CONV_2D"], (4, 4, 8)),
+        (LayerShape("dense", (9, 9), (3, 3), (1, 1), (2, 2), (0, 0, 0, 0)), 5, 8, ["CONV_2D"], (5, 5, 8)),
+        (LayerShape("dense", (1, 1)), 5, 8, ["CONV_2D"], (1, 1, 8)),
+        (LayerShape("depthwise", (8, 8), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)), 1, 8, ["DEPTHWISE_CONV_2D"], (8, 8, 8)),
+        (LayerShape("slopes", (8, 6)), 1, 8, ["PRELU"], (8, 6, 8)),
     ],
 )
 def test_a_layer_is_written_as_the_exporter_writes_it(tmp_path, shape, inputs, outputs, operators, size):
@@ -198,7 +200,7 @@ def test_the_layers_of_a_network_are_the_operators_of_its_file(tmp_path):
     embedder = create("mobilefacenet", width=0.125)
     whole = [op["op_name"] for op in details(tflite_of(embedder, tmp_path))._get_ops_details()]
     alone = []
-    for number, run in enumerate(run for runs in runs_of(embedder).values() for run in runs):
+    for number, run in enumerate(run for run in layer_runs(embedder) if run.shape):
         path = tmp_path / f"{number}.tflite"
         path.write_bytes(layer_file(run.shape, run.inputs, run.outputs))
         alone += [op["op_name"] for op in details(path)._get_ops_details()]
@@ -207,7 +209,7 @@ def test_the_layers_of_a_network_are_the_operators_of_its_file(tmp_path):
 
 
 def test_more_work_takes_more_time(tmp_path):
-    shape = Shape("dense", (28, 28), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1))
+    shape = LayerShape("dense", (28, 28), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1))
     paths = []
     for width in (16, 128):
         paths.append(tmp_path / f"{width}.tflite")
@@ -217,7 +219,7 @@ def test_more_work_takes_more_time(tmp_path):
 
 
 def test_a_real_table_prefers_the_narrower_network():
-    table = quiet(small(32, 64), meter=stopwatch())
+    table = quiet(small(32, 64), meter=stopwatch_meter())
     whole, narrow = (size_of(net, table).measured for net in (small(32, 64), small(8, 16)))
     assert 0 < narrow < whole
     assert (table.unit, table.threads) == ("milliseconds", 1)
@@ -227,8 +229,8 @@ def test_a_real_table_prefers_the_narrower_network():
 @pytest.mark.skipif(installed() is not None, reason=str(installed()))
 def test_instructions_of_a_narrower_network_are_predicted_to_three_percent(tmp_path, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")  # where the emulator lies
-    monkeypatch.setattr("pocketface.benchmark.speed.layer_measuring.Cache.write", lambda cache: None)
-    meter = dataclasses.replace(counter("a76"), device=f"a test {tmp_path}")
+    monkeypatch.setattr("pocketface.benchmark.speed.layer_measuring.CostCache.write", lambda cache: None)
+    meter = dataclasses.replace(instruction_meter("a76"), device=f"a test {tmp_path}")
     table = quiet(small(64, 64, size=56), meter=meter)
     narrow = small(32, 40, size=56)
     (counted,) = meter.measure([tflite_of(narrow, tmp_path)])

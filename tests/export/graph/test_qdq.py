@@ -147,12 +147,13 @@ def test_no_faces_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_trained_net_keeps_its_embeddings(shared: Path, tmp_path: Path) -> None:
-    from pocketface import chain
+    from pocketface.inputs import open_faces, open_source
+    from pocketface.run_recipe import Roots, read_recipe
 
     example = Path(__file__).parents[3] / "examples" / "lfw_prelu.toml"
-    recipe = chain.Roots(example.parent, shared / "faces", shared / "models").resolve(chain.read_recipe(example))
-    source = chain.open_source(recipe)
-    faces = chain.read_train(recipe.train, source.contract).faces
+    recipe = Roots(example.parent, shared / "faces", shared / "models").resolve(read_recipe(example))
+    source = open_source(recipe)
+    faces = open_faces(recipe.train, source.contract).faces
     chosen = np.random.default_rng(0).permutation(len(faces))[:64]
     calibration, probe = np.ascontiguousarray(faces[chosen[:32]]), source.contract.preprocess(faces[chosen[32:]])
     *_, result = export(source, calibration, ExportRecipe(targets=("onnx-w8a8",)), tmp_path)

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from pocketface.prune.channels.compensation import absorb_means
-from pocketface.prune.channels.groups import cut, find_groups
+from pocketface.prune.channels.groups import cut_channels, find_groups
 
 FACES = torch.randn(16, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -13,7 +13,7 @@ def without(backbone, channels):
     groups = find_groups(backbone, FACES[:1])
     gone = {group.name: torch.tensor(channels) for group in groups}
     absorb_means(backbone, groups, gone, [FACES[:8], FACES[8:]])
-    cut(backbone, groups, gone)
+    cut_channels(backbone, groups, gone)
     return backbone(FACES)
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from pocketface.models.widths import widths_of
-from pocketface.prune.channels.groups import cut, find_groups, left_whole
+from pocketface.prune.channels.groups import cut_channels, find_groups, uncut_reasons
 
 FACE = torch.zeros(1, 3, 16, 16)
 
@@ -175,21 +175,21 @@ def test_a_cut_network_computes_what_the_whole_one_does_without_those_channels(b
         for share in group.readers:
             whole.get_submodule(share.layer).weight.data[:, share.index[gone[group.name]].flatten()] = 0
     expected = whole(faces)
-    cut(whole, groups, gone)
+    cut_channels(whole, groups, gone)
     torch.testing.assert_close(whole(faces), expected, rtol=1e-4, atol=1e-5)
     assert expected.shape == (2, 4)
 
 
 def test_a_cut_narrows_every_layer_of_the_group():
     backbone = depthwise()
-    cut(backbone, find_groups(backbone, FACE), {"0": torch.tensor([1, 2])})
+    cut_channels(backbone, find_groups(backbone, FACE), {"0": torch.tensor([1, 2])})
     assert widths_of(backbone) == {"0": [3, 6, 1], "1": [6], "2": [6], "3": [6, 6, 6], "4": [1], "5": [6, 4, 1]}
 
 
 def test_the_weights_that_stay_keep_their_values():
     backbone = depthwise()
     kept = backbone[0].weight[[0, 3, 4, 5, 6, 7]].clone()
-    cut(backbone, find_groups(backbone, FACE), {"0": torch.tensor([1, 2])})
+    cut_channels(backbone, find_groups(backbone, FACE), {"0": torch.tensor([1, 2])})
     assert torch.equal(backbone[0].weight, kept)
 
 
@@ -198,7 +198,7 @@ def test_channels_in_another_order_are_not_cut_wrongly(build):
     backbone = build()
     groups = find_groups(backbone, FACE)
     assert [group.name for group in groups] == ["inside"]
-    assert left_whole(backbone, FACE, groups)["stem"] == "a cut would change what others compute"
+    assert uncut_reasons(backbone, FACE, groups)["stem"] == "a cut would change what others compute"
 
 
 def test_channels_that_are_split_in_halves_stay_as_the_halves_could_lose_unequally():
@@ -217,7 +217,7 @@ def test_every_layer_that_stays_whole_has_its_reason():
     )
     groups = find_groups(backbone, FACE)
     assert [group.name for group in groups] == ["2"]
-    assert left_whole(backbone, FACE, groups) == {
+    assert uncut_reasons(backbone, FACE, groups) == {
         "0": "they reach '1', a convolution in 2 groups",
         "1": "they reach '1', a convolution in 2 groups",
         "3": "they reach '5', a LayerNorm",

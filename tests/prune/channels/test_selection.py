@@ -7,10 +7,10 @@ from torch import nn
 from pocketface.faces.contract import InputContract
 from pocketface.models.embedder import Embedder
 from pocketface.models.layer_costs import CostTable, Grid
-from pocketface.models.layer_runs import runs_of
+from pocketface.models.layer_runs import layer_runs
 from pocketface.models.zoo import create
-from pocketface.prune.channels.groups import Group, cut, find_groups
-from pocketface.prune.channels.selection import COSTS, check_reachable, cost_of, floors_of, in_scope, select
+from pocketface.prune.channels.groups import Group, cut_channels, find_groups
+from pocketface.prune.channels.selection import COSTS, check_reachable, cost_of, floors_of, groups_in_scope, select
 from pocketface.prune.channels.sizes import Sizes, size_of
 from pocketface.prune.recipe import PruneRecipe
 
@@ -25,7 +25,7 @@ def three_layers(first=16, second=24):
 
 def stairs(embedder, tile):
     """A table in which a layer costs as much as with its outputs rounded up to `tile`, for each input."""
-    shapes = {run.shape for runs in runs_of(embedder).values() for run in runs}
+    shapes = {run.shape for run in layer_runs(embedder) if run.shape}
     outputs = tuple(range(1, 65))
     row = tuple(float(-(-width // tile) * tile) for width in outputs)
     grid = Grid((1, 2), outputs, (row, tuple(2 * cost for cost in row)))
@@ -39,7 +39,7 @@ def chosen(
     floors = floors_of(groups, least_kept, least_width, round_to)
     sizes = Sizes(embedder, groups, table)
     gone = select(groups, scores, sizes, by=by, target=target, floors=floors, cost=cost, round_to=round_to)
-    cut(embedder.backbone, groups, gone)
+    cut_channels(embedder.backbone, groups, gone)
     return {name: channels.tolist() for name, channels in gone.items()}
 
 
@@ -115,7 +115,7 @@ def test_channels_that_only_together_save_time_go_together():
 def test_what_saves_no_time_stays_if_anything_else_does():
     # The readers' rows are flat too: 8 channels of "0" save inputs of "1", 8 of "1" nothing at all.
     embedder = three_layers(16, 64)
-    shapes = [run.shape for runs in runs_of(embedder).values() for run in runs]
+    shapes = [run.shape for run in layer_runs(embedder) if run.shape]
     flat = Grid((64,), (1, 64), ((5.0, 5.0),))
     grids = {shapes[0]: flat, shapes[1]: Grid((1, 2), (64,), ((1.0,), (2.0,))), shapes[2]: flat}
     table = CostTable("milliseconds", "a phone", "LiteRT 0", 1, grids)
@@ -214,8 +214,8 @@ class Blocks(nn.Module):
 def test_the_papers_leave_out_what_feeds_an_addition():
     backbone = Blocks()
     groups = find_groups(backbone, torch.zeros(1, 3, 16, 16))
-    assert [group.name for group in in_scope(groups, backbone, "all")] == ["first", "inside", "left", "right"]
-    assert [group.name for group in in_scope(groups, backbone, "papers")] == ["inside", "left", "right"]
+    assert [group.name for group in groups_in_scope(groups, backbone, "all")] == ["first", "inside", "left", "right"]
+    assert [group.name for group in groups_in_scope(groups, backbone, "papers")] == ["inside", "left", "right"]
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_the_papers_leave_out_what_feeds_an_addition():
 def test_streams_of_known_networks_are_left_out(name, options, left_out):
     embedder = create(name, **options)
     groups = find_groups(embedder.backbone, embedder.example())
-    kept = in_scope(groups, embedder.backbone, "papers")
+    kept = groups_in_scope(groups, embedder.backbone, "papers")
     assert [group.name for group in groups if group not in kept] == left_out
 
 
@@ -237,7 +237,7 @@ def test_a_network_of_additions_alone_says_what_would_do():
     backbone = Blocks()
     groups = find_groups(backbone, torch.zeros(1, 3, 16, 16))[:1]
     with pytest.raises(ValueError, match="every layer that can be cut feeds an addition; scope = 'all'"):
-        in_scope(groups, backbone, "papers")
+        groups_in_scope(groups, backbone, "papers")
 
 
 def test_an_impossible_target_names_the_most_that_fits():
@@ -251,7 +251,7 @@ def test_an_impossible_time_is_told_in_milliseconds():
     embedder = three_layers(16, 16)
     groups = find_groups(embedder.backbone, embedder.example())
     sizes = Sizes(embedder, groups, stairs(embedder, 8))  # 48 + 256 + 128 before, 24 + 64 + 64 at the floor of 8
-    with pytest.raises(ValueError, match=r"of 432 milliseconds, 99 shall be left, but 152 is the least"):
+    with pytest.raises(ValueError, match=r"of 432 milliseconds the target keeps 99, but 152 is the least"):
         check_reachable(groups, sizes, "milliseconds", 99.0, {"0": 8, "1": 8})
 
 

@@ -9,9 +9,9 @@ from pocketface.faces.contract import InputContract
 from pocketface.models.complexity import macs, parameters
 from pocketface.models.embedder import Embedder
 from pocketface.models.layer_costs import CostTable, Grid
-from pocketface.models.layer_runs import runs_of
+from pocketface.models.layer_runs import layer_runs
 from pocketface.models.zoo import create
-from pocketface.prune.channels.groups import cut, find_groups
+from pocketface.prune.channels.groups import cut_channels, find_groups
 from pocketface.prune.channels.sizes import Size, Sizes, size_of
 
 
@@ -26,7 +26,7 @@ def three_layers():
 
 def table_of(embedder, per_pair=1.0, scale=1.0):
     """One unit for each pair of an input and an output, whatever the shape."""
-    shapes = {run.shape for runs in runs_of(embedder).values() for run in runs}
+    shapes = {run.shape for run in layer_runs(embedder) if run.shape}
     grid = Grid((1, 2), (1, 2), ((per_pair, 2 * per_pair), (2 * per_pair, 4 * per_pair)))
     return CostTable("milliseconds", "a phone", "LiteRT 0", 1, dict.fromkeys(shapes, grid), scale)
 
@@ -50,7 +50,7 @@ def test_sizes_without_channels_are_those_of_the_cut_network(gone):
     table = table_of(embedder)
     groups = find_groups(embedder.backbone, embedder.example())
     expected = Sizes(embedder, groups, table).without(gone)
-    cut(embedder.backbone, groups, {name: torch.arange(count) for name, count in gone.items()})
+    cut_channels(embedder.backbone, groups, {name: torch.arange(count) for name, count in gone.items()})
     assert (expected.parameters, expected.macs) == (parameters(embedder.backbone), macs(embedder))
     assert expected == size_of(embedder, table)
     assert expected.filters == 44 - sum(gone.values())
@@ -66,7 +66,7 @@ def test_every_group_of_a_residual_network_counts_as_it_is_cut():
     for group in groups:
         left = left - sizes.saved(group.name, group.width // 4, gone)
         gone[group.name] = group.width // 4
-    cut(embedder.backbone, groups, {name: torch.arange(count) for name, count in gone.items()})
+    cut_channels(embedder.backbone, groups, {name: torch.arange(count) for name, count in gone.items()})
     smaller = size_of(embedder, table)
     assert (left.filters, left.parameters, left.macs, left.bytes) == (
         smaller.filters,

@@ -10,7 +10,7 @@ from torch import nn
 from pocketface.faces.contract import InputContract
 from pocketface.models.embedder import Embedder
 from pocketface.prune.channels.groups import find_groups
-from pocketface.prune.criteria.importance import importance, watching
+from pocketface.prune.criteria.importance import channel_scorer, importance
 
 EXAMPLE = torch.zeros(1, 3, 16, 16)
 RED, GREEN, BLUE, NONE = [1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0], [0.0, 0, 0]
@@ -36,7 +36,7 @@ def colours(filters, biases=None, reader=None):
 
 
 def scored(backbone, *batches, group="0"):
-    with watching(backbone.eval(), find_groups(backbone, EXAMPLE), "feature-map") as watch:
+    with channel_scorer(backbone.eval(), find_groups(backbone, EXAMPLE), "feature-map") as watch:
         for batch in batches:
             backbone(batch)
             watch.observe()

@@ -12,7 +12,7 @@ from torch import nn
 from pocketface.faces.contract import InputContract
 from pocketface.models.embedder import Embedder
 from pocketface.prune.channels.groups import find_groups
-from pocketface.prune.criteria.importance import importance, watching
+from pocketface.prune.criteria.importance import channel_scorer, importance
 from pocketface.prune.criteria.scoring_passes import LOGIT_SCALE
 
 EXAMPLE = torch.zeros(1, 3, 16, 16)
@@ -66,7 +66,7 @@ def scored(criterion, backbone, faces, images=40, seed=0):
 
 def watched(criterion, backbone, batches, loss):
     """Scores while `loss` of the embeddings is backpropagated, a mini-batch after the other."""
-    with watching(backbone, find_groups(backbone, EXAMPLE), criterion) as watch:
+    with channel_scorer(backbone, find_groups(backbone, EXAMPLE), criterion) as watch:
         for batch in batches:
             backbone.zero_grad()
             loss(backbone(batch)).backward()

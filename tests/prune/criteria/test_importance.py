@@ -10,7 +10,7 @@ from torch import nn
 from pocketface.faces.contract import InputContract
 from pocketface.models.embedder import Embedder
 from pocketface.prune.channels.groups import find_groups
-from pocketface.prune.criteria.importance import CRITERIA, importance, watching
+from pocketface.prune.criteria.importance import CRITERIA, channel_scorer, importance
 
 GRADIENTS = [name for name, criterion in CRITERIA.items() if criterion.signal in ("probe", "loss")]
 EXAMPLE = torch.zeros(1, 3, 16, 16)
@@ -80,7 +80,7 @@ def test_training_does_not_notice_that_it_is_watched(criterion, faces):
     alone, watched = Small().train(), Small().train()
     loss = alone(inputs).square().sum()
     loss.backward()
-    with watching(watched, find_groups(watched, EXAMPLE), criterion) as watch:
+    with channel_scorer(watched, find_groups(watched, EXAMPLE), criterion) as watch:
         same = watched(inputs).square().sum()
         same.backward()
         watch.observe()
@@ -99,7 +99,7 @@ def test_a_watch_that_was_interrupted_goes_on_where_it_was(criterion, faces):
 
     def watched(parts, totals=None, batches=0):
         backbone = Small().eval()
-        with watching(backbone, find_groups(backbone, EXAMPLE), criterion) as watch:
+        with channel_scorer(backbone, find_groups(backbone, EXAMPLE), criterion) as watch:
             if totals is not None:
                 watch.totals, watch.batches = totals, batches
             for part in parts:
@@ -117,7 +117,7 @@ def test_a_watch_that_was_interrupted_goes_on_where_it_was(criterion, faces):
 
 def test_scores_are_the_mean_over_mini_batches():
     backbone = two_layers()
-    with watching(backbone, find_groups(backbone, EXAMPLE), "l1") as watch:
+    with channel_scorer(backbone, find_groups(backbone, EXAMPLE), "l1") as watch:
         watch.observe()
         once = watch.scores()["0"]
         backbone[0].weight.data[:4] *= 3
@@ -128,7 +128,7 @@ def test_scores_are_the_mean_over_mini_batches():
 
 def test_there_are_no_scores_before_a_mini_batch():
     backbone = two_layers()
-    with watching(backbone, find_groups(backbone, EXAMPLE), "l1") as watch:
+    with channel_scorer(backbone, find_groups(backbone, EXAMPLE), "l1") as watch:
         with pytest.raises(ValueError, match="one at least would do"):
             watch.scores()
 

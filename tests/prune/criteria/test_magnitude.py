@@ -6,7 +6,7 @@ import torch_pruning as tp
 from torch import nn
 
 from pocketface.prune.channels.groups import find_groups
-from pocketface.prune.criteria.importance import watching
+from pocketface.prune.criteria.importance import channel_scorer
 
 EXAMPLE = torch.zeros(1, 3, 8, 8)
 
@@ -34,7 +34,7 @@ class Sum(nn.Module):
 
 
 def scored(criterion, backbone, seed=0):
-    with watching(backbone, find_groups(backbone, EXAMPLE), criterion, seed) as watch:
+    with channel_scorer(backbone, find_groups(backbone, EXAMPLE), criterion, seed) as watch:
         watch.observe()
     return watch.scores()
 

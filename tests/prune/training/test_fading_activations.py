@@ -8,14 +8,14 @@ import torch
 from torch import nn
 
 from pocketface.faces.contract import InputContract
-from pocketface.faces.folders import LabelledFaces, fingerprint
+from pocketface.faces.folders import LabelledFaces, content_sha256
 from pocketface.models.activations import activations_of, replace_activations
 from pocketface.models.checkpoint import load_checkpoint, save_checkpoint
 from pocketface.models.embedder import Embedder
 from pocketface.models.zoo import create
 from pocketface.prune.recipe import PruneRecipe, TrainingRecipe
 from pocketface.prune.training import trainer as training
-from pocketface.prune.training.fading_activations import fading, settle
+from pocketface.prune.training.fading_activations import fading, finish_fading
 from pocketface.prune.training.trainer import recover
 
 HERE = Path(__file__)
@@ -38,7 +38,7 @@ def embedder():
 @pytest.fixture(scope="module")
 def faces():
     pixels = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3)).astype(np.uint8)
-    return LabelledFaces(pixels, np.arange(24), tuple(map(str, range(24))), fingerprint(pixels, np.arange(24)))
+    return LabelledFaces(pixels, np.arange(24), tuple(map(str, range(24))), content_sha256(pixels, np.arange(24)))
 
 
 def silent(line):
@@ -70,12 +70,12 @@ def test_a_prelu_fades_in_half_of_the_training(kind, start, half, end):
             tell(done)
             assert network(INPUTS).tolist() == end
     assert network(INPUTS)[0].tolist() == start  # nothing was put in its place yet
-    settle(network, TrainingRecipe(activation=kind))
+    finish_fading(network, TrainingRecipe(activation=kind))
     assert network(INPUTS).tolist() == end and not list(network.parameters())
 
 
 def test_only_the_first_are_replaced(embedder):
-    settle(embedder.backbone, TrainingRecipe(activation="relu6", activation_layers=1))
+    finish_fading(embedder.backbone, TrainingRecipe(activation="relu6", activation_layers=1))
     assert activations_of(embedder.backbone) == {"1": "relu6", "4": "prelu"}
 
 
@@ -89,7 +89,7 @@ def test_a_network_learns_to_do_without_prelus(embedder, faces, kind):
     recipe = QUICK.model_copy(update={"epochs": 60, "activation": kind})
     wanted = embedder.embed(faces.faces)
     at_once = embedder.clone()
-    settle(at_once.backbone, recipe)
+    finish_fading(at_once.backbone, recipe)
     learnt = recover(embedder, faces, recipe, embedder, silent)
     before, after = (1 - (net.embed(faces.faces) * wanted).sum(1).mean() for net in (at_once, learnt))
     assert after < 0.3 * before
@@ -138,7 +138,7 @@ def test_a_killed_recovery_that_is_resumed_ends_with_the_same_bits(embedder, fac
 
 def test_more_prelus_than_there_are_cannot_be_replaced(embedder, faces):
     recipe = QUICK.model_copy(update={"activation_layers": 3})
-    with pytest.raises(ValueError, match="3 PReLUs shall become leaky; the network has 2"):
+    with pytest.raises(ValueError, match="3 PReLUs cannot become leaky: the network has 2"):
         recover(embedder, faces, recipe, embedder, silent)
 
 
@@ -146,7 +146,7 @@ def test_more_prelus_than_there_are_cannot_be_replaced(embedder, faces):
     ("recipe", "values", "sentence"),
     [
         (TrainingRecipe, {"activation": "swish"}, "activation"),
-        (TrainingRecipe, {"activation_layers": 3}, "say by what with activation"),
+        (TrainingRecipe, {"activation_layers": 3}, "set activation to what replaces them"),
         (TrainingRecipe, {"activation": "relu", "precision": "w8a8"}, "activations are replaced in fp32"),
         (PruneRecipe, {"activation": "relu"}, "not for pruning"),
     ],

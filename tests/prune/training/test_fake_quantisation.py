@@ -13,18 +13,18 @@ from pocketface.export.recipe import ExportRecipe
 from pocketface.export.session import open_session
 from pocketface.export.tflite.flatbuffer import unpack
 from pocketface.faces.contract import InputContract
-from pocketface.faces.folders import LabelledFaces, fingerprint
+from pocketface.faces.folders import LabelledFaces, content_sha256
 from pocketface.models.checkpoint import load_checkpoint, save_checkpoint
 from pocketface.models.embedder import Embedder
 from pocketface.prune.recipe import PruneRecipe, TrainingRecipe
 from pocketface.prune.training import trainer as training
 from pocketface.prune.training.fake_quantisation import (
     FakeQuantised,
-    equalising,
-    levels,
-    rounded,
-    rounded_weights,
-    shift,
+    equalising_scales,
+    mean_shift,
+    round_activations,
+    round_to_levels,
+    round_weights,
 )
 from pocketface.prune.training.trainer import recover
 
@@ -70,7 +70,7 @@ def tiny(prelu=False):
 def faces():
     random = np.random.default_rng(0)
     pixels, labels = random.integers(0, 256, (24, 4, 4, 3)).repeat(4, 1).repeat(4, 2).astype(np.uint8), np.arange(24)
-    return LabelledFaces(pixels, labels, tuple(map(str, labels)), fingerprint(pixels, labels))
+    return LabelledFaces(pixels, labels, tuple(map(str, labels)), content_sha256(pixels, labels))
 
 
 def silent(line):
@@ -88,15 +88,17 @@ def cosine(left, right):
 
 def test_256_levels_lie_between_the_least_and_the_largest_and_zero_is_one_of_them():
     values = torch.tensor([[[1.0, 0.333]], [[2.55, 0.017]]])
-    assert torch.allclose(rounded(values), torch.tensor([[[1.0, 0.33]], [[2.55, 0.02]]]))
-    assert torch.allclose(rounded(-values), torch.tensor([[[-1.0, -0.33]], [[-2.55, -0.02]]]))
-    assert rounded(torch.tensor([[[-1.0, 0.0, 1.7]]]))[0, 0, 1] == 0
+    assert torch.allclose(round_activations(values), torch.tensor([[[1.0, 0.33]], [[2.55, 0.02]]]))
+    assert torch.allclose(round_activations(-values), torch.tensor([[[-1.0, -0.33]], [[-2.55, -0.02]]]))
+    assert round_activations(torch.tensor([[[-1.0, 0.0, 1.7]]]))[0, 0, 1] == 0
 
 
 def test_each_channel_is_rounded_at_its_own_scale():
     crops = torch.tensor([[[2.55, 0.004], [0.255, 0.0104]]])
-    assert torch.allclose(rounded(crops), torch.tensor([[[2.55, 0.0], [0.26, 0.01]]]))
-    assert torch.allclose(rounded(crops, torch.tensor([1.0, 10.0])), torch.tensor([[[2.55, 0.0], [0.255, 0.010]]]))
+    assert torch.allclose(round_activations(crops), torch.tensor([[[2.55, 0.0], [0.26, 0.01]]]))
+    assert torch.allclose(
+        round_activations(crops, torch.tensor([1.0, 10.0])), torch.tensor([[[2.55, 0.0], [0.255, 0.010]]])
+    )
 
 
 @pytest.mark.parametrize("groups", [1, 2, 6])
@@ -104,7 +106,7 @@ def test_the_shift_is_what_wrong_weights_add_on_the_average(groups):
     generator = torch.Generator().manual_seed(0)
     faces, error = (torch.randn(*shape, generator=generator) for shape in ((4, 6, 5, 5), (6, 6 // groups, 1, 1)))
     added = torch.conv2d(faces + 1, error, groups=groups).mean((0, 2, 3))
-    assert torch.allclose(shift(error, faces + 1), added, atol=1e-5)
+    assert torch.allclose(mean_shift(error, faces + 1), added, atol=1e-5)
 
 
 def test_rounding_is_torchs_own_forward_and_backward():
@@ -112,7 +114,7 @@ def test_rounding_is_torchs_own_forward_and_backward():
     values = torch.cat([torch.randn(2000) * 80, torch.tensor([-128.0, 127.0, 127.4, 127.6, -128.6])]).requires_grad_()
     theirs = torch.fake_quantize_per_tensor_affine(values, 1.0, 0, -128, 127)
     (wanted,) = torch.autograd.grad(theirs.sum(), values)
-    ours = levels(values, -128, 127)
+    ours = round_to_levels(values, -128, 127)
     (found,) = torch.autograd.grad(ours.sum(), values)
     assert torch.equal(ours, theirs) and torch.equal(found, wanted)
 
@@ -121,22 +123,22 @@ def test_weights_round_as_torch_rounds_them_with_a_step_per_filter():
     weight = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0))
     steps = weight.abs().flatten(1).amax(1) / 127
     wanted = torch.fake_quantize_per_channel_affine(weight, steps, torch.zeros(4, dtype=torch.int32), 0, -127, 127)
-    assert torch.allclose(rounded_weights(weight), wanted, atol=1e-6)
+    assert torch.allclose(round_weights(weight), wanted, atol=1e-6)
 
 
 def test_nothing_at_all_rounds_to_nothing():
-    assert torch.equal(rounded(torch.zeros(2, 3, 4, 4)), torch.zeros(2, 3, 4, 4))
-    assert torch.equal(rounded_weights(torch.zeros(2, 3)), torch.zeros(2, 3))
+    assert torch.equal(round_activations(torch.zeros(2, 3, 4, 4)), torch.zeros(2, 3, 4, 4))
+    assert torch.equal(round_weights(torch.zeros(2, 3)), torch.zeros(2, 3))
 
 
 def test_quiet_channels_are_scaled_to_the_loudest_and_half_of_the_way_to_its_root():
     values = torch.tensor([[[4.0, -16.0], [1.0, 0.5]]])
-    assert equalising(values, 1.0).tolist() == [1, 16] and equalising(values, 0.5).tolist() == [1, 4]
+    assert equalising_scales(values, 1.0).tolist() == [1, 16] and equalising_scales(values, 0.5).tolist() == [1, 4]
 
 
 def test_a_clip_leaves_room_for_a_quarter_more():
     values = torch.tensor([[[6.0, 0.0], [1.2, 0.5], [0.0, 0.0]]])
-    assert equalising(values, 1.0, 6.0).tolist() == pytest.approx([1, 4, 64])
+    assert equalising_scales(values, 1.0, 6.0).tolist() == pytest.approx([1, 4, 64])
 
 
 @pytest.mark.parametrize("prelu", [False, True])
@@ -145,7 +147,7 @@ def test_it_rounds_where_the_file_rounds_and_computes_what_the_file_computes(fac
     made = export(embedder, one.faces, ExportRecipe(targets=("tflite-w8a8",), ranges="minmax"), tmp_path)
     path = next(result.artifact.path for result in made if result.target == "tflite-w8a8")
     network = FakeQuantised(embedder)
-    assert len(network._plan.rounded) == 1 + int8_results(path)  # and the faces
+    assert len(network._plan.rounded_nodes) == 1 + int8_results(path)  # and the faces
     file = open_session(path).run(embedder.contract.preprocess(one.faces))
     ours = embedded(network, embedder, one)
     assert np.abs(ours - file).max() < 1.3 * np.ptp(ours) / 255  # a step of the last int8, in ties
@@ -231,7 +233,7 @@ class Moody(Tiny):
 
 def test_what_cannot_be_traced_is_refused():
     embedder = Embedder("moody", Moody().eval(), InputContract(16, 16), architecture="tests:moody")
-    with pytest.raises(ValueError, match="moody cannot be traced, so that it learns in fp32 alone"):
+    with pytest.raises(ValueError, match="moody cannot be traced, so it can be trained in fp32 only"):
         FakeQuantised(embedder)
 
 

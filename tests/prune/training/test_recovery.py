@@ -10,8 +10,8 @@ from pocketface.faces.folders import LabelledFaces
 from pocketface.models.embedder import Embedder
 from pocketface.prune.recipe import TrainingRecipe
 from pocketface.prune.training.augmentation import Crops
-from pocketface.prune.training.losses import Distillation, distillation, identification, teach
-from pocketface.prune.training.recovery import learn, start
+from pocketface.prune.training.losses import Distillation, classification, distillation, teacher_answers
+from pocketface.prune.training.recovery import learn, start_recovery
 
 
 @pytest.fixture
@@ -31,20 +31,20 @@ def ones(faces, variants=2):
 
 
 def learnt(student, signal, crops, recipe, epochs):
-    return list(learn(student, signal, crops, recipe, epochs, 0, start(student, signal, recipe)))
+    return list(learn(student, signal, crops, recipe, epochs, 0, start_recovery(student, signal, recipe)))
 
 
 def test_a_recovered_student_agrees_with_its_teacher(faces):
     teacher, student, recipe = embedder(0), embedder(1), TrainingRecipe(batch_size=8, learning_rate=0.01)
     crops = Crops(faces, 2, seed=0)
     before = (teacher.embed(faces) * student.embed(faces)).sum(1).mean()
-    learnt(student, distillation(teacher, crops, teach(teacher, crops)), crops, recipe, 40)
+    learnt(student, distillation(teacher, crops, teacher_answers(teacher, crops)), crops, recipe, 40)
     assert before < 0.5 and (teacher.embed(faces) * student.embed(faces)).sum(1).mean() > 0.8
 
 
 def test_a_teacher_that_is_asked_each_time_says_the_same(faces):
     teacher, crops = embedder(0), Crops(faces, 2, seed=0)
-    kept, anew = distillation(teacher, crops, teach(teacher, crops)), distillation(teacher, crops, None)
+    kept, anew = distillation(teacher, crops, teacher_answers(teacher, crops)), distillation(teacher, crops, None)
     chosen = np.array([3, 25, 39])
     np.testing.assert_allclose(kept.teacher(chosen), anew.teacher(chosen), atol=1e-6)
 
@@ -58,7 +58,7 @@ def test_embeddings_of_another_size_learn_how_alike_faces_are(faces):
         return np.square(ours @ ours.T - theirs @ theirs.T).mean()
 
     before = apart()
-    learnt(student, distillation(teacher, crops, teach(teacher, crops)), crops, recipe, 60)
+    learnt(student, distillation(teacher, crops, teacher_answers(teacher, crops)), crops, recipe, 60)
     assert apart() < 0.3 * before
 
 
@@ -73,7 +73,7 @@ def test_labels_teach_to_tell_people_apart(faces, signal):
         return similarity[same].mean() - similarity[~same].mean()
 
     before = contrast()
-    learnt(student, identification(student, labelled, recipe), crops, recipe, 60)
+    learnt(student, classification(student, labelled, recipe), crops, recipe, 60)
     assert contrast() > before + 0.2
 
 
@@ -93,7 +93,7 @@ def test_the_learning_rate_warms_up_and_falls_to_a_hundredth(faces):
     student, recipe, (crops, signal) = embedder(1), TrainingRecipe(batch_size=10, learning_rate=1e-3), ones(faces)
     rates = [
         state.optimiser.param_groups[0]["lr"]
-        for state in learn(student, signal, crops, recipe, 50, 0, start(student, signal, recipe))
+        for state in learn(student, signal, crops, recipe, 50, 0, start_recovery(student, signal, recipe))
     ]
     assert rates[0] == pytest.approx(0.05e-3) and max(rates) > 0.9e-3 and rates[-1] == pytest.approx(1e-5)
 

@@ -1,0 +1,259 @@
+"""What every command shares: options, `--set`, tables, lines on the terminal, and one sentence for a mistake."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+
+from typer import Argument, Exit, Option
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from .faces.contract import InputContract
+    from .models.embedder import Embedder
+
+Recipe = TypeVar("Recipe", bound="BaseModel")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from . import __version__
+
+        print(f"pocketface {__version__}")
+        raise Exit
+
+
+Version = Annotated[bool, Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")]
+Network = Annotated[str, Argument(help="Zoo name, checkpoint folder, or file.py:factory.")]
+Source = Annotated[str, Argument(help="Zoo name, checkpoint folder, file.py:factory, or .onnx file.")]
+Faces = Annotated[
+    str, Option(help="Folder of aligned faces with one folder per person, WebDataset shards, or 'synthetic'.")
+]
+Weights = Annotated[
+    Path | None, Option(help="Weights for a zoo name or a factory: safetensors, or a torch file of tensors.")
+]
+Criterion = Annotated[
+    str | None,
+    Option(
+        help="Score of a channel: gauss-newton (needs no labels), taylor, taylor-activation, taylor-gate, "
+        "feature-map, l1, l2, fpgm, bn-scale, random.",
+        show_default="gauss-newton",
+    ),
+]
+Signal = Annotated[
+    str | None,
+    Option(
+        help="What it learns from: distillation (needs no labels), softmax, arcface or cosface.",
+        show_default="distillation",
+    ),
+]
+TrainingSignal = Annotated[
+    str | None,
+    Option(
+        help="What it learns from: distillation (needs no labels), softmax, arcface or cosface.",
+        show_default="distillation with a teacher, arcface without",
+    ),
+]
+Epochs = Annotated[float | None, Option(help="Training at the end; 1 = as many crops as faces.", show_default="10")]
+Seed = Annotated[int, Option(help="Of everything drawn at random.")]
+Threads = Annotated[list[int] | None, Option(help="Number of threads; may be repeated.", show_default="the recipe's")]
+Targets = Annotated[
+    list[str] | None,
+    Option("--target", help="Kind of file, e.g. tflite-w8a8; may be repeated.", show_default="nine usual ones"),
+]
+Settings = Annotated[
+    list[str] | None,
+    Option("--set", metavar="KEY=VALUE", help="Any other field of the recipe, e.g. round_to=16; may be repeated."),
+]
+Out = Annotated[Path, Option("--out", help="Folder for the results.")]
+
+
+@dataclass(frozen=True)
+class ContractOptions:
+    """The options that say what a network must be fed, where no file says so."""
+
+    mean: Annotated[
+        str | None,
+        Option(help="Mean that is subtracted from pixels in 0..255: one number, or three with commas."),
+    ] = None
+    scale: Annotated[
+        str | None,
+        Option(help="Factor after the mean is subtracted: one number, or three with commas; e.g. 0.0078125."),
+    ] = None
+    size: Annotated[int | None, Option(help="Height and width of a face crop in pixels.")] = None
+    channel_order: Annotated[str | None, Option(help="rgb or bgr.")] = None
+
+    def contract(self) -> InputContract | None:
+        """Gives the input contract that the options spell, None if they say nothing."""
+        from .faces.contract import InputContract
+
+        values: dict[str, Any] = {}
+        for key, text in (("mean", self.mean), ("scale", self.scale)):
+            if text is not None:
+                try:
+                    numbers = [float(part) for part in text.split(",")]
+                except ValueError:
+                    raise ValueError(f"--{key} wants one number or three with commas, not {text!r}") from None
+                values[key] = numbers * 3 if len(numbers) == 1 else numbers
+        if self.size is not None:
+            values |= {"height": self.size, "width": self.size}
+        if self.channel_order is not None:
+            values["channel_order"] = self.channel_order
+        return InputContract.from_dict(values) if values else None
+
+
+@dataclass(frozen=True)
+class NetworkOptions(ContractOptions):
+    """The options that describe a network besides its name: what it is fed, its weights, its licence."""
+
+    weights: Weights = None
+    name: Annotated[str | None, Option(help="What to call it.", show_default="the file's name")] = None
+    licence: Annotated[str, Option(help="Licence of the weights, an SPDX name if there is one.")] = "unknown"
+
+    def keywords(self) -> dict[str, Any]:
+        """Gives the options as `open_embedder` takes them."""
+        return dict(weights=self.weights, contract=self.contract(), name=self.name, licence=self.licence)
+
+
+@dataclass(frozen=True)
+class PruneOptions:
+    """The options of the fields of `PruneRecipe` that most people set."""
+
+    criterion: Criterion = None
+    schedule: Annotated[str | None, Option(help="iterative, epoch or one-shot.", show_default="iterative")] = None
+    by: Annotated[
+        str | None,
+        Option(
+            help="What --remove and --target count: parameters, macs, filters, bytes, milliseconds, instructions, "
+            "score.",
+            show_default="parameters",
+        ),
+    ] = None
+    remove: Annotated[float | None, Option(help="Share to remove, 0 to 1.", show_default="0.3")] = None
+    target: Annotated[float | None, Option(help="How much to leave, instead of --remove.")] = None
+    steps: Annotated[int | None, Option(help="Cuts, with recovery between them.", show_default="6")] = None
+    signal: Signal = None
+    epochs: Epochs = None
+    control: Annotated[bool, Option("--control", help="Train as long, but cut nothing.")] = False
+    seed: Seed = 0
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives `command` the fields of its dataclass parameters as options of their own.
+
+    Given:   def export(embedder, *, network: NetworkOptions)
+    Result:  export(embedder, *, mean, scale, size, channel_order, weights, name, licence), as Typer reads it
+    """
+    hints = get_type_hints(command, include_extras=True)
+    groups = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        if name not in groups:
+            parameters.append(parameter.replace(annotation=hints[name]))
+            continue
+        types = get_type_hints(groups[name], include_extras=True)
+        parameters += [
+            inspect.Parameter(field.name, parameter.kind, default=field.default, annotation=types[field.name])
+            for field in fields(groups[name])
+        ]
+
+    @functools.wraps(command)
+    def expanded(**values: Any) -> None:
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        command(**values)
+
+    expanded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return expanded
+
+
+def recipe_of(model: type[Recipe], settings: Sequence[str] | None, **options: Any) -> Recipe:
+    """Makes a recipe of a command's options, as far as they were given, and of `--set`, which wins."""
+    from .run_recipe import merged, validated
+
+    given = {key: value for key, value in options.items() if value not in (None, [])}
+    return validated(model, merged(given, values_of(settings)))
+
+
+def values_of(settings: Sequence[str] | None) -> dict[str, Any]:
+    """Reads `--set`: a key, with dots into tables, and a TOML value or a word without quotes.
+
+    >>> values_of(["benchmark.rounds=1", "benchmark.flip=true", "prune.criterion=l1"])
+    {'benchmark': {'rounds': 1, 'flip': True}, 'prune': {'criterion': 'l1'}}
+    """
+    import tomllib
+
+    from .run_recipe import merged
+
+    values: dict[str, Any] = {}
+    for setting in settings or ():
+        key, equals, text = (part.strip() for part in setting.partition("="))
+        if not (key and equals):
+            raise ValueError(f"--set wants KEY=VALUE, such as round_to=16, not {setting!r}")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except (tomllib.TOMLDecodeError, RecursionError):
+            value = text
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        values = merged(values, value)
+    return values
+
+
+def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> None:
+    """Prints a table as wide as the terminal; `right` names the columns of numbers."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for title in titles:
+        table.add_column(title, justify="right" if title in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console().print(table)
+
+
+def is_first_process() -> bool:
+    """Says whether this is the process that speaks and writes; `accelerate launch` starts several."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def say(line: str) -> None:
+    """Prints one line at once, also into a pipe."""
+    if is_first_process():
+        print(line, flush=True)
+
+
+def sentence_of(error: Exception) -> str:
+    """Says in one line what is wrong."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split())
+
+
+def save(embedder: Embedder, out: Path) -> Path:
+    """Writes `out`/checkpoint, and removes the state that an unfinished training left beside it."""
+    from .models.checkpoint import save_checkpoint
+
+    folder = save_checkpoint(embedder, out / "checkpoint")
+    shutil.rmtree(out / "unfinished", ignore_errors=True)
+    return folder
+
+
+def quieten() -> None:
+    """Keeps what libraries print about themselves off the terminal, in this process and in those that it starts."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow and LiteRT: errors only
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    if not sys.warnoptions:  # somebody who starts Python with -W wants to see warnings
+        warnings.simplefilter("ignore")

@@ -1,0 +1,121 @@
+"""Verification pairs drawn at random: from labelled faces, or from rendered identities."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .folders import LabelledFaces
+from .pairs import FOLDS, Pairs
+from .rendering.synthetic import synthetic_faces
+
+
+def synthetic_pairs(identities: int, shots: int, seed: int = 0, size: int = 112, first: int = 0) -> Pairs:
+    """Pairs rendered identities: every genuine pair, and as many impostor pairs, drawn by `seed`.
+
+    The identities are split into ten folds, fewer where there are fewer than twenty, and both faces of a
+    pair come from one fold: no identity is seen in two folds.
+
+    Raises:
+        ValueError: Fewer than 2 identities, or fewer than 2 shots of each.
+    """
+    if identities < 2 or shots < 2:
+        raise ValueError(f"{identities} identities x {shots} shots make no pairs; 2 x 2 are the fewest that do")
+    faces, labels = synthetic_faces(identities, shots, seed=seed, size=size, first=first)
+    crops = np.argsort(labels, kind="stable").reshape(identities, shots)  # row: the crops of one identity
+    random = np.random.default_rng(seed)
+    blocks = [_fold_pairs(part, random) for part in np.array_split(crops, max(1, min(FOLDS, identities // 2)))]
+    left, right, same = (np.concatenate(columns) for columns in zip(*blocks, strict=True))
+    fold = np.repeat(np.arange(len(blocks)), [len(block[0]) for block in blocks])
+    shot = np.empty(len(labels), dtype=np.int64)
+    shot[crops] = np.arange(shots)
+    names = [f"synthetic_{label:05d}/{number:04d}" for label, number in zip(labels, shot, strict=True)]
+    return Pairs.of(faces, left, right, same, fold, names, labels)
+
+
+def _fold_pairs(
+    crops: NDArray[np.int64], random: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """All genuine pairs among `crops` (identities, shots), then as many different impostor pairs."""
+    identities, shots = crops.shape
+    earlier, later = np.triu_indices(shots, 1)
+    genuine = identities * len(earlier)
+    one, other = np.triu_indices(identities, 1)
+    drawn = np.sort(random.choice(len(one) * shots * shots, genuine, replace=False))
+    people, shot = np.divmod(drawn, shots * shots)
+    left = np.concatenate([crops[:, earlier].ravel(), crops[one[people], shot // shots]])
+    right = np.concatenate([crops[:, later].ravel(), crops[other[people], shot % shots]])
+    return left, right, np.arange(2 * genuine) < genuine
+
+
+def draw_pairs(faces: LabelledFaces, most: int, seed: int = 0) -> Pairs:
+    """Pairs the crops of people of whom there are two or more: genuine and as many impostor pairs, drawn by `seed`.
+
+    The people are dealt into ten folds, fewer where there are fewer than twenty, and both faces of a pair come from
+    one fold. Within it nobody gets a second genuine pair before all have one, and likewise any two people. Each crop
+    that is in a pair is read into memory.
+
+    Args:
+        faces: In memory or on disk.
+        most: Pairs, half of them genuine; there are fewer where a fold has no more.
+        seed: Of everything drawn.
+
+    Raises:
+        ValueError: Fewer than 2 pairs are wanted, or there are fewer than 2 people with two crops.
+    """
+    random = np.random.default_rng(seed)
+    crops = [rows for rows in _rows_by_label(faces.labels) if len(rows) > 1]
+    if most < 2 or len(crops) < 2:
+        raise ValueError(f"no {most} pairs of {len(crops)} people with two crops; 2 of 2 are the fewest that can be")
+    people = random.permutation(len(crops))[: max(2, most // 2)]
+    folds = max(1, min(FOLDS, len(people) // 2))
+    drawn = [
+        _drawn_pairs([crops[person] for person in part], most // 2 // folds, random)
+        for part in np.array_split(people, folds)
+    ]
+    lefts, rights, same = (np.concatenate(columns) for columns in zip(*drawn, strict=True))
+    fold = np.repeat(np.arange(folds), [len(part[0]) for part in drawn])
+    used, places = np.unique(np.stack([lefts, rights]), return_inverse=True)
+    left, right = places.reshape(2, -1)
+    names = [f"{faces.names[label]}/{row:07d}" for label, row in zip(faces.labels[used], used, strict=True)]
+    return Pairs.of(faces.faces[used], left, right, same, fold, names, faces.labels[used])
+
+
+def _rows_by_label(labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    order = np.argsort(labels, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+
+
+def _drawn_pairs(
+    crops: Sequence[NDArray[np.int64]], most: int, random: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Up to `most` genuine pairs of the people whose crops these are, then as many impostor pairs."""
+    sizes = np.array([len(rows) for rows in crops])
+    one, other = np.triu_indices(len(crops), 1)
+    of_person, of_two = sizes * (sizes - 1) // 2, sizes[one] * sizes[other]
+    count = min(most, of_person.sum(), of_two.sum())
+    left, right = [], []
+    for person, number in _dealt(of_person, count, random):
+        later = int((1 + np.sqrt(1 + 8 * number)) // 2)  # 0-1, 0-2, 1-2, 0-3, ...: later * (later - 1) / 2 come before
+        left.append(crops[person][number - later * (later - 1) // 2])
+        right.append(crops[person][later])
+    for couple, number in _dealt(of_two, count, random):
+        first, second = divmod(number, sizes[other[couple]])
+        left.append(crops[one[couple]][first])
+        right.append(crops[other[couple]][second])
+    return np.array(left), np.array(right), np.arange(2 * count) < count
+
+
+def _dealt(sizes: NDArray[np.int64], count: int, random: np.random.Generator) -> list[tuple[int, int]]:
+    """Draws `count` different (i, k), k below `sizes[i]`, so that no i has two more than another that has more left."""
+    chosen = random.permutation(len(sizes))[:count]
+    rounds = next(turn for turn in itertools.count() if np.minimum(sizes[chosen], turn).sum() >= count)
+    drawn = [
+        (turn, int(i), int(number))
+        for i in chosen
+        for turn, number in enumerate(random.choice(sizes[i], min(sizes[i], rounds), replace=False))
+    ]
+    return [(i, number) for _, i, number in sorted(drawn, key=lambda each: each[0])[:count]]

@@ -1,0 +1,123 @@
+"""What the stages start from, by the names that users give it: an embedder or an ONNX file, faces, and pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .export.graph.reading import read_onnx
+from .export.targets import ForeignOnnx, Source
+from .faces.contract import InputContract
+from .faces.drawn_pairs import synthetic_pairs
+from .faces.folders import LabelledFaces, content_sha256
+from .faces.pairs import Pairs, read_pairs
+from .faces.rendering.synthetic import synthetic_faces
+from .faces.shards import read_faces
+from .models import checkpoint
+from .models.embedder import Embedder
+from .run_recipe import SYNTHETIC, RunRecipe
+
+TRAIN_IDENTITIES, TRAIN_SHOTS = 250, 4
+CALIBRATION_IDENTITIES = 50
+TEST_IDENTITIES, TEST_SHOTS = 200, 4
+FIRST_TEST_IDENTITY = 1_000_000  # no identity of training is ever tested
+
+
+def open_embedder(
+    what: str,
+    weights: Path | None = None,
+    *,
+    contract: InputContract | None = None,
+    name: str | None = None,
+    licence: str = "unknown",
+    options: Mapping[str, Any] | None = None,
+) -> Source:
+    """Opens an embedder in PyTorch, or an ONNX file that another tool wrote.
+
+    Args:
+        what: A zoo name, "embedded-default", a checkpoint folder, `path/to/file.py:factory`,
+            `package.module:factory`, or an .onnx file. The code of a factory runs: name only code that you trust.
+        weights: For a zoo name or a factory: a safetensors file, or a torch file of tensors.
+        contract: What the network must be fed. An .onnx file needs one; None is the zoo's own, and for a factory
+            ArcFace's. A checkpoint knows its own.
+        name: What to call it. None: the file's name, or that of the weights or the architecture.
+        licence: Of the weights, an SPDX name if there is one.
+        options: Keyword arguments of the zoo's constructor or the factory.
+
+    Returns:
+        A `ForeignOnnx` of an .onnx file, which can be exported and measured; of all else an `Embedder`, which can be
+        pruned and trained too.
+
+    Raises:
+        ValueError: There is no such embedder or file, it is damaged, or it does not fit the weights or the contract.
+    """
+    if not what.endswith(".onnx"):
+        keywords = dict(contract=contract, name=name, licence=licence, options=options)
+        return checkpoint.open_embedder(what, weights, **keywords)
+    path = Path(what)
+    if not path.is_file():
+        raise ValueError(f"there is no file {what}")
+    if contract is None:
+        raise ValueError(f"{what} does not say what it must be fed; give --mean and --scale, or a contract")
+    read_onnx(path)  # what is damaged is said before any face is rendered
+    return ForeignOnnx(path, name or path.stem, contract, licence)
+
+
+def open_source(recipe: RunRecipe) -> Embedder:
+    """Opens the embedder that `recipe` names; its relative paths start here, see `Roots`."""
+    contract = None if recipe.contract is None else InputContract.from_dict(recipe.contract)
+    return checkpoint.open_embedder(
+        recipe.embedder,
+        recipe.weights,
+        contract=contract,
+        name=recipe.name,
+        licence=recipe.licence,
+        options=recipe.options,
+    )
+
+
+def open_faces(what: str, contract: InputContract, identities: int = TRAIN_IDENTITIES) -> LabelledFaces:
+    """Reads faces to train or calibrate on, or renders some.
+
+    Args:
+        what: A folder with a folder of crops per identity, WebDataset shards, or "synthetic".
+        contract: What the crops must be like.
+        identities: How many to render.
+
+    Returns:
+        The faces; of those rendered four of each identity.
+
+    Raises:
+        ValueError: There are none, one cannot be read or has another size, or the contract is not square.
+    """
+    if what != SYNTHETIC:
+        return read_faces(Path(what), contract.height, contract.width)
+    faces, labels = synthetic_faces(identities, TRAIN_SHOTS, size=_side(contract))
+    names = tuple(f"{SYNTHETIC}/{label}" for label in range(identities))
+    return LabelledFaces(faces, labels, names, content_sha256(faces, labels))
+
+
+def open_pairs(what: str, images: Path | None, contract: InputContract) -> Pairs:
+    """Reads pairs to verify on, or renders them from identities that `open_faces` never renders.
+
+    Args:
+        what: A pairs.txt, .csv or .bin file, or "synthetic".
+        images: The folder that the pairs name images of; None: where the file lies.
+        contract: What the crops must be like.
+
+    Returns:
+        The pairs.
+
+    Raises:
+        ValueError: There are none, one cannot be read or has another size, or the contract is not square.
+    """
+    if what != SYNTHETIC:
+        return read_pairs(Path(what), images, contract.height, contract.width)
+    return synthetic_pairs(TEST_IDENTITIES, TEST_SHOTS, 0, _side(contract), FIRST_TEST_IDENTITY)
+
+
+def _side(contract: InputContract) -> int:
+    if contract.height != contract.width:
+        raise ValueError(f"synthetic faces are square; the embedder wants {contract.height}x{contract.width}")
+    return contract.height

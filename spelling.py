@@ -1,0 +1,28 @@
+"""What to say to a name that is not known: the nearest known one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """Gives the question that names the known name nearest to `name`, or "" where none is near.
+
+    >>> did_you_mean("embeded-default", ["embedded-default", "vgg16"])
+    "did you mean 'embedded-default'?"
+    >>> did_you_mean("x", ["embedded-default", "vgg16"])
+    ''
+    """
+    nearest = difflib.get_close_matches(str(name), list(known), 1)
+    return f"did you mean {nearest[0]!r}?" if nearest else ""
+
+
+def known_names(name: object, known: Iterable[str]) -> str:
+    """Lists the known names, and asks whether the nearest was meant.
+
+    >>> known_names("epok", ["epoch", "one-shot"])
+    "known: epoch, one-shot; did you mean 'epoch'?"
+    """
+    names = list(known)
+    return "; ".join(filter(None, (f"known: {', '.join(names)}", did_you_mean(name, names))))

@@ -1,0 +1,56 @@
+"""The verdict in words, and the pick of each format."""
+
+import dataclasses
+
+from pocketface.benchmark.report.limits import ShippingLimits
+from pocketface.benchmark.report.recommendation import recommend
+from pocketface.benchmark.report.summary import summarise
+from pocketface.benchmark.report.verdict import outcome, picks_of, recommendation_sentences
+
+from .conftest import ROWS
+
+
+def picks(rows, limits=None):
+    lines = summarise(rows)
+    return picks_of(lines, recommend(lines, limits or ShippingLimits()))
+
+
+def test_each_format_has_a_pick_the_recommended_ones_first():
+    assert [(pick.format, pick.line.name, pick.meets, pick.first) for pick in picks(ROWS)] == [
+        ("TFLite", "net-pruned.w8a8.tflite", True, True),
+        ("Core ML", "net-pruned.mlpackage", True, True),
+    ]
+
+
+def test_pick_is_the_nearest_file_where_none_meets_the_limits():
+    pick = picks(ROWS, ShippingLimits(max_mb=0.3))[0]
+    assert (pick.line.name, pick.meets, pick.first) == ("net-pruned.w8a8.tflite", False, False)
+    assert pick.why == "Does not meet the limits for sure: 0.33 MB is above 0.3 MB."
+
+
+def test_verdict_says_what_was_done():
+    assert outcome(summarise(ROWS)) == (
+        "net (1.00 M parameters) was pruned to net-pruned (300 k parameters). "
+        "2 TFLite and 1 Core ML files were measured; 1 could not be made."
+    )
+
+
+def test_pruning_is_told_by_the_rows_and_not_by_a_models_name():
+    acme = [dataclasses.replace(each, model="acme-pruned-net", source="") for each in ROWS[:5]]
+    assert outcome(summarise(acme)) == (
+        "No pruning is recorded for acme-pruned-net (1.00 M parameters). 1 TFLite file was measured."
+    )
+    smaller = [dataclasses.replace(each, model="tiny", source="net") for each in ROWS[5:9]]
+    assert outcome(summarise([*ROWS[:5], *smaller])).startswith(
+        "net (1.00 M parameters) was pruned to tiny (300 k parameters). "
+    )
+
+
+def test_recommendation_is_a_sentence_with_its_numbers():
+    lines = summarise(ROWS)
+    assert recommendation_sentences(lines, recommend(lines, ShippingLimits()))[0] == (
+        "Any phone",
+        "Ship net-pruned.w8a8.tflite: size 0.33 MB (12× smaller), median latency on 1 thread 0.90 ms (2.2× faster, "
+        "litert on a CPU), accuracy 98.7 % [98.3, 99.0] (on 6,000 pairs), accuracy against the source -0.05 points "
+        "[-0.15, +0.05] (net). It is the fastest that meets the limits. Compared with net.tflite.",
+    )
