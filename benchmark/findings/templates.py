@@ -76,7 +76,8 @@ def read_templates(path: Path, names: Sequence[str]) -> Templates:
         if face is None:
             raise ValueError(f"{path} line {line}: no face {cells['image'][:80]!r} among the pairs' {len(names):,}")
         if face in lines:
-            raise ValueError(f"{path} line {line}: {cells['image']} is in line {lines[face]} too; one template each")
+            twice = f"{cells['image']} is in line {lines[face]} already"
+            raise ValueError(f"{path} line {line}: {twice}; one template each")
         lines[face] = line
         groups.setdefault((cells["person"], cells.get("pose", ""), cells["template"]), []).append(face)
     if not groups:

@@ -191,8 +191,7 @@ def test_a_machine_without_the_packages_is_told_the_line_that_installs_them(monk
 def test_two_processes_build_the_emulator_at_once(
     tmp_path: Path, fp32: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counts = "import sys, pathlib; from pocketface.benchmark.arm64.cores import CORES
-from pocketface.benchmark.arm64.emulated import instructions as counted\n"
+    counts = "import sys, pathlib; from pocketface.benchmark.arm64.emulated import instructions as counted\n"
     counts += "print(counted(pathlib.Path(sys.argv[1]), 'a76'))"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     both = [

@@ -6,12 +6,12 @@ import numpy as np
 import onnx
 import pytest
 
+from pocketface.benchmark import runtimes as module
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runner import benchmark_files
-from pocketface.benchmark.speed import runtimes as module
-from pocketface.benchmark.speed.runtimes import RUNTIMES, Runtime
+from pocketface.benchmark.runtimes import RUNTIMES, Runtime
 from pocketface.faces.contract import InputContract
-from pocketface.faces.pairs import synthetic_pairs
+from pocketface.faces.drawn_pairs import synthetic_pairs
 
 CODE = '''
 import numpy as np
