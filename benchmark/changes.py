@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ..export.formats import FORMATS
 from .accuracy.intervals import Estimate, Floats
 from .accuracy.paired import at_old_threshold, judge_difference, paired_differences, unpaired_difference
 from .accuracy.record import Record
@@ -16,7 +17,6 @@ from .figures import number_kind, number_text
 from .measurement import Measurement
 from .metric_keys import key_of, phrase_of
 from .metrics import metric_of
-from .subjects import RUNTIME_NAMES
 
 UNPAIRED = "taken for unpaired, so wider than need be: no verification.npz of both on the same pairs"
 SAME = ("equal", "the same measurement")
@@ -66,7 +66,7 @@ class Side:
     def similarity(self) -> Floats | None:
         """Gives (P,) the recorded similarities, which the file has in its usual runtime alone; None elsewhere."""
         row = self.rows[0]
-        usual = row.runtime == RUNTIME_NAMES.get(row.format)
+        usual = row.format in FORMATS and row.runtime == FORMATS[row.format].runtime
         return self.record.similarity.get(row.artifact) if self.record is not None and usual else None
 
 

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..export.formats import OPENER
 from ..faces.contract import Faces, InputContract
 from .machine import lent_cores
-from .processes import answer, ask
+from .processes import answer, ask, opener_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class EmbeddingJob:
     contract: InputContract
     identity: str  # hashes and versions: embeddings of the same identity are not computed again
     factory: str | None = None  # the code of a checkpoint that is not of the zoo
+    opener: str = OPENER  # module:function(path, threads[, factory]) -> a session
 
     @property
     def name(self) -> str:
@@ -98,6 +100,7 @@ def _embed(job: EmbeddingJob, crops: Path, folder: Path) -> str:
         "path": str(job.path.absolute()),
         "contract": job.contract.to_dict(),
         "factory": job.factory,
+        "opener": job.opener,
         "crops": str(crops.absolute()),
         "out": str((folder / job.name).absolute()),
     }
@@ -109,12 +112,13 @@ def _embed(job: EmbeddingJob, crops: Path, folder: Path) -> str:
 
 
 def _main(request: dict[str, Any]) -> dict[str, Any]:
-    from ..export.session import open_session, raw_embeddings
+    from ..export.session import raw_embeddings
     from ..files import written_whole
 
     contract = InputContract.from_dict(request["contract"])
     faces = np.load(request["crops"], mmap_mode="r", allow_pickle=False)
-    embeddings = raw_embeddings(open_session(Path(request["path"]), 1, request["factory"]), contract, faces)
+    session = opener_of(request["opener"], request["factory"])(Path(request["path"]), 1)
+    embeddings = raw_embeddings(session, contract, faces)
     with written_whole(Path(request["out"])) as beside, beside.open("wb") as stream:
         np.save(stream, embeddings)
     return {"faces": len(embeddings)}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -58,6 +60,18 @@ def answer(work: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     except Exception as error:  # whatever a runtime throws is a reason for the table
         found = {"error": f"{type(error).__name__}: {error}"}
     print("\n" + json.dumps(found))
+
+
+def opener_of(name: str, factory: str | None = None) -> Callable[..., Any]:
+    """Gives the function that "module:function" names; it opens a path with so many threads.
+
+    Args:
+        name: Of the function.
+        factory: The code of a checkpoint that is not of the zoo; the function is given it too.
+    """
+    module, _, function = name.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return found if factory is None else partial(found, factory=factory)
 
 
 def last_line(process: subprocess.CompletedProcess[str]) -> str:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
 
-from ..export.artifact import Artifact, Card, Format
-from ..export.cards import fingerprint
+from ..export.artifact import Artifact, Card
 from ..export.exporter import Exported
-from ..export.session import SUFFIXES, format_of, read_artifact
+from ..export.formats import CHECKPOINT, FORMATS, find_files, format_of, read_artifact, suffixes, uncertified_sha256
 from ..faces.contract import InputContract
 from ..faces.pairs import Pairs
 from ..models.checkpoint import load_checkpoint
@@ -22,13 +19,7 @@ from .embedding import EmbeddingJob
 from .machine import device_name
 from .measurement import Measurement, RowMaker
 from .recipe import BenchmarkRecipe
-from .runtimes import RUNTIMES, usual_runtime
-
-RUNTIME_NAMES = {kind: usual_runtime(kind).name for kind in get_args(Format)}
-"""Format -> the runtime that its files are verified in."""
-
-PACKAGES = {kind: usual_runtime(kind).packages[0] for kind in get_args(Format)}
-"""Format -> what that runtime is installed by."""
+from .runtimes import runtimes_of, usual_runtime
 
 
 @dataclass(frozen=True)
@@ -74,13 +65,14 @@ Part = Callable[[VerifiedFile, RowMaker], list[Measurement]]
 
 def row_maker(artifact: Artifact, folder: Path, runtime: str | None = None, device: str | None = None) -> RowMaker:
     """Gives what makes rows about a file; in the usual runtime of its format, on this machine, unless told."""
-    known = next((one for one in RUNTIMES if one.name == runtime), usual_runtime(artifact.format))
+    own = usual_runtime(artifact.format)
+    known = next((one for one in runtimes_of(artifact.format) if one.name == runtime), own)
     return RowMaker(
         model=artifact.card.model,
         artifact=name_in(artifact.path, folder),
         format=artifact.format,
         precision=artifact.card.precision,
-        runtime=RUNTIME_NAMES[artifact.format] if runtime is None else runtime,
+        runtime=own.name if runtime is None else runtime,
         device=device_name() if device is None else device,
         source=artifact.card.pruned_from,
         conditions={"runtime_version": known.version},
@@ -94,10 +86,11 @@ def name_in(path: Path, folder: Path) -> str:
 
 def embedding_job(candidate: Candidate, faces: str) -> EmbeddingJob:
     """Gives the job of embedding crops whose hash is `faces` with a file."""
-    artifact = candidate.artifact
-    version = importlib.metadata.version(PACKAGES[artifact.format])
-    decides = (fingerprint(artifact.path), faces, RUNTIME_NAMES[artifact.format], version, artifact.card.contract)
-    return EmbeddingJob(artifact.path, artifact.card.contract, "|".join(map(str, decides)), candidate.factory)
+    artifact, runtime = candidate.artifact, usual_runtime(candidate.artifact.format)
+    decides = (uncertified_sha256(artifact.path), faces, runtime.name, runtime.version, artifact.card.contract)
+    return EmbeddingJob(
+        artifact.path, artifact.card.contract, "|".join(map(str, decides)), candidate.factory, runtime.opener
+    )
 
 
 def candidates_of(subject: Subject) -> list[Candidate]:
@@ -123,7 +116,10 @@ def candidates_in(paths: Iterable[Path], contract: InputContract | None, factory
     Raises:
         ValueError: There is none, or one of no known format, or they want faces of different sizes.
     """
-    candidates = [_entry(path, contract, factory) for path in _found(paths)]
+    found = find_files(paths, FORMATS.values())
+    if not found:
+        raise ValueError(f"no file to measure; what is measured ends in {suffixes()} or is a checkpoint")
+    candidates = [_entry(path, contract, factory) for path in found]
     contracts = {
         (candidate.artifact.card.contract.height, candidate.artifact.card.contract.width) for candidate in candidates
     }
@@ -133,7 +129,7 @@ def candidates_in(paths: Iterable[Path], contract: InputContract | None, factory
 
 
 def _entry(path: Path, contract: InputContract | None, factory: str | None) -> Candidate:
-    if format_of(path) != "pytorch":
+    if format_of(path).name != CHECKPOINT:
         return Candidate(read_artifact(path, contract))
     embedder = load_checkpoint(path, factory)
     return Candidate(_checkpoint(path, embedder), factory, _costs(embedder))
@@ -147,21 +143,8 @@ def _checkpoint(folder: Path, embedder: Embedder) -> Artifact:
         licence=embedder.licence,
         pruned_from=embedder.pruned_from,
     )
-    return Artifact(folder, "pytorch", card, None)
+    return Artifact(folder, CHECKPOINT, card, None)
 
 
 def _costs(embedder: Embedder) -> tuple[tuple[str, int], ...]:
     return (("parameters", parameters(embedder.backbone)), ("macs", macs(embedder)))
-
-
-def _found(paths: Iterable[Path]) -> list[Path]:
-    found: list[Path] = []
-    for path in paths:
-        if not path.is_dir() or path.suffix in SUFFIXES or (path / "embedder.json").is_file():
-            found.append(path)
-            continue
-        inside = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES or file.name == "embedder.json")
-        found += [file.parent if file.name == "embedder.json" else file for file in inside]
-    if not found:
-        raise ValueError(f"no file to measure; what is measured ends in {', '.join(SUFFIXES)} or is a checkpoint")
-    return found

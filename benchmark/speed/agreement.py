@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from ...export.session import embed
+from ...export.session import unit_embeddings
 from ...faces.contract import InputContract
 from ...models.embedder import Embeddings
 from ..measurement import Measurement, RowMaker
-from ..processes import answer, ask
+from ..processes import answer, ask, opener_of
 from ..runtimes import Runtime, runtimes_for, usual_runtime
 from ..subjects import VerifiedFile, row_maker
 from .latency import TIMEOUT
-from .stopwatch import opened_by
 
 FACES = 16
 
@@ -66,10 +65,9 @@ def _embedded(file: VerifiedFile, runtime: Runtime) -> Embeddings | str:
 
 
 def _main(request: dict[str, Any]) -> dict[str, Any]:
-    factory = () if request["factory"] is None else (request["factory"],)
-    session = opened_by(request["opener"])(Path(request["path"]), 1, *factory)
+    session = opener_of(request["opener"], request["factory"])(Path(request["path"]), 1)
     faces = np.load(request["crops"], allow_pickle=False)
-    return {"embeddings": embed(session, InputContract.from_dict(request["contract"]), faces).tolist()}
+    return {"embeddings": unit_embeddings(session, InputContract.from_dict(request["contract"]), faces).tolist()}
 
 
 if __name__ == "__main__":

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import importlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from ..accuracy.intervals import Estimate, Z
 from ..machine import lent_cores, pin
-from ..processes import answer
+from ..processes import answer, opener_of
 from .noise import Noise, NoiseWatch
 
 
@@ -152,11 +151,10 @@ def load_and_time(
 ) -> Latency:
     """Opens the file at `path` and times it on noise; the arguments are those of `latency_in_fresh_process`."""
     lent, pinned = lent_cores(), pin(threads)
-    open_session = opened_by(opener)
-    arguments = (Path(path), threads) if factory is None else (Path(path), threads, factory)
+    open_file = opener_of(opener, factory)
     inputs = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
     before = memory_bytes("VmRSS")
-    session = open_session(*arguments)
+    session = open_file(Path(path), threads)
     latency = measure_latency(
         lambda: session.run(inputs),
         minimum_runs,
@@ -168,7 +166,7 @@ def load_and_time(
         latency,
         peak_memory_bytes=memory_bytes("VmHWM"),
         arena_bytes=getattr(session, "arena_bytes", None),
-        load_ms=_load_ms(session, lambda: open_session(*arguments)),
+        load_ms=_load_ms(session, lambda: open_file(Path(path), threads)),
         conditions={**latency.conditions, "memory_before_loading_bytes": before, "pinned_to": list(pinned)},
     )
 
@@ -177,12 +175,6 @@ def _load_ms(session: Any, again: Callable[[], object]) -> float:
     """What the session says itself, or how long opening takes again: the first time imported the runtime too."""
     told = getattr(session, "load_ms", None)
     return _timed_ms(again) if told is None else float(told)
-
-
-def opened_by(opener: str) -> Callable[..., Any]:
-    """Gives the function that "module:function" names."""
-    module, _, function = opener.partition(":")
-    return cast("Callable[..., Any]", getattr(importlib.import_module(module), function))
 
 
 if __name__ == "__main__":

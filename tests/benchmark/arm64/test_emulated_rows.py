@@ -17,7 +17,7 @@ from pocketface.benchmark.measurement import Measurement
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runner import benchmark_files
 from pocketface.benchmark.subjects import Candidate
-from pocketface.export.session import read_artifact
+from pocketface.export.formats import read_artifact
 from pocketface.export.tflite.flatbuffer import pack, unpack
 from pocketface.export.tflite.litert import LiteRTSession
 from pocketface.faces.pairs import Pairs
@@ -43,8 +43,8 @@ def natively(path: Path, pairs: Pairs) -> NDArray[np.float32]:
 def rows_of(
     paths: list[Path], folder: Path, recipe: BenchmarkRecipe, given: list[NDArray[np.float32] | str] | None = None
 ) -> list[Measurement]:
-    pairs, entries = noise_pairs(), [Candidate(read_artifact(path)) for path in paths]
-    return arm64_rows(entries, given or [natively(path, pairs) for path in paths], pairs, recipe, folder)
+    pairs, candidates = noise_pairs(), [Candidate(read_artifact(path)) for path in paths]
+    return arm64_rows(candidates, given or [natively(path, pairs) for path in paths], pairs, recipe, folder)
 
 
 def named(rows: list[Measurement], metric: str) -> dict[tuple[str, str], Measurement]:
@@ -148,11 +148,11 @@ def test_embeddings_of_a_sample_are_kept_by_the_hundred(emulator: Emulator, int8
     pairs = replace(few, faces=faces, left=left, right=left + 1, same=left % 4 == 0, fold=left // 52)
     pairs = replace(pairs, identities=np.full(104, -1))
     recipe = QUICK.model_copy(update={"arm64": ("a76",), "arm64_pairs": 52})
-    entries, embedded = [Candidate(read_artifact(int8[0]))], [natively(int8[0], pairs)]
+    candidates, embedded = [Candidate(read_artifact(int8[0]))], [natively(int8[0], pairs)]
 
     def said() -> list[str]:
         lines = list[str]()
-        rows = arm64_rows(entries, embedded, pairs, recipe, tmp_path, lines.append)
+        rows = arm64_rows(candidates, embedded, pairs, recipe, tmp_path, lines.append)
         assert named(rows, "emulated_largest_difference")[int8[0].name, "litert-arm64-a76"].value == 0
         return [line.partition(": ")[2] for line in lines if "faces" in line]
 
@@ -185,12 +185,12 @@ def test_without_an_emulator_a_line_tells_and_only_cores_asked_for_get_rows(
     int8: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pairs, said = noise_pairs(), list[str]()
-    entries, embedded = [Candidate(read_artifact(int8[0]))], [natively(int8[0], pairs)]
+    candidates, embedded = [Candidate(read_artifact(int8[0]))], [natively(int8[0], pairs)]
     monkeypatch.setenv("PATH", "")
-    assert arm64_rows(entries, embedded, pairs, QUICK, tmp_path, said.append) == []
+    assert arm64_rows(candidates, embedded, pairs, QUICK, tmp_path, said.append) == []
     assert len(said) == 1 and "apt-get install --no-install-recommends qemu-user" in said[0]
     asked = QUICK.model_copy(update={"arm64": ("i8mm", "a76"), "arm64_pairs": 2})
-    rows = arm64_rows(entries, embedded, pairs, asked, tmp_path, said.append)
+    rows = arm64_rows(candidates, embedded, pairs, asked, tmp_path, said.append)
     assert [(row.metric, row.runtime, row.valid) for row in rows] == [
         ("arm64_instructions", "litert-arm64-i8mm", False),
         ("arm64_instructions", "litert-arm64-a76", False),
