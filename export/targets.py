@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import tempfile
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..faces.contract import InputContract
+from ..spelling import known_names
 from .artifact import Artifact, Card, ConversionError, Precision
 from .coreml.to_coreml import to_coreml
 from .graph.batch import free_batch
@@ -286,9 +286,7 @@ def known_target(name: str) -> str:
     target = ALIASES.get(name, name)
     if target in TARGETS:
         return target
-    near = difflib.get_close_matches(name, (*TARGETS, *ALIASES), 1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"no target {name!r}; {hint}known: {', '.join(TARGETS)}")
+    raise ValueError(f"no target {name!r}; {known_names(name, TARGETS, ALIASES)}")
 
 
 def with_bases(targets: tuple[str, ...]) -> list[str]:

@@ -53,6 +53,9 @@ def align_folder(photos: Path, out: Path, detector: Path, contract: InputContrac
         detector: The YuNet file, `face_detection_yunet_*.onnx` of OpenCV's zoo.
         contract: Gives the crop's size and template.
 
+    Returns:
+        The names of photos that gave a crop, that show no face, and that cannot be read.
+
     Raises:
         ValueError: No photos, no detector, no OpenCV, or `out` lies in `photos`.
 

@@ -79,7 +79,7 @@ def read_pairs(path: Path | str, images: Path | str | None = None, height: int =
         width: Likewise.
 
     Returns:
-        P pairs of M crops (M, height, width, 3) uint8 RGB, as stored.
+        P pairs of M crops (M, height, width, 3) uint8 RGB, as stored; a crop that several pairs share is held once.
 
     Raises:
         ValueError: No such file, an unknown extension, a malformed line, or an image that is missing, damaged or of

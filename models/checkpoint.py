@@ -15,11 +15,12 @@ from safetensors.torch import save_file
 
 from ..faces.contract import InputContract
 from ..files import sha256_of, written_whole
+from ..spelling import known_names
 from .activations import activations_of, replace_activations
 from .embedder import Embedder
 from .factories import build_foreign, load_embedder, load_weights
 from .widths import resize, widths_of
-from .zoo import create
+from .zoo import ZOO, create
 
 WEIGHTS, DESCRIPTION = "weights.safetensors", "embedder.json"
 LARGEST_DESCRIPTION = 8 << 20  # bytes
@@ -29,7 +30,15 @@ EMBEDDED_DEFAULT = "embedded-default"
 
 
 def save_checkpoint(embedder: Embedder, folder: Path) -> Path:
-    """Writes `embedder` into `folder`, whole or not at all, and gives `folder`."""
+    """Writes `embedder` into `folder`, whole or not at all, and gives `folder`.
+
+    Args:
+        embedder: What to write: weights as safetensors, all else as JSON.
+        folder: Where to; what lies there is replaced.
+
+    Returns:
+        `folder`.
+    """
     with written_whole(folder) as beside:
         beside.mkdir(parents=True)
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in embedder.backbone.state_dict().items()}
@@ -66,6 +75,9 @@ def load_checkpoint(folder: Path, factory: str | None = None) -> Embedder:
         folder: The checkpoint.
         factory: `file.py:factory` for a network that is not in the zoo; that in the checkpoint is not used, as a
             checkpoint must not choose which code runs.
+
+    Returns:
+        The embedder, in evaluation mode.
 
     Raises:
         ValueError: A file is missing, damaged, or of another network.
@@ -124,8 +136,11 @@ def open_embedder(
         licence: Likewise.
         options: Likewise.
 
+    Returns:
+        The embedder, in evaluation mode.
+
     Raises:
-        ValueError: As `load_checkpoint` and `load_embedder`.
+        ValueError: There is no such embedder, it is damaged, or it does not fit the weights or the contract.
     """
     path, weights = Path(name_or_path), None if weights is None else Path(weights)
     if str(name_or_path) == EMBEDDED_DEFAULT:
@@ -134,7 +149,19 @@ def open_embedder(
         return load_checkpoint(path)
     if weights is not None and weights.is_dir():
         return load_checkpoint(weights, str(name_or_path))
+    if ":" not in str(name_or_path) and name_or_path not in ZOO:
+        raise ValueError(_no_embedder(str(name_or_path)))
     return load_embedder(str(name_or_path), weights, contract=contract, name=name, licence=licence, options=options)
+
+
+def _no_embedder(what: str) -> str:
+    path = Path(what)
+    if what and path.exists():
+        hints = {".onnx": "; an ONNX file can be exported, not trained", ".py": f"; name its factory: {what}:FACTORY"}
+        return f"{what} is no checkpoint folder, and no embedder has that name{hints.get(path.suffix, '')}"
+    if path.suffix or len(path.parts) > 1:
+        return f"there is no file or folder {what}"
+    return f"no embedder {what!r}; {known_names(what, sorted((EMBEDDED_DEFAULT, *ZOO)))}"
 
 
 def _describe(folder: Path) -> dict[str, Any]:

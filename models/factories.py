@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
+import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -79,9 +82,13 @@ def build_foreign(architecture: str, options: Mapping[str, Any]) -> nn.Module:
     if not callable(factory):
         raise ValueError(f"{place} has no factory {attribute!r}")
     try:
-        backbone = factory(**options)
+        inspect.signature(factory).bind(**options)
     except TypeError as error:
         raise ValueError(f"{architecture} does not take {dict(options)}: {error}") from error
+    try:
+        backbone = factory(**options)
+    except Exception as error:  # whatever somebody else's code raises
+        raise ValueError(f"{architecture} failed: {_place_of(error)}") from error
     if not isinstance(backbone, nn.Module):
         raise ValueError(f"{architecture} gave a {type(backbone).__name__}; a factory gives a torch.nn.Module")
     return backbone
@@ -101,9 +108,21 @@ def _module(place: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except (ImportError, SyntaxError, NameError) as error:
-        raise ValueError(f"{place} cannot be run: {error}") from error
+    except Exception as error:  # see above
+        raise ValueError(f"{place} cannot be run: {_place_of(error)}") from error
     return module
+
+
+def _place_of(error: Exception) -> str:
+    """Says what was raised, and in which file and line of the user's code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours, libraries = str(Path(__file__).parents[1]), ("site-packages", "<frozen")
+    own = [frame for frame in frames if not frame.filename.startswith((ours, sys.base_prefix))]
+    own = [frame for frame in own if not any(library in frame.filename for library in libraries)]
+    message = next(iter(str(error).splitlines()), "nothing said")
+    if isinstance(error, SyntaxError) or not own:  # a syntax error names its own line
+        return message
+    return f"{message} ({type(error).__name__} in {Path(own[-1].filename).name}, line {own[-1].lineno})"
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -158,9 +177,9 @@ def _check_embeds(embedder: Embedder) -> None:
     try:
         with torch.inference_mode():
             output = embedder.backbone(embedder.example())
-    except RuntimeError as error:
+    except Exception as error:  # of torch, or of whoever wrote the network
         raise ValueError(
-            f"{embedder.name} cannot embed a {contract.height}x{contract.width} face: {str(error).splitlines()[0]}"
+            f"{embedder.name} cannot embed a {contract.height}x{contract.width} face: {_place_of(error)}"
         ) from error
     if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[0] != 1:
         shape = list(output.shape) if isinstance(output, Tensor) else type(output).__name__

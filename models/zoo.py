@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ..faces.contract import ARCFACE, IMAGENET, InputContract
+from ..spelling import known_names
 from .embedder import Embedder
 from .mobilefacenet import mobilefacenet
 from .mobilenetv2 import mobilenetv2
@@ -55,11 +56,14 @@ def create(name: str, seed: int = 0, **options: Any) -> Embedder:
         seed: Of the weights; torch's global generator is restored.
         options: Keyword arguments of the architecture's `build`.
 
+    Returns:
+        The embedder, on the CPU.
+
     Raises:
         ValueError: No such name or option, or a value of another type than the option's.
     """
     if name not in ZOO:
-        raise ValueError(f"no embedder {name!r}; known: {', '.join(sorted(ZOO))}")
+        raise ValueError(f"no embedder {name!r}; {known_names(name, sorted(ZOO))}")
     architecture = ZOO[name]
     _check_options(architecture, options)
     with torch.random.fork_rng(devices=[]):
@@ -74,7 +78,7 @@ def _check_options(architecture: Architecture, options: dict[str, Any]) -> None:
     known = {parameter.name: parameter.default for parameter in parameters}
     for option, value in options.items():
         if option not in known:
-            names = f"known: {', '.join(sorted(known))}" if known else "it has none"
+            names = known_names(option, sorted(known)) if known else "it has none"
             raise ValueError(f"{architecture.name} has no option {option!r}; {names}")
         usual = known[option]
         if type(value) is not type(usual) and not (type(usual) is float and type(value) is int):

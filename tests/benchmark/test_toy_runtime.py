@@ -10,8 +10,7 @@ from pocketface.benchmark import runtimes as module
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runner import benchmark_files
 from pocketface.benchmark.runtimes import RUNTIMES, Runtime
-from pocketface.faces.contract import InputContract
-from pocketface.faces.drawn_pairs import synthetic_pairs
+from pocketface.faces import InputContract, synthetic_pairs
 
 CODE = '''
 import numpy as np
