@@ -120,11 +120,17 @@ def layer_file(shape: LayerShape, inputs: int, outputs: int) -> bytes:
         attributes = {"strides": shape.stride, "dilations": shape.dilation, "group": groups}
         attributes |= {"pads": (top, left, bottom, right)}
     node = helper.make_node("PRelu" if shape.kind == "slopes" else "Conv", ["x", *constants], ["y"], **attributes)
+    sides = [
+        (size + padding - dilation * (taps - 1) - 1) // stride + 1
+        for size, padding, dilation, taps, stride in zip(
+            shape.size, (top + bottom, left + right), shape.dilation, shape.kernel, shape.stride, strict=True
+        )
+    ]
     graph = helper.make_graph(
         [node],
         "layer",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, inputs, height, width))],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, outputs, *sides))],
         [numpy_helper.from_array(values, name) for name, values in constants.items()],
     )
     context = Context(graph, str(shape))
