@@ -188,21 +188,21 @@ def format_of(path: Path) -> Format:
     """
     if not path.exists():
         raise ValueError(f"no file at {path}")
-    found = next((each for each in FORMATS.values() if each.is_at(path)), None)
-    if found is None:
+    known = next((each for each in FORMATS.values() if each.is_at(path)), None)
+    if known is None:
         raise ValueError(f"{path} is no checkpoint and ends in none of {suffixes()}")
-    return found
+    return known
 
 
-def find_files(paths: Iterable[Path], wanted: Iterable[Format]) -> list[Path]:
-    """Gives the paths that are files, and of folders the files of the `wanted` formats that lie in them."""
-    formats, found = tuple(wanted), list[Path]()
+def find_files(paths: Iterable[Path], formats: Iterable[Format]) -> list[Path]:
+    """Gives the paths that are files, and of folders the files of `formats` that lie in them."""
+    kinds, files = tuple(formats), list[Path]()
     for path in paths:
-        if not path.is_dir() or any(each.is_at(path) for each in formats):
-            found.append(path)
+        if not path.is_dir() or any(each.is_at(path) for each in kinds):
+            files.append(path)
         else:
-            found += sorted(inside for inside in path.rglob("*") if any(each.is_at(inside) for each in formats))
-    return found
+            files += sorted(inside for inside in path.rglob("*") if any(each.is_at(inside) for each in kinds))
+    return files
 
 
 def open_session(path: Path, threads: int = 1, factory: str | None = None) -> Session:
