@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from onnx import helper
 from torch import nn
 
@@ -18,7 +17,6 @@ from pocketface.export.coreml.package import import_coremltools, quietly, read_c
 from pocketface.export.coreml.precisions import PRECISIONS
 from pocketface.export.coreml.to_coreml import to_coreml
 from pocketface.export.exporter import export
-from pocketface.export.graph.ranges import activation_ranges
 from pocketface.export.graph.to_onnx import adopt_onnx, to_onnx
 from pocketface.export.recipe import ExportRecipe
 from pocketface.faces.contract import IMAGENET, InputContract
@@ -26,18 +24,7 @@ from pocketface.models.batch_norm import reestimate_batch_norms
 from pocketface.models.embedder import Embedder, unit
 from pocketface.models.zoo import ZOO, create
 
-Array = NDArray[Any]
-
-
-SIDE = 8
-
-
-def numbers(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def card(size: int, side: int = SIDE, **more: Any) -> Card:
-    return Card("tiny", InputContract(side, side), size, **more)
+from .conftest import SIDE, card, make, numbers
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -55,12 +42,6 @@ def test_half_precision_package_of_a_zoo_network_embeds_as_torch_does(name: str,
     package = to_coreml(source, about, tmp_path / "net.mlpackage", "fp16").path
     for mode in ("fp16", "fp16acc"):
         assert (unit(CoreMLEvaluator(package, mode).run(faces[4:])) * expected).sum(1).min() > 0.9999, mode  # type: ignore[arg-type]
-
-
-def make(source: Path, path: Path, precision: Any, **how: Any) -> Path:
-    """Writes a package of (1, 16), for w8a8 with the ranges of eight noisy faces."""
-    ranges = activation_ranges(source, numbers(8, 3, SIDE, SIDE, seed=4), "minmax") if precision == "w8a8" else None
-    return to_coreml(source, card(16), path, precision, ranges=ranges, **how).path
 
 
 def test_the_stage_makes_pictures_and_palettes_for_the_ios_that_it_is_told(tmp_path: Path) -> None:

@@ -2,24 +2,19 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import helper
 
 from pocketface.export.artifact import METADATA_KEY, Artifact
 from pocketface.export.tflite.flatbuffer import pack, set_metadata, unpack
 from pocketface.export.tflite.litert import LiteRTSession, read_tflite_card
 
+from .conftest import node
+
 RNG = np.random.default_rng(0)
 FACES = RNG.normal(0, 2, (3, 3, 8, 8)).astype(np.float32)
-
-
-def node(operator: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
-    return helper.make_node(operator, inputs.split(), [output], name=f"the_{output}", **attributes)
 
 
 def weights(*shape: int) -> NDArray[np.float32]:

@@ -14,7 +14,6 @@ import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
-from onnx import helper
 
 from pocketface.export.artifact import METADATA_KEY, Artifact, Card, ConversionError
 from pocketface.export.graph.to_onnx import to_onnx
@@ -28,12 +27,10 @@ from pocketface.models.embedder import Embedder, unit
 from pocketface.models.torchvision_shim import import_torchvision
 from pocketface.models.zoo import ZOO, create
 
+from .conftest import node
+
 RNG = np.random.default_rng(0)
 FACES = RNG.normal(0, 2, (3, 3, 8, 8)).astype(np.float32)
-
-
-def node(operator: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
-    return helper.make_node(operator, inputs.split(), [output], name=f"the_{output}", **attributes)
 
 
 def weights(*shape: int) -> NDArray[np.float32]:
