@@ -33,7 +33,7 @@ from pocketface.export.formats import open_session
 from pocketface.export.graph.to_onnx import to_onnx
 from pocketface.export.parity import measure_parity
 from pocketface.export.session import unit_embeddings
-from pocketface.export.tflite.litert import xnnpack_partitions
+from pocketface.export.tflite.delegation import delegation
 from pocketface.faces.contract import Faces
 from pocketface.inputs import open_faces, open_source
 from pocketface.models.embedder import Embedder
@@ -116,7 +116,7 @@ def rows_of(conversions: dict[tuple[str, str], Conversion], source: Embedder, pr
         yield row(metric="conversion_s", value=round(float(result["seconds"]), 2), unit="s")
         yield row(metric="conversion_peak_memory_bytes", value=float(result["bytes"]), unit="bytes")
         yield row(metric="size_bytes", value=path.stat().st_size, unit="bytes")
-        yield row(metric="xnnpack_partitions", value=xnnpack_partitions(path), unit="1")
+        yield row(metric="xnnpack_partitions", value=delegation(path).partitions, unit="1")
         parity = measure_parity(unit_embeddings(open_session(path), source.contract, probe), reference)
         yield row(metric="largest_difference", value=parity.largest_difference, unit="1", n=len(probe))
         yield row(metric="parity_cosine_mean", value=parity.cosine_mean, unit="1", n=len(probe))

@@ -8,10 +8,11 @@ from typing import Any
 from ..artifact import METADATA_KEY, Artifact, Card, ConversionError, Note, Precision
 from ..graph.adoption import INPUT, OUTPUT
 from ..graph.reading import first_line, read_onnx
+from ..quiet import quiet
 from .images import image_type, one_scale, pixel_range
 from .known_issues import known_issues_of
 from .mil_program import Ranges, mil_program
-from .package import WEIGHTS, import_coremltools, quietly, read_package, write_package
+from .package import WEIGHTS, import_coremltools, read_package, write_package
 from .precisions import PRECISIONS, CoreMLPrecision
 
 IOS = (15, 16, 17, 18)
@@ -66,7 +67,7 @@ def to_coreml(
     if image:
         contract = one_scale(graph, contract)
         known |= {value.name: pixel_range(contract) for value in graph.input if value.name in known}
-    with quietly():
+    with quiet():
         program = mil_program(graph, shape, (1, card.embedding_size), (INPUT, OUTPUT), target, known)
         entry = image_type(ct, INPUT, contract) if image else ct.TensorType(name=INPUT, shape=shape)
         try:

@@ -137,17 +137,6 @@ def read_tflite_card(path: Path) -> Card | None:
         raise ValueError(f"{path.name}: {error}") from error
 
 
-def xnnpack_partitions(path: Path) -> int:
-    """Gives how many pieces of the graph XNNPACK runs; `delegation` tells the rest.
-
-    One is best: whatever lies between two pieces runs in plain kernels and copies its tensors twice.
-
-    Raises:
-        ValueError: LiteRT cannot load the file.
-    """
-    return sum(op["op_name"] == DELEGATE for op in open_interpreter(path)._get_ops_details())
-
-
 def open_interpreter(path: Path, threads: int = 1, interpreter: Callable[..., Any] | None = None) -> Any:
     """Gives the interpreter of a .tflite file, ready to run: LiteRT's, or one that is made by `interpreter`.
 

@@ -10,7 +10,7 @@ from pocketface.benchmark.speed import runtimes as module
 from pocketface.benchmark.speed.runtimes import RUNTIMES, Runtime, runtimes_for, usual
 from pocketface.benchmark.speed.stopwatch import opened_by
 from pocketface.export.formats import FORMATS, open_session
-from pocketface.export.tflite.litert import xnnpack_partitions
+from pocketface.export.tflite.delegation import delegation
 from pocketface.models.embedder import unit
 
 FACES = np.random.default_rng(0).uniform(-1, 1, (3, 3, 112, 112)).astype(np.float32)
@@ -75,7 +75,7 @@ def test_litert_without_xnnpack_runs_its_own_kernels_to_the_same_end(files):
     session = opened_by(KNOWN["litert-no-xnnpack"].opener)(files["tflite"], 1)
     litert = open_session(files["tflite"])
     assert session.runtime == "litert-no-xnnpack"
-    assert xnnpack_partitions(files["tflite"]) == 1
+    assert delegation(files["tflite"]).partitions == 1
     assert "DELEGATE" not in {operator["op_name"] for operator in session._interpreter._get_ops_details()}
     difference = np.abs(unit(session.run(FACES)) - unit(litert.run(FACES))).max()
     assert 0 < difference < 1e-5  # other kernels add in another order

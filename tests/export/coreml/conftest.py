@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from pocketface.export.artifact import Card
-from pocketface.export.coreml.package import import_coremltools, quietly
+from pocketface.export.coreml.package import import_coremltools
 from pocketface.export.coreml.to_coreml import to_coreml
 from pocketface.export.graph.ranges import activation_ranges
+from pocketface.export.quiet import quiet
 from pocketface.faces.contract import InputContract
 
 Array = NDArray[Any]
@@ -108,7 +109,7 @@ def package() -> Callable[..., Path]:
         entry: Any = None,
     ) -> Path:
         ct = import_coremltools()
-        with quietly():
+        with quiet():
             from coremltools.converters.mil import Builder as mb
             from coremltools.converters.mil.mil import Function, Placeholder, Program, types
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pocketface.export.coreml.evaluator import constants_of
-from pocketface.export.coreml.package import import_coremltools, quietly, read_package
+from pocketface.export.coreml.package import import_coremltools, read_package
+from pocketface.export.quiet import quiet
 
 from .conftest import two_layers
 
@@ -66,7 +67,7 @@ def test_stored_weights_are_what_coremltools_decompresses(
 ) -> None:
     path = package(tmp_path / "a.mlpackage", two_layers, half, target, compress)
     weights = constants_of(read_package(path))
-    with quietly():
+    with quiet():
         from coremltools.converters.mil.frontend.milproto.load import load
 
         model = import_coremltools().models.MLModel(str(path), skip_model_load=True)

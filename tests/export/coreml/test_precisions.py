@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from pocketface.export.coreml.evaluator import CoreMLEvaluator, constants_of
-from pocketface.export.coreml.package import import_coremltools, quietly, read_package
+from pocketface.export.coreml.package import import_coremltools, read_package
 from pocketface.export.coreml.precisions import palette
 from pocketface.export.coreml.to_coreml import to_coreml
+from pocketface.export.quiet import quiet
 from pocketface.models.embedder import unit
 
 from .conftest import SIDE, card, make, numbers
@@ -37,7 +38,7 @@ def test_w8_stores_unsigned_bytes_around_127_with_a_scale_for_each_channel(tiny:
     types = {key: value.type.tensorType for key, value in stored.attributes.items()}
     assert types["quantized_data"].dataType == types["zero_point"].dataType == MIL_pb2.UINT8
     assert [one.constant.size for one in types["scale"].dimensions] == [96]
-    with quietly():
+    with quiet():
         ct = import_coremltools()
         model = ct.models.MLModel(str(tmp_path / "a.mlpackage"), skip_model_load=True)
         from coremltools.converters.mil.frontend.milproto.load import load

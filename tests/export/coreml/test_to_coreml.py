@@ -13,11 +13,12 @@ from torch import nn
 
 from pocketface.export.artifact import Card, ConversionError
 from pocketface.export.coreml.evaluator import CoreMLEvaluator
-from pocketface.export.coreml.package import import_coremltools, quietly, read_coreml_card, read_package
+from pocketface.export.coreml.package import import_coremltools, read_coreml_card, read_package
 from pocketface.export.coreml.precisions import PRECISIONS
 from pocketface.export.coreml.to_coreml import to_coreml
 from pocketface.export.exporter import export
 from pocketface.export.graph.to_onnx import adopt_onnx, to_onnx
+from pocketface.export.quiet import quiet
 from pocketface.export.recipe import ExportRecipe
 from pocketface.faces.contract import IMAGENET, InputContract
 from pocketface.models.batch_norm import reestimate_batch_norms
@@ -121,7 +122,7 @@ def test_coremltools_opens_the_package_as_the_ios_that_was_asked_or_is_needed(
     faces, path = numbers(4, 3, SIDE, SIDE, seed=4), tmp_path / "a.mlpackage"
     ranges = {"x": (-4.0, 4.0), "f": (-8.0, 8.0)}
     artifact = to_coreml(tiny, card(16), path, precision, minimum_ios=asked, ranges=ranges)
-    with quietly():
+    with quiet():
         model = import_coremltools().models.MLModel(str(path), skip_model_load=True)
     made = max(asked, IOS[precision])
     assert model.get_spec().specificationVersion == made - 9  # 6 came with iOS 15

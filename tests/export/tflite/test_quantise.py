@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from pocketface.export.artifact import METADATA_KEY, Artifact, Card, ConversionError
+from pocketface.export.tflite.delegation import delegation
 from pocketface.export.tflite.flatbuffer import unpack
-from pocketface.export.tflite.litert import LiteRTSession, dequantised, quantised, read_tflite_card, xnnpack_partitions
+from pocketface.export.tflite.litert import LiteRTSession, dequantised, quantised, read_tflite_card
 from pocketface.export.tflite.quantise import PRECISIONS, quantise_tflite
 from pocketface.export.tflite.to_tflite import to_tflite
 from pocketface.faces.contract import InputContract
@@ -113,7 +114,7 @@ def test_weights_shrink(made: dict[str, Artifact], fp32: Artifact, precision: st
 
 @pytest.mark.parametrize("precision", ["fp16", "w8", "w8a8"])
 def test_xnnpack_runs_it_in_one_piece(made: dict[str, Artifact], precision: str) -> None:
-    assert xnnpack_partitions(made[precision].path) == 1
+    assert delegation(made[precision].path).partitions == 1
 
 
 def test_w8a8_keeps_prelu_whole_between_two_conversions(made: dict[str, Artifact]) -> None:
