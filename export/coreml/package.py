@@ -1,4 +1,4 @@
-"""What lies in an .mlpackage: a manifest, a protobuf that holds the program (MIL), and a file of weights."""
+"""The contents of an .mlpackage: a manifest, a protobuf that holds the program (MIL), and a file of weights."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def import_coremltools() -> Any:
         if error.name != "coremltools":
             raise
         raise ValueError(
-            "Core ML wants coremltools, which is not installed (there is none for Windows): pip install coremltools"
+            "Core ML needs coremltools, which is not installed (there is none for Windows): pip install coremltools"
         ) from None
     finally:
         if without_tensorflow:

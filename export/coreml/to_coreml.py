@@ -39,7 +39,7 @@ def to_coreml(
         card: What to say about the file; its precision and input are set here.
         path: Ends in .mlpackage; what lies there is replaced.
         precision: A key of `PRECISIONS`.
-        minimum_ios: 15 to 18; a precision that wants a later one than is asked gets it, and a note says so.
+        minimum_ios: 15 to 18; a precision that needs a later one gets it, and a note says so.
         image: Whether the input is a picture (a CVPixelBuffer in an app), prepared within the program.
         ranges: For w8a8: what the graph's values reach, by name; see `activation_ranges`.
 
@@ -55,7 +55,7 @@ def to_coreml(
         raise ValueError(f"no Core ML programs for iOS {minimum_ios}; there are for {', '.join(map(str, IOS))}")
     how = PRECISIONS[precision]
     if how.activations and not ranges:
-        raise ValueError(f"{precision} wants the ranges of the activations; pass those of calibration faces")
+        raise ValueError(f"{precision} needs the ranges of the activations; pass those of calibration faces")
     ct = import_coremltools()
     ios = max(minimum_ios, how.least_ios)
     target = getattr(ct.target, f"iOS{ios}")
@@ -80,7 +80,7 @@ def to_coreml(
     describe_model(specification.description, card)
     weights = Path(model.weights_dir) / Path(WEIGHTS).name
     write_package(path, specification, weights.read_bytes() if weights.is_file() else b"")
-    later = Note("later-ios", f"{precision} wants iOS {ios}, later than the {minimum_ios} that was asked for")
+    later = Note("later-ios", f"{precision} needs iOS {ios}, later than the {minimum_ios} that was asked for")
     issues = (Note("known-issue", sentence) for sentence in known_issues_of(path))
     return Artifact(path, "coreml", card, notes=(*([later] if ios > minimum_ios else []), *issues))
 

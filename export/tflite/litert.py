@@ -31,7 +31,7 @@ class LiteRTSession:
         self._interpreter = open_interpreter(path, threads, interpreter)
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0]["shape"]) != 4 or inputs[0]["shape"][0] != 1:
-            raise ValueError(f"{path.name} is no embedder: it wants one input (1, H, W, 3) and one output (1, D)")
+            raise ValueError(f"{path.name} is no embedder: it must have one input (1, H, W, 3) and one output (1, D)")
         self._input, self._output = inputs[0], outputs[0]
 
     @property
@@ -64,7 +64,7 @@ class LiteRTSession:
         """
         _, height, width, channels = (int(side) for side in self._input["shape"])
         if inputs.ndim != 4 or inputs.shape[1:] != (channels, height, width):
-            raise ValueError(f"{self.path.name} wants (N, {channels}, {height}, {width}), not {inputs.shape}")
+            raise ValueError(f"{self.path.name} takes (N, {channels}, {height}, {width}), not {inputs.shape}")
         images = quantised(inputs.transpose(0, 2, 3, 1), self._input)
         rows = np.empty((len(inputs), int(np.prod(self._output["shape"]))), np.float32)
         for row, image in zip(rows, images, strict=True):
@@ -101,7 +101,7 @@ def _covered(places: Iterable[tuple[int, int]]) -> int:
 
 
 def quantised(values: NDArray[np.float32], port: dict[str, Any]) -> NDArray[Any]:
-    """Gives `values` as a port of a LiteRT interpreter wants them: float32, or value / scale + zero."""
+    """Gives `values` as a port of a LiteRT interpreter takes them: float32, or value / scale + zero."""
     dtype = port["dtype"]
     if np.issubdtype(dtype, np.floating):
         return values.astype(dtype)

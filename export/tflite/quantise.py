@@ -150,13 +150,13 @@ def quantised_content(fp32: Path, rows: Recipe, ranges: Mapping[str, Range] | No
 
 
 def _checked(calibration: NDArray[np.float32] | None, fp32: Artifact, precision: Precision) -> NDArray[np.float32]:
-    """Gives (N, H, W, 3) float32 faces that can set ranges."""
+    """Gives (N, H, W, 3) float32 faces that can set ranges, or raises."""
     contract = fp32.card.contract
     if calibration is None or len(calibration) == 0:
-        raise ConversionError(f"{precision} of {fp32.path.name} wants faces to set its ranges; pass calibration")
+        raise ConversionError(f"{precision} of {fp32.path.name} needs faces to set its ranges; pass calibration")
     if calibration.ndim != 4 or calibration.shape[1:] != (3, contract.height, contract.width):
         wanted = f"(N, 3, {contract.height}, {contract.width})"
-        raise ConversionError(f"calibration faces want {wanted}, not {calibration.shape}")
+        raise ConversionError(f"calibration faces must be {wanted}, not {calibration.shape}")
     if not np.isfinite(calibration).all():
         raise ConversionError("calibration faces hold numbers that are not finite; ranges cannot be set by them")
     return np.ascontiguousarray(calibration.transpose(0, 2, 3, 1), np.float32)

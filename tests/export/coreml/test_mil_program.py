@@ -48,5 +48,5 @@ def test_w8a8_stores_every_layer_in_bytes_and_leaves_prelu_float(tiny: Path, tmp
 
 
 def test_w8a8_wants_ranges(tiny: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="w8a8 wants the ranges of the activations; pass those of calibration faces"):
+    with pytest.raises(ValueError, match="w8a8 needs the ranges of the activations; pass those of calibration faces"):
         to_coreml(tiny, card(16), tmp_path / "a.mlpackage", "w8a8")

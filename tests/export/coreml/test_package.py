@@ -111,7 +111,7 @@ def test_a_package_may_be_moved(saved: Path, tmp_path: Path) -> None:
 
 def test_without_coremltools_the_error_says_what_would_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "coremltools", None)
-    with pytest.raises(ValueError, match="Core ML wants coremltools, which is not installed"):
+    with pytest.raises(ValueError, match="Core ML needs coremltools, which is not installed"):
         import_coremltools()
 
 

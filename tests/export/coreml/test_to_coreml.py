@@ -126,7 +126,7 @@ def test_coremltools_opens_the_package_as_the_ios_that_was_asked_or_is_needed(
         model = import_coremltools().models.MLModel(str(path), skip_model_load=True)
     made = max(asked, IOS[precision])
     assert model.get_spec().specificationVersion == made - 9  # 6 came with iOS 15
-    later = f"{precision} wants iOS {made}, later than the {asked} that was asked for"
+    later = f"{precision} needs iOS {made}, later than the {asked} that was asked for"
     assert (later in map(str, artifact.notes)) == (made > asked)
     assert (unit(CoreMLEvaluator(path).run(faces)) * unit(run_onnx(tiny, faces))).sum(1).min() > 0.98
     assert model.input_description["input"].startswith("One face")

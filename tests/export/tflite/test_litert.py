@@ -69,5 +69,5 @@ def test_metadata_that_is_no_card_is_one_sentence(tiny: Path, text: bytes) -> No
 
 
 def test_session_names_the_shape_it_wants(tiny: Path) -> None:
-    with pytest.raises(ValueError, match=r"net\.tflite wants \(N, 3, 8, 8\), not \(1, 3, 9, 9\)"):
+    with pytest.raises(ValueError, match=r"net\.tflite takes \(N, 3, 8, 8\), not \(1, 3, 9, 9\)"):
         LiteRTSession(tiny).run(np.zeros((1, 3, 9, 9), np.float32))

@@ -213,13 +213,13 @@ def test_all_weights_lie_inside_the_flatbuffer(made: dict[str, Artifact]) -> Non
 
 
 def test_w8a8_without_faces_is_refused(fp32: Artifact, tmp_path: Path) -> None:
-    with pytest.raises(ConversionError, match=r"w8a8 of net\.tflite wants faces to set its ranges"):
+    with pytest.raises(ConversionError, match=r"w8a8 of net\.tflite needs faces to set its ranges"):
         quantise_tflite(fp32, "w8a8", tmp_path / "x.tflite")
     assert not list(tmp_path.iterdir())
 
 
 def test_faces_of_another_size_are_refused(fp32: Artifact, tmp_path: Path) -> None:
-    with pytest.raises(ConversionError, match=r"want \(N, 3, 16, 16\), not \(1, 3, 8, 8\)"):
+    with pytest.raises(ConversionError, match=r"must be \(N, 3, 16, 16\), not \(1, 3, 8, 8\)"):
         quantise_tflite(fp32, "w8a8", tmp_path / "x.tflite", np.zeros((1, 3, 8, 8), np.float32))
 
 
