@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..export.formats import format_of
+from ..export.formats import FORMATS, format_of
 from .measurement import Measurement, RowMaker
 
 BLOCK = 1 << 20  # bytes read at a time
@@ -62,8 +62,8 @@ def _files(path: Path) -> list[Path]:
         return sorted(file for file in path.rglob("*") if file.is_file() and not file.is_symlink())
     if not path.is_file():
         raise ValueError(f"no file or folder at {path}; nothing to weigh")
-    weights = path.with_name(path.name + ".data")  # where PyTorch puts the weights of a large ONNX graph
-    return [path, weights] if path.suffix == ".onnx" and weights.is_file() else [path]
+    companions = (path.with_name(path.name + each.companion) for each in FORMATS.values() if each.is_at(path))
+    return [path, *(companion for companion in companions if companion != path and companion.is_file())]
 
 
 def _deflated(file: Path) -> int:

@@ -13,19 +13,19 @@ from ..faces.contract import InputContract
 from .certificate import Certificate
 
 Precision = Literal["fp32", "fp16", "w8", "w8a8", "w8a16", "w6", "w4"]
-Input = Literal["tensor", "image"]  # numbers that the app prepares; a picture that the file prepares itself
+Input = Literal["tensor", "image"]  # prepared numbers; a picture, which the file prepares itself
 NoteKind = Literal[
     "one-partition", "partitions", "slow", "layout", "float-layers", "precision", "later-ios", "known-issue", "other"
 ]
 
 METADATA_KEY = "pocketface"
-"""Under this key every format carries its card, one JSON object."""
+"""Every format carries its card, one JSON object, under this key."""
 
-LARGEST_CARD = 1 << 20  # bytes; a card is a page, and a file may be hostile
+LARGEST_CARD = 1 << 20  # bytes; a card is short, and a file may be hostile
 
 
 class ConversionError(ValueError):
-    """A format cannot express this network, or the file does not compute what it should."""
+    """A format cannot express the network, or a file does not compute what its source does."""
 
 
 ABOUT_SPEED: frozenset[NoteKind] = frozenset({"partitions", "slow", "layout", "float-layers"})
@@ -91,7 +91,7 @@ class Rewrite:
 
 @dataclass(frozen=True)
 class Card:
-    """What an app must know to use the file, written into the file's own metadata."""
+    """What an app must know to use a file, written into the file's own metadata."""
 
     model: str
     contract: InputContract
@@ -118,7 +118,7 @@ class Card:
         """Reads what `to_json` gave.
 
         Raises:
-            ValueError: Too long, not JSON, or with keys or values that no card has.
+            ValueError: Too long, not JSON, or with unknown keys or values.
         """
         if len(text) > LARGEST_CARD:
             raise ValueError(f"the file's pocketface metadata has {len(text)} bytes; a card has at most {LARGEST_CARD}")
@@ -145,14 +145,14 @@ class Card:
         return card
 
     def sentences(self) -> dict[str, str]:
-        """Gives what somebody without pocketface should read, under the names that other tools use for it."""
+        """Gives what a reader without pocketface needs, under the names that other tools use."""
         contract = self.contract
         order = {"rgb": "red, green, blue", "bgr": "blue, green, red"}[contract.channel_order]
         mean, scale = (", ".join(f"{number:.6g}" for number in three) for three in (contract.mean, contract.scale))
         fed = {
             "tensor": f"channels in the order {order}. Each value is (pixel - mean) * scale, with pixel 0 to 255, "
             f"mean ({mean}), scale ({scale}).",
-            "image": "a picture of any pixel format: colours are ordered, and mean and scale applied, within.",
+            "image": "a picture of any pixel format; the file itself orders the colours and applies mean and scale.",
         }[self.input]
         length = "It has length one." if self.normalised else "Divide it by its length before you compare cosines."
         texts = {
@@ -169,8 +169,15 @@ class Card:
         return {name: text for name, text in texts.items() if text}
 
     def with_tools(self, *packages: str) -> Card:
-        """Gives the same card with the installed versions of `packages` among its tools, each once."""
-        versions = (f"{package} {version(package)}" for package in packages)
+        """Gives the same card with the installed versions of `packages` among its tools, each once.
+
+        Raises:
+            ConversionError: One is not installed.
+        """
+        try:
+            versions = [f"{package} {version(package)}" for package in packages]
+        except PackageNotFoundError as error:
+            raise ConversionError(f"{error.name} is not installed: pip install {error.name}") from error
         return self.but(tools=tuple(dict.fromkeys((*self.tools, *versions))))
 
     def tools_are_installed(self) -> bool:

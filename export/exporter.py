@@ -50,15 +50,15 @@ def export(
 ) -> list[Exported]:
     """Writes `source` in every format that `recipe` names, each checked against it.
 
-    A target that fails is reported, not raised: the other files are still made. What is there already from
-    the same source, faces, recipe and tools is kept.
+    A target that fails is reported, not raised: the other files are still made. A file that was made before
+    from the same source, faces and recipe, by the same versions of its tools, is kept.
 
     Args:
         source: The embedder, or a foreign ONNX file.
         faces: (N, H, W, 3) uint8 RGB aligned crops, for parity and int8 ranges; never the verification pairs.
         recipe: What to make.
         folder: Where to.
-        progress: Told what looks wrong with the faces, and one line per target.
+        progress: Receives what looks wrong with the faces, and a line per target.
         tested: (M, H, W, 3) crops of the verification pairs, if there are any: `faces` must not share photos with them.
 
     Returns:
@@ -132,7 +132,7 @@ def _read(folder: Path) -> dict[str, Any] | None:
         record = json.loads(path.read_text(encoding="utf-8"))
         return record if isinstance(record, dict) and {"key", "targets"} <= set(record) else None
     except (OSError, json.JSONDecodeError):
-        return None  # nothing made yet, or nothing that can be trusted: make it again
+        return None  # nothing was made yet, or the record cannot be trusted: make all again
 
 
 def _write(folder: Path, key: str, results: Mapping[str, Exported]) -> None:
@@ -155,17 +155,17 @@ def _kept(entry: Mapping[str, Any] | None, target: str, folder: Path) -> Exporte
     if not entry or not entry["file"]:
         return None
     path = folder / entry["file"]
-    if not path.exists() or not _is(path, entry["sha256"]):
+    if not path.exists() or not _has_hash(path, entry["sha256"]):
         return None
     artifact = read_artifact(path)
-    bare = artifact.card.but(certificate=None)  # what is made from it has thresholds of its own
+    bare = artifact.card.but(certificate=None)  # files that are made from it have thresholds of their own
     if not bare.tools_are_installed():
         return None
     artifact = dataclasses.replace(artifact, card=bare, notes=tuple(map(Note.from_plain, entry["notes"])))
     return Exported(target, artifact, Parity(**entry["parity"]), entry["seconds"])
 
 
-def _is(path: Path, expected: str) -> bool:
+def _has_hash(path: Path, expected: str) -> bool:
     try:
         return uncertified_sha256(path) == expected
     except ValueError:

@@ -43,11 +43,11 @@ def tflite_values(path: Path, inputs: Array) -> Values:
     """Gives every tensor of a file as LiteRT's plain kernels compute it, dequantised, channels last."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    from .tflite.litert import dequantised, opened, quantised
+    from .tflite.litert import dequantised, open_interpreter, quantised
 
-    opened(path)  # which says in a sentence why it cannot be
+    open_interpreter(path)  # raises a sentence where it cannot be open_interpreter
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # keeping all values is for debugging: this is
+        warnings.simplefilter("ignore")  # it warns that keeping all values is for debugging, which this is
         interpreter = Interpreter(
             model_path=str(path),
             experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,  # XNNPACK hides values
@@ -80,7 +80,7 @@ def coreml_values(path: Path, inputs: Array) -> Values:
 
 
 def _stacked(faces: list[dict[str, NDArray[Any]]]) -> Values:
-    """Joins what each face gave; what is no value of one face (weights that the file dequantises) is left out."""
+    """Joins the values of all faces; leaves out what is not of a face (weights that the file dequantises)."""
     return {
         name: np.concatenate([face[name] for face in faces]).astype(np.float32)
         for name, value in faces[0].items()

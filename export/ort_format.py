@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import onnx
 
 MOST_PROPERTIES = 1000
-ALIGNMENT = 16  # of whatever a flatbuffer may hold
+ALIGNMENT = 16  # bytes: of any value in a flatbuffer
 
 ANY_CPU = Note(
     "layout",

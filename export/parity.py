@@ -1,4 +1,4 @@
-"""Does the file compute what its source computes? Asked on faces, with unit embeddings."""
+"""Whether a file computes what its source computes: their unit embeddings of the same faces, compared."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def measure_parity(embeddings: Embeddings, source: Embeddings) -> Parity:
 
 
 def check_parity(artifact: Artifact, parity: Parity, recipe: ExportRecipe) -> None:
-    """Refuses a float file that leaves its source; int8 files lose by design and are measured instead.
+    """Refuses a float file that differs too much from its source; quantised files differ by design and are measured.
 
     Raises:
         ConversionError: With how far off it is and how far it may be.
@@ -49,5 +49,5 @@ def check_parity(artifact: Artifact, parity: Parity, recipe: ExportRecipe) -> No
     if precision == "fp16" and not parity.cosine_min >= recipe.least_fp16_cosine:
         raise ConversionError(
             f"{name} has a cosine of {parity.cosine_min:.5f} to its source on {parity.faces} faces; "
-            f"at least {recipe.least_fp16_cosine} is wanted"
+            f"at least {recipe.least_fp16_cosine} is required"
         )

@@ -24,7 +24,7 @@ class Session(Protocol):
     runtime: str
 
     def run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Maps (N, 3, H, W) preprocessed faces to (N, D), of whatever length the file gives."""
+        """Maps (N, 3, H, W) preprocessed faces to (N, D), of any length."""
         ...
 
 
@@ -34,13 +34,17 @@ class OnnxRuntimeSession:
     runtime = "onnxruntime"
 
     def __init__(self, path: Path, threads: int = 1) -> None:
-        """Opens `path`; a file that onnxruntime refuses is a ValueError."""
+        """Opens `path`.
+
+        Raises:
+            ConversionError: onnxruntime refuses the file.
+        """
         import onnxruntime as ort
 
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what goes wrong is raised, too
+        options.log_severity_level = 4  # errors are raised anyway
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has a class for each of its failures
@@ -93,10 +97,10 @@ def open_core_ml(path: Path, threads: int = 1) -> Session:
 
 
 def raw_embeddings(session: Session, contract: InputContract, faces: Faces, batch: int = 32) -> NDArray[np.float32]:
-    """Embeds (N, H, W, 3) uint8 RGB crops: preprocessed by `contract`, run; (N, D) of whatever length.
+    """Embeds (N, H, W, 3) uint8 RGB crops: preprocessed by `contract`; gives (N, D) of any length.
 
     Raises:
-        ConversionError: The file gives numbers that are not finite.
+        ConversionError: An embedding is not finite.
     """
     rows = [session.run(contract.preprocess(faces[i : i + batch])) for i in range(0, len(faces), batch)]
     raw = np.concatenate(rows)
@@ -106,7 +110,16 @@ def raw_embeddings(session: Session, contract: InputContract, faces: Faces, batc
 
 
 def unit_embeddings(session: Session, contract: InputContract, faces: Faces) -> Embeddings:
-    """Embeds as `raw_embeddings` does, and makes unit vectors."""
+    """Embeds as `raw_embeddings` does, and scales to unit length.
+
+    Args:
+        session: The open file.
+        contract: What the file must be fed.
+        faces: (N, H, W, 3) uint8 RGB crops of the contract's size.
+
+    Returns:
+        (N, D) float32 of unit length.
+    """
     from ..models.embedder import unit
 
     return unit(raw_embeddings(session, contract, faces))

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..faces.contract import InputContract
+from ..spelling import known_names
 from .artifact import Artifact, Card, ConversionError, Precision
 from .coreml.to_coreml import to_coreml
 from .graph.batch import free_batch
 from .graph.float16 import to_half
 from .graph.qdq import quantise_onnx
-from .graph.ranges import activation_ranges
+from .graph.ranges import How, activation_ranges
 from .graph.reading import read_onnx
-from .graph.rewrites import Lowering
+from .graph.rewrites import RewriteChain
 from .graph.to_onnx import adopt_onnx, to_onnx, write_onnx
 from .ort_format import to_ort
 from .tflite.half_precision import half_arithmetic
@@ -32,15 +32,14 @@ from .to_executorch import to_executorch
 
 if TYPE_CHECKING:
     from ..models.embedder import Embedder
-    from .recipe import ExportRecipe
 
 TRACED_BY, FOLDED_BY = ("torch", "onnxscript"), ("onnx", "onnxsim")  # the packages that make an ONNX graph
-JUDGED = 4  # every fourth face judges what the others set
+JUDGED = 4  # every fourth face judges the ranges that the others set
 
 
 @dataclass(frozen=True)
 class ForeignOnnx:
-    """An ONNX file that somebody else made, and what it must be fed."""
+    """An ONNX file that somebody else made, and what its input must be."""
 
     path: Path
     name: str
@@ -51,15 +50,31 @@ class ForeignOnnx:
 Source: TypeAlias = "Embedder | ForeignOnnx"
 
 
+class ExportSettings(Protocol):
+    """The fields of an `ExportRecipe` that makers read."""
+
+    @property
+    def ranges(self) -> How: ...  # noqa: D102
+
+    @property
+    def least_int8_cosine(self) -> float: ...  # noqa: D102
+
+    @property
+    def minimum_ios(self) -> int: ...  # noqa: D102
+
+    @property
+    def coreml_image(self) -> bool: ...  # noqa: D102
+
+
 @dataclass(frozen=True)
 class ExportJob:
-    """What every maker may need."""
+    """What a maker may need besides the file that it starts from."""
 
     source: Source
     card: Card
     calibration: NDArray[np.float32]  # (N, 3, H, W), preprocessed
-    recipe: ExportRecipe
-    progress: Callable[[str], None] = lambda line: None  # told what takes long
+    recipe: ExportSettings
+    progress: Callable[[str], None] = lambda line: None  # receives a line for each step that takes long
 
 
 @dataclass(frozen=True)
@@ -118,25 +133,25 @@ def _half_onnx(job: ExportJob, base: Artifact, path: Path) -> Artifact:
 
 
 def _integer_onnx(job: ExportJob, base: Artifact, path: Path) -> Artifact:
-    """Quantises as for TFLite, with PReLUs rewritten: onnxruntime has no int8 kernel for them."""
-    graph = Lowering.of(base).equalised(job.calibration).skipping().corrected(job.calibration)
+    """Quantises as for TFLite, with PReLUs rewritten, for which onnxruntime has no int8 kernel."""
+    graph = RewriteChain.of(base).equalised(job.calibration).skipping().corrected(job.calibration)
     return quantise_onnx(graph.model, graph.card, path, job.calibration, job.recipe.ranges)
 
 
 def _quick_onnx(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     """Writes PReLUs as onnxruntime computes them fastest."""
-    graph = _without_prelus(Lowering.of(base), "onnx")
+    graph = _without_prelus(RewriteChain.of(base), "onnx")
     return write_onnx(graph.model, graph.card, path, batch=1)
 
 
 def _ort(job: ExportJob, base: Artifact, path: Path) -> Artifact:
-    graph = Lowering.of(base).skipping()
+    graph = RewriteChain.of(base).skipping()
     return to_ort(graph.model, graph.card, path)
 
 
 def _executorch(job: ExportJob, path: Path) -> Artifact:
     if isinstance(job.source, ForeignOnnx):
-        raise ConversionError(f"{job.source.path.name} is given as ONNX; executorch wants the PyTorch network")
+        raise ConversionError(f"{job.source.path.name} is given as ONNX; executorch needs the PyTorch network")
     return to_executorch(job.source, job.card, path)
 
 
@@ -154,34 +169,34 @@ def _half_arithmetic_tflite(job: ExportJob, base: Artifact, path: Path) -> Artif
 
 def _weights_tflite(precision: Precision) -> Callable[[ExportJob, Artifact, Path], Artifact]:
     def make(job: ExportJob, base: Artifact, path: Path) -> Artifact:
-        return _quantised_tflite(job, Lowering.of(base).corrected(job.calibration), precision, path)
+        return _quantised_tflite(job, RewriteChain.of(base).corrected(job.calibration), precision, path)
 
     return make
 
 
 def _integer_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     """Quantises weights and activations; channels are equalised before."""
-    graph = Lowering.of(base).equalised(job.calibration).corrected(job.calibration)
+    graph = RewriteChain.of(base).equalised(job.calibration).corrected(job.calibration)
     return _quantised_tflite(job, graph, "w8a8", path)
 
 
 def _integer_only_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
-    """Does the same with each PReLU written as two operators that int8 kernels exist for."""
-    graph = _without_prelus(Lowering.of(base).equalised(job.calibration), "tflite-w8a8")
+    """Quantises the same with each PReLU written as two operators that have int8 kernels."""
+    graph = _without_prelus(RewriteChain.of(base).equalised(job.calibration), "tflite-w8a8")
     return _quantised_tflite(job, graph.corrected(job.calibration), "w8a8", path)
 
 
 def _mixed_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
-    """Quantises as `_integer_tflite`, and leaves the layers float that cost most; every fourth face is their judge."""
+    """Quantises as `_integer_tflite`, but keeps the most sensitive layers in float; some faces judge the result."""
     from ..models.embedder import unit
     from .session import OnnxRuntimeSession
 
     judged = job.calibration[::JUDGED]
     fit = np.delete(job.calibration, np.s_[::JUDGED], axis=0)
     if not len(fit):
-        raise ConversionError(f"one face cannot set ranges and judge them; {path.name} wants two at least")
+        raise ConversionError(f"one face cannot both set ranges and judge them; {path.name} needs at least two")
     exact = unit(OnnxRuntimeSession(base.path).run(judged))
-    graph, recipe = Lowering.of(base).equalised(fit).corrected(fit), job.recipe
+    graph, recipe = RewriteChain.of(base).equalised(fit).corrected(fit), job.recipe
     with graph.saved() as saved:
         fp32 = to_tflite(saved, graph.card, saved.with_suffix(".tflite"))
         return mixed_precision(fp32, path, fit, judged, exact, recipe.least_int8_cosine, recipe.ranges, job.progress)
@@ -198,7 +213,7 @@ def _coreml(precision: Precision) -> Callable[[ExportJob, Artifact, Path], Artif
 
 def _integer_coreml(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     """Quantises weights and activations, equalised and by ranges as for TFLite."""
-    graph = Lowering.of(base).equalised(job.calibration).corrected(job.calibration)
+    graph = RewriteChain.of(base).equalised(job.calibration).corrected(job.calibration)
     card = graph.card.with_tools("onnxruntime", "coremltools")
     card = card.but(calibration_sha256=hashlib.sha256(job.calibration.tobytes()).hexdigest())
     recipe = job.recipe
@@ -209,14 +224,14 @@ def _integer_coreml(job: ExportJob, base: Artifact, path: Path) -> Artifact:
         )
 
 
-def _quantised_tflite(job: ExportJob, graph: Lowering, precision: Precision, path: Path) -> Artifact:
+def _quantised_tflite(job: ExportJob, graph: RewriteChain, precision: Precision, path: Path) -> Artifact:
     with graph.saved() as saved:
         fp32 = to_tflite(saved, graph.card, saved.with_suffix(".tflite"))
         return quantise_tflite(fp32, precision, path, job.calibration, job.recipe.ranges)
 
 
-def _without_prelus(graph: Lowering, otherwise: str) -> Lowering:
-    """Rewrites PReLUs; a file that would be the same as another is not made."""
+def _without_prelus(graph: RewriteChain, otherwise: str) -> RewriteChain:
+    """Rewrites PReLUs; refuses a network without them, whose file would equal that of the target `otherwise`."""
     skipping = graph.skipping()
     if skipping is graph:
         raise ConversionError(f"{graph.card.model} has no PReLU with a slope per channel; take {otherwise}")
@@ -271,9 +286,7 @@ def known_target(name: str) -> str:
     target = ALIASES.get(name, name)
     if target in TARGETS:
         return target
-    near = difflib.get_close_matches(name, (*TARGETS, *ALIASES), 1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"no target {name!r}; {hint}known: {', '.join(TARGETS)}")
+    raise ValueError(f"no target {name!r}; {known_names(name, TARGETS, ALIASES)}")
 
 
 def with_bases(targets: tuple[str, ...]) -> list[str]:

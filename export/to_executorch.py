@@ -1,4 +1,4 @@
-"""PyTorch -> .pte: ExecuTorch with XNNPACK, float32; wants the extra `executorch`."""
+"""PyTorch -> .pte: ExecuTorch with XNNPACK, float32; needs the extra `executorch`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def to_executorch(embedder: Embedder, card: Card, path: Path) -> Artifact:
-    """Writes `embedder`'s backbone as an ExecuTorch program, all that XNNPACK has kernels for given to it.
+    """Writes `embedder`'s backbone as an ExecuTorch program, with XNNPACK for all that it has kernels for.
 
     The program's method `forward` maps (1, 3, H, W) float32 to (1, D); the method `pocketface` takes nothing and
     gives the card's text. The same embedder and card give the same bytes.

@@ -1,7 +1,7 @@
-"""Where a file leaves its source: the values of both, layer by layer, under the names of the ONNX graph.
+"""Where a file differs from its source: the values of both, layer by layer, under the names of the ONNX graph.
 
 All files are made from one simplified ONNX graph, and keep its names where a layer is still the same layer. What has
-no counterpart in the file (a clip that went into its convolution) is left out, not guessed.
+no counterpart in the file (a clip that was fused into its convolution) is left out, not guessed.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 
 TOLERANCE: dict[Precision, float] = {"fp32": 1e-4, "fp16": 2e-2}
-"""Largest difference of a layer, over its range, that rounding explains; integers have none, they lose by design."""
+"""Largest difference of a layer, over its range, that rounding explains; quantised files differ by design."""
 
-FACES = 4  # enough to tell a layer that is wrong
+FACES = 4  # enough to find a layer that is wrong
 SOURCE_ITSELF = "(the graph all files are made from)"
 
 
@@ -47,7 +47,7 @@ class TracedLayer:
 
     name: str
     kind: str  # the ONNX operator that gives it
-    difference: float  # the largest of any number, over the range of the source's
+    difference: float  # the largest of any number, divided by the range of the source's values
     cosine: float
     scaled: bool = False  # compared up to a factor for each channel, which a rewrite of the file may change
 
@@ -67,32 +67,33 @@ class Trace:
 
     @property
     def worst(self) -> TracedLayer:
-        """The layer that is least like the source's."""
+        """The layer with the lowest cosine to the source's."""
         return min(self.layers, key=lambda one: one.cosine)
 
     def verdict(self) -> str:
         """Gives the trace in a sentence."""
         if self.tolerance is None:
             worst = self.worst
-            return f"integers lose by design: most at {worst.kind} {worst.name!r}, cosine {worst.cosine:.5f}"
+            return f"quantised values differ by design: most at {worst.kind} {worst.name!r}, cosine {worst.cosine:.5f}"
         if self.first is None:
-            return f"no layer leaves the source by more than {self.tolerance:.0e} of its range"
+            return f"no layer differs from the source by more than {self.tolerance:.0e} of its range"
+        place, difference = f"{self.first.kind} {self.first.name!r}", f"{self.first.difference:.1e}"
         return (
-            f"leaves the source at {self.first.kind} {self.first.name!r}: by {self.first.difference:.1e} of its range, "
-            f"{self.tolerance:.0e} is rounding; cosine {self.first.cosine:.5f}"
+            f"first differs from the source at {place}: by {difference} of its range, "
+            f"where rounding explains {self.tolerance:.0e}; cosine {self.first.cosine:.5f}"
         )
 
 
 def trace(source: Source, artifact: Artifact, faces: Faces) -> Trace:
     """Runs `faces` through source and file and compares every value that both have.
 
-    Layers are those of the simplified ONNX graph; that its last one is what the source itself gives is the first row.
+    Layers are those of the simplified ONNX graph; the first row compares its output with what the source itself gives.
     Where the card says that channels were equalised, images are compared up to a positive factor for each channel
     (least squares); the embedding never is.
 
     Args:
         source: What the file was made from.
-        artifact: An .onnx, .tflite or .mlpackage with its card.
+        artifact: A file with a card, of a format whose values inside can be read.
         faces: (N, H, W, 3) uint8 crops; a few are enough.
 
     Raises:
@@ -169,7 +170,7 @@ def _flattened(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
 
 
 def _channels_first(value: Array, like: Array, row: tuple[int, ...] | None) -> Array:
-    """Gives what a channels-last file holds in the source's order."""
+    """Gives a value of a channels-last file in the source's order."""
     if row is not None:
         channels, height, width = row
         return value.reshape(len(value), height, width, channels).transpose(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""Golden faces: rendered people whose embeddings an app can check itself against; nobody's photo."""
+"""Golden faces: rendered people, whose recorded embeddings an app compares with its own."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def least_cosine(artifact: Artifact) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Golden:
-    """A face as it must enter the contract's preprocessing, and the photo that it was cut out of."""
+    """An aligned face before preprocessing, and the photo that it was cut from."""
 
     name: str
     crop: NDArray[np.uint8]  # (H, W, 3) RGB, aligned
@@ -72,14 +72,14 @@ def open_golden(what: str, contract: InputContract, landmarks: Sequence[float] |
         return Golden(path.name, aligned(image, points, contract), image, points)
     if image.shape[:2] != (contract.height, contract.width):
         raise ValueError(
-            f"{path.name} has {image.shape[0]}x{image.shape[1]} pixels, the file wants an aligned crop of "
+            f"{path.name} has {image.shape[0]}x{image.shape[1]} pixels, the file needs an aligned crop of "
             f"{contract.height}x{contract.width}; of a photo give --landmarks too"
         )
     return Golden(path.name, image)
 
 
 def aligned(photo: NDArray[np.uint8], landmarks: NDArray[np.float64], contract: InputContract) -> NDArray[np.uint8]:
-    """Cuts the crop that the contract asks for."""
+    """Gives the aligned crop of the contract's size."""
     template = np.array(TEMPLATES[contract.template]) * (np.array([contract.width, contract.height]) / TEMPLATE_SIZE)
     return warp(photo, similarity_transform(landmarks, template), contract.height, contract.width)
 

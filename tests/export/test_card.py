@@ -56,7 +56,7 @@ def test_a_card_says_in_words_what_an_app_must_do() -> None:
         ({"embedding_size": "128"}, "the embedding is not described"),
         ({"embedding_size": -1}, "the embedding is not described"),
         ({"normalised": "no"}, "the embedding is not described"),
-        ({"certificate": []}, "the threshold certificate is none"),
+        ({"certificate": []}, "the threshold certificate cannot be read"),
         ({"certificate": {"points": [{"far": "x"}]}}, "FAR 'x' is no rate"),
         ({"precision": "w2"}, "no precision 'w2'; known: fp32"),
         ({"contract": {"height": 1 << 40}}, "no size of a face crop"),

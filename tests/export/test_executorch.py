@@ -104,7 +104,7 @@ def test_without_executorch_one_is_told_what_to_install(
         "executorch.runtime",
     ):
         monkeypatch.setitem(sys.modules, module, None)
-    told = r"ExecuTorch files want executorch: pip install 'pocketface\[executorch\]'"
+    told = r"ExecuTorch files need executorch: pip install 'pocketface\[executorch\]'"
     with pytest.raises(ConversionError, match=told):
         to_executorch(embedder, Card("tiny", embedder.contract, 4), tmp_path / "tiny.pte")
     (tmp_path / "other.pte").write_bytes(b"\0\0\0\0ET12")
@@ -116,4 +116,4 @@ def test_an_onnx_file_is_refused_for_there_is_no_pytorch_network_in_it(embedder:
     export(embedder, FACES, ExportRecipe(targets=("onnx",)), tmp_path)
     source = ForeignOnnx(tmp_path / "tiny.onnx", "theirs", embedder.contract)
     (result,) = export(source, FACES, ExportRecipe(targets=("executorch",)), tmp_path / "out")
-    assert result.reason == "tiny.onnx is given as ONNX; executorch wants the PyTorch network"
+    assert result.reason == "tiny.onnx is given as ONNX; executorch needs the PyTorch network"

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,9 @@ def test_an_alias_means_its_target() -> None:
 
 @pytest.mark.parametrize(("typed", "meant"), [("tflite-w8a88", "tflite-w8a8"), ("coreml_fp16", "coreml-fp16")])
 def test_an_unknown_target_names_the_nearest(typed: str, meant: str) -> None:
-    with pytest.raises(ValueError, match=rf"no target '{typed}'; did you mean '{meant}'\? known: onnx, onnx-dynamic, "):
+    with pytest.raises(
+        ValueError, match=rf"no target '{typed}'; known: onnx, onnx-dynamic, .*; did you mean '{meant}'\?"
+    ):
         known_target(typed)
     with pytest.raises(ValidationError, match="did you mean"):
         ExportRecipe(targets=(typed,))
@@ -83,6 +86,23 @@ def test_nothing_asks_for_a_package_that_the_target_does_not_need(
     monkeypatch.setattr(artifact_module, "version", lambda name: asked.add(name) or installed(name))
     assert made(tmp_path, "onnx")["onnx"].reason == ""
     assert asked == {"torch", "onnxscript", "onnx", "onnxsim"}
+
+
+def test_a_package_that_is_not_installed_fails_its_target_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As coremltools on Windows."""
+    installed = artifact_module.version
+
+    def version(package: str) -> str:
+        if package == "coremltools":
+            raise PackageNotFoundError(package)
+        return installed(package)
+
+    monkeypatch.setattr(artifact_module, "version", version)
+    reasons = {name: one.reason for name, one in made(tmp_path, "coreml-fp32", "onnx-dynamic").items()}
+    failed = "coremltools is not installed: pip install coremltools"
+    assert reasons == {"onnx": "", "coreml-fp32": failed, "onnx-dynamic": ""}
 
 
 def test_a_recipe_loads_no_converter() -> None:

@@ -123,7 +123,7 @@ def test_the_layer_whose_weights_are_wrong_is_named_first(
     clipped = next(layer.name for layer in found.layers if layer.kind == "Clip")
     assert found.first.name == (clipped if target.startswith("tflite") else name)
     assert found.first.difference > 0.05 > 0.02 > found.layers[named.index(found.first.name) - 1].difference
-    assert f"leaves the source at {found.first.kind} {found.first.name!r}: by" in found.verdict()
+    assert f"first differs from the source at {found.first.kind} {found.first.name!r}: by" in found.verdict()
 
 
 def test_of_an_integer_file_the_worst_layer_is_named(
@@ -131,7 +131,7 @@ def test_of_an_integer_file_the_worst_layer_is_named(
 ) -> None:
     found = trace(embedder, made["tflite-w8a8"], faces[:2])
     assert found.worst.cosine == min(layer.cosine for layer in found.layers) < 0.99999
-    assert found.verdict().startswith(f"integers lose by design: most at {found.worst.kind}")
+    assert found.verdict().startswith(f"quantised values differ by design: most at {found.worst.kind}")
 
 
 def test_equalised_channels_are_no_fault(embedder: Embedder, made: dict[str, Artifact], faces: Faces) -> None:
@@ -206,4 +206,4 @@ def test_the_command_prints_a_row_for_each_layer_and_the_verdict(
     assert exit_.value.code in (0, None)
     said = capsys.readouterr().out
     assert said.count("Conv") == 4  # three rows and the verdict
-    assert f"tiny.onnx: leaves the source at Conv {name!r}: by" in said.splitlines()[-1]
+    assert f"tiny.onnx: first differs from the source at Conv {name!r}: by" in said.splitlines()[-1]
