@@ -82,7 +82,7 @@ def _without_noise(before: Side, after: Side, limits: GateLimits) -> Iterator[Ch
         if old is None or new is None or not old.value or not new.value:
             continue
         ratio = new.value / old.value
-        what, kind = phrase_of(metric), number_kind(new)
+        what, kind = phrase_of(key_of(new)), number_kind(new)
         texts = number_text(old.value, kind), number_text(new.value, kind)
         if ratio == 1:
             yield Change(what, *texts, "equal", "the same")
