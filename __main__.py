@@ -127,9 +127,9 @@ def sensitivity(
     """Measure what cutting each group of channels alone costs. Writes OUT/sensitivity.json, which the report plots."""
     from .inputs import open_faces
     from .models.checkpoint import open_embedder
+    from .models.group_sensitivity import write_sensitivity
     from .prune.recipe import PruneRecipe
     from .prune.sensitivity_analysis import sensitivity as sensitivity_stage
-    from .prune.sensitivity_analysis import write_sensitivity
 
     recipe = cli.recipe_of(PruneRecipe, settings, criterion=criterion)
     source = open_embedder(embedder, **network.keywords())

@@ -24,9 +24,10 @@ from .files import written_whole
 from .inputs import open_faces, open_pairs, open_source
 from .models.checkpoint import load_checkpoint, save_checkpoint, save_once
 from .models.embedder import Embedder
+from .models.group_sensitivity import write_sensitivity
 from .prune.pruner import Judge, prune
 from .prune.recipe import MEASURED, PruneRecipe
-from .prune.sensitivity_analysis import sensitivity, write_sensitivity
+from .prune.sensitivity_analysis import sensitivity
 from .run_recipe import RunRecipe, with_ranges_for
 
 HELD_OUT, JUDGED_PAIRS = 0.2, 6000  # of the people: not trained on where a recipe says what may be lost at most
