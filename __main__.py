@@ -171,7 +171,7 @@ def trace(
     faces: cli.Faces = "synthetic",
 ) -> None:
     """Compare a file with its source layer by layer. Names the first layer that differs."""
-    from .export.session import read_artifact
+    from .export.formats import read_artifact
     from .export.trace import FACES
     from .export.trace import trace as trace_layers
     from .inputs import open_embedder, open_faces
@@ -278,7 +278,7 @@ def diagnose(
     from .export.app.diagnose import diagnose as diagnose_vector
     from .export.app.diagnose import read_vector
     from .export.app.golden import open_golden
-    from .export.session import read_artifact
+    from .export.formats import read_artifact
 
     artifact = read_artifact(file, contract.contract())
     points = None if landmarks is None else read_vector(landmarks).tolist()

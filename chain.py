@@ -174,9 +174,16 @@ def _write_manifest(
         "versions": {
             "pocketface": importlib.metadata.version("pocketface"),
             "python": sys.version.split()[0],
-            **{package: importlib.metadata.version(package) for package in packages},
+            **{package: _version(package) for package in packages},
         },
         "seconds": round(time.time() - started, 1),
     }
     with written_whole(out / "manifest.json") as beside:
         beside.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # coremltools has no wheel for Windows
+        return "not installed"

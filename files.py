@@ -25,7 +25,11 @@ def sha256_of(path: Path) -> str:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Gives a name beside `path` to write to (a file or a folder); renames it to `path` only if nothing failed."""
+    """Gives a name beside `path` to write to (a file or a folder); renames it to `path` only if nothing failed.
+
+    Raises:
+        OSError: It cannot be written; the error names `path`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.part")
     _remove(beside)
@@ -34,6 +38,10 @@ def written_whole(path: Path) -> Iterator[Path]:
         if beside.is_dir():
             _remove(path)
         os.replace(beside, path)
+    except OSError as error:
+        if str(beside) in str(error.filename):
+            error.filename, error.filename2 = str(path), None  # the name that people know
+        raise
     finally:
         _remove(beside)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ..export.formats import FORMATS
 from .accuracy.intervals import Estimate, Floats
 from .accuracy.record import Record
 from .accuracy.verification import verify_similarities
@@ -17,7 +18,6 @@ from .findings.transfer import transferred
 from .measurement import Measurement
 from .metric_keys import key_of, phrase_of
 from .metrics import metric_of
-from .subjects import RUNTIMES
 
 UNPAIRED = "taken for unpaired, so wider than need be: no verification.npz of both on the same pairs"
 SAME = ("equal", "the same measurement")
@@ -67,7 +67,7 @@ class Side:
     def similarity(self) -> Floats | None:
         """Gives (P,) the recorded similarities, which the file has in its usual runtime alone; None elsewhere."""
         row = self.rows[0]
-        usual = row.runtime == RUNTIMES.get(row.format)
+        usual = row.format in FORMATS and row.runtime == FORMATS[row.format].runtime
         return self.record.similarity.get(row.artifact) if self.record is not None and usual else None
 
 

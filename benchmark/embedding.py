@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..export.formats import OPENER
 from ..faces.contract import Faces, InputContract
 from .speed.latency import cores
+from .speed.stopwatch import opened_by
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Job:
     contract: InputContract
     identity: str  # hashes and versions: embeddings of the same identity are not computed again
     factory: str | None = None  # the code of a checkpoint that is not of the zoo
+    opener: str = OPENER  # module:function(path, threads[, factory]) -> a session
 
     @property
     def name(self) -> str:
@@ -101,6 +104,7 @@ def _embed(job: Job, crops: Path, folder: Path) -> str:
         "path": str(job.path.absolute()),
         "contract": job.contract.to_dict(),
         "factory": job.factory,
+        "opener": job.opener,
         "crops": str(crops.absolute()),
         "out": str((folder / job.name).absolute()),
     }
@@ -114,13 +118,14 @@ def _embed(job: Job, crops: Path, folder: Path) -> str:
 
 
 def _main(request: dict[str, Any]) -> int:
-    from ..export.session import open_session, raw_embeddings
+    from ..export.session import raw_embeddings
     from ..files import written_whole
 
     contract = InputContract.from_dict(request["contract"])
     faces = np.load(request["crops"], mmap_mode="r", allow_pickle=False)
     try:
-        session = open_session(Path(request["path"]), 1, request["factory"])
+        factory = () if request["factory"] is None else (request["factory"],)
+        session = opened_by(request["opener"])(Path(request["path"]), 1, *factory)
         embeddings = raw_embeddings(session, contract, faces)
     except ValueError as error:
         print(error)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..export.artifact import Precision
 from ..export.exporter import Exported
+from ..export.targets import TARGETS
 from ..faces.attributes import read_attributes
 from ..faces.contract import InputContract
 from ..faces.pairs import Pairs
@@ -35,9 +34,8 @@ from .measurement import NAME, Measurement, RowMaker, write_measurements
 from .recipe import BenchmarkRecipe
 from .size import size_rows
 from .speed.agreement import runtime_difference
+from .speed.runtimes import usual
 from .subjects import (
-    PACKAGES,
-    RUNTIMES,
     Entry,
     Part,
     Seen,
@@ -182,9 +180,8 @@ PARTS: tuple[Part, ...] = (
 def _certify(entry: Entry, verification: Verification, pairs: Pairs, name: str | None) -> bool:
     if name is None:
         return False
-    kind = entry.artifact.format
-    runtime = f"{RUNTIMES[kind]} {importlib.metadata.version(PACKAGES[kind])}"
-    return certify(entry.artifact, certificate_of(verification, pairs, name, runtime))
+    runtime = usual(entry.artifact.format)
+    return certify(entry.artifact, certificate_of(verification, pairs, name, f"{runtime.name} {runtime.version}"))
 
 
 def _export_rows(subject: Subject, folder: Path) -> list[Measurement]:
@@ -204,9 +201,10 @@ def _export_rows(subject: Subject, folder: Path) -> list[Measurement]:
 
 
 def _failure(embedder: Embedder, result: Exported) -> Measurement:
-    kind, *words = result.target.split("-")
-    precision = next((word for word in words if word in get_args(Precision)), "fp32")
-    row = RowMaker(embedder.name, "", kind, precision, runtime="", device="", source=embedder.pruned_from)
+    target = TARGETS[result.target]
+    row = RowMaker(
+        embedder.name, "", target.format, target.precision, runtime="", device="", source=embedder.pruned_from
+    )
     return row.missing("export", f"{result.target}: {result.reason}")
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
 
-from ..export.artifact import Artifact, Card, Format
-from ..export.cards import fingerprint
+from ..export.artifact import Artifact, Card
 from ..export.exporter import Exported
-from ..export.session import SUFFIXES, format_of, read_artifact
+from ..export.formats import CHECKPOINT, FORMATS, find_files, format_of, read_artifact, suffixes, uncertified_sha256
 from ..faces.contract import InputContract
 from ..faces.pairs import Pairs
 from ..models.checkpoint import load_checkpoint
@@ -21,15 +18,8 @@ from .accuracy.verification import Verification
 from .embedding import Job
 from .measurement import Measurement, RowMaker
 from .recipe import BenchmarkRecipe
-from .speed import runtimes as speed_runtimes
 from .speed.latency import device_name
-from .speed.runtimes import usual
-
-RUNTIMES = {kind: usual(kind).name for kind in get_args(Format)}
-"""Format -> the runtime that its files are verified in."""
-
-PACKAGES = {kind: usual(kind).packages[0] for kind in get_args(Format)}
-"""Format -> what that runtime is installed by."""
+from .speed.runtimes import runtimes_of, usual
 
 
 @dataclass(frozen=True)
@@ -75,13 +65,14 @@ Part = Callable[[Seen, RowMaker], list[Measurement]]
 
 def row_maker(artifact: Artifact, folder: Path, runtime: str | None = None, device: str | None = None) -> RowMaker:
     """Gives what makes rows about a file; in the usual runtime of its format, on this machine, unless told."""
-    known = next((one for one in speed_runtimes.RUNTIMES if one.name == runtime), usual(artifact.format))
+    own = usual(artifact.format)
+    known = next((one for one in runtimes_of(artifact.format) if one.name == runtime), own)
     return RowMaker(
         model=artifact.card.model,
         artifact=name_in(artifact.path, folder),
         format=artifact.format,
         precision=artifact.card.precision,
-        runtime=RUNTIMES[artifact.format] if runtime is None else runtime,
+        runtime=own.name if runtime is None else runtime,
         device=device_name() if device is None else device,
         source=artifact.card.pruned_from,
         conditions={"runtime_version": known.version},
@@ -95,10 +86,9 @@ def name_in(path: Path, folder: Path) -> str:
 
 def embedding_job(entry: Entry, faces: str) -> Job:
     """Gives the job of embedding crops whose hash is `faces` with a file."""
-    artifact = entry.artifact
-    version = importlib.metadata.version(PACKAGES[artifact.format])
-    decides = (fingerprint(artifact.path), faces, RUNTIMES[artifact.format], version, artifact.card.contract)
-    return Job(artifact.path, artifact.card.contract, "|".join(map(str, decides)), entry.factory)
+    artifact, runtime = entry.artifact, usual(entry.artifact.format)
+    decides = (uncertified_sha256(artifact.path), faces, runtime.name, runtime.version, artifact.card.contract)
+    return Job(artifact.path, artifact.card.contract, "|".join(map(str, decides)), entry.factory, runtime.opener)
 
 
 def entries_of(subject: Subject) -> list[Entry]:
@@ -124,7 +114,10 @@ def entries_in(paths: Iterable[Path], contract: InputContract | None, factory: s
     Raises:
         ValueError: There is none, or one of no known format, or they want faces of different sizes.
     """
-    entries = [_entry(path, contract, factory) for path in _found(paths)]
+    found = find_files(paths, FORMATS.values())
+    if not found:
+        raise ValueError(f"no file to measure; what is measured ends in {suffixes()} or is a checkpoint")
+    entries = [_entry(path, contract, factory) for path in found]
     contracts = {(entry.artifact.card.contract.height, entry.artifact.card.contract.width) for entry in entries}
     if len(contracts) != 1:
         raise ValueError(f"these files want faces of {len(contracts)} sizes; measure each size by itself")
@@ -132,7 +125,7 @@ def entries_in(paths: Iterable[Path], contract: InputContract | None, factory: s
 
 
 def _entry(path: Path, contract: InputContract | None, factory: str | None) -> Entry:
-    if format_of(path) != "pytorch":
+    if format_of(path).name != CHECKPOINT:
         return Entry(read_artifact(path, contract))
     embedder = load_checkpoint(path, factory)
     return Entry(_checkpoint(path, embedder), factory, _costs(embedder))
@@ -146,21 +139,8 @@ def _checkpoint(folder: Path, embedder: Embedder) -> Artifact:
         licence=embedder.licence,
         pruned_from=embedder.pruned_from,
     )
-    return Artifact(folder, "pytorch", card, None)
+    return Artifact(folder, CHECKPOINT, card, None)
 
 
 def _costs(embedder: Embedder) -> tuple[tuple[str, int], ...]:
     return (("parameters", parameters(embedder.backbone)), ("macs", macs(embedder)))
-
-
-def _found(paths: Iterable[Path]) -> list[Path]:
-    found: list[Path] = []
-    for path in paths:
-        if not path.is_dir() or path.suffix in SUFFIXES or (path / "embedder.json").is_file():
-            found.append(path)
-            continue
-        inside = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES or file.name == "embedder.json")
-        found += [file.parent if file.name == "embedder.json" else file for file in inside]
-    if not found:
-        raise ValueError(f"no file to measure; what is measured ends in {', '.join(SUFFIXES)} or is a checkpoint")
-    return found

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..export.cards import fingerprint
+from ..export.formats import FORMATS, uncertified_sha256
 from ..files import written_whole
 from .measurement import Measurement, RowMaker
 from .recipe import BenchmarkRecipe
@@ -20,10 +20,6 @@ from .speed.ratio import ratio_row
 from .speed.runtimes import Runtime, runtimes_for
 from .subjects import Entry, name_in, row_maker
 
-NO_MAC = (
-    "latency is not measured off a Mac: the evaluator that checks the numbers is no phone runtime; "
-    "on a Mac run mac/measure.py of the hand-off, or open the file in Xcode (Performance tab)"
-)
 STRICT_RUNS, STRICT_SECONDS = 1024, 60
 """What MLPerf Mobile asks of the single-stream scenario, which reports the 90th percentile.
 
@@ -58,7 +54,7 @@ def latencies(
 ) -> list[Measurement]:
     """Times every file in every runtime that is wanted, all in turns, and compares each with its reference.
 
-    Core ML files, and files whose runtime is not installed, get a row that says so.
+    Files that cannot be timed here, or whose runtime is not installed, get a row that says so.
     """
     wanted = [
         Timing(entry, runtime, threads)
@@ -67,7 +63,7 @@ def latencies(
         for threads in recipe.threads
     ]
     hindered = {
-        timing: NO_MAC if timing.entry.artifact.format == "coreml" else timing.runtime.missing for timing in wanted
+        timing: FORMATS[timing.entry.artifact.format].why_no_latency or timing.runtime.missing for timing in wanted
     }
     timings = [timing for timing in wanted if not hindered[timing]]
     key = _key(timings, recipe)
@@ -141,7 +137,7 @@ def _precision(timing: Timing) -> str:
 def _key(timings: Sequence[Timing], recipe: BenchmarkRecipe) -> str:
     """The same for the same files, versions, machine and settings."""
     decides = recipe.model_dump_json(include=DECIDES) + device_name()
-    files = [fingerprint(timing.job.path) + repr(timing.job) + timing.runtime.version for timing in timings]
+    files = [uncertified_sha256(timing.job.path) + repr(timing.job) + timing.runtime.version for timing in timings]
     return hashlib.sha256((decides + "".join(files)).encode()).hexdigest()
 
 

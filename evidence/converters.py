@@ -28,10 +28,11 @@ from pocketface.benchmark.measurement import Measurement
 from pocketface.benchmark.speed.latency import Job, device_name, measure_all
 from pocketface.benchmark.speed.latency import measurements as latency_rows
 from pocketface.export.artifact import Card
-from pocketface.export.calibration import choose
+from pocketface.export.calibration import choose_calibration_faces
+from pocketface.export.formats import open_session
 from pocketface.export.graph.to_onnx import to_onnx
-from pocketface.export.parity import compare
-from pocketface.export.session import embed, open_session
+from pocketface.export.parity import measure_parity
+from pocketface.export.session import unit_embeddings
 from pocketface.export.tflite.litert import xnnpack_partitions
 from pocketface.faces.contract import Faces
 from pocketface.inputs import open_faces, open_source
@@ -60,7 +61,8 @@ def main() -> None:
         source = open_source(recipe)
         folder = options.out / source.name
         folder.mkdir(parents=True, exist_ok=True)
-        faces = choose(open_faces(recipe.train, source.contract).faces, CALIBRATION_FACES + PROBE_FACES, 0)
+        train = open_faces(recipe.train, source.contract).faces
+        faces = choose_calibration_faces(train, CALIBRATION_FACES + PROBE_FACES, 0)
         to_onnx(source, Card(source.name, source.contract, source.embedding_size), folder / "network.onnx")
         np.save(folder / "faces.npy", source.contract.preprocess(faces[:CALIBRATION_FACES]))
         arguments = ["--recipe", EXAMPLES / name, "--weights", options.weights]
@@ -115,7 +117,7 @@ def rows_of(conversions: dict[tuple[str, str], Conversion], source: Embedder, pr
         yield row(metric="conversion_peak_memory_bytes", value=float(result["bytes"]), unit="bytes")
         yield row(metric="size_bytes", value=path.stat().st_size, unit="bytes")
         yield row(metric="xnnpack_partitions", value=xnnpack_partitions(path), unit="1")
-        parity = compare(embed(open_session(path), source.contract, probe), reference)
+        parity = measure_parity(unit_embeddings(open_session(path), source.contract, probe), reference)
         yield row(metric="largest_difference", value=parity.largest_difference, unit="1", n=len(probe))
         yield row(metric="parity_cosine_mean", value=parity.cosine_mean, unit="1", n=len(probe))
         yield row(metric="parity_cosine_min", value=parity.cosine_min, unit="1", n=len(probe))

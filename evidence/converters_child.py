@@ -33,7 +33,7 @@ def pocketface(options: argparse.Namespace) -> None:
     """What `pocketface export` makes, from the PyTorch network on, without its checks."""
     from pocketface.export.artifact import Card
     from pocketface.export.recipe import ExportRecipe
-    from pocketface.export.targets import TARGETS, Job, with_bases
+    from pocketface.export.targets import TARGETS, ExportJob, with_bases
     from pocketface.inputs import open_source
     from pocketface.run_recipe import Roots, read_recipe
 
@@ -41,11 +41,11 @@ def pocketface(options: argparse.Namespace) -> None:
     source = open_source(roots.resolve(read_recipe(options.recipe)))
     card = Card(source.name, source.contract, source.embedding_size)
     target = f"tflite-{options.precision}"
-    job = Job(source, card, np.load(options.faces), ExportRecipe(targets=(target,)))
+    job = ExportJob(source, card, np.load(options.faces), ExportRecipe(targets=(target,)))
     made = {}
     for name in with_bases((target,)):
         path = options.out if name == target else options.out.with_suffix(TARGETS[name].suffix)
-        made[name] = TARGETS[name].make(job, made.get(TARGETS[name].base), path)
+        made[name] = TARGETS[name].make(job, made, path)
 
 
 def litert_torch(options: argparse.Namespace) -> None:

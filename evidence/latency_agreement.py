@@ -28,7 +28,7 @@ from pocketface.benchmark.speed.latency import Job, device_name, measure_all, me
 from pocketface.benchmark.speed.layer_measuring import tflite_of
 from pocketface.benchmark.speed.ratio import METHOD, latency_ratio
 from pocketface.benchmark.speed.stopwatch import Latency
-from pocketface.export.session import format_of, read_artifact
+from pocketface.export.formats import format_of, read_artifact
 from pocketface.models.zoo import create
 
 NETWORKS = ("mobilefacenet", "mobilenetv2")

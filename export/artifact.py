@@ -1,34 +1,97 @@
-"""What was made: a converted file, and what it says about itself."""
+"""A converted file, and what it says about itself: its card, what was rewritten, what an app should know."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ..faces.contract import InputContract
 from .certificate import Certificate
 
-Format = Literal["pytorch", "onnx", "ort", "tflite", "coreml", "executorch"]
 Precision = Literal["fp32", "fp16", "w8", "w8a8", "w8a16", "w6", "w4"]
-Input = Literal["tensor", "image"]  # numbers that the app prepares; a picture that the file prepares itself
+Input = Literal["tensor", "image"]  # prepared numbers; a picture, which the file prepares itself
+NoteKind = Literal[
+    "one-partition", "partitions", "slow", "layout", "float-layers", "precision", "later-ios", "known-issue", "other"
+]
 
 METADATA_KEY = "pocketface"
-"""Under this key every format carries its card, one JSON object."""
+"""Every format carries its card, one JSON object, under this key."""
 
-LARGEST_CARD = 1 << 20  # bytes; a card is a page, and a file may be hostile
+LARGEST_CARD = 1 << 20  # bytes; a card is short, and a file may be hostile
 
 
 class ConversionError(ValueError):
-    """A format cannot express this network, or the file does not compute what it should."""
+    """A format cannot express the network, or a file does not compute what its source does."""
+
+
+ABOUT_SPEED: frozenset[NoteKind] = frozenset({"partitions", "slow", "layout", "float-layers"})
+"""Kinds of notes that say why a file may be slower than another; a single partition is as fast as can be."""
+
+REWRITES = {
+    "equalise": "equalise {count} sites",
+    "prelu-skip": "PReLU as x + relu((a - 1) x) at {count} sites",
+    "correct-biases": "correct {count} biases",
+    "prelu-slopes": "PReLU slopes of {count} layers along the channels",
+    "float-layers": "{count} layers in float arithmetic",
+    "half-arithmetic": "arithmetic in half precision where the core has it",
+    "widen-bfloat16": "bfloat16 to float32",
+    "widen-double": "double to float32",
+    "widen-float16": "float16 to float32",
+}
+"""Kind of a rewrite -> its sentence for people."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that whoever exports a file should read; programs read the kind."""
+
+    kind: NoteKind
+    text: str
+
+    def __str__(self) -> str:
+        """The sentence."""
+        return self.text
+
+    @classmethod
+    def from_plain(cls, value: Any) -> Note:
+        """Reads a note of `exported.json`; what is not one, as an older record's sentence, is of kind "other"."""
+        if isinstance(value, dict) and value.get("kind") in get_args(NoteKind):
+            return cls(value["kind"], str(value.get("text", "")))
+        return cls("other", str(value))
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """One change to the graph on its way to a file."""
+
+    kind: str  # a key of `REWRITES`; "other": a sentence of an older card
+    count: int = 1  # of the places that were changed
+    text: str = ""  # of kind "other" only
+
+    def __str__(self) -> str:
+        """The sentence."""
+        return self.text or REWRITES.get(self.kind, "{kind}: {count}").format(kind=self.kind, count=self.count)
+
+    def to_plain(self) -> str | dict[str, Any]:
+        """Gives what stands in a card's JSON: an older card's sentence stays what it is."""
+        return self.text or {"kind": self.kind, "count": self.count}
+
+    @classmethod
+    def from_plain(cls, value: Any) -> Rewrite:
+        """Reads what `to_plain` gave; a sentence is of kind "other"."""
+        rewrite = cls("other", text=value) if isinstance(value, str) else cls(**value)
+        if not isinstance(rewrite.kind, str) or type(rewrite.count) is not int or not isinstance(rewrite.text, str):
+            raise TypeError("a rewrite is not described")
+        return rewrite
 
 
 @dataclass(frozen=True)
 class Card:
-    """What an app must know to use the file, written into the file's own metadata."""
+    """What an app must know to use a file, written into the file's own metadata."""
 
     model: str
     contract: InputContract
@@ -37,37 +100,39 @@ class Card:
     input: Input = "tensor"
     normalised: bool = False  # False: the app divides the output by its length before it compares cosines
     licence: str = "unknown"
-    rewrites: tuple[str, ...] = ()
+    rewrites: tuple[Rewrite, ...] = ()  # of the graph, in their order
     source_sha256: str = ""  # of the weights, or of the ONNX file, that it was made from
     calibration_sha256: str = ""
-    tools: tuple[str, ...] = ()  # "onnx 1.23.2"
+    tools: tuple[str, ...] = ()  # what made the file: "onnx 1.23.2"
     pruned_from: str = ""  # the model that was pruned to this one; "" where it was not pruned
     ancestry: tuple[str, ...] = ()  # what was done to the weights, oldest first, a sentence each
     certificate: Certificate | None = None  # thresholds of this very file; None: not verified yet
 
     def to_json(self) -> str:
         """Gives one JSON object with sorted keys: the same card is the same text."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        values = dataclasses.asdict(self) | {"rewrites": [rewrite.to_plain() for rewrite in self.rewrites]}
+        return json.dumps(values, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Card:
         """Reads what `to_json` gave.
 
         Raises:
-            ValueError: Too long, not JSON, or with keys or values that no card has.
+            ValueError: Too long, not JSON, or with unknown keys or values.
         """
         if len(text) > LARGEST_CARD:
             raise ValueError(f"the file's pocketface metadata has {len(text)} bytes; a card has at most {LARGEST_CARD}")
         try:
             values: dict[str, Any] = json.loads(text)
             values["contract"] = InputContract.from_dict(values["contract"])
-            for name in ("rewrites", "tools", "ancestry"):
+            values["rewrites"] = tuple(map(Rewrite.from_plain, values.get("rewrites", ())))
+            for name in ("tools", "ancestry"):
                 values[name] = tuple(values.get(name, ()))
             if values.get("certificate") is not None:
                 values["certificate"] = Certificate.from_dict(values["certificate"])
             card = cls(**values)
             words = (card.model, card.licence, card.pruned_from, card.source_sha256, card.calibration_sha256)
-            if not all(isinstance(word, str) for word in (*words, *card.rewrites, *card.tools, *card.ancestry)):
+            if not all(isinstance(word, str) for word in (*words, *card.tools, *card.ancestry)):
                 raise TypeError("a name is no text")
             if type(card.embedding_size) is not int or card.embedding_size < 0 or type(card.normalised) is not bool:
                 raise TypeError("the embedding is not described")
@@ -80,14 +145,14 @@ class Card:
         return card
 
     def sentences(self) -> dict[str, str]:
-        """Gives what somebody without pocketface should read, under the names that other tools use for it."""
+        """Gives what a reader without pocketface needs, under the names that other tools use."""
         contract = self.contract
         order = {"rgb": "red, green, blue", "bgr": "blue, green, red"}[contract.channel_order]
         mean, scale = (", ".join(f"{number:.6g}" for number in three) for three in (contract.mean, contract.scale))
         fed = {
             "tensor": f"channels in the order {order}. Each value is (pixel - mean) * scale, with pixel 0 to 255, "
             f"mean ({mean}), scale ({scale}).",
-            "image": "a picture of any pixel format: colours are ordered, and mean and scale applied, within.",
+            "image": "a picture of any pixel format; the file itself orders the colours and applies mean and scale.",
         }[self.input]
         length = "It has length one." if self.normalised else "Divide it by its length before you compare cosines."
         texts = {
@@ -104,9 +169,23 @@ class Card:
         return {name: text for name, text in texts.items() if text}
 
     def with_tools(self, *packages: str) -> Card:
-        """Gives the same card with the installed versions of `packages` among its tools, each once."""
-        versions = (f"{package} {version(package)}" for package in packages)
+        """Gives the same card with the installed versions of `packages` among its tools, each once.
+
+        Raises:
+            ConversionError: One is not installed.
+        """
+        try:
+            versions = [f"{package} {version(package)}" for package in packages]
+        except PackageNotFoundError as error:
+            raise ConversionError(f"{error.name} is not installed: pip install {error.name}") from error
         return self.but(tools=tuple(dict.fromkeys((*self.tools, *versions))))
+
+    def tools_are_installed(self) -> bool:
+        """Tells whether the packages that made the file are here in the very versions that it names."""
+        try:
+            return all(tool == f"{package} {version(package)}" for tool in self.tools for package in [tool.split()[0]])
+        except (PackageNotFoundError, IndexError):
+            return False
 
     def but(self, **changes: Any) -> Card:
         """Gives the same card with some fields changed."""
@@ -118,7 +197,7 @@ class Artifact:
     """A converted file on disk (a folder for Core ML)."""
 
     path: Path
-    format: Format
+    format: str  # a key of `formats.FORMATS`
     card: Card
     batch: int | None = 1  # None: any number of faces at once
-    notes: tuple[str, ...] = ()  # what whoever exports it should read, a sentence each
+    notes: tuple[Note, ...] = ()

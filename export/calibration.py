@@ -1,4 +1,4 @@
-"""The faces that set the int8 ranges: which are drawn, and what looks wrong with them."""
+"""The faces that set the int8 ranges: how they are drawn, and what looks wrong with them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 from ..faces.contract import TEMPLATES, Faces, InputContract
 from ..faces.folders import FaceSource
 
-ENOUGH = 64  # faces; the ranges of fewer vary with the draw
+ENOUGH = 64  # faces; with fewer the ranges depend on which are drawn
 HASH_SIDE = 16  # an image's hash has 16 * 16 bits
 ALIKE = 12  # bits: a photo saved again differs by 0 to 10 of 256, another photo by 26 or more
 MOSTLY = 0.5
@@ -20,14 +20,14 @@ CHEEK = 17  # pixels of it below the eye
 LEAST_CONTRAST = 0.25  # of cheeks to eyes, in deviations of the mean face: 1.4 to 2 where aligned, 0.2 at 10 pixels off
 
 
-def choose(faces: FaceSource, count: int, seed: int) -> Faces:
+def choose_calibration_faces(faces: FaceSource, count: int, seed: int) -> Faces:
     """Draws `count` faces without repetition (all, if there are fewer), in an order that `seed` decides."""
     order = np.random.default_rng(seed).permutation(len(faces))[:count]
     return np.ascontiguousarray(faces[order])
 
 
 def lint(faces: Faces, contract: InputContract, tested: Faces | None = None) -> list[str]:
-    """Tells what looks wrong with a calibration set, a sentence each.
+    """Gives a sentence for each thing that looks wrong with a calibration set.
 
     Args:
         faces: (N, H, W, 3) uint8, said to be aligned RGB crops.
@@ -35,7 +35,7 @@ def lint(faces: Faces, contract: InputContract, tested: Faces | None = None) -> 
         tested: (M, H, W, 3) the crops of the verification pairs, if they are known.
 
     Returns:
-        No sentence where nothing is suspected.
+        None where nothing is suspicious.
     """
     return [*_few(faces), *_alike(faces), *_swapped(faces), *_unaligned(faces, contract), *_overlap(faces, tested)]
 
@@ -63,7 +63,7 @@ def _alike(faces: Faces) -> Iterator[str]:
     if repeated:
         yield (
             f"{repeated} of {len(faces)} calibration faces are nearly the same photo as another one; "
-            "different photos show more of what the ranges must hold"
+            "different photos show more of the values that the ranges must hold"
         )
 
 
@@ -82,7 +82,7 @@ def _swapped(faces: Faces) -> Iterator[str]:
 
 
 def _unaligned(faces: Faces, contract: InputContract) -> Iterator[str]:
-    """Looks for the eyes' shade in the mean face, which only aligned crops have; a few faces prove nothing."""
+    """Looks for dark eyes in the mean face, which only aligned crops have; too few faces prove nothing."""
     if len(faces) < ENOUGH:
         return
     mean = faces.mean(axis=(0, 3))

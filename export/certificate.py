@@ -1,4 +1,4 @@
-"""The threshold certificate: from which similarity on two faces are one person, and who says so."""
+"""The threshold certificate: the similarity from which two faces count as one person, and how it was measured."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Point:
-    """A threshold for one false accept rate with 95 % intervals; or, where the pairs cannot carry it, the reason."""
+    """A threshold for one false accept rate with 95 % intervals; where there are too few pairs for it, the reason."""
 
     far: float  # asked for, e.g. 1e-3
     threshold: float | None = None  # at or above it two faces count as the same person
@@ -23,11 +23,11 @@ class Point:
     reason: str = ""
 
     def __post_init__(self) -> None:
-        """Refuses what no measurement can have given."""
+        """Refuses values that no measurement can give."""
         shares = (self.tar, self.tar_low, self.tar_high, self.measured_far)
         cosines = (self.threshold, self.threshold_low, self.threshold_high)
         if not _within(0, self.far, 1) or self.far in (0, 1):
-            raise ValueError(f"FAR {self.far!r} is no rate of false accepts; it lies between 0 and 1")
+            raise ValueError(f"FAR {self.far!r} is no rate of false accepts; give one between 0 and 1")
         if not all(value is None or _within(0, value, 1) for value in shares):
             raise ValueError(f"a share at FAR {self.far:g} lies outside 0 to 1")
         if not all(value is None or _within(-1.001, value, 1.001) for value in cosines):
@@ -38,7 +38,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Certificate:
-    """Thresholds that hold for one file and no other, with what they were measured on."""
+    """Thresholds of one file, which hold for no other, and what they were measured on."""
 
     points: tuple[Point, ...]  # by rising FAR
     pairs: int
@@ -52,7 +52,7 @@ class Certificate:
     similarity: Literal["cosine"] = "cosine"
 
     def __post_init__(self) -> None:
-        """Refuses another similarity than the one that every reader of a certificate takes for granted."""
+        """Refuses a similarity other than the cosine, which every reader of a certificate assumes."""
         if self.similarity != "cosine":
             raise ValueError(f"no similarity {self.similarity!r}; known: cosine")
         if not self.points or len(self.points) > 32:
@@ -98,7 +98,7 @@ class Certificate:
             if not whole or not all(isinstance(word, str) for word in words):
                 raise TypeError("a count or a name is of another kind")
         except (TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"the threshold certificate is none: {error}") from error
+            raise ValueError(f"the threshold certificate cannot be read: {error}") from error
         return certificate
 
     def to_dict(self) -> dict[str, Any]:

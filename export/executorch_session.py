@@ -1,4 +1,4 @@
-"""Runs a .pte file in ExecuTorch's own runtime, which is the extra `executorch`; reads its card without."""
+"""Runs a .pte file in ExecuTorch's own runtime (the extra `executorch`); its card is read without that."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .artifact import METADATA_KEY, Card, ConversionError
 from .graph.reading import LARGEST_FILE, first_line
 
-MISSING = "ExecuTorch files want executorch: pip install 'pocketface[executorch]'"
+MISSING = "ExecuTorch files need executorch: pip install 'pocketface[executorch]'"
 IDENTIFIER = b"ET12"  # of the flatbuffer
 MOST_TABLES = 100  # the card is of a method that has one value
 STRING = 6  # the kind of a value, in ExecuTorch's program.fbs
@@ -25,7 +25,7 @@ class ExecuTorchSession:
     runtime = "executorch"
 
     def __init__(self, path: Path, threads: int = 1) -> None:
-        """Opens `path`; ExecuTorch itself may end the process on a file that was made to do so.
+        """Opens `path`; a malicious file may make ExecuTorch end the process.
 
         Raises:
             ConversionError: ExecuTorch is not installed, or refuses the file.
@@ -59,7 +59,7 @@ class ExecuTorchSession:
         return np.concatenate(rows)
 
 
-def read_card(path: Path) -> Card | None:
+def read_executorch_card(path: Path) -> Card | None:
     """Gives the card that the program's method `pocketface` would return, or None; nothing is run.
 
     Raises:
@@ -74,7 +74,7 @@ def read_card(path: Path) -> Card | None:
 
 
 def _constant(content: bytes, method: bytes) -> bytes | None:
-    """Gives the text that a method does nothing but return: Program.execution_plan[method].values[outputs[0]]."""
+    """Gives the text of a method that only returns one: Program.execution_plan[method].values[outputs[0]]."""
     from flatbuffers import encode, number_types, table
 
     root = table.Table(content, encode.Get(number_types.UOffsetTFlags.packer_type, content, 0))

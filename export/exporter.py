@@ -16,17 +16,16 @@ from ..faces.contract import Faces
 from ..faces.folders import FaceSource
 from ..files import sha256_of, written_whole
 from ..models.embedder import Embedder, Embeddings
-from .artifact import Artifact, Card, ConversionError
-from .calibration import choose, lint
-from .cards import fingerprint
-from .parity import Parity, check, compare
-from .provenance import sentences
+from .artifact import Artifact, Card, ConversionError, Note
+from .calibration import choose_calibration_faces, lint
+from .formats import open_session, read_artifact, uncertified_sha256
+from .parity import Parity, check_parity, measure_parity
+from .provenance import provenance_sentences
 from .recipe import ExportRecipe
-from .reference import reference_of
-from .session import embed, open_session, read_artifact
-from .targets import TARGETS, Job, Source, with_bases
+from .reference import embed_source
+from .session import unit_embeddings
+from .targets import TARGETS, ExportJob, Source, with_bases
 
-TOOLS = ("torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "ai-edge-litert", "ai-edge-quantizer", "coremltools")
 RECORD = "exported.json"
 
 
@@ -51,15 +50,15 @@ def export(
 ) -> list[Exported]:
     """Writes `source` in every format that `recipe` names, each checked against it.
 
-    A target that fails is reported, not raised: the other files are still made. What is there already from
-    the same source, faces, recipe and tools is kept.
+    A target that fails is reported, not raised: the other files are still made. A file that was made before
+    from the same source, faces and recipe, by the same versions of its tools, is kept.
 
     Args:
         source: The embedder, or a foreign ONNX file.
         faces: (N, H, W, 3) uint8 RGB aligned crops, for parity and int8 ranges; never the verification pairs.
         recipe: What to make.
         folder: Where to.
-        progress: Told what looks wrong with the faces, and one line per target.
+        progress: Receives what looks wrong with the faces, and a line per target.
         tested: (M, H, W, 3) crops of the verification pairs, if there are any: `faces` must not share photos with them.
 
     Returns:
@@ -67,12 +66,12 @@ def export(
     """
     folder.mkdir(parents=True, exist_ok=True)
     contract = source.contract
-    sample = choose(faces, recipe.calibration_faces, recipe.seed)
-    if any("w8" in target for target in recipe.targets):
+    sample = choose_calibration_faces(faces, recipe.calibration_faces, recipe.seed)
+    if any(TARGETS[target].calibrated for target in recipe.targets):
         for line in lint(sample, contract, tested):
             progress(line)
     probe = sample[: recipe.parity_faces]
-    reference = reference_of(source, probe)
+    reference = embed_source(source, probe)
     card = Card(
         source.name,
         contract,
@@ -82,9 +81,9 @@ def export(
         licence=source.licence,
         source_sha256=source.sha256 if isinstance(source, Embedder) else sha256_of(source.path),
         pruned_from=source.pruned_from if isinstance(source, Embedder) else "",
-        ancestry=sentences(source.ancestry) if isinstance(source, Embedder) else (),
-    ).with_tools(*TOOLS)
-    job = Job(source, card, contract.preprocess(sample), recipe, lambda line: progress(f"  {line}"))
+        ancestry=provenance_sentences(source.ancestry) if isinstance(source, Embedder) else (),
+    )
+    job = ExportJob(source, card, contract.preprocess(sample), recipe, lambda line: progress(f"  {line}"))
     key = _key(card, recipe, sample)
     done = {} if not (record := _read(folder)) or record["key"] != key else record["targets"]
     results: dict[str, Exported] = {}
@@ -99,7 +98,7 @@ def export(
 
 def _make(
     target: str,
-    job: Job,
+    job: ExportJob,
     results: Mapping[str, Exported],
     recipe: ExportRecipe,
     probe: Faces,
@@ -107,15 +106,15 @@ def _make(
     folder: Path,
 ) -> Exported:
     started = time.perf_counter()
-    made_from = TARGETS[target].base
-    base = results[made_from].artifact if made_from else None
+    base = TARGETS[target].make.base
+    made = {name: result.artifact for name, result in results.items() if result.artifact is not None}
     path = folder / (job.card.model + TARGETS[target].suffix)
     try:
-        if made_from and base is None:
-            raise ConversionError(f"{target} is made from {made_from}, which failed: {results[made_from].reason}")
-        artifact = TARGETS[target].make(job, base, path)
-        parity = compare(embed(open_session(artifact.path), job.card.contract, probe), reference)
-        check(artifact, parity, recipe)
+        if base is not None and base not in made:
+            raise ConversionError(f"{target} is made from {base}, which failed: {results[base].reason}")
+        artifact = TARGETS[target].make(job, made, path)
+        parity = measure_parity(unit_embeddings(open_session(artifact.path), job.card.contract, probe), reference)
+        check_parity(artifact, parity, recipe)
     except ConversionError as error:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         return Exported(target, None, None, time.perf_counter() - started, str(error))
@@ -133,17 +132,17 @@ def _read(folder: Path) -> dict[str, Any] | None:
         record = json.loads(path.read_text(encoding="utf-8"))
         return record if isinstance(record, dict) and {"key", "targets"} <= set(record) else None
     except (OSError, json.JSONDecodeError):
-        return None  # nothing made yet, or nothing that can be trusted: make it again
+        return None  # nothing was made yet, or the record cannot be trusted: make all again
 
 
 def _write(folder: Path, key: str, results: Mapping[str, Exported]) -> None:
     targets = {
         name: {
             "file": result.artifact.path.name if result.artifact else None,
-            "sha256": fingerprint(result.artifact.path) if result.artifact else None,
+            "sha256": uncertified_sha256(result.artifact.path) if result.artifact else None,
             "parity": dataclasses.asdict(result.parity) if result.parity else None,
             "seconds": round(result.seconds, 3),
-            "notes": result.artifact.notes if result.artifact else (),
+            "notes": [dataclasses.asdict(note) for note in result.artifact.notes] if result.artifact else [],
             "reason": result.reason,
         }
         for name, result in results.items()
@@ -156,17 +155,19 @@ def _kept(entry: Mapping[str, Any] | None, target: str, folder: Path) -> Exporte
     if not entry or not entry["file"]:
         return None
     path = folder / entry["file"]
-    if not path.exists() or not _is(path, entry["sha256"]):
+    if not path.exists() or not _has_hash(path, entry["sha256"]):
         return None
     artifact = read_artifact(path)
-    bare = artifact.card.but(certificate=None)  # what is made from it has thresholds of its own
-    artifact = dataclasses.replace(artifact, card=bare, notes=tuple(entry["notes"]))
+    bare = artifact.card.but(certificate=None)  # files that are made from it have thresholds of their own
+    if not bare.tools_are_installed():
+        return None
+    artifact = dataclasses.replace(artifact, card=bare, notes=tuple(map(Note.from_plain, entry["notes"])))
     return Exported(target, artifact, Parity(**entry["parity"]), entry["seconds"])
 
 
-def _is(path: Path, expected: str) -> bool:
+def _has_hash(path: Path, expected: str) -> bool:
     try:
-        return fingerprint(path) == expected
+        return uncertified_sha256(path) == expected
     except ValueError:
         return False  # damaged since
 

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files import written_whole
-from .artifact import METADATA_KEY, Artifact, Card, ConversionError
+from .artifact import METADATA_KEY, Artifact, Card, ConversionError, Note
 from .graph.reading import LARGEST_FILE, first_line
 
 if TYPE_CHECKING:
     import onnx
 
 MOST_PROPERTIES = 1000
-ALIGNMENT = 16  # of whatever a flatbuffer may hold
+ALIGNMENT = 16  # bytes: of any value in a flatbuffer
 
-
-NOTES = (
+ANY_CPU = Note(
+    "layout",
     "its weights are laid out for no CPU in particular; an .onnx file's are for the CPU that opens it: faster on x86",
 )
 
@@ -59,10 +59,10 @@ def to_ort(model: onnx.ModelProto, card: Card, path: Path) -> Artifact:
             raise ConversionError(f"{card.model} cannot be written as .ort: {first_line(error)}") from error
     with written_whole(path) as beside:
         beside.write_bytes(_with_card(_in_order(content), card))
-    return Artifact(path, "ort", card, notes=NOTES)
+    return Artifact(path, "ort", card, notes=(ANY_CPU,))
 
 
-def read_card(path: Path) -> Card | None:
+def read_ort_card(path: Path) -> Card | None:
     """Gives the card in an .ort file's metadata, or None.
 
     Raises:
@@ -80,7 +80,7 @@ def read_card(path: Path) -> Card | None:
         raise ConversionError(f"{path.name} is damaged or no .ort file: {first_line(error)}") from error
 
 
-def write_card(path: Path, card: Card, to: Path) -> None:
+def write_ort_card(path: Path, card: Card, to: Path) -> None:
     """Writes the .ort file at `path`, which has a card, with another one; the old card again gives the old bytes."""
     content = _content(path)
     with written_whole(to) as beside:

@@ -1,4 +1,4 @@
-"""Does the file compute what its source computes? Asked on faces, with unit embeddings."""
+"""Whether a file computes what its source computes: their unit embeddings of the same faces, compared."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Parity:
     faces: int
 
 
-def compare(embeddings: Embeddings, source: Embeddings) -> Parity:
+def measure_parity(embeddings: Embeddings, source: Embeddings) -> Parity:
     """Compares two (N, D) sets of unit embeddings of the same faces.
 
-    >>> compare(np.float32([[1, 0]]), np.float32([[0, 1]]))
+    >>> measure_parity(np.float32([[1, 0]]), np.float32([[0, 1]]))
     Parity(largest_difference=1.0, cosine_min=0.0, cosine_mean=0.0, faces=1)
     """
     if embeddings.shape != source.shape:
@@ -34,8 +34,8 @@ def compare(embeddings: Embeddings, source: Embeddings) -> Parity:
     return Parity(float(difference.max()), float(cosine.min()), float(cosine.mean()), len(source))
 
 
-def check(artifact: Artifact, parity: Parity, recipe: ExportRecipe) -> None:
-    """Refuses a float file that leaves its source; int8 files lose by design and are measured instead.
+def check_parity(artifact: Artifact, parity: Parity, recipe: ExportRecipe) -> None:
+    """Refuses a float file that differs too much from its source; quantised files differ by design and are measured.
 
     Raises:
         ConversionError: With how far off it is and how far it may be.
@@ -49,5 +49,5 @@ def check(artifact: Artifact, parity: Parity, recipe: ExportRecipe) -> None:
     if precision == "fp16" and not parity.cosine_min >= recipe.least_fp16_cosine:
         raise ConversionError(
             f"{name} has a cosine of {parity.cosine_min:.5f} to its source on {parity.faces} faces; "
-            f"at least {recipe.least_fp16_cosine} is wanted"
+            f"at least {recipe.least_fp16_cosine} is required"
         )

@@ -8,10 +8,11 @@ from typing import Any
 LONGEST = 400  # characters of a sentence: the entries of a foreign checkpoint may hold anything
 
 
-def sentences(ancestry: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+def provenance_sentences(ancestry: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """Tells an embedder's `ancestry`, oldest first, one sentence an entry.
 
-    >>> sentences([{"stage": "source", "architecture": "/home/me/net.py:build", "weights": "w.pth", "sha256": "abcd"}])
+    >>> source = {"stage": "source", "architecture": "/home/me/net.py:build", "weights": "w.pth", "sha256": "abcd"}
+    >>> provenance_sentences([source])
     ('Weights w.pth (sha256 abcd) of net.py:build.',)
     """
     return tuple(_sentence(entry)[:LONGEST] for entry in ancestry)

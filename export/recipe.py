@@ -6,33 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from ..spelling import known_names
-from .graph.ranges import How
-
-TARGETS = (
-    "onnx",
-    "onnx-dynamic",
-    "onnx-ort",
-    "onnx-fp16",
-    "onnx-w8a8",
-    "ort",
-    "executorch",
-    "tflite-fp32",
-    "tflite-fp16",
-    "tflite-fp16-arithmetic",
-    "tflite-w8",
-    "tflite-w8a8",
-    "tflite-w8a8-skip",
-    "tflite-w8a8-mixed",
-    "tflite-w8a16",
-    "coreml-fp32",
-    "coreml-fp16",
-    "coreml-w8",
-    "coreml-w6",
-    "coreml-w4",
-    "coreml-w8a8",
-)
-"""All kinds of files, in the order of `targets.TARGETS`."""
+from .graph.ranges import RangeMethod
+from .targets import known_target
 
 DEFAULT = (
     "onnx",
@@ -45,7 +20,7 @@ DEFAULT = (
     "coreml-fp16",
     "coreml-w8",
 )
-"""What is made where nobody says what."""
+"""The targets of a recipe that names none."""
 
 
 class ExportRecipe(BaseModel):
@@ -57,17 +32,14 @@ class ExportRecipe(BaseModel):
     largest_difference: float = Field(1e-5, gt=0)  # of fp32 files to the source, on unit embeddings
     least_fp16_cosine: float = Field(0.999, gt=0, le=1)
     parity_faces: int = Field(16, ge=1)
-    calibration_faces: int = Field(200, ge=1)  # set the int8 ranges
-    ranges: How = "mse"  # how they set them: minmax, smooth, percentile, mse; see `activation_ranges`
-    least_int8_cosine: float = Field(0.998, gt=0, le=1)  # of tflite-w8a8-mixed, on faces that set no range
-    seed: int = Field(0, ge=0)  # chooses the faces
-    minimum_ios: Literal[15, 16, 17, 18] = 16  # of Core ML files; what says more than it knows asks for a later one
+    calibration_faces: int = Field(200, ge=1)  # that set the int8 ranges
+    ranges: RangeMethod = "mse"  # how the faces set them: minmax, smooth, percentile, mse; see `activation_ranges`
+    least_int8_cosine: float = Field(0.998, gt=0, le=1)  # of tflite-w8a8-mixed, on faces that did not set its ranges
+    seed: int = Field(0, ge=0)  # of the choice of faces
+    minimum_ios: Literal[15, 16, 17, 18] = 16  # of Core ML files; a precision that needs a later one gets it
     coreml_image: bool = False  # Core ML files take a picture (CVPixelBuffer) in place of prepared numbers
 
     @field_validator("targets")
     @classmethod
     def _known(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
-        for target in targets:
-            if target not in TARGETS:
-                raise ValueError(f"no target {target!r}; {known_names(target, TARGETS)}")
-        return tuple(dict.fromkeys(targets))
+        return tuple(dict.fromkeys(map(known_target, targets)))

@@ -1,4 +1,4 @@
-"""What a source itself makes of faces: the word that every file made of it is compared with."""
+"""The source's own embeddings of some faces, with which those of every file made from it are compared."""
 
 from __future__ import annotations
 
@@ -12,34 +12,35 @@ from numpy.typing import NDArray
 
 from ..faces.contract import Faces
 from ..models.embedder import Embedder, Embeddings, unit
-from .artifact import ConversionError
+from .artifact import ConversionError, Rewrite
+from .formats import open_session
 from .graph.adoption import foreign_graph
-from .session import open_session, raw_embeddings
+from .session import raw_embeddings
 from .targets import ForeignOnnx, Source
 
-UNIT_WITHIN = 1e-3  # of one: what float16 leaves of a length
+UNIT_WITHIN = 1e-3  # of one: float16 keeps a length that precisely
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A source's own embeddings of some faces, and what they tell about it."""
+    """A source's own embeddings of some faces, and what is known of the source from them."""
 
     embeddings: Embeddings
-    normalised: bool  # it gives unit vectors by itself
-    rewrites: tuple[str, ...] = ()  # what of it had to be changed before anything could be made of it
+    normalised: bool  # the source gives unit vectors by itself
+    rewrites: tuple[Rewrite, ...] = ()  # what had to be changed before it could be converted
 
 
-def reference_of(source: Source, faces: Faces) -> Reference:
-    """Embeds `faces` with the source itself: PyTorch's word, or for a foreign file onnxruntime's.
+def embed_source(source: Source, faces: Faces) -> Reference:
+    """Embeds `faces` with the source itself: in PyTorch, or for a foreign file in onnxruntime.
 
-    A foreign file is run as it lies there. Where onnxruntime cannot, or where it rounds every layer to half precision
-    and the files made of it do not, its network is run with what `foreign_graph` changed, before anything is folded.
+    A foreign file is run unchanged. Where onnxruntime cannot run it, or where it rounds every layer to half precision
+    and the files made from it do not, the graph that `foreign_graph` gives is run, before anything is folded.
 
     Raises:
         ConversionError: The file is no embedder of its contract, or gives numbers that are not finite.
     """
     if isinstance(source, Embedder):
-        raw, rewrites = raw_embeddings(_Eager(source), source.contract, faces), tuple[str, ...]()
+        raw, rewrites = raw_embeddings(_Eager(source), source.contract, faces), tuple[Rewrite, ...]()
     else:
         raw, rewrites = _of_file(source, faces)
     if raw.ndim != 2:
@@ -49,7 +50,7 @@ def reference_of(source: Source, faces: Faces) -> Reference:
     return Reference(unit(raw), bool((np.abs(lengths - 1) < UNIT_WITHIN).all()), rewrites)
 
 
-def _of_file(source: ForeignOnnx, faces: Faces) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+def _of_file(source: ForeignOnnx, faces: Faces) -> tuple[NDArray[np.float32], tuple[Rewrite, ...]]:
     foreign = foreign_graph(source.path, source.contract)
     if not foreign.rounds:
         with contextlib.suppress(ConversionError):

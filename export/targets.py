@@ -1,42 +1,45 @@
-"""The kinds of files that can be made: each one function and one line in `TARGETS`."""
+"""The kinds of files that can be made, a function and a line in `TARGETS` each; importing it loads no converter."""
 
 from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..faces.contract import InputContract
-from ..models.embedder import Embedder, unit
+from ..spelling import known_names
 from .artifact import Artifact, Card, ConversionError, Precision
 from .coreml.to_coreml import to_coreml
 from .graph.batch import free_batch
 from .graph.float16 import to_half
 from .graph.qdq import quantise_onnx
-from .graph.ranges import activation_ranges
+from .graph.ranges import How, activation_ranges
 from .graph.reading import read_onnx
-from .graph.rewrites import Lowering
+from .graph.rewrites import RewriteChain
 from .graph.to_onnx import adopt_onnx, to_onnx, write_onnx
 from .ort_format import to_ort
-from .recipe import ExportRecipe
-from .session import open_session
 from .tflite.half_precision import half_arithmetic
 from .tflite.mixed_precision import mixed_precision
 from .tflite.quantise import quantise_tflite
 from .tflite.to_tflite import to_tflite
 from .to_executorch import to_executorch
 
-JUDGED = 4  # every fourth face judges what the others set
+if TYPE_CHECKING:
+    from ..models.embedder import Embedder
+
+TRACED_BY, FOLDED_BY = ("torch", "onnxscript"), ("onnx", "onnxsim")  # the packages that make an ONNX graph
+JUDGED = 4  # every fourth face judges the ranges that the others set
 
 
 @dataclass(frozen=True)
 class ForeignOnnx:
-    """An ONNX file that somebody else made, and what it must be fed."""
+    """An ONNX file that somebody else made, and what its input must be."""
 
     path: Path
     name: str
@@ -44,145 +47,175 @@ class ForeignOnnx:
     licence: str = "unknown"
 
 
-Source = Embedder | ForeignOnnx
+Source: TypeAlias = "Embedder | ForeignOnnx"
+
+
+class ExportSettings(Protocol):
+    """The fields of an `ExportRecipe` that makers read."""
+
+    @property
+    def ranges(self) -> How: ...  # noqa: D102
+
+    @property
+    def least_int8_cosine(self) -> float: ...  # noqa: D102
+
+    @property
+    def minimum_ios(self) -> int: ...  # noqa: D102
+
+    @property
+    def coreml_image(self) -> bool: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
-class Job:
-    """What every maker may need."""
+class ExportJob:
+    """What a maker may need besides the file that it starts from."""
 
     source: Source
     card: Card
     calibration: NDArray[np.float32]  # (N, 3, H, W), preprocessed
-    recipe: ExportRecipe
-    progress: Callable[[str], None] = lambda line: None  # told what takes long
+    recipe: ExportSettings
+    progress: Callable[[str], None] = lambda line: None  # receives a line for each step that takes long
 
 
-Maker = Callable[[Job, Artifact | None, Path], Artifact]
-"""Makes one file of a job, from the file of its base."""
+@dataclass(frozen=True)
+class FromSource:
+    """Makes a file from the source itself."""
+
+    make: Callable[[ExportJob, Path], Artifact]
+    base: None = None
+
+    def __call__(self, job: ExportJob, made: Mapping[str, Artifact], path: Path) -> Artifact:
+        """Writes the file at `path`."""
+        return self.make(job, path)
+
+
+@dataclass(frozen=True)
+class FromFile:
+    """Makes a file from that of another target, its base."""
+
+    base: str
+    make: Callable[[ExportJob, Artifact, Path], Artifact]
+
+    def __call__(self, job: ExportJob, made: Mapping[str, Artifact], path: Path) -> Artifact:
+        """Writes the file at `path`; `made` holds the base."""
+        return self.make(job, made[self.base], path)
 
 
 @dataclass(frozen=True)
 class Target:
-    """One kind of file: its ending, the target it is made from, and what makes it."""
+    """One kind of file."""
 
-    suffix: str
-    base: str | None
-    make: Maker
+    format: str  # a key of `FORMATS`
+    suffix: str  # after the model's name
+    make: FromSource | FromFile
+    precision: Precision = "fp32"
+    calibrated: bool = False  # the calibration faces decide what it computes
 
 
-def _onnx(job: Job, base: Artifact | None, path: Path) -> Artifact:
+def _onnx(job: ExportJob, path: Path) -> Artifact:
     if isinstance(job.source, ForeignOnnx):
-        return adopt_onnx(job.source.path, job.card, path)
-    return to_onnx(job.source, job.card, path)
+        return adopt_onnx(job.source.path, job.card.with_tools(*FOLDED_BY), path)
+    return to_onnx(job.source, job.card.with_tools(*TRACED_BY, *FOLDED_BY), path)
 
 
-def _dynamic_onnx(job: Job, base: Artifact | None, path: Path) -> Artifact:
+def _dynamic_onnx(job: ExportJob, path: Path) -> Artifact:
     if isinstance(job.source, ForeignOnnx):
         with tempfile.TemporaryDirectory() as folder:
-            one = adopt_onnx(job.source.path, job.card, Path(folder) / "one.onnx")
+            card = job.card.with_tools(*FOLDED_BY)
+            one = adopt_onnx(job.source.path, card, Path(folder) / "one.onnx")
             return write_onnx(free_batch(read_onnx(one.path), job.source.path.name), one.card, path, batch=None)
-    return to_onnx(job.source, job.card, path, dynamic=True)
+    return to_onnx(job.source, job.card.with_tools(*TRACED_BY, *FOLDED_BY), path, dynamic=True)
 
 
-def _half_onnx(job: Job, base: Artifact | None, path: Path) -> Artifact:
-    assert base is not None
-    return write_onnx(to_half(read_onnx(base.path)), base.card.but(precision="fp16"), path, batch=1)
+def _half_onnx(job: ExportJob, base: Artifact, path: Path) -> Artifact:
+    card = base.card.with_tools("onnxruntime").but(precision="fp16")
+    return write_onnx(to_half(read_onnx(base.path)), card, path, batch=1)
 
 
-def _integer_onnx(job: Job, base: Artifact | None, path: Path) -> Artifact:
-    """Quantises as for TFLite, with PReLUs rewritten: onnxruntime has no int8 kernel for them."""
-    assert base is not None
-    graph = Lowering.of(base).equalised(job.calibration).skipping().corrected(job.calibration)
+def _integer_onnx(job: ExportJob, base: Artifact, path: Path) -> Artifact:
+    """Quantises as for TFLite, with PReLUs rewritten, for which onnxruntime has no int8 kernel."""
+    graph = RewriteChain.of(base).equalised(job.calibration).skipping().corrected(job.calibration)
     return quantise_onnx(graph.model, graph.card, path, job.calibration, job.recipe.ranges)
 
 
-def _quick_onnx(job: Job, base: Artifact | None, path: Path) -> Artifact:
+def _quick_onnx(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     """Writes PReLUs as onnxruntime computes them fastest."""
-    assert base is not None
-    graph = _without_prelus(Lowering.of(base), "onnx")
+    graph = _without_prelus(RewriteChain.of(base), "onnx")
     return write_onnx(graph.model, graph.card, path, batch=1)
 
 
-def _ort(job: Job, base: Artifact | None, path: Path) -> Artifact:
-    assert base is not None
-    graph = Lowering.of(base).skipping()
+def _ort(job: ExportJob, base: Artifact, path: Path) -> Artifact:
+    graph = RewriteChain.of(base).skipping()
     return to_ort(graph.model, graph.card, path)
 
 
-def _executorch(job: Job, base: Artifact | None, path: Path) -> Artifact:
+def _executorch(job: ExportJob, path: Path) -> Artifact:
     if isinstance(job.source, ForeignOnnx):
-        raise ConversionError(f"{job.source.path.name} is given as ONNX; executorch wants the PyTorch network")
+        raise ConversionError(f"{job.source.path.name} is given as ONNX; executorch needs the PyTorch network")
     return to_executorch(job.source, job.card, path)
 
 
-def _tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
-    assert base is not None
-    return to_tflite(base.path, job.card, path)
+def _tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
+    return to_tflite(base.path, base.card, path)
 
 
-def _half_tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
-    assert base is not None
+def _half_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     return quantise_tflite(base, "fp16", path)
 
 
-def _half_arithmetic_tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
-    assert base is not None
+def _half_arithmetic_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     return half_arithmetic(base, path, job.calibration)
 
 
-def _integer_weights_tflite(precision: Precision) -> Maker:
-    def make(job: Job, base: Artifact | None, path: Path) -> Artifact:
-        assert base is not None
-        return _quantised_tflite(job, Lowering.of(base).corrected(job.calibration), precision, path)
+def _weights_tflite(precision: Precision) -> Callable[[ExportJob, Artifact, Path], Artifact]:
+    def make(job: ExportJob, base: Artifact, path: Path) -> Artifact:
+        return _quantised_tflite(job, RewriteChain.of(base).corrected(job.calibration), precision, path)
 
     return make
 
 
-def _integer_tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
+def _integer_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     """Quantises weights and activations; channels are equalised before."""
-    assert base is not None
-    graph = Lowering.of(base).equalised(job.calibration).corrected(job.calibration)
+    graph = RewriteChain.of(base).equalised(job.calibration).corrected(job.calibration)
     return _quantised_tflite(job, graph, "w8a8", path)
 
 
-def _integer_only_tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
-    """Does the same with each PReLU written as two operators that int8 kernels exist for."""
-    assert base is not None
-    graph = _without_prelus(Lowering.of(base).equalised(job.calibration), "tflite-w8a8")
+def _integer_only_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
+    """Quantises the same with each PReLU written as two operators that have int8 kernels."""
+    graph = _without_prelus(RewriteChain.of(base).equalised(job.calibration), "tflite-w8a8")
     return _quantised_tflite(job, graph.corrected(job.calibration), "w8a8", path)
 
 
-def _mixed_tflite(job: Job, base: Artifact | None, path: Path) -> Artifact:
-    """Quantises as `_integer_tflite`, and leaves the layers float that cost most; every fourth face is their judge."""
-    assert base is not None
+def _mixed_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
+    """Quantises as `_integer_tflite`, but keeps the most sensitive layers in float; some faces judge the result."""
+    from ..models.embedder import unit
+    from .session import OnnxRuntimeSession
+
     judged = job.calibration[::JUDGED]
     fit = np.delete(job.calibration, np.s_[::JUDGED], axis=0)
     if not len(fit):
-        raise ConversionError(f"one face cannot set ranges and judge them; {path.name} wants two at least")
-    exact = unit(open_session(base.path).run(judged))
-    graph, recipe = Lowering.of(base).equalised(fit).corrected(fit), job.recipe
+        raise ConversionError(f"one face cannot both set ranges and judge them; {path.name} needs at least two")
+    exact = unit(OnnxRuntimeSession(base.path).run(judged))
+    graph, recipe = RewriteChain.of(base).equalised(fit).corrected(fit), job.recipe
     with graph.saved() as saved:
         fp32 = to_tflite(saved, graph.card, saved.with_suffix(".tflite"))
         return mixed_precision(fp32, path, fit, judged, exact, recipe.least_int8_cosine, recipe.ranges, job.progress)
 
 
-def _coreml(precision: Precision) -> Maker:
-    def make(job: Job, base: Artifact | None, path: Path) -> Artifact:
-        assert base is not None
-        recipe = job.recipe
-        return to_coreml(
-            base.path, job.card, path, precision, minimum_ios=recipe.minimum_ios, image=recipe.coreml_image
-        )
+def _coreml(precision: Precision) -> Callable[[ExportJob, Artifact, Path], Artifact]:
+    def make(job: ExportJob, base: Artifact, path: Path) -> Artifact:
+        ios, image = job.recipe.minimum_ios, job.recipe.coreml_image
+        card = base.card.with_tools("coremltools")
+        return to_coreml(base.path, card, path, precision, minimum_ios=ios, image=image)
 
     return make
 
 
-def _integer_coreml(job: Job, base: Artifact | None, path: Path) -> Artifact:
+def _integer_coreml(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     """Quantises weights and activations, equalised and by ranges as for TFLite."""
-    assert base is not None
-    graph = Lowering.of(base).equalised(job.calibration).corrected(job.calibration)
-    card = graph.card.but(calibration_sha256=hashlib.sha256(job.calibration.tobytes()).hexdigest())
+    graph = RewriteChain.of(base).equalised(job.calibration).corrected(job.calibration)
+    card = graph.card.with_tools("onnxruntime", "coremltools")
+    card = card.but(calibration_sha256=hashlib.sha256(job.calibration.tobytes()).hexdigest())
     recipe = job.recipe
     with graph.saved() as saved:
         ranges = activation_ranges(saved, job.calibration, recipe.ranges)
@@ -191,14 +224,14 @@ def _integer_coreml(job: Job, base: Artifact | None, path: Path) -> Artifact:
         )
 
 
-def _quantised_tflite(job: Job, graph: Lowering, precision: Precision, path: Path) -> Artifact:
+def _quantised_tflite(job: ExportJob, graph: RewriteChain, precision: Precision, path: Path) -> Artifact:
     with graph.saved() as saved:
         fp32 = to_tflite(saved, graph.card, saved.with_suffix(".tflite"))
         return quantise_tflite(fp32, precision, path, job.calibration, job.recipe.ranges)
 
 
-def _without_prelus(graph: Lowering, otherwise: str) -> Lowering:
-    """Rewrites PReLUs; a file that would be the same as another is not made."""
+def _without_prelus(graph: RewriteChain, otherwise: str) -> RewriteChain:
+    """Rewrites PReLUs; refuses a network without them, whose file would equal that of the target `otherwise`."""
     skipping = graph.skipping()
     if skipping is graph:
         raise ConversionError(f"{graph.card.model} has no PReLU with a slope per channel; take {otherwise}")
@@ -206,28 +239,54 @@ def _without_prelus(graph: Lowering, otherwise: str) -> Lowering:
 
 
 TARGETS: dict[str, Target] = {
-    "onnx": Target(".onnx", None, _onnx),
-    "onnx-dynamic": Target(".dynamic.onnx", None, _dynamic_onnx),
-    "onnx-ort": Target(".ort.onnx", "onnx", _quick_onnx),
-    "onnx-fp16": Target(".fp16.onnx", "onnx", _half_onnx),
-    "onnx-w8a8": Target(".w8a8.onnx", "onnx", _integer_onnx),
-    "ort": Target(".ort", "onnx", _ort),
-    "executorch": Target(".pte", None, _executorch),
-    "tflite-fp32": Target(".tflite", "onnx", _tflite),
-    "tflite-fp16": Target(".fp16.tflite", "tflite-fp32", _half_tflite),
-    "tflite-fp16-arithmetic": Target(".fp16-arithmetic.tflite", "tflite-fp32", _half_arithmetic_tflite),
-    "tflite-w8": Target(".w8.tflite", "onnx", _integer_weights_tflite("w8")),
-    "tflite-w8a8": Target(".w8a8.tflite", "onnx", _integer_tflite),
-    "tflite-w8a8-skip": Target(".w8a8-skip.tflite", "onnx", _integer_only_tflite),
-    "tflite-w8a8-mixed": Target(".w8a8-mixed.tflite", "onnx", _mixed_tflite),
-    "tflite-w8a16": Target(".w8a16.tflite", "onnx", _integer_weights_tflite("w8a16")),
-    "coreml-fp32": Target(".mlpackage", "onnx", _coreml("fp32")),
-    "coreml-fp16": Target(".fp16.mlpackage", "onnx", _coreml("fp16")),
-    "coreml-w8": Target(".w8.mlpackage", "onnx", _coreml("w8")),
-    "coreml-w6": Target(".w6.mlpackage", "onnx", _coreml("w6")),
-    "coreml-w4": Target(".w4.mlpackage", "onnx", _coreml("w4")),
-    "coreml-w8a8": Target(".w8a8.mlpackage", "onnx", _integer_coreml),
+    "onnx": Target("onnx", ".onnx", FromSource(_onnx)),
+    "onnx-dynamic": Target("onnx", ".dynamic.onnx", FromSource(_dynamic_onnx)),
+    "onnx-ort": Target("onnx", ".ort.onnx", FromFile("onnx", _quick_onnx)),
+    "onnx-fp16": Target("onnx", ".fp16.onnx", FromFile("onnx", _half_onnx), "fp16"),
+    "onnx-w8a8": Target("onnx", ".w8a8.onnx", FromFile("onnx", _integer_onnx), "w8a8", True),
+    "ort": Target("ort", ".ort", FromFile("onnx", _ort)),
+    "executorch": Target("executorch", ".pte", FromSource(_executorch)),
+    "tflite-fp32": Target("tflite", ".tflite", FromFile("onnx", _tflite)),
+    "tflite-fp16": Target("tflite", ".fp16.tflite", FromFile("tflite-fp32", _half_tflite), "fp16"),
+    "tflite-fp16-arithmetic": Target(
+        "tflite", ".fp16-arithmetic.tflite", FromFile("tflite-fp32", _half_arithmetic_tflite), "fp16"
+    ),
+    "tflite-w8": Target("tflite", ".w8.tflite", FromFile("onnx", _weights_tflite("w8")), "w8", True),
+    "tflite-w8a8": Target("tflite", ".w8a8.tflite", FromFile("onnx", _integer_tflite), "w8a8", True),
+    "tflite-w8a8-skip": Target("tflite", ".w8a8-skip.tflite", FromFile("onnx", _integer_only_tflite), "w8a8", True),
+    "tflite-w8a8-mixed": Target("tflite", ".w8a8-mixed.tflite", FromFile("onnx", _mixed_tflite), "w8a8", True),
+    "tflite-w8a16": Target("tflite", ".w8a16.tflite", FromFile("onnx", _weights_tflite("w8a16")), "w8a16", True),
+    "coreml-fp32": Target("coreml", ".mlpackage", FromFile("onnx", _coreml("fp32"))),
+    "coreml-fp16": Target("coreml", ".fp16.mlpackage", FromFile("onnx", _coreml("fp16")), "fp16"),
+    "coreml-w8": Target("coreml", ".w8.mlpackage", FromFile("onnx", _coreml("w8")), "w8"),
+    "coreml-w6": Target("coreml", ".w6.mlpackage", FromFile("onnx", _coreml("w6")), "w6"),
+    "coreml-w4": Target("coreml", ".w4.mlpackage", FromFile("onnx", _coreml("w4")), "w4"),
+    "coreml-w8a8": Target("coreml", ".w8a8.mlpackage", FromFile("onnx", _integer_coreml), "w8a8", True),
 }
+
+ALIASES = {
+    "tflite-float32": "tflite-fp32",
+    "tflite-float16": "tflite-fp16",
+    "coreml-float16": "coreml-fp16",
+    "onnx-int8": "onnx-w8a8",
+    "coreml-int8": "coreml-w8a8",
+}
+"""What other tools call some targets."""
+
+
+def known_target(name: str) -> str:
+    """Gives the target that `name` or its alias means.
+
+    >>> known_target("onnx-int8")
+    'onnx-w8a8'
+
+    Raises:
+        ValueError: There is none of that name; the nearest is named.
+    """
+    target = ALIASES.get(name, name)
+    if target in TARGETS:
+        return target
+    raise ValueError(f"no target {name!r}; {known_names(name, TARGETS, ALIASES)}")
 
 
 def with_bases(targets: tuple[str, ...]) -> list[str]:
@@ -242,6 +301,6 @@ def with_bases(targets: tuple[str, ...]) -> list[str]:
         step: str | None = target
         while step is not None:
             chain.insert(0, step)
-            step = TARGETS[step].base
+            step = TARGETS[step].make.base
         ordered += [name for name in chain if name not in ordered]
     return ordered

@@ -1,22 +1,24 @@
-"""PyTorch -> .pte: ExecuTorch with XNNPACK, float32; wants the extra `executorch`."""
+"""PyTorch -> .pte: ExecuTorch with XNNPACK, float32; needs the extra `executorch`."""
 
 from __future__ import annotations
 
 from collections import Counter
 from operator import getitem
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..files import written_whole
-from ..models.embedder import Embedder
-from .artifact import METADATA_KEY, Artifact, Card, ConversionError
+from .artifact import METADATA_KEY, Artifact, Card, ConversionError, Note
 from .executorch_session import MISSING
 from .graph.reading import first_line
 from .graph.to_onnx import quiet
 
+if TYPE_CHECKING:
+    from ..models.embedder import Embedder
+
 
 def to_executorch(embedder: Embedder, card: Card, path: Path) -> Artifact:
-    """Writes `embedder`'s backbone as an ExecuTorch program, all that XNNPACK has kernels for given to it.
+    """Writes `embedder`'s backbone as an ExecuTorch program, with XNNPACK for all that it has kernels for.
 
     The program's method `forward` maps (1, 3, H, W) float32 to (1, D); the method `pocketface` takes nothing and
     gives the card's text. The same embedder and card give the same bytes.
@@ -37,14 +39,14 @@ def to_executorch(embedder: Embedder, card: Card, path: Path) -> Artifact:
             from executorch.exir import to_edge_transform_and_lower
         except ImportError as error:
             raise ConversionError(MISSING) from error
-    card = card.with_tools("executorch")
+    card = card.with_tools("torch", "executorch")
     try:
         with quiet():
             program = torch.export.export(embedder.backbone.eval(), (embedder.example(),))
             lowered = to_edge_transform_and_lower(
                 program, partitioner=[XnnpackPartitioner()], constant_methods={METADATA_KEY: card.to_json()}
             )
-            notes = _what_xnnpack_takes(lowered.exported_program().graph)
+            notes = (_partitions(lowered.exported_program().graph),)
             content = lowered.to_executorch().buffer
     except Exception as error:  # the exporter wraps whatever the traced code raised
         raise ConversionError(f"{embedder.name} cannot be written for ExecuTorch: {first_line(error)}") from error
@@ -53,13 +55,13 @@ def to_executorch(embedder: Embedder, card: Card, path: Path) -> Artifact:
     return Artifact(path, "executorch", card, notes=notes)
 
 
-def _what_xnnpack_takes(graph: Any) -> tuple[str, ...]:
+def _partitions(graph: Any) -> Note:
     """Says in how many parts XNNPACK runs the network, and which operators it leaves to plain kernels."""
     targets = [node.target for node in graph.nodes if node.op == "call_function" and node.target is not getitem]
     called = [str(getattr(target, "__name__", target)) for target in targets]
     left = [name for name in called if name != "executorch_call_delegate"]
     parts, counts = len(called) - len(left), Counter(left).most_common()
-    return (
-        f"XNNPACK runs {parts} part{'s' if parts != 1 else ''} of it"
-        + (f"; left to plain kernels: {', '.join(f'{count} {name}' for name, count in counts)}" if left else ""),
-    )
+    text = f"XNNPACK runs {parts} part{'s' if parts != 1 else ''} of it"
+    if left:
+        text += f"; left to plain kernels: {', '.join(f'{count} {name}' for name, count in counts)}"
+    return Note("one-partition" if parts == 1 and not left else "partitions", text)

@@ -1,19 +1,18 @@
-"""Where a file leaves its source: the values of both, layer by layer, under the names of the ONNX graph.
+"""Where a file differs from its source: the values of both, layer by layer, under the names of the ONNX graph.
 
 All files are made from one simplified ONNX graph, and keep its names where a layer is still the same layer. What has
-no counterpart in the file (a clip that went into its convolution) is left out, not guessed.
+no counterpart in the file (a clip that was fused into its convolution) is left out, not guessed.
 """
 
 from __future__ import annotations
 
 import math
 import tempfile
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,34 +20,34 @@ from numpy.typing import NDArray
 from ..faces.contract import Faces
 from ..files import sha256_of
 from ..models.embedder import Embedder, unit
-from .artifact import Artifact, ConversionError, Format, Precision
-from .coreml.mil_program import onnx_name
+from .artifact import Artifact, Precision
+from .formats import FORMATS
 from .graph.adoption import OUTPUT
 from .graph.reading import read_onnx
 from .graph.to_onnx import adopt_onnx, to_onnx
-from .reference import reference_of
+from .layer_values import onnx_values
+from .reference import embed_source
 from .targets import Source
 
 if TYPE_CHECKING:
     import onnx
 
 Array = NDArray[np.float32]
-Values = dict[str, Array]  # ONNX name -> (N, ...) channels first
 
 TOLERANCE: dict[Precision, float] = {"fp32": 1e-4, "fp16": 2e-2}
-"""Largest difference of a layer, over its range, that rounding explains; integers have none, they lose by design."""
+"""Largest difference of a layer, over its range, that rounding explains; quantised files differ by design."""
 
-FACES = 4  # enough to tell a layer that is wrong
+FACES = 4  # enough to find a layer that is wrong
 SOURCE_ITSELF = "(the graph all files are made from)"
 
 
 @dataclass(frozen=True)
-class Layer:
+class TracedLayer:
     """One value of the graph, in the source and in the file."""
 
     name: str
     kind: str  # the ONNX operator that gives it
-    difference: float  # the largest of any number, over the range of the source's
+    difference: float  # the largest of any number, divided by the range of the source's values
     cosine: float
     scaled: bool = False  # compared up to a factor for each channel, which a rewrite of the file may change
 
@@ -57,48 +56,52 @@ class Layer:
 class Trace:
     """All layers that source and file share, in the graph's order."""
 
-    layers: tuple[Layer, ...]
+    layers: tuple[TracedLayer, ...]
     missing: tuple[str, ...]  # values of the source that the file does not have
     tolerance: float | None
 
     @property
-    def first(self) -> Layer | None:
+    def first(self) -> TracedLayer | None:
         """The first layer that rounding does not explain; None where none is, or the file computes in integers."""
         return next((one for one in self.layers if self.tolerance and not one.difference <= self.tolerance), None)
 
     @property
-    def worst(self) -> Layer:
-        """The layer that is least like the source's."""
+    def worst(self) -> TracedLayer:
+        """The layer with the lowest cosine to the source's."""
         return min(self.layers, key=lambda one: one.cosine)
 
     def verdict(self) -> str:
         """Gives the trace in a sentence."""
         if self.tolerance is None:
             worst = self.worst
-            return f"integers lose by design: most at {worst.kind} {worst.name!r}, cosine {worst.cosine:.5f}"
+            return f"quantised values differ by design: most at {worst.kind} {worst.name!r}, cosine {worst.cosine:.5f}"
         if self.first is None:
-            return f"no layer leaves the source by more than {self.tolerance:.0e} of its range"
+            return f"no layer differs from the source by more than {self.tolerance:.0e} of its range"
+        place, difference = f"{self.first.kind} {self.first.name!r}", f"{self.first.difference:.1e}"
         return (
-            f"leaves the source at {self.first.kind} {self.first.name!r}: by {self.first.difference:.1e} of its range, "
-            f"{self.tolerance:.0e} is rounding; cosine {self.first.cosine:.5f}"
+            f"first differs from the source at {place}: by {difference} of its range, "
+            f"where rounding explains {self.tolerance:.0e}; cosine {self.first.cosine:.5f}"
         )
 
 
 def trace(source: Source, artifact: Artifact, faces: Faces) -> Trace:
     """Runs `faces` through source and file and compares every value that both have.
 
-    Layers are those of the simplified ONNX graph; that its last one is what the source itself gives is the first row.
+    Layers are those of the simplified ONNX graph; the first row compares its output with what the source itself gives.
     Where the card says that channels were equalised, images are compared up to a positive factor for each channel
     (least squares); the embedding never is.
 
     Args:
         source: What the file was made from.
-        artifact: An .onnx, .tflite or .mlpackage with its card.
+        artifact: A file with a card, of a format whose values inside can be read.
         faces: (N, H, W, 3) uint8 crops; a few are enough.
 
     Raises:
         ValueError: The file was made from another source, or shares no layer with this one.
     """
+    file_format = FORMATS[artifact.format]
+    if file_format.values is None:
+        raise ValueError(f"{artifact.path.name}: the values inside {file_format.title} files cannot be read")
     made_from = source.sha256 if isinstance(source, Embedder) else sha256_of(source.path)
     if artifact.card.source_sha256 not in ("", made_from):
         raise ValueError(f"{artifact.path.name} was made from another source than {source.name}")
@@ -111,20 +114,19 @@ def trace(source: Source, artifact: Artifact, faces: Faces) -> Trace:
             adopt_onnx(source.path, artifact.card, path)
         graph = read_onnx(path).graph
         theirs = onnx_values(path, inputs)
-    ours = VALUES[artifact.format](artifact.path, inputs)
-    own = reference_of(source, faces).embeddings
+    ours = file_format.values(artifact.path, inputs)
+    own = embed_source(source, faces).embeddings
     layers = [_compared(SOURCE_ITSELF, "source", own, unit(theirs[OUTPUT].reshape(len(faces), -1)), False)]
-    equalised = any(rewrite.startswith("equalise") for rewrite in artifact.card.rewrites)
-    last_first = artifact.format == "tflite"
+    equalised = any(rewrite.kind == "equalise" for rewrite in artifact.card.rewrites)
     rows, missing = _flattened(graph), []
-    spelt = {name: onnx_name(name) if artifact.format == "coreml" else name for name in theirs}
+    spelt = {name: file_format.name_of_value(name) for name in theirs}
     alike = Counter(spelt.values())  # "a/b" and "a.b" are both "a_b" there: neither is compared
     for name, kind in _computed(graph):
         value = ours.get(spelt[name]) if alike[spelt[name]] == 1 else None
         if value is None or value.size != theirs[name].size:
             missing.append(name)
             continue
-        value = _channels_first(value, theirs[name], rows.get(name)) if last_first else value
+        value = _channels_first(value, theirs[name], rows.get(name)) if file_format.channels_last else value
         scaled = equalised and theirs[name].ndim == 4 and name != OUTPUT
         layers.append(_compared(name, kind, theirs[name], value.reshape(theirs[name].shape), scaled))
     if len(layers) < 2:
@@ -132,7 +134,7 @@ def trace(source: Source, artifact: Artifact, faces: Faces) -> Trace:
     return Trace(tuple(layers), tuple(missing), TOLERANCE.get(artifact.card.precision))
 
 
-def _compared(name: str, kind: str, source: Array, found: Array, scaled: bool) -> Layer:
+def _compared(name: str, kind: str, source: Array, found: Array, scaled: bool) -> TracedLayer:
     a, b = source.astype(np.float64), found.astype(np.float64)
     if scaled:
         axes = (0, 2, 3)
@@ -142,7 +144,7 @@ def _compared(name: str, kind: str, source: Array, found: Array, scaled: bool) -
     lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
     cosine = float((a * b).sum()) / lengths if lengths else float(not a.any() and not b.any())
     difference = float(np.abs(a - b).max()) / spread
-    return Layer(name, kind, difference if np.isfinite(difference) else math.inf, cosine, scaled)
+    return TracedLayer(name, kind, difference if np.isfinite(difference) else math.inf, cosine, scaled)
 
 
 def _computed(graph: onnx.GraphProto) -> Iterator[tuple[str, str]]:
@@ -168,90 +170,8 @@ def _flattened(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
 
 
 def _channels_first(value: Array, like: Array, row: tuple[int, ...] | None) -> Array:
-    """Gives what a channels-last file holds in the source's order."""
+    """Gives a value of a channels-last file in the source's order."""
     if row is not None:
         channels, height, width = row
         return value.reshape(len(value), height, width, channels).transpose(0, 3, 1, 2)
     return value.transpose(0, 3, 1, 2) if like.ndim == value.ndim == 4 else value
-
-
-# ---- every value of a file
-
-
-def onnx_values(path: Path, inputs: Array) -> Values:
-    """Gives what onnxruntime computes for every node of a file, unoptimised."""
-    import onnx
-    import onnxruntime as ort
-
-    model = read_onnx(path)
-    names = [name for name, _ in _computed(model.graph)]
-    del model.graph.output[:]
-    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level, options.intra_op_num_threads = 4, 1
-    try:
-        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        port = session.get_inputs()[0].name
-        faces = [dict(zip(names, session.run(names, {port: face[None]}), strict=True)) for face in inputs]
-    except Exception as error:  # onnxruntime has a class for each of its failures
-        raise ConversionError(f"onnxruntime cannot run {path.name}: {str(error).splitlines()[0]}") from error
-    values = _stacked(faces)
-    # A quantised file clips and rounds a value where it is read, under this name.
-    return values | {name: values[read] for name in values if (read := f"{name}_DequantizeLinear_Output") in values}
-
-
-def tflite_values(path: Path, inputs: Array) -> Values:
-    """Gives every tensor of a file as LiteRT's plain kernels compute it, dequantised, channels last."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    from .tflite.litert import dequantised, opened, quantised
-
-    opened(path)  # which says in a sentence why it cannot be
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # keeping all values is for debugging: this is
-        interpreter = Interpreter(
-            model_path=str(path),
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,  # XNNPACK hides values
-            experimental_preserve_all_tensors=True,
-        )
-    interpreter.allocate_tensors()
-    (port,) = interpreter.get_input_details()
-    constant = {int(index) for op in interpreter._get_ops_details() for index in op["inputs"]}
-    constant -= {int(index) for op in interpreter._get_ops_details() for index in op["outputs"]}
-    details = [one for one in interpreter.get_tensor_details() if one["name"] and one["index"] not in constant]
-    faces = []
-    for image in quantised(inputs.transpose(0, 2, 3, 1), port):
-        interpreter.set_tensor(port["index"], image[None])
-        interpreter.invoke()
-        faces.append({one["name"]: dequantised(interpreter.get_tensor(one["index"]), one) for one in details})
-    return _stacked(faces)
-
-
-def coreml_values(path: Path, inputs: Array) -> Values:
-    """Gives every value of a package's program as the evaluator computes it; names as `onnx_name` spells them."""
-    from .coreml.evaluator import CoreMLEvaluator
-
-    evaluator = CoreMLEvaluator(path)
-    return _stacked(
-        [
-            {name.removesuffix("_cast_fp16"): value for name, value in evaluator.values(face[None]).items()}
-            for face in inputs
-        ]
-    )
-
-
-def _stacked(faces: list[dict[str, NDArray[Any]]]) -> Values:
-    """Joins what each face gave; what is no value of one face (weights that the file dequantises) is left out."""
-    return {
-        name: np.concatenate([face[name] for face in faces]).astype(np.float32)
-        for name, value in faces[0].items()
-        if value.shape[:1] == (1,)
-    }
-
-
-VALUES: dict[Format, Callable[[Path, Array], Mapping[str, Array]]] = {
-    "onnx": onnx_values,
-    "tflite": tflite_values,
-    "coreml": coreml_values,
-}

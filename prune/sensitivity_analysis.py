@@ -70,7 +70,7 @@ def sensitivity(
     Source: Li et al., Pruning Filters for Efficient ConvNets, ICLR 2017, sec. 3.2 and fig. 2, with drift for accuracy.
     """
     if not all(0 < share < 1 for share in shares):
-        raise ValueError(f"a share to cut lies between 0 and 1, and {list(shares)} do not all; 0.25 is a quarter")
+        raise ValueError(f"shares to cut must be between 0 and 1, and {list(shares)} are not all; 0.25 is a quarter")
     batches, held_out = _split_faces(embedder, faces.faces, recipe.seed)
     groups = groups_in_scope(find_groups(embedder.backbone, embedder.example()), embedder.backbone, recipe.scope)
     scores = importance(recipe.criterion, embedder, groups, faces, recipe.images, recipe.seed)
@@ -106,11 +106,11 @@ def counts_of(width: int, shares: Iterable[float], round_to: int) -> list[int]:
 
 
 def copy_without(
-    embedder: Embedder, groups: Sequence[Group], gone: Mapping[str, Tensor], batches: Sequence[Tensor]
+    embedder: Embedder, groups: Sequence[Group], cuts: Mapping[str, Tensor], batches: Sequence[Tensor]
 ) -> Embedder:
-    """Gives a copy of `embedder` without the channels `gone`, its biases and batch norms fitted to `batches`."""
+    """Gives a copy of `embedder` without the channels `cuts`, its biases and batch norms fitted to `batches`."""
     smaller = embedder.clone()
-    cut_keeping_means(smaller.backbone, groups, gone, lambda: batches)
+    cut_keeping_means(smaller.backbone, groups, cuts, lambda: batches)
     return smaller
 
 

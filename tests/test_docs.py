@@ -27,7 +27,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(pocketface.__path__, "pocketface.")
-    if module.name.split(".")[1] in ("models", "faces", "prune", "export", "benchmark", "chain")
+    if module.name.split(".")[1] not in ("tests", "evidence", "examples", "docs", "__main__")
 )
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 INDENTED = re.compile(r"^    (.*pocketface .*)$", re.MULTILINE)

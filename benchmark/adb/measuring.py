@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from ...export.formats import FORMATS, find_files
 from ..measurement import Measurement
 from .benchmark_model import LARGEST_PROFILE, Timed, Timing, Tool, benchmark_model, read_profile, read_timings
 from .device import Answer, Device, VanishedError, chosen
@@ -101,10 +102,9 @@ def files_in(paths: Sequence[Path]) -> list[Path]:
     Raises:
         ValueError: There is none.
     """
-    files: list[Path] = []
-    for path in paths:
-        artifacts = path / "artifacts"  # a run folder holds copies elsewhere, for the app
-        files += sorted((artifacts if artifacts.is_dir() else path).rglob("*.tflite")) if path.is_dir() else [path]
+    # a run folder holds copies elsewhere, for the app
+    folders = [path / "artifacts" if (path / "artifacts").is_dir() else path for path in paths]
+    files = find_files(folders, (each for each in FORMATS.values() if each.in_litert))
     if not files:
         raise ValueError(f"no .tflite file in {', '.join(map(str, paths))}; `pocketface export` makes some")
     return list(dict.fromkeys(files))
@@ -144,7 +144,7 @@ def _push(device: Device, tool: Tool, jobs: Sequence[Job], place: str) -> None:
 
 
 def _pushed(device: Device, tool: Tool, path: Path, graph: str, place: str) -> str:
-    if path.suffix != ".tflite":
+    if not any(each.is_at(path) for each in FORMATS.values() if each.in_litert):
         return f"{tool.name} runs .tflite files; {path.name} is none"
     if not path.is_file():
         return f"no file at {path}"

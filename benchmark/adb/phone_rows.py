@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ...export.session import SUFFIXES, read_artifact
+from ...export.formats import FORMATS, read_artifact
 from ..accuracy.intervals import Estimate
 from ..measurement import NAME, Measurement, RowMaker, read_measurements, write_measurements
 from ..subjects import name_in
@@ -130,7 +130,7 @@ def _spread(values: Sequence[float], middle: Any) -> Estimate:
 
 def _row_maker(path: Path, folder: Path, runtime: str, device: str) -> RowMaker:
     """Makes rows by what the file's own card says; a stranger's file has none."""
-    kind = SUFFIXES.get(path.suffix, path.suffix.lstrip(".") or "unknown")
+    kind = next((each.name for each in FORMATS.values() if each.is_at(path)), path.suffix[1:] or "unknown")
     try:
         card = read_artifact(path).card
         model, precision, source = card.model, str(card.precision), card.pruned_from

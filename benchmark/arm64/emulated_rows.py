@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...export.cards import fingerprint
+from ...export.formats import FORMATS, uncertified_sha256
 from ...faces.pairs import Pairs
 from ...files import written_whole
 from ..measurement import Measurement, RowMaker
@@ -46,7 +46,7 @@ def arm64_rows(
     folder: Path,
     progress: Callable[[str], None] = lambda line: None,
 ) -> list[Measurement]:
-    """Runs every .tflite file on the emulated cores of the recipe.
+    """Runs every file that LiteRT runs on the emulated cores of the recipe.
 
     Args:
         entries: The files of a run; those of other formats are passed over.
@@ -60,7 +60,8 @@ def arm64_rows(
         Per file and core the instructions, the share of each class and the sample's rows (see `sample_rows`); rows
         with the reason where a file cannot be run. Without an emulator: such rows for cores that the recipe names.
     """
-    files = [(entry, raw) for entry, raw in zip(entries, embedded, strict=True) if entry.artifact.format == "tflite"]
+    every = zip(entries, embedded, strict=True)
+    files = [(entry, raw) for entry, raw in every if FORMATS[entry.artifact.format].in_litert]
     asked = tuple(dict.fromkeys(USUAL if recipe.arm64 is None else recipe.arm64))
     if not files or not asked:
         return []
@@ -122,7 +123,7 @@ def _profiles(
     if isinstance(emulator, str):
         return dict.fromkeys(tasks, emulator)
     kept, found = _kept(store), dict[tuple[Path, str], Profile | str]()
-    hashes = {path: fingerprint(path) for path in paths}
+    hashes = {path: uncertified_sha256(path) for path in paths}
     keys = {task: f"{hashes[task[0]]} {task[1]} {emulator.folder.name}" for task in tasks}
     with ThreadPoolExecutor(cores()) as pool:
         counted = pool.map(lambda task: kept.get(keys[task]) or _told(*task), tasks)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...export.cards import fingerprint
+from ...export.formats import uncertified_sha256
 from ...export.session import raw_embeddings
 from ...faces.pairs import Pairs
 from ...files import written_whole
@@ -142,7 +142,7 @@ def _embedded(
 ) -> NDArray[np.float32]:
     """Gives (len(faces), D) embeddings of any length; those that an earlier try has left are not made again."""
     path, contract = entry.artifact.path, entry.artifact.card.contract
-    decides = f"{fingerprint(path)}|{contract}|{pairs.sha256}|{core}|{emulator.folder.name}"
+    decides = f"{uncertified_sha256(path)}|{contract}|{pairs.sha256}|{core}|{emulator.folder.name}"
     session: EmulatedSession | None = None
     parts = []
     for start in range(0, len(faces), TOGETHER):

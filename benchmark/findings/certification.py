@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ...export.artifact import Artifact
-from ...export.cards import WRITERS, read_card, write_card
 from ...export.certificate import Certificate, Point
+from ...export.formats import FORMATS, read_card, write_card
 from ...faces.pairs import Pairs
 from ..accuracy.roc import TarAtFar
 from ..accuracy.verification import Verification
@@ -35,7 +35,7 @@ def certificate_of(verification: Verification, pairs: Pairs, name: str, runtime:
 
 def certify(artifact: Artifact, certificate: Certificate) -> bool:
     """Writes `certificate` into the file; False where its format or its maker left no card to write it on."""
-    card = read_card(artifact.path) if artifact.format in WRITERS else None
+    card = read_card(artifact.path) if FORMATS[artifact.format].write_card else None
     if card is None:
         return False
     if card.certificate != certificate:

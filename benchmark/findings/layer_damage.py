@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ...export.trace import FACES, VALUES, trace
+from ...export.formats import FORMATS
+from ...export.trace import FACES, trace
 from ...faces.contract import Faces
 from ..accuracy.intervals import Estimate
 from ..measurement import Measurement
@@ -33,7 +34,7 @@ def layer_rows(
     for subject in subjects:
         for result in subject.exported:
             artifact = result.artifact
-            if artifact is None or artifact.format not in VALUES or artifact.card.precision == "fp32":
+            if artifact is None or FORMATS[artifact.format].values is None or artifact.card.precision == "fp32":
                 continue
             row = row_maker(artifact, folder)
             try:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
+from ...export.formats import CHECKPOINT
 from ..measurement import Measurement
 from ..metric_keys import EMULATED, keyed
 from ..metrics import TEMPLATES, metric_of
@@ -31,7 +32,7 @@ class Line:
     @property
     def name(self) -> str:
         """The file's name, or what it would have been."""
-        if self.format == "pytorch" or not self.artifact:
+        if self.format == CHECKPOINT or not self.artifact:
             return f"{self.model} {self.format} {self.precision}"
         return PurePosixPath(self.artifact).name
 

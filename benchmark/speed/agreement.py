@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...export.session import embed
+from ...export.session import unit_embeddings
 from ...faces.contract import InputContract
 from ...models.embedder import Embeddings
 from ..measurement import Measurement, RowMaker
@@ -63,7 +63,7 @@ def _main(request: dict[str, Any]) -> dict[str, Any]:
     factory = () if request["factory"] is None else (request["factory"],)
     session = opened_by(request["opener"])(Path(request["path"]), 1, *factory)
     faces = np.load(request["crops"], allow_pickle=False)
-    return {"embeddings": embed(session, InputContract.from_dict(request["contract"]), faces).tolist()}
+    return {"embeddings": unit_embeddings(session, InputContract.from_dict(request["contract"]), faces).tolist()}
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from ...export.formats import FORMATS, OPENER
 from ..accuracy.intervals import Estimate
 from ..measurement import Measurement, RowMaker
 from .noise import Noise
@@ -34,7 +35,6 @@ __all__ = [
     "merged",
 ]
 
-OPENER = "pocketface.export.session:open_session"
 QUANTILES = {"latency_ms_p50": 0.5, "latency_ms_p90": 0.9, "latency_ms_p99": 0.99}
 TRIES = 2  # of a process that was disturbed: what lasts longer than both will not be waited for
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -52,7 +52,8 @@ class Job:
 
     def __str__(self) -> str:
         """The file and its threads, for people; and what opens it, if that is not the usual runtime."""
-        other = "" if self.opener == OPENER else f" in {self.opener.partition(':')[2]}"
+        usual = self.opener in (OPENER, *(each.opener for each in FORMATS.values()))
+        other = "" if usual else f" in {self.opener.partition(':')[2]}"
         return f"{self.path.name}{other} ({self.threads} thread{'s' if self.threads != 1 else ''})"
 
     @property

@@ -1,4 +1,4 @@
-"""What runs files on this machine: a table, a line per runtime, and what opens those that are no format's usual one."""
+"""What runs files on this machine: the usual runtime of each format, and a table of the others."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ...export.artifact import Format
+from ...export.formats import FORMATS, OPENER
 from ...export.session import Session, TorchSession
 from ...export.tflite.litert import LiteRTSession
 from ...spelling import known_names
 
-USUAL_OPENER = "pocketface.export.session:open_session"
 HERE = "pocketface.benchmark.speed.runtimes"
 ALL = "all"  # in a recipe: every runtime that works here
 
@@ -28,10 +27,10 @@ class Runtime:
     """What runs files of some formats, and what must be installed for it."""
 
     name: str  # in the rows
-    formats: tuple[Format, ...]
+    formats: tuple[str, ...]
     packages: tuple[str, ...]  # distributions: one of them is enough, the first is the one to install
     module: str
-    opener: str = USUAL_OPENER  # module:function(path, threads[, factory]) -> a Session
+    opener: str = OPENER  # module:function(path, threads[, factory]) -> a Session
     extra: str = ""  # of pocketface, that installs it
     hindrance: Callable[[], str] = str  # why it would not work if it were installed, or ""
 
@@ -55,13 +54,13 @@ class Runtime:
 
 def check_names(names: Sequence[str]) -> None:
     """Refuses a name that is not in the table, with a ValueError that lists those that are."""
-    known = [*(runtime.name for runtime in RUNTIMES), ALL]
+    known = [*dict.fromkeys(runtime.name for kind in FORMATS for runtime in runtimes_of(kind)), ALL]
     for name in names:
         if name not in known:
             raise ValueError(f"no runtime {name!r}; {known_names(name, known)}")
 
 
-def runtimes_for(kind: Format, wanted: Sequence[str]) -> list[Runtime]:
+def runtimes_for(kind: str, wanted: Sequence[str]) -> list[Runtime]:
     """Gives what to run files of a format in.
 
     Args:
@@ -74,17 +73,23 @@ def runtimes_for(kind: Format, wanted: Sequence[str]) -> list[Runtime]:
     """
     if not wanted:
         return [usual(kind)]
-    found = [runtime for runtime in RUNTIMES if kind in runtime.formats]
     return [
         runtime
-        for runtime in found
+        for runtime in runtimes_of(kind)
         if runtime.name in wanted or (ALL in wanted and (runtime == usual(kind) or not runtime.missing))
     ]
 
 
-def usual(kind: Format) -> Runtime:
-    """Gives the first runtime of a format: the one that its files are verified in."""
-    return next(runtime for runtime in RUNTIMES if kind in runtime.formats)
+def runtimes_of(kind: str) -> list[Runtime]:
+    """Gives all that run files of a format, the usual one first."""
+    return [usual(kind), *(runtime for runtime in RUNTIMES if kind in runtime.formats)]
+
+
+def usual(kind: str) -> Runtime:
+    """Gives the runtime that files of a format are verified in."""
+    known = FORMATS[kind]
+    packages, module = (known.package,), known.module or known.package
+    return Runtime(known.runtime, (kind,), packages, module, known.opener, known.extra)
 
 
 def litert_without_xnnpack(path: Path, threads: int) -> Session:
@@ -146,23 +151,12 @@ def _numpy_2() -> str:
 
 
 RUNTIMES: tuple[Runtime, ...] = (
-    Runtime("torch", ("pytorch",), ("torch",), "torch"),
-    Runtime(
-        "torch-compiled", ("pytorch",), ("torch",), "torch", f"{HERE}:CompiledTorchSession", hindrance=_no_compiler
-    ),
-    Runtime("onnxruntime", ("onnx", "ort"), ("onnxruntime",), "onnxruntime"),
-    Runtime("litert", ("tflite",), ("ai-edge-litert",), "ai_edge_litert"),
+    Runtime("torch-compiled", ("pytorch",), ("torch",), "torch", f"{HERE}:CompiledTorchSession", "", _no_compiler),
     Runtime("litert-no-xnnpack", ("tflite",), ("ai-edge-litert",), "ai_edge_litert", f"{HERE}:litert_without_xnnpack"),
     Runtime("tf.lite", ("tflite",), ("tensorflow", "tensorflow-cpu"), "tensorflow", f"{HERE}:tf_lite", "tensorflow"),
     Runtime(
-        "tflite-runtime",
-        ("tflite",),
-        ("tflite-runtime",),
-        "tflite_runtime",
-        f"{HERE}:tflite_runtime",
+        *("tflite-runtime", ("tflite",), ("tflite-runtime",), "tflite_runtime", f"{HERE}:tflite_runtime"),
         hindrance=_numpy_2,
     ),
-    Runtime("executorch", ("executorch",), ("executorch",), "executorch", extra="executorch"),
-    Runtime("coreml-evaluator", ("coreml",), ("coremltools",), "coremltools"),
 )
-"""The first of a format is its usual one."""
+"""Besides the usual runtime of each format, which its record in `FORMATS` names."""

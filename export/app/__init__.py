@@ -1,1 +1,1 @@
-"""What an app needs beside the files: golden faces, its code, and what names its mistakes."""
+"""What an app needs beside the files: golden faces, its code, and the diagnosis of its mistakes."""

@@ -1,4 +1,4 @@
-"""Names the mistake: a vector that an app produced for a golden face, against each way in which it can go wrong."""
+"""Names an app's mistake: compares its vector for a golden face with those that each known mistake gives."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ from numpy.typing import NDArray
 from ...faces.contract import InputContract
 from ...models.embedder import unit
 from ..artifact import Artifact
-from ..session import Session, open_session
+from ..formats import open_session
+from ..session import Session
 from .golden import Golden, least_cosine
 from .preprocessing_mistakes import Box, Pixels, Values, Way, boxes, ways
 
 MISTAKES = {
     "unaligned": "the face is cut out upright, not aligned by its five landmarks to the template",
     "mirrored": "the picture is mirrored",
-    "bgr": "red and blue are exchanged (BGR for RGB, or RGB where the file wants BGR)",
-    "128": "pixels are divided by 128 where 127.5 is meant, or the reverse",
+    "bgr": "red and blue are exchanged (BGR for RGB, or RGB where the file needs BGR)",
+    "128": "pixels are divided by 128 instead of 127.5, or the reverse",
     "no-mean": "the mean is not subtracted",
     "0..1": "pixels are scaled to 0..1 (divided by 255 and nothing else)",
-    "nhwc": "channels last are fed as channels first (NHWC as NCHW), or the reverse",
+    "nhwc": "channels-last input is fed as channels first (NHWC as NCHW), or the reverse",
     "not-normalised": "the vector is not divided by its length",
     "other-weights": "the vector comes from other weights, another face, or a mistake that is not among the known",
 }
 
-SAME = 1e-4  # distance of unit vectors: computed from the same numbers, whatever the CPU
-NEAR = 0.15  # farther than that no rounding carries a vector, not even an int8 file's
-CROPPED = 0.9  # as far may the nearest box of those tried lie from the one that an app cut
-CLEARER = 0.7  # of the distance to all that is aligned, at most
+SAME = 1e-4  # distance of unit vectors that were computed from the same numbers, on any CPU
+NEAR = 0.15  # no rounding moves a vector farther, not even that of an int8 file
+CROPPED = 0.9  # largest distance of the nearest box that was tried from the one that an app cut
+CLEARER = 0.7  # largest share of the distance to all that is aligned
 LENGTH = 0.01  # how far from 1 the length of a normalised vector may be, after half precision
 LARGEST_VECTOR = 1 << 20  # bytes of a file or text of numbers
 
@@ -45,7 +46,7 @@ Verdict = Literal["right", "mistake", "cannot tell", "other weights"]
 
 @dataclass(frozen=True)
 class Score:
-    """How near the vector is to what the file gives if these mistakes are made."""
+    """How near the vector is to the one that the file gives when these mistakes are made."""
 
     mistakes: tuple[str, ...]
     cosine: float
@@ -57,9 +58,9 @@ class Diagnosis:
     """What an app does wrong, and how sure that is."""
 
     verdict: Verdict
-    mistakes: tuple[str, ...]  # certainly made; keys of `MISTAKES`
-    open: tuple[str, ...]  # made or not: the vector does not tell
-    sure: bool  # False: the nearest of what was tried, but not to the last digits
+    mistakes: tuple[str, ...]  # that were certainly made; keys of `MISTAKES`
+    open: tuple[str, ...]  # that may have been made: the vector does not tell
+    sure: bool  # False: the nearest of what was tried, but not equal to the last digits
     length: float  # of the vector
     scores: tuple[Score, ...]  # nearest first, one per set of mistakes; none where the sizes differ
 
@@ -89,16 +90,16 @@ class Diagnosis:
             return f"{told}{how}{near}"
         doubt = "; ".join(MISTAKES[mistake] for mistake in self.open)
         known = f"certain: {told}. " if told else ""
-        return f"{known}cannot tell whether {doubt}: this lies within what the file's own rounding may do{near}"
+        return f"{known}cannot tell whether {doubt}: the difference is within the file's own rounding{near}"
 
 
 def diagnose(artifact: Artifact, golden: Golden, vector: NDArray[np.floating[Any]]) -> Diagnosis:
-    """Compares `vector` with what the file itself gives for the golden face, rightly and wrongly fed.
+    """Compares `vector` with the file's own embeddings of the golden face, fed correctly and with each mistake.
 
-    Every mistake and every two are tried. A vector that equals one of the results to 1e-4 is taken for just
-    that. Otherwise all results stay possible that lie within the file's own rounding of it, or less than twice
-    as far as the nearest: what they share is certain, what they do not is left open. Which box an app cut that
-    does not align cannot be known; if nothing else fits, the box is sought that comes nearest.
+    Every mistake and every pair of mistakes is tried. A vector within 1e-4 of a result has just those mistakes.
+    Otherwise every result within the file's own rounding of it, or less than twice as far as the nearest, is
+    possible: mistakes that all of them share are certain, the others are left open. An app that does not align may
+    have cut any box; if nothing else fits, the nearest box is searched for.
 
     Args:
         artifact: The file that the app runs.
@@ -142,7 +143,7 @@ def read_vector(text: str) -> NDArray[np.float64]:
         ValueError: There are no numbers in it.
     """
     content, path = text.encode(), Path(text)
-    if os.path.isfile(text):  # unlike Path.is_file, it takes numbers for no name that is too long
+    if os.path.isfile(text):  # unlike Path.is_file, it accepts text that is too long for a name
         if path.stat().st_size > LARGEST_VECTOR:
             raise ValueError(f"{path.name} has {path.stat().st_size} bytes; a vector has at most {LARGEST_VECTOR}")
         content = path.read_bytes()
@@ -157,7 +158,7 @@ def read_vector(text: str) -> NDArray[np.float64]:
 
 
 class _Target:
-    """The vector of an app, and how near to it each set of mistakes comes."""
+    """An app's vector, and how near each set of mistakes comes to it."""
 
     def __init__(self, session: Session, vector: NDArray[np.float64]) -> None:
         self._session, self._vector = session, vector
@@ -167,7 +168,7 @@ class _Target:
         return int(self._session.run(values[None]).shape[1])
 
     def score(self, mistakes: tuple[str, ...], values: Values) -> float:
-        """Gives the distance of unit vectors if the network is fed `values`; the least of each set is kept."""
+        """Gives the distance of unit vectors when the network is fed `values`; keeps the least of each set."""
         embedding = unit(self._session.run(values[None]))[0].astype(np.float64)
         distance = float(np.linalg.norm(embedding - self._vector))
         if mistakes not in self._best or distance < self._best[mistakes].distance:
@@ -186,7 +187,7 @@ def _seek(
     golden: Golden,
     contract: InputContract,
 ) -> None:
-    """Scores upright boxes of `picture`: all of `found`, the best of them wrongly fed too, then ever nearer ones."""
+    """Scores upright boxes of `picture`: all of `found`, the best with other mistakes too, then ever nearer ones."""
 
     def distance(way: Way, box: Box) -> float:
         return target.score(("unaligned", *way.mistakes), way.feed(box.cut(picture, contract)))
@@ -209,7 +210,7 @@ def _seek(
 
 
 def _fits(scores: tuple[Score, ...], noise: float) -> bool:
-    """Says whether the nearest can be the truth; what is as near to a wrong box as to no box is of other weights."""
+    """Says whether the nearest can be right; a vector as near to a wrong box as to no box is of other weights."""
     nearest = scores[0]
     if "unaligned" not in nearest.mistakes:
         return nearest.distance <= max(noise, NEAR)
@@ -228,7 +229,7 @@ def _possible(scores: tuple[Score, ...], noise: float) -> list[Score]:
 
 
 def _shared(possible: list[Score]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Gives the mistakes that all of them hold, and those that only some do."""
+    """Gives the mistakes that all of them share, and those that only some have."""
     sets = [set(score.mistakes) for score in possible]
     certain, some = set.intersection(*sets), set.union(*sets)
     return tuple(certain), tuple(mistake for mistake in MISTAKES if mistake in some - certain)

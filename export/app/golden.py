@@ -1,4 +1,4 @@
-"""Golden faces: rendered people whose embeddings an app can check itself against; nobody's photo."""
+"""Golden faces: rendered people, whose recorded embeddings an app compares with its own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ...faces.alignment import TEMPLATE_SIZE, read_photo, similarity_transform, 
 from ...faces.contract import TEMPLATES, InputContract
 from ...faces.rendering.synthetic import face_landmarks, render_face
 from ..artifact import Artifact
+from ..formats import FORMATS, HALF
 
 TAKES = ((2, 2, 11.0), (2, 4, -8.0), (3, 6, -14.0), (10, 5, 9.0))
 """Who, which shot of them, and how far the camera is tilted, in degrees; the first two show one person."""
@@ -20,35 +21,20 @@ TAKES = ((2, 2, 11.0), (2, 4, -8.0), (3, 6, -14.0), (10, 5, 9.0))
 RENDERED, MARGIN, GREY = 256, 240, 128  # a face's side in pixels, and the table that its picture lies on
 PHOTO = (460, 400)  # height, width
 
-# The least cosine between two machines' embeddings of one face by one file. Measured, ARM64 emulated against x86 on a
-# MobileFaceNet: fp32 1 - 1e-10; LiteRT's w8a8 equal to the bit; arithmetic in half precision 0.99991; onnxruntime's
-# w8a8 0.9973, for it fuses other operators on each. The rest is a margin for what could not be tried: real phones.
-SINGLE, HALF, INTEGER, FUSED_INTEGER = 0.99999, 0.999, 0.999, 0.99
-LEAST_COSINES: dict[tuple[str, str], float] = {
-    ("coreml", "fp32"): SINGLE,
-    ("onnx", "fp32"): SINGLE,
-    ("tflite", "fp32"): SINGLE,
-    ("tflite", "fp16"): SINGLE,  # only the weights are halved: a CPU computes in single precision
-    ("tflite", "w8"): SINGLE,
-    ("onnx", "w8a8"): FUSED_INTEGER,
-    ("tflite", "w8a8"): INTEGER,
-    ("tflite", "w8a16"): INTEGER,
-}
-
 
 def least_cosine(artifact: Artifact) -> float:
     """Gives how near a phone's embedding must be to the one that was computed here.
 
     It is meant for the CPU. A GPU or NPU that computes in half precision may reach only 0.999 on any file.
     """
-    if any("half precision" in rewrite for rewrite in artifact.card.rewrites):  # where the core has it
+    if any(rewrite.kind == "half-arithmetic" for rewrite in artifact.card.rewrites):  # where the core has it
         return HALF
-    return LEAST_COSINES.get((artifact.format, artifact.card.precision), HALF)
+    return FORMATS[artifact.format].least_cosines.get(artifact.card.precision, HALF)
 
 
 @dataclass(frozen=True, eq=False)
 class Golden:
-    """A face as it must enter the contract's preprocessing, and the photo that it was cut out of."""
+    """An aligned face before preprocessing, and the photo that it was cut from."""
 
     name: str
     crop: NDArray[np.uint8]  # (H, W, 3) RGB, aligned
@@ -86,14 +72,14 @@ def open_golden(what: str, contract: InputContract, landmarks: Sequence[float] |
         return Golden(path.name, aligned(image, points, contract), image, points)
     if image.shape[:2] != (contract.height, contract.width):
         raise ValueError(
-            f"{path.name} has {image.shape[0]}x{image.shape[1]} pixels, the file wants an aligned crop of "
+            f"{path.name} has {image.shape[0]}x{image.shape[1]} pixels, the file needs an aligned crop of "
             f"{contract.height}x{contract.width}; of a photo give --landmarks too"
         )
     return Golden(path.name, image)
 
 
 def aligned(photo: NDArray[np.uint8], landmarks: NDArray[np.float64], contract: InputContract) -> NDArray[np.uint8]:
-    """Cuts the crop that the contract asks for."""
+    """Gives the aligned crop of the contract's size."""
     template = np.array(TEMPLATES[contract.template]) * (np.array([contract.width, contract.height]) / TEMPLATE_SIZE)
     return warp(photo, similarity_transform(landmarks, template), contract.height, contract.width)
 

@@ -1,4 +1,4 @@
-"""The hand-off: golden faces with what each file makes of them, and the code that an app needs around the network."""
+"""The hand-off: golden faces with the embeddings that each file gives, and the code that an app needs besides."""
 
 from __future__ import annotations
 
@@ -23,15 +23,13 @@ from ...faces.contract import TEMPLATES, InputContract
 from ...files import sha256_of, written_whole
 from ...models.embedder import unit
 from ..artifact import Artifact, ConversionError
-from ..session import SUFFIXES, open_session, read_artifact
+from ..formats import FORMATS, Format, find_files, open_session, read_artifact, suffixes
 from .golden import Golden, golden_faces, least_cosine
 
-FAR = 1e-3  # whose threshold the snippets use; of a file that has none there, that of FALLBACK
+FAR = 1e-3  # of the threshold in the code; FALLBACK where a file has none at FAR
 FALLBACK = 1e-2
-TENSOR_DIFFERENCE = 1e-5  # of its largest value: as far may an app's input lie from the golden one, by float32 rounding
-PACKAGES = {"onnx": "onnxruntime", "ort": "onnxruntime", "tflite": "ai-edge-litert", "executorch": "executorch"}
+TENSOR_DIFFERENCE = 1e-5  # share of the largest value by which float32 rounding may change an app's input
 FROM_A_MAC = Path("mac") / "mac_results.json"
-STATIC = ("FaceEmbedder.kt", "FaceEmbedder.swift", "measure.py")
 PLACES = {".kt": "android", ".swift": "ios", ".py": "mac", ".md": "."}  # where a template's result goes
 
 
@@ -53,17 +51,22 @@ def handoff(paths: Iterable[Path], out: Path) -> Path:
         out: Replaced if it is there.
 
     Raises:
-        ValueError: There is no file, one has no card, or they want different inputs.
+        ValueError: There is no file, one has no card, or they need different inputs.
     """
-    artifacts = [read_artifact(path) for path in _found(paths)]
+    folders = [path / "artifacts" if (path / "artifacts").is_dir() else path for path in paths]
+    artifacts = [
+        read_artifact(path) for path in find_files(folders, (each for each in FORMATS.values() if each.suffix))
+    ]
+    if not artifacts:
+        raise ValueError(f"no converted file to hand off; they end in {suffixes()}")
     contract = artifacts[0].card.contract
     if any(artifact.card.contract != contract for artifact in artifacts):
-        raise ValueError("these files want different inputs; make a hand-off of each contract by itself")
+        raise ValueError("these files need different inputs; make a hand-off of each contract by itself")
     names = [artifact.path.name for artifact in artifacts]
     strange = next((name for name in names if not re.fullmatch(r"[\w .+-]+", name)), None)
     if strange is not None:  # names go into source code
         raise ValueError(
-            f"the file name {strange!r} has other signs than letters, digits, space and . + - _; rename it"
+            f"the file name {strange!r} has characters other than letters, digits, space and . + - _; rename it"
         )
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -85,27 +88,14 @@ def handoff(paths: Iterable[Path], out: Path) -> Path:
         index = _index(faces, expected, contract)
         (beside / "golden.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
         _write_texts(expected, skipped, contract, beside)
-        if (out / FROM_A_MAC).is_file():  # somebody brought it back
+        if (out / FROM_A_MAC).is_file():  # brought back from a Mac
             shutil.copyfile(out / FROM_A_MAC, beside / FROM_A_MAC)
     return out
 
 
-def _found(paths: Iterable[Path]) -> list[Path]:
-    found: list[Path] = []
-    for path in paths:
-        folder = path / "artifacts" if (path / "artifacts").is_dir() else path
-        if not folder.is_dir() or folder.suffix in SUFFIXES:
-            found.append(path)
-        else:
-            found += sorted(file for file in folder.rglob("*") if file.suffix in SUFFIXES)
-    if not found:
-        raise ValueError(f"no converted file to hand off; they end in {', '.join(SUFFIXES)}")
-    return found
-
-
 def _check_is_ours(out: Path) -> None:
     if out.exists() and not (out / "golden.json").is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} holds something else than a hand-off; name another folder with --out")
+        raise ValueError(f"{out} holds something other than a hand-off; name another folder with --out")
 
 
 def _expected(artifact: Artifact, faces: Sequence[Golden]) -> Expected:
@@ -114,15 +104,14 @@ def _expected(artifact: Artifact, faces: Sequence[Golden]) -> Expected:
     raw = session.run(inputs)
     if not np.isfinite(raw).all():
         raise ConversionError(f"{artifact.path.name} gives embeddings that are not finite")
-    package = PACKAGES.get(artifact.format)
-    runtime = f"{session.runtime} {version(package)}" if package else session.runtime
+    runtime = f"{session.runtime} {version(FORMATS[artifact.format].package)}"
     return Expected(artifact, raw, runtime, _takes(artifact, session))
 
 
 def _takes(artifact: Artifact, session: Any) -> dict[str, Any]:
     if artifact.card.input == "image":
         return {"kind": "image"}
-    port = session.takes if artifact.format == "tflite" else None
+    port = getattr(session, "takes", None)
     if port is None or np.issubdtype(port["dtype"], np.floating):
         return {"kind": "float32"}
     scale, zero = port["quantization"]
@@ -141,7 +130,7 @@ def _write_faces(faces: Sequence[Golden], contract: InputContract, folder: Path)
 
 
 def _write_file(expected: Expected, faces: Sequence[Golden], folder: Path) -> None:
-    """Copies the file, and writes beside the golden faces what it gave, and the int8 input if it takes that."""
+    """Copies the file; writes its embeddings and, if it takes int8, its inputs beside the golden faces."""
     path = expected.artifact.path
     (folder / "models").mkdir(exist_ok=True)
     copy = folder / "models" / path.name
@@ -208,19 +197,19 @@ def _write_texts(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    formats = {each.artifact.format for each in expected}
-    wanted = {
-        "README.md": expected,
-        "FaceLogic.kt": [each for each in expected if each.artifact.format == "tflite"],
-        "FaceLogic.swift": [each for each in expected if each.artifact.format == "coreml"],
-    }
-    for name, of_it in wanted.items():
-        if of_it:
-            said = _said(of_it, skipped, contract)
-            _put(folder, name, pages.get_template(f"{name}.jinja").render(said))
-    for name in STATIC:
-        if ("tflite" if name.endswith(".kt") else "coreml") in formats:
-            _put(folder, name, (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8"))
+    _put(
+        folder, "README.md", pages.get_template("README.md.jinja").render(_template_values(expected, skipped, contract))
+    )
+    for file_format in _formats(expected):
+        of_format = [each for each in expected if each.artifact.format == file_format.name]
+        for name in file_format.app_code:
+            text = pages.select_template([f"{name}.jinja", name]).render(_template_values(of_format, skipped, contract))
+            _put(folder, name, text)
+
+
+def _formats(expected: Sequence[Expected]) -> list[Format]:
+    present = {each.artifact.format for each in expected}
+    return [each for each in FORMATS.values() if each.name in present]
 
 
 def _put(folder: Path, name: str, text: str) -> None:
@@ -229,8 +218,10 @@ def _put(folder: Path, name: str, text: str) -> None:
     (place / name).write_text(text, encoding="utf-8")
 
 
-def _said(expected: Sequence[Expected], skipped: Sequence[tuple[str, str]], contract: InputContract) -> dict[str, Any]:
-    """Gives all that the templates say."""
+def _template_values(
+    expected: Sequence[Expected], skipped: Sequence[tuple[str, str]], contract: InputContract
+) -> dict[str, Any]:
+    """Gives the values for the templates."""
     cards = [each.artifact.card for each in expected]
     certificates = [card.certificate for card in cards if card.certificate]
     vectors = unit(expected[0].raw[:2]).astype(np.float64)
@@ -243,7 +234,7 @@ def _said(expected: Sequence[Expected], skipped: Sequence[tuple[str, str]], cont
         "title": ", ".join(dict.fromkeys(card.model for card in cards)),
         "system": f"{platform.system()} {platform.machine()}",
         "runtimes": ", ".join(dict.fromkeys(each.runtime for each in expected)),
-        "formats": {each.artifact.format for each in expected},
+        "formats": _formats(expected),
         "licences": ", ".join(dict.fromkeys(card.licence for card in cards)),
         "ancestry": list(dict.fromkeys(sentence for card in cards for sentence in card.ancestry)),
         "integers": any(each.takes["kind"] == "int8" for each in expected),
@@ -267,7 +258,7 @@ def _said(expected: Sequence[Expected], skipped: Sequence[tuple[str, str]], cont
 
 
 def _file(expected: Expected) -> dict[str, Any]:
-    """Gives what the tables of the templates say of a file."""
+    """Gives the values of a file for the tables in the templates."""
     card = expected.artifact.card
     point = None
     if card.certificate:

@@ -1,4 +1,4 @@
-"""What an app can do wrong on the way from a face to the network: each mistake re-made on a golden face."""
+"""The mistakes that an app can make before the network, each reproduced on a golden face."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Box:
-    """A part of a picture: what an app cuts out that does not align. Pixels and degrees."""
+    """The part of a picture that an app without alignment cuts out, in pixels and degrees."""
 
     x: float  # of the centre
     y: float
@@ -49,7 +49,7 @@ class Box:
         return warp(picture, np.column_stack([turn, shift]), contract.height, contract.width)
 
     def neighbours(self, step: float, tilted: bool) -> Iterator[Box]:
-        """Gives boxes a little aside, larger, smaller and, if wanted, turned; `step` in shares of the box."""
+        """Gives boxes a little aside, larger, smaller and, if `tilted`, turned; `step` is a share of the box."""
         for sign in (-step, step):
             yield Box(self.x + sign * self.width, self.y, self.width, self.height, self.tilt)
             yield Box(self.x, self.y + sign * self.height, self.width, self.height, self.tilt)
@@ -140,7 +140,7 @@ def _layouts() -> list[tuple[str, Callable[[Values], Values]]]:
     return [
         ("", lambda values: values.transpose(2, 0, 1)),
         ("nhwc", lambda values: np.ascontiguousarray(values).reshape(3, *values.shape[:2])),
-        # channels first, fed to a file that wants channels last, as TFLite does
+        # channels first, fed to a file that takes channels last, as TFLite does
         (
             "nhwc",
             lambda values: np.ascontiguousarray(values.transpose(2, 0, 1)).reshape(values.shape).transpose(2, 0, 1),

@@ -15,12 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..artifact import METADATA_KEY, Card
 from .images import picture_of
 from .mil_half_sums import HALF_SUMS
 from .mil_operators import OPERATORS, SELECTING, Inputs, Operator
 from .mil_weights import CONSTANTS
-from .package import Package, read_package, read_value
+from .package import Package, card_of, read_package, read_value
 
 Mode = Literal["exact", "fp16", "fp16acc"]
 
@@ -71,7 +70,7 @@ class CoreMLEvaluator:
         if len(package.program.outputs) != 1:
             raise ValueError(f"{self._name} has {len(package.program.outputs)} outputs; an embedder has one")
         self._input, self._output = str(ports[0].name), str(package.program.outputs[0])
-        self._picture = picture_of(package, ports[0].type.imageType, _card(package)) if kind == "imageType" else None
+        self._picture = picture_of(package, ports[0].type.imageType, card_of(package)) if kind == "imageType" else None
         if self._picture:
             self._shape: tuple[int, ...] = (1, 3, self._picture.contract.height, self._picture.contract.width)
         else:
@@ -128,20 +127,6 @@ class CoreMLEvaluator:
             for name in () if keep else step.last_used:
                 del values[name]
         return values
-
-
-def read_card(path: Path) -> Card | None:
-    """Gives the card in a package's metadata, or None.
-
-    Raises:
-        ValueError: The package is damaged, or the card is none.
-    """
-    return _card(read_package(Path(path)))
-
-
-def _card(package: Package) -> Card | None:
-    metadata = package.model.description.metadata.userDefined
-    return Card.from_json(metadata[METADATA_KEY]) if METADATA_KEY in metadata else None
 
 
 def constants_of(package: Package) -> dict[str, NDArray[Any] | str]:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...files import sha256_of, written_whole
+from ..artifact import METADATA_KEY, Card
 
 LARGEST_PACKAGE = 1 << 31  # bytes; protobuf reads no more
 DATA, AUTHOR = "Data", "com.apple.CoreML"
@@ -134,6 +135,21 @@ def read_package(path: Path) -> Package:
     except (DecodeError, OSError) as error:
         raise ValueError(f"{path.name} is damaged: {model_path.name} cannot be read ({error})") from None
     return Package(path.name, model, files[1].read_bytes() if files[1].is_file() else b"")
+
+
+def read_coreml_card(path: Path) -> Card | None:
+    """Gives the card in a package's metadata, or None.
+
+    Raises:
+        ValueError: The package is damaged, or its card cannot be read.
+    """
+    return card_of(read_package(path))
+
+
+def card_of(package: Package) -> Card | None:
+    """Gives the card of a package that was read already."""
+    metadata = package.model.description.metadata.userDefined
+    return Card.from_json(metadata[METADATA_KEY]) if METADATA_KEY in metadata else None
 
 
 def _root(path: Path) -> str:

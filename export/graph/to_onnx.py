@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...files import written_whole
-from ...models.embedder import Embedder
 from ..artifact import METADATA_KEY, Artifact, Card, ConversionError
 from .adoption import INPUT, OUTPUT, foreign_graph
 from .reading import first_line, read_onnx
@@ -19,6 +18,8 @@ from .size_limits import check_sizes
 
 if TYPE_CHECKING:
     import onnx
+
+    from ...models.embedder import Embedder
 
 OPSET = 18  # the oldest that the dynamo exporter writes, so the one most runtimes read
 
@@ -55,8 +56,7 @@ def to_onnx(embedder: Embedder, card: Card, path: Path, *, dynamic: bool = False
                 verbose=False,
             )
     except Exception as error:  # the exporter wraps whatever the traced code raised
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConversionError(f"{embedder.name} cannot be exported to ONNX: {first}") from error
+        raise ConversionError(f"{embedder.name} cannot be exported to ONNX: {first_line(error)}") from error
     assert program is not None
     graph = simplified(program.model_proto, embedder.name)
     return write_onnx(graph, card, path, batch=None if dynamic else 1)
@@ -119,10 +119,15 @@ def write_onnx(model: onnx.ModelProto, card: Card, path: Path, batch: int | None
     return Artifact(path, "onnx", card, batch)
 
 
-def read_card(path: Path) -> Card | None:
+def read_onnx_card(path: Path) -> Card | None:
     """Gives the card in an ONNX file's metadata, or None."""
     properties: Mapping[str, str] = {item.key: item.value for item in read_onnx(path).metadata_props}
     return Card.from_json(properties[METADATA_KEY]) if METADATA_KEY in properties else None
+
+
+def write_onnx_card(path: Path, card: Card, to: Path) -> None:
+    """Writes the .onnx file at `path` with another card."""
+    write_onnx(read_onnx(path), card, to, batch=None)
 
 
 @contextlib.contextmanager

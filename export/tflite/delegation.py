@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .litert import DELEGATE, opened
+from ..artifact import Note
+from .litert import DELEGATE, open_interpreter
 
 UNKNOWN = "no XNNPACK kernel for these types or shapes"
 
@@ -33,10 +34,10 @@ class Delegation:
     partitions: int  # 1 is best: between two, plain kernels run and tensors are copied
     leftovers: Mapping[str, Mapping[str, int]]  # reason -> operator -> how many; most first
 
-    def sentence(self) -> str:
+    def note(self) -> Note:
         """Gives "1 XNNPACK partition", or how many and what falls off.
 
-        >>> Delegation(3, {"XNNPACK's MAXIMUM is float": {"MAXIMUM": 2}}).sentence()
+        >>> str(Delegation(3, {"XNNPACK's MAXIMUM is float": {"MAXIMUM": 2}}).note())
         "3 XNNPACK partitions; fall off: 2 MAXIMUM (XNNPACK's MAXIMUM is float)"
         """
         text = f"{self.partitions} XNNPACK partition{'' if self.partitions == 1 else 's'}"
@@ -44,7 +45,9 @@ class Delegation:
             f"{', '.join(f'{count} {operator}' for operator, count in operators.items())} ({reason})"
             for reason, operators in self.leftovers.items()
         ]
-        return f"{text}; fall off: {'; '.join(parts)}" if parts else text
+        if parts:
+            text = f"{text}; fall off: {'; '.join(parts)}"
+        return Note("one-partition" if self.partitions == 1 and not parts else "partitions", text)
 
 
 def delegation(path: Path) -> Delegation:
@@ -53,7 +56,7 @@ def delegation(path: Path) -> Delegation:
     Raises:
         ValueError: LiteRT cannot load it.
     """
-    interpreter = opened(path)
+    interpreter = open_interpreter(path)
     listed = interpreter._get_ops_details()
     partitions = [row for row in listed if row["op_name"] == DELEGATE]
     operators = [row for row in listed if row["op_name"] != DELEGATE]

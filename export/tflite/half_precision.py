@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifact import Artifact, ConversionError
+from ..artifact import Artifact, ConversionError, Note, Rewrite
 from ..graph.ranges import activation_ranges
 from .flatbuffer import set_metadata, unpack
 from .quantise import fp16, quantised_content
@@ -16,8 +16,9 @@ from .to_tflite import write_tflite
 KEY, VALUE = "reduced_precision_support", b"fp16accfp16"
 """The metadata entry by which LiteRT lets XNNPACK compute, and sum up, in half precision."""
 
-NOTE = (
-    "cores with half-precision arithmetic (ARMv8.2) use it; others run this file, and compare it, in single precision"
+WHERE_IT_HALVES = Note(
+    "precision",
+    "cores with half-precision arithmetic (ARMv8.2) use it; others run this file, and compare it, in single precision",
 )
 
 LARGEST = 65504.0 / 4  # half precision ends at 65504; sums on the way, and other faces, reach further than results
@@ -46,6 +47,6 @@ def half_arithmetic(fp32: Artifact, path: Path, faces: NDArray[np.float32]) -> A
     set_metadata(model, KEY, VALUE)
     card = fp32.card.with_tools("ai-edge-quantizer").but(
         precision="fp16",
-        rewrites=(*fp32.card.rewrites, "arithmetic in half precision where the core has it"),
+        rewrites=(*fp32.card.rewrites, Rewrite("half-arithmetic")),
     )
-    return write_tflite(model, card, path, notes=(NOTE,))
+    return write_tflite(model, card, path, notes=(WHERE_IT_HALVES,))

@@ -10,7 +10,7 @@ from pocketface.benchmark.embedding import Job, embed_all, flip_summed
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runner import benchmark_files
 from pocketface.export.artifact import Card
-from pocketface.export.cards import read_card
+from pocketface.export.formats import read_card
 from pocketface.export.graph.to_onnx import write_onnx
 from pocketface.faces.contract import InputContract
 from pocketface.faces.drawn_pairs import synthetic_pairs

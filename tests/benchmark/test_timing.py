@@ -14,11 +14,12 @@ from pocketface.benchmark.speed.stopwatch import Latency
 from pocketface.benchmark.subjects import Entry
 from pocketface.benchmark.timing import Timing, latencies, reference_of
 from pocketface.export.artifact import Artifact, Card
+from pocketface.export.formats import FORMATS
 from pocketface.faces.contract import InputContract
 from pocketface.models.layer_runs import LayerShape
 
 CALM = Noise(0.5, 1, 2, (1,), (0.2, 0.2), 0.0, 0.0, 0.0, 0, 0.1)
-KNOWN = {runtime.name: runtime for runtime in RUNTIMES}
+KNOWN = {runtime.name: runtime for runtime in (*RUNTIMES, *map(usual, FORMATS))}
 
 
 def tiny(channels):
@@ -81,12 +82,12 @@ def test_a_recipe_s_runtimes_are_all_timed(entries, asked, tmp_path):
     recipe = BenchmarkRecipe(threads=(1,), runtimes=("litert", "litert-no-xnnpack"))
     rows = latencies(entries[:1], recipe, tmp_path, lambda line: None)
     assert [row.runtime for row in rows if row.metric == "latency_ms_p50"] == ["litert", "litert-no-xnnpack"]
-    assert [job.opener.partition(":")[2] for job in asked[0]["jobs"]] == ["open_session", "litert_without_xnnpack"]
+    assert [job.opener.partition(":")[2] for job in asked[0]["jobs"]] == ["LiteRTSession", "litert_without_xnnpack"]
 
 
 def test_a_runtime_that_is_not_there_has_a_row_with_the_reason(entries, asked, tmp_path, monkeypatch):
     gone = dataclasses.replace(KNOWN["tflite-runtime"], hindrance=lambda: "it was built for NumPy 1")
-    monkeypatch.setattr("pocketface.benchmark.speed.runtimes.RUNTIMES", (usual("tflite"), gone))
+    monkeypatch.setattr("pocketface.benchmark.speed.runtimes.RUNTIMES", (gone,))
     recipe = BenchmarkRecipe(threads=(1,), runtimes=("all",)).model_copy(update={"runtimes": ("tflite-runtime",)})
     (row,) = latencies(entries[:1], recipe, tmp_path, lambda line: None)
     assert (row.runtime, row.value, row.valid) == ("tflite-runtime", None, False)

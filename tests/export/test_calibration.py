@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pocketface.export.calibration import choose, hashes, lint
+from pocketface.export.calibration import choose_calibration_faces, hashes, lint
 from pocketface.faces.contract import ARCFACE, Faces
 from pocketface.faces.rendering.synthetic import synthetic_faces
 
@@ -31,11 +31,11 @@ def saved_again(face: Faces) -> Faces:
 
 def test_the_draw_repeats_no_face_and_follows_the_seed() -> None:
     faces = np.arange(50, dtype=np.uint8).reshape(50, 1, 1, 1)
-    drawn = choose(faces, 20, 0)
+    drawn = choose_calibration_faces(faces, 20, 0)
     assert len(np.unique(drawn)) == 20
-    assert np.array_equal(drawn, choose(faces, 20, 0))
-    assert not np.array_equal(drawn, choose(faces, 20, 1))
-    assert np.array_equal(np.unique(choose(faces, 200, 0)), np.arange(50))
+    assert np.array_equal(drawn, choose_calibration_faces(faces, 20, 0))
+    assert not np.array_equal(drawn, choose_calibration_faces(faces, 20, 1))
+    assert np.array_equal(np.unique(choose_calibration_faces(faces, 200, 0)), np.arange(50))
 
 
 def test_rendered_faces_are_in_order() -> None:

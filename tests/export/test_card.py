@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from pocketface.export.artifact import LARGEST_CARD, Card
+from pocketface.export.artifact import LARGEST_CARD, Card, Note, Rewrite
 from pocketface.export.certificate import Certificate, Point
-from pocketface.export.provenance import sentences
+from pocketface.export.provenance import provenance_sentences
 from pocketface.faces.contract import InputContract
 
 CARD = Card(
@@ -15,7 +15,7 @@ CARD = Card(
     128,
     precision="w8a8",
     licence="MIT",
-    rewrites=("equalise 33 sites",),
+    rewrites=(Rewrite("equalise", 33),),
     source_sha256="ab" * 32,
     tools=("onnx 1.19.0",),
     ancestry=("Weights w.pth of net.py:build.",),
@@ -56,7 +56,7 @@ def test_a_card_says_in_words_what_an_app_must_do() -> None:
         ({"embedding_size": "128"}, "the embedding is not described"),
         ({"embedding_size": -1}, "the embedding is not described"),
         ({"normalised": "no"}, "the embedding is not described"),
-        ({"certificate": []}, "the threshold certificate is none"),
+        ({"certificate": []}, "the threshold certificate cannot be read"),
         ({"certificate": {"points": [{"far": "x"}]}}, "FAR 'x' is no rate"),
         ({"precision": "w2"}, "no precision 'w2'; known: fp32"),
         ({"contract": {"height": 1 << 40}}, "no size of a face crop"),
@@ -81,7 +81,7 @@ def test_a_card_of_a_megabyte_is_not_parsed() -> None:
 
 
 def test_ancestry_is_told_oldest_first_and_without_folders() -> None:
-    told = sentences(
+    told = provenance_sentences(
         [
             {"stage": "source", "architecture": "/home/me/net.py:build", "weights": "w.pth", "sha256": "ab" * 32},
             {
@@ -101,6 +101,28 @@ def test_ancestry_is_told_oldest_first_and_without_folders() -> None:
 
 def test_a_foreign_checkpoints_odd_ancestry_is_cut_short_not_obeyed() -> None:
     odd = [{}, {"stage": "x" * 5000}, {"stage": "prune", "parameters": "many", "recipe": [1], "faces": {}}]
-    told = sentences(odd)
+    told = provenance_sentences(odd)
     assert told[0] == "Unknown step." and len(told[1]) == 400
     assert told[2] == "Pruned by unknown from ? to ? parameters."
+
+
+def test_a_card_of_an_older_form_is_read_and_stays_what_it_is() -> None:
+    values = json.loads(CARD.to_json()) | {"rewrites": ["equalise 33 sites", "correct 50 biases"]}
+    old = Card.from_json(json.dumps(values))
+    assert old.rewrites == (Rewrite("other", text="equalise 33 sites"), Rewrite("other", text="correct 50 biases"))
+    assert json.loads(old.to_json()) == values
+
+
+@pytest.mark.parametrize(
+    "rewrite", [5, None, {}, {"kind": 5}, {"kind": "equalise", "count": "33"}, {"kind": "a", "b": 1}]
+)
+def test_what_is_no_rewrite_is_refused(rewrite: object) -> None:
+    with pytest.raises(ValueError, match="is no card"):
+        Card.from_json(json.dumps(json.loads(CARD.to_json()) | {"rewrites": [rewrite]}))
+
+
+def test_a_rewrite_and_a_note_have_a_kind_for_programs_and_a_sentence_for_people() -> None:
+    assert str(Rewrite("equalise", 33)) == "equalise 33 sites"
+    assert str(Rewrite("of-a-later-version", 2)) == "of-a-later-version: 2"
+    assert Note.from_plain({"kind": "slow", "text": "takes long"}) == Note("slow", "takes long")
+    assert Note.from_plain("3 XNNPACK partitions") == Note("other", "3 XNNPACK partitions")

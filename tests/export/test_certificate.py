@@ -18,11 +18,11 @@ from pocketface.benchmark.findings.certification import certificate_of, certify
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runner import benchmark_files
 from pocketface.export.artifact import Card
-from pocketface.export.cards import fingerprint, read_card, write_card
 from pocketface.export.certificate import Certificate, Point
 from pocketface.export.exporter import Exported, export
+from pocketface.export.formats import open_session, read_artifact, read_card, uncertified_sha256, write_card
 from pocketface.export.recipe import ExportRecipe
-from pocketface.export.session import embed, open_session, read_artifact
+from pocketface.export.session import unit_embeddings
 from pocketface.faces.contract import InputContract
 from pocketface.faces.drawn_pairs import synthetic_pairs
 from pocketface.faces.pairs import Pairs
@@ -91,11 +91,11 @@ def test_the_old_card_gives_the_old_bytes_and_a_certificate_leaves_the_fingerpri
     for path in paths(made):
         before, hash_before, card = bytes_of(path), sha256_of(path), read_card(path)
         assert card is not None and card.certificate is None
-        assert fingerprint(path) == hash_before
+        assert uncertified_sha256(path) == hash_before
         write_card(path, card.but(certificate=CERTIFICATE))
         certified = bytes_of(path)
         assert certified != before and sha256_of(path) != hash_before
-        assert fingerprint(path) == hash_before
+        assert uncertified_sha256(path) == hash_before
         assert read_artifact(path).card.certificate == CERTIFICATE
         write_card(path, card.but(certificate=CERTIFICATE))
         assert bytes_of(path) == certified
@@ -108,12 +108,12 @@ def test_other_weights_have_another_fingerprint_though_the_card_is_the_same(made
     card = read_card(path)
     assert card is not None
     write_card(path, card.but(certificate=CERTIFICATE))
-    before = fingerprint(path)
+    before = uncertified_sha256(path)
     model = onnx.load(path)
     weights = onnx.numpy_helper.to_array(model.graph.initializer[0]) * 2
     model.graph.initializer[0].raw_data = weights.tobytes()
     onnx.save(model, path)
-    assert fingerprint(path) != before
+    assert uncertified_sha256(path) != before
 
 
 def test_weights_and_graph_stay_byte_for_byte_what_they_were(made: list[Exported]) -> None:
@@ -142,11 +142,11 @@ def tflite_buffers(path: Path) -> list[bytes]:
 
 def test_certified_files_embed_bit_by_bit_as_before(made: list[Exported], tiny: Embedder, pairs: Pairs) -> None:
     for path in paths(made):
-        before = embed(open_session(path), tiny.contract, pairs.faces[:3])
+        before = unit_embeddings(open_session(path), tiny.contract, pairs.faces[:3])
         card = read_card(path)
         assert card is not None
         write_card(path, card.but(certificate=CERTIFICATE))
-        assert np.array_equal(embed(open_session(path), tiny.contract, pairs.faces[:3]), before)
+        assert np.array_equal(unit_embeddings(open_session(path), tiny.contract, pairs.faces[:3]), before)
 
 
 def test_somebody_without_pocketface_reads_what_matters(made: list[Exported]) -> None:

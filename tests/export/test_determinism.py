@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pocketface.export.recipe import TARGETS
+from pocketface.export.targets import TARGETS
 
 CHILD = """
 import sys

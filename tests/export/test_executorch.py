@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from pocketface.export.artifact import Card, ConversionError
-from pocketface.export.executorch_session import read_card
+from pocketface.export.artifact import Card, ConversionError, Note
+from pocketface.export.executorch_session import read_executorch_card
 from pocketface.export.exporter import Exported, export
+from pocketface.export.formats import open_session, read_artifact
 from pocketface.export.recipe import ExportRecipe
-from pocketface.export.session import embed, open_session, read_artifact
+from pocketface.export.session import unit_embeddings
 from pocketface.export.targets import ForeignOnnx
 from pocketface.export.to_executorch import to_executorch
 from pocketface.faces.contract import InputContract
@@ -47,12 +48,13 @@ def test_the_embeddings_are_those_of_pytorch(embedder: Embedder, made: Exported)
     assert made.artifact is not None and made.artifact.path.name == "tiny.pte"
     session = open_session(made.artifact.path)
     assert session.runtime == "executorch"
-    assert np.abs(embed(session, embedder.contract, FACES) - embedder.embed(FACES)).max() <= 1e-5
+    assert np.abs(unit_embeddings(session, embedder.contract, FACES) - embedder.embed(FACES)).max() <= 1e-5
 
 
 @needs_executorch
 def test_xnnpack_takes_all_of_it_and_says_so(made: Exported) -> None:
-    assert made.artifact is not None and made.artifact.notes == ("XNNPACK runs 1 part of it",)
+    assert made.artifact is not None
+    assert made.artifact.notes == (Note("one-partition", "XNNPACK runs 1 part of it"),)
 
 
 @needs_executorch
@@ -90,7 +92,7 @@ def test_a_damaged_file_is_refused(made: Exported, tmp_path: Path) -> None:
         with pytest.raises(ConversionError, match=r"ExecuTorch"):
             open_session(path)
         with pytest.raises(ValueError):
-            read_card(path)
+            read_executorch_card(path)
 
 
 def test_without_executorch_one_is_told_what_to_install(
@@ -102,7 +104,7 @@ def test_without_executorch_one_is_told_what_to_install(
         "executorch.runtime",
     ):
         monkeypatch.setitem(sys.modules, module, None)
-    told = r"ExecuTorch files want executorch: pip install 'pocketface\[executorch\]'"
+    told = r"ExecuTorch files need executorch: pip install 'pocketface\[executorch\]'"
     with pytest.raises(ConversionError, match=told):
         to_executorch(embedder, Card("tiny", embedder.contract, 4), tmp_path / "tiny.pte")
     (tmp_path / "other.pte").write_bytes(b"\0\0\0\0ET12")
@@ -114,4 +116,4 @@ def test_an_onnx_file_is_refused_for_there_is_no_pytorch_network_in_it(embedder:
     export(embedder, FACES, ExportRecipe(targets=("onnx",)), tmp_path)
     source = ForeignOnnx(tmp_path / "tiny.onnx", "theirs", embedder.contract)
     (result,) = export(source, FACES, ExportRecipe(targets=("executorch",)), tmp_path / "out")
-    assert result.reason == "tiny.onnx is given as ONNX; executorch wants the PyTorch network"
+    assert result.reason == "tiny.onnx is given as ONNX; executorch needs the PyTorch network"

@@ -502,7 +502,7 @@ from ai_edge_litert import interpreter
 from pocketface import __main__, chain
 from pocketface.export import exporter
 from pocketface.export.coreml.package import import_coremltools
-from pocketface.export.session import open_session, read_artifact
+from pocketface.export.formats import open_session, read_artifact
 
 import_coremltools()
 torch.set_num_threads(1)

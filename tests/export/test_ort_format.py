@@ -13,12 +13,12 @@ from torch import nn
 
 from pocketface.benchmark.speed.latency import Job, latency_in_fresh_process
 from pocketface.export.artifact import ConversionError
-from pocketface.export.cards import fingerprint, write_card
 from pocketface.export.exporter import export
+from pocketface.export.formats import open_session, read_artifact, uncertified_sha256, write_card
 from pocketface.export.graph.to_onnx import read_onnx
-from pocketface.export.ort_format import read_card, to_ort
+from pocketface.export.ort_format import read_ort_card, to_ort
 from pocketface.export.recipe import ExportRecipe
-from pocketface.export.session import embed, open_session, read_artifact
+from pocketface.export.session import unit_embeddings
 from pocketface.faces.contract import InputContract
 from pocketface.models.embedder import Embedder
 
@@ -44,7 +44,7 @@ def made(embedder: Embedder, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_embeddings_are_those_of_pytorch(embedder: Embedder, made: Path) -> None:
     session = open_session(made / "tiny.ort")
     assert session.runtime == "onnxruntime"
-    assert np.abs(embed(session, embedder.contract, FACES) - embedder.embed(FACES)).max() <= 1e-5
+    assert np.abs(unit_embeddings(session, embedder.contract, FACES) - embedder.embed(FACES)).max() <= 1e-5
 
 
 def test_the_card_is_inside_and_onnxruntime_reads_it_too(embedder: Embedder, made: Path) -> None:
@@ -58,13 +58,13 @@ def test_the_card_is_inside_and_onnxruntime_reads_it_too(embedder: Embedder, mad
 def test_another_card_fits_and_the_old_one_gives_the_old_file(made: Path, tmp_path: Path) -> None:
     path = tmp_path / "tiny.ort"
     path.write_bytes((made / "tiny.ort").read_bytes())
-    old, before = read_artifact(path).card, fingerprint(path)
+    old, before = read_artifact(path).card, uncertified_sha256(path)
     write_card(path, old.but(licence="x" * 999))
     assert read_artifact(path).card == old.but(licence="x" * 999)
     session = onnxruntime.InferenceSession(str(path))
     assert session.get_modelmeta().custom_metadata_map["pocketface"].count("x" * 999) == 1
     write_card(path, old)
-    assert path.read_bytes() == (made / "tiny.ort").read_bytes() and fingerprint(path) == before
+    assert path.read_bytes() == (made / "tiny.ort").read_bytes() and uncertified_sha256(path) == before
 
 
 def test_the_same_network_gives_the_same_bytes(made: Path, tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_damaged_file_is_refused_in_a_sentence(made: Path, tmp_path: Path) -> 
             damaged[place : place + 1] = bytes([draw.randrange(256)])
         path.write_bytes(damaged)
         try:
-            read_card(path)
+            read_ort_card(path)
         except ValueError as error:
             refused += str(error).startswith(("bad.ort is damaged or no .ort file", "the file's pocketface metadata"))
     assert refused > 100

@@ -15,8 +15,8 @@ from pocketface.__main__ import main
 from pocketface.export.artifact import Artifact
 from pocketface.export.coreml.package import read_package
 from pocketface.export.exporter import export
+from pocketface.export.formats import read_artifact
 from pocketface.export.recipe import ExportRecipe
-from pocketface.export.session import read_artifact
 from pocketface.export.targets import ForeignOnnx
 from pocketface.export.tflite.flatbuffer import pack, unpack
 from pocketface.export.trace import SOURCE_ITSELF, Trace, trace
@@ -123,7 +123,7 @@ def test_the_layer_whose_weights_are_wrong_is_named_first(
     clipped = next(layer.name for layer in found.layers if layer.kind == "Clip")
     assert found.first.name == (clipped if target.startswith("tflite") else name)
     assert found.first.difference > 0.05 > 0.02 > found.layers[named.index(found.first.name) - 1].difference
-    assert f"leaves the source at {found.first.kind} {found.first.name!r}: by" in found.verdict()
+    assert f"first differs from the source at {found.first.kind} {found.first.name!r}: by" in found.verdict()
 
 
 def test_of_an_integer_file_the_worst_layer_is_named(
@@ -131,13 +131,13 @@ def test_of_an_integer_file_the_worst_layer_is_named(
 ) -> None:
     found = trace(embedder, made["tflite-w8a8"], faces[:2])
     assert found.worst.cosine == min(layer.cosine for layer in found.layers) < 0.99999
-    assert found.verdict().startswith(f"integers lose by design: most at {found.worst.kind}")
+    assert found.verdict().startswith(f"quantised values differ by design: most at {found.worst.kind}")
 
 
 def test_equalised_channels_are_no_fault(embedder: Embedder, made: dict[str, Artifact], faces: Faces) -> None:
     """Equalising scales the channels between two convolutions, and the second's weights undo it."""
     artifact = made["tflite-w8a8"]
-    assert any(rewrite.startswith("equalise") for rewrite in artifact.card.rewrites)
+    assert any(rewrite.kind == "equalise" for rewrite in artifact.card.rewrites)
     found = trace(embedder, artifact, faces[:2])
     assert [layer.scaled for layer in found.layers if layer.kind in ("PRelu", "Gemm")] == [True, False]
     blind = trace(embedder, Artifact(artifact.path, "tflite", artifact.card.but(rewrites=())), faces[:2])
@@ -206,4 +206,4 @@ def test_the_command_prints_a_row_for_each_layer_and_the_verdict(
     assert exit_.value.code in (0, None)
     said = capsys.readouterr().out
     assert said.count("Conv") == 4  # three rows and the verdict
-    assert f"tiny.onnx: leaves the source at Conv {name!r}: by" in said.splitlines()[-1]
+    assert f"tiny.onnx: first differs from the source at Conv {name!r}: by" in said.splitlines()[-1]

@@ -17,7 +17,7 @@ from pocketface.benchmark.measurement import Measurement
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runner import benchmark_files
 from pocketface.benchmark.subjects import Entry
-from pocketface.export.session import read_artifact
+from pocketface.export.formats import read_artifact
 from pocketface.export.tflite.flatbuffer import pack, unpack
 from pocketface.export.tflite.litert import LiteRTSession
 from pocketface.faces.pairs import Pairs

@@ -12,9 +12,10 @@ from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.speed.agreement import runtime_difference
 from pocketface.benchmark.speed.latency import Job, measure_all
 from pocketface.benchmark.speed.operator_profile import onnxruntime_profile
-from pocketface.benchmark.speed.runtimes import Runtime, litert_without_xnnpack, usual
+from pocketface.benchmark.speed.runtimes import Runtime, litert_without_xnnpack
 from pocketface.benchmark.subjects import Entry, Seen
-from pocketface.export.session import embed, open_session, read_artifact
+from pocketface.export.formats import open_session, read_artifact
+from pocketface.export.session import unit_embeddings
 from pocketface.faces.drawn_pairs import synthetic_pairs
 
 TRIES = 6
@@ -65,14 +66,16 @@ def test_a_further_runtime_is_compared_with_the_usual_one_on_faces(files, tmp_pa
     assert (row.metric, row.runtime, row.conditions["against"]) == ("runtime_difference", "litert-no-xnnpack", "litert")
     faces = pairs.faces[:16]
     contract = entry.artifact.card.contract
-    plain = embed(litert_without_xnnpack(files["tflite"], 1), contract, faces)
-    assert row.value == pytest.approx(np.abs(plain - embed(open_session(files["tflite"]), contract, faces)).max())
+    plain = unit_embeddings(litert_without_xnnpack(files["tflite"], 1), contract, faces)
+    assert row.value == pytest.approx(
+        np.abs(plain - unit_embeddings(open_session(files["tflite"]), contract, faces)).max()
+    )
     assert 0 < row.value < 1e-5 and row.n == len(faces)
 
 
 def test_a_runtime_that_fails_has_the_reason(files, tmp_path, monkeypatch):
     broken = Runtime("broken", ("tflite",), ("numpy",), "numpy", "pocketface.benchmark.speed.runtimes:no_such_function")
-    monkeypatch.setattr("pocketface.benchmark.speed.runtimes.RUNTIMES", (usual("tflite"), broken))
+    monkeypatch.setattr("pocketface.benchmark.speed.runtimes.RUNTIMES", (broken,))
     recipe = BenchmarkRecipe(runtimes=("all",))
     seen = Seen(Entry(read_artifact(files["tflite"])), "", None, None, synthetic_pairs(2, 2), recipe, tmp_path, None)
     (row,) = runtime_difference(seen, None)

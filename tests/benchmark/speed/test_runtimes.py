@@ -1,6 +1,6 @@
 """Which runtimes a recipe means, and that they give the same embedding of the same file."""
 
-from typing import get_args
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,8 +9,7 @@ from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.speed import runtimes as module
 from pocketface.benchmark.speed.runtimes import RUNTIMES, Runtime, runtimes_for, usual
 from pocketface.benchmark.speed.stopwatch import opened_by
-from pocketface.export.artifact import Format
-from pocketface.export.session import open_session
+from pocketface.export.formats import FORMATS, open_session
 from pocketface.export.tflite.litert import xnnpack_partitions
 from pocketface.models.embedder import unit
 
@@ -23,7 +22,7 @@ def names(kind, *wanted):
 
 
 def test_every_format_has_a_usual_runtime():
-    assert {kind: usual(kind).name for kind in get_args(Format)} == {
+    assert {kind: usual(kind).name for kind in FORMATS} == {
         "pytorch": "torch",
         "onnx": "onnxruntime",
         "ort": "onnxruntime",
@@ -41,16 +40,17 @@ def test_a_recipe_that_names_none_means_the_usual_one():
 
 def test_all_means_those_that_work_here_and_a_name_means_that_one_anyway(monkeypatch):
     table = (
-        Runtime("usual", ("tflite",), ("no-such-package",), "no_such_module"),
         Runtime("works", ("tflite",), ("numpy",), "numpy"),
         Runtime("absent", ("tflite",), ("no-such-package", "nor-this"), "numpy"),
         Runtime("hindered", ("tflite",), ("numpy",), "numpy", hindrance=lambda: "not on a Tuesday"),
         Runtime("extra", ("onnx",), ("no-such-package",), "numpy", extra="more"),
     )
+    tflite = replace(FORMATS["tflite"], runtime="usual", package="no-such-package", module="no_such_module")
+    monkeypatch.setitem(FORMATS, "tflite", tflite)
     monkeypatch.setattr(module, "RUNTIMES", table)
     assert names("tflite", "all") == ["usual", "works"]
     assert names("tflite", "all", "hindered") == ["usual", "works", "hindered"]
-    assert [runtime.missing for runtime in table] == [
+    assert [runtime.missing for runtime in (usual("tflite"), *table)] == [
         "usual is not installed: pip install no-such-package",
         "",
         "absent is not installed: pip install no-such-package",
@@ -60,7 +60,7 @@ def test_all_means_those_that_work_here_and_a_name_means_that_one_anyway(monkeyp
 
 
 def test_a_name_that_is_not_in_the_table_is_refused():
-    with pytest.raises(ValueError, match="no runtime 'ncnn'; known: torch, torch-compiled, onnxruntime, litert, "):
+    with pytest.raises(ValueError, match="no runtime 'ncnn'; known: litert, litert-no-xnnpack, "):
         BenchmarkRecipe(runtimes=("ncnn",))
     assert BenchmarkRecipe(runtimes=("all",)).runtimes == ("all",)
 

@@ -10,8 +10,7 @@ from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runner import benchmark_files
 from pocketface.benchmark.speed import runtimes as module
 from pocketface.benchmark.speed.runtimes import RUNTIMES, Runtime
-from pocketface.faces import synthetic_pairs
-from pocketface.faces.contract import InputContract
+from pocketface.faces import InputContract, synthetic_pairs
 
 CODE = '''
 import numpy as np

@@ -11,8 +11,8 @@ from PIL import Image
 from pocketface.export.app.diagnose import diagnose, read_vector
 from pocketface.export.app.golden import Golden, aligned, golden_faces, open_golden
 from pocketface.export.artifact import Artifact, Card
+from pocketface.export.formats import open_session
 from pocketface.export.graph.to_onnx import to_onnx
-from pocketface.export.session import open_session
 from pocketface.export.tflite.to_tflite import to_tflite
 from pocketface.faces.alignment import central_face, read_photo, yunet
 from pocketface.faces.contract import InputContract

@@ -17,11 +17,10 @@ from torch import nn
 from pocketface.benchmark.report.mac_results import read_mac_results
 from pocketface.export.app.golden import golden_faces
 from pocketface.export.app.handoff import handoff
-from pocketface.export.cards import read_card, write_card
 from pocketface.export.certificate import Certificate, Point
 from pocketface.export.exporter import export
+from pocketface.export.formats import open_session, read_card, write_card
 from pocketface.export.recipe import ExportRecipe
-from pocketface.export.session import open_session
 from pocketface.faces.contract import InputContract
 from pocketface.models.embedder import Embedder
 
@@ -108,7 +107,7 @@ def test_a_second_hand_off_is_the_same_and_no_other_folder_is_overwritten(bundle
     assert (again / "mac" / "mac_results.json").read_text() == "brought back"
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("")
-    with pytest.raises(ValueError, match="holds something else than a hand-off; name another folder with --out"):
+    with pytest.raises(ValueError, match="holds something other than a hand-off; name another folder with --out"):
         handoff([bundle.parent], tmp_path / "mine")
 
 
@@ -116,7 +115,7 @@ def test_what_cannot_be_handed_off_is_said(bundle: Path, tmp_path: Path) -> None
     with pytest.raises(ValueError, match="no converted file to hand off"):
         handoff([tmp_path], tmp_path / "out")
     shutil.copy(bundle / "models" / "tiny.tflite", tmp_path / 'x")); evil(".tflite')
-    with pytest.raises(ValueError, match="has other signs than letters"):
+    with pytest.raises(ValueError, match="has characters other than letters"):
         handoff([tmp_path], tmp_path / "out")
     with pytest.raises(ValueError, match=r"two files are called tiny\.tflite"):
         handoff([bundle / "models" / "tiny.tflite"] * 2, tmp_path / "out")
@@ -124,7 +123,7 @@ def test_what_cannot_be_handed_off_is_said(bundle: Path, tmp_path: Path) -> None
     card = read_card(tmp_path / "other.onnx")
     assert card is not None
     write_card(tmp_path / "other.onnx", card.but(contract=dataclasses.replace(CONTRACT, channel_order="rgb")))
-    with pytest.raises(ValueError, match="these files want different inputs"):
+    with pytest.raises(ValueError, match="these files need different inputs"):
         handoff([tmp_path / "other.onnx", bundle / "models" / "tiny.tflite"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -294,7 +293,7 @@ def test_the_swift_logic_compiles_and_agrees(bundle: Path, tmp_path: Path) -> No
 
 STAND_IN = """
 import sys, types, numpy as np
-from pocketface.export.session import open_session
+from pocketface.export.formats import open_session
 from pocketface.export.coreml.package import import_coremltools
 real = import_coremltools()
 class MLModel:

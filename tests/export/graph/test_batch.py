@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from pocketface.export.artifact import Card, ConversionError
 from pocketface.export.exporter import export
+from pocketface.export.formats import open_session
 from pocketface.export.graph.batch import free_batch
 from pocketface.export.graph.reading import read_onnx
 from pocketface.export.graph.to_onnx import to_onnx
 from pocketface.export.recipe import ExportRecipe
-from pocketface.export.session import open_session
 from pocketface.export.targets import ForeignOnnx
 from pocketface.faces.contract import InputContract
 from pocketface.models.embedder import Embedder

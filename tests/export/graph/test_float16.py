@@ -14,10 +14,10 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor, nn
 
 from pocketface.export.artifact import Card
+from pocketface.export.formats import open_session
 from pocketface.export.graph.float16 import to_half
 from pocketface.export.graph.reading import read_onnx
 from pocketface.export.graph.to_onnx import to_onnx
-from pocketface.export.session import open_session
 from pocketface.faces.contract import Faces, InputContract
 from pocketface.models.batch_norm import reestimate_batch_norms
 from pocketface.models.embedder import Embedder, unit

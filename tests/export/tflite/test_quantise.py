@@ -16,7 +16,7 @@ from onnx import helper, numpy_helper
 
 from pocketface.export.artifact import METADATA_KEY, Artifact, Card, ConversionError
 from pocketface.export.tflite.flatbuffer import unpack
-from pocketface.export.tflite.litert import LiteRTSession, dequantised, quantised, read_card, xnnpack_partitions
+from pocketface.export.tflite.litert import LiteRTSession, dequantised, quantised, read_tflite_card, xnnpack_partitions
 from pocketface.export.tflite.quantise import PRECISIONS, quantise_tflite
 from pocketface.export.tflite.to_tflite import to_tflite
 from pocketface.faces.contract import InputContract
@@ -149,7 +149,7 @@ def test_a_port_quantises_by_hand() -> None:
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_card_says_what_was_done(fp32: Artifact, made: dict[str, Artifact], precision: str) -> None:
-    card = read_card(made[precision].path)
+    card = read_tflite_card(made[precision].path)
     assert card == made[precision].card
     assert card is not None and card.precision == precision
     assert card.source_sha256 == fp32.card.source_sha256 != ""

@@ -5,22 +5,22 @@ import torch
 from torch import Tensor, nn
 
 from pocketface.faces.contract import InputContract
-from pocketface.faces.folders import LabelledFaces, fingerprint
+from pocketface.faces.folders import LabelledFaces, content_sha256
 from pocketface.faces.rendering.synthetic import synthetic_faces
 from pocketface.models.embedder import Embedder
 from pocketface.prune.channels.groups import Group, find_groups
 from pocketface.prune.criteria import importance as module
-from pocketface.prune.criteria.captured import Seen
-from pocketface.prune.criteria.importance import CRITERIA, Criterion, watching
+from pocketface.prune.criteria.capture import Capture
+from pocketface.prune.criteria.importance import CRITERIA, Criterion, channel_scorer
 from pocketface.prune.pruner import prune
 from pocketface.prune.recipe import PruneRecipe
 
 NAME = "largest-weight"
 
 
-def largest_weight(seen: Seen, group: Group) -> Tensor:
+def largest_weight(capture: Capture, group: Group) -> Tensor:
     """Scores each channel by the largest absolute weight of the filters that make it, (width,)."""
-    makers = [(seen.backbone.get_submodule(share.layer), share.index) for share in group.makers(seen.backbone)]
+    makers = [(capture.backbone.get_submodule(share.layer), share.index) for share in group.makers(capture.backbone)]
     return torch.cat([layer.weight.detach()[index].flatten(1) for layer, index in makers], 1).abs().amax(1)
 
 
@@ -39,14 +39,14 @@ def tiny() -> Embedder:
 
 
 def test_it_scores_a_group(tiny: Embedder) -> None:
-    with watching(tiny.backbone, find_groups(tiny.backbone, tiny.example()), NAME) as watch:
-        watch.observe()
-    torch.testing.assert_close(watch.scores()["0"], (torch.arange(16) + 1) / 16)
+    with channel_scorer(tiny.backbone, find_groups(tiny.backbone, tiny.example()), NAME) as scorer:
+        scorer.observe()
+    torch.testing.assert_close(scorer.scores()["0"], (torch.arange(16) + 1) / 16)
 
 
 def test_it_prunes(tiny: Embedder) -> None:
     faces, labels = synthetic_faces(2, 2, size=32)
-    people = LabelledFaces(faces, labels, ("a", "b"), fingerprint(faces, labels))
+    people = LabelledFaces(faces, labels, ("a", "b"), content_sha256(faces, labels))
     recipe = PruneRecipe(by="filters", target=16, steps=1, epochs=0, least_kept=0.1)
     pruned = prune(tiny, people, recipe.model_copy(update={"criterion": NAME, "cost": "filters"}))
     assert pruned.backbone[0].out_channels == 8

@@ -9,8 +9,8 @@ from ai_edge_litert.schema_py_generated import BuiltinOperator, TensorType
 from torch import nn
 
 from pocketface.export.exporter import export
+from pocketface.export.formats import open_session
 from pocketface.export.recipe import ExportRecipe
-from pocketface.export.session import open_session
 from pocketface.export.tflite.flatbuffer import unpack
 from pocketface.faces.contract import InputContract
 from pocketface.faces.folders import LabelledFaces, content_sha256
@@ -238,5 +238,5 @@ def test_what_cannot_be_traced_is_refused():
 
 
 def test_pruning_itself_learns_in_fp32():
-    with pytest.raises(ValueError, match="not for pruning, but for recovering afterwards"):
+    with pytest.raises(ValueError, match="when recovering after pruning, not for pruning itself"):
         PruneRecipe(precision="w8a8")
