@@ -24,7 +24,7 @@ from pocketface.export.recipe import ExportRecipe
 from pocketface.faces.rendering.synthetic import render_face
 from pocketface.models.checkpoint import load_checkpoint, save_checkpoint
 from pocketface.models.zoo import create
-from pocketface.prune.recipe import Budget, PruneRecipe
+from pocketface.prune.recipe import Budget, CriterionName, PruneRecipe, ScheduleName, SignalName
 from pocketface.run_recipe import RunRecipe
 
 Said = Callable[..., str]
