@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import os
 import shutil
 import sys
@@ -255,5 +256,7 @@ def quieten() -> None:
     """Keeps what libraries print about themselves off the terminal, in this process and in those that it starts."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow and LiteRT: errors only
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    for name in ("torch.utils._pytree", "torch.onnx"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     if not sys.warnoptions:  # somebody who starts Python with -W wants to see warnings
         warnings.simplefilter("ignore")
