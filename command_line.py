@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 Recipe = TypeVar("Recipe", bound="BaseModel")
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(show: bool) -> None:
+    if show:
         from . import __version__
 
         print(f"pocketface {__version__}")
@@ -103,7 +103,7 @@ class ContractOptions:
                 try:
                     numbers = [float(part) for part in text.split(",")]
                 except ValueError:
-                    raise ValueError(f"--{key} wants one number or three with commas, not {text!r}") from None
+                    raise ValueError(f"--{key} takes one number or three with commas, not {text!r}") from None
                 values[key] = numbers * 3 if len(numbers) == 1 else numbers
         if self.size is not None:
             values |= {"height": self.size, "width": self.size}
@@ -200,7 +200,7 @@ def values_of(settings: Sequence[str] | None) -> dict[str, Any]:
     for setting in settings or ():
         key, equals, text = (part.strip() for part in setting.partition("="))
         if not (key and equals):
-            raise ValueError(f"--set wants KEY=VALUE, such as round_to=16, not {setting!r}")
+            raise ValueError(f"--set takes KEY=VALUE, such as round_to=16, not {setting!r}")
         try:
             value = tomllib.loads(f"value = {text}")["value"]
         except (tomllib.TOMLDecodeError, RecursionError):
@@ -258,5 +258,5 @@ def quieten() -> None:
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
     for name in ("torch.utils._pytree", "torch.onnx"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    if not sys.warnoptions:  # somebody who starts Python with -W wants to see warnings
+    if not sys.warnoptions:  # whoever starts Python with -W looks for warnings
         warnings.simplefilter("ignore")

@@ -260,7 +260,7 @@ def test_an_onnx_file_wants_a_contract_and_is_not_pruned(said: Said, tmp_path: P
     (tmp_path / "net.onnx").write_bytes(b"")
     assert "does not say what it must be fed; give --mean and --scale" in said("export", tmp_path / "net.onnx")
     assert "an ONNX file can be exported, not trained" in said("prune", tmp_path / "net.onnx")
-    assert "--mean wants one number or three with commas, not 'a,b'" in said(
+    assert "--mean takes one number or three with commas, not 'a,b'" in said(
         "export", tmp_path / "net.onnx", "--mean", "a,b"
     )
 
@@ -316,7 +316,7 @@ def test_numbers_of_threads_that_make_no_sense(threads: str, sentence: str, said
         ("benchmark . --set runtimes=['litrt']", "did you mean 'litert'?"),
         ("phone --set thread=[1]", "there is no 'thread'; did you mean 'threads'?"),
         ("run --set prune.remov=1", "there is no 'prune.remov'; did you mean 'remove'?"),
-        ("run --set benchmark", "--set wants KEY=VALUE, such as round_to=16, not 'benchmark'"),
+        ("run --set benchmark", "--set takes KEY=VALUE, such as round_to=16, not 'benchmark'"),
         ("run --set contract.channel_order=rbg", "no channel order 'rbg'; known: bgr, rgb"),
     ],
 )
