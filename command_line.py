@@ -180,10 +180,10 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def recipe_of(model: type[Recipe], settings: Sequence[str] | None, **options: Any) -> Recipe:
     """Makes a recipe of a command's options, as far as they were given, and of `--set`, which wins."""
-    from .run_recipe import merged, validated
+    from .run_recipe import merge_tables, validated
 
     given = {key: value for key, value in options.items() if value not in (None, [])}
-    return validated(model, merged(given, values_of(settings)))
+    return validated(model, merge_tables(given, values_of(settings)))
 
 
 def values_of(settings: Sequence[str] | None) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def values_of(settings: Sequence[str] | None) -> dict[str, Any]:
     """
     import tomllib
 
-    from .run_recipe import merged
+    from .run_recipe import merge_tables
 
     values: dict[str, Any] = {}
     for setting in settings or ():
@@ -207,7 +207,7 @@ def values_of(settings: Sequence[str] | None) -> dict[str, Any]:
             value = text
         for part in reversed(key.split(".")):
             value = {part: value}
-        values = merged(values, value)
+        values = merge_tables(values, value)
     return values
 
 
