@@ -254,9 +254,9 @@ def save(embedder: Embedder, out: Path) -> Path:
 
 def quieten() -> None:
     """Keeps what libraries print about themselves off the terminal, in this process and in those that it starts."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow and LiteRT: errors only
-    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow: errors only
     for name in ("torch.utils._pytree", "torch.onnx"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if not sys.warnoptions:  # whoever starts Python with -W looks for warnings
         warnings.simplefilter("ignore")
+        os.environ["PYTHONWARNINGS"] = "ignore"

@@ -400,3 +400,12 @@ def test_exit_codes_of_the_real_process() -> None:
 
 def test_completion_can_be_installed() -> None:
     assert "--install-completion" in help_of() and "--show-completion" in help_of()
+
+
+@pytest.mark.parametrize(("options", "said"), [((), ""), (("-W", "default"), "UserWarning: of a library")])
+def test_warnings_of_libraries_are_silent_unless_asked_for(options: tuple[str, ...], said: str) -> None:
+    code = "import warnings; from pocketface.command_line import quieten; quieten(); warnings.warn('of a library')"
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
+    command = [sys.executable, *options, "-c", code]
+    quiet = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert said in quiet.stderr and bool(said) == bool(quiet.stderr)
