@@ -75,6 +75,10 @@ Settings = Annotated[
     list[str] | None,
     Option("--set", metavar="KEY=VALUE", help="Any other field of the recipe, e.g. round_to=16; may be repeated."),
 ]
+RunSettings = Annotated[
+    list[str] | None,
+    Option("--set", metavar="KEY=VALUE", help="Changes the recipe, e.g. prune.target=700_000; may be repeated."),
+]
 Out = Annotated[Path, Option("--out", help="Folder for the results.")]
 
 
