@@ -29,10 +29,14 @@ def pocketface(version: cli.Version = False) -> None:
 
 @app.command()
 def run(
-    recipe: Annotated[Path | None, Argument(help="TOML or YAML.", show_default="the embedded default")] = None,
-    faces: Annotated[Path | None, Option(help="Folder of the faces.", show_default="the recipe's")] = None,
-    weights: Annotated[Path | None, Option(help="Folder of the weights.", show_default="the recipe's")] = None,
-    settings: cli.Settings = None,
+    recipe: Annotated[Path | None, Argument(help="Recipe, TOML or YAML.", show_default="the embedded default")] = None,
+    faces: Annotated[
+        Path | None, Option(help="Folder that paths of faces start in.", show_default="the recipe's")
+    ] = None,
+    weights: Annotated[
+        Path | None, Option(help="Folder that paths of weights start in.", show_default="the recipe's")
+    ] = None,
+    settings: cli.RunSettings = None,
     out: Annotated[Path | None, Option("--out", help="Run folder.", show_default="runs/<recipe>")] = None,
 ) -> None:
     """Prune, export, benchmark and report. Given again, the same command goes on where it stopped."""
