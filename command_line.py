@@ -154,7 +154,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     Result:  export(embedder, *, mean, scale, size, channel_order, weights, name, licence), as Typer reads it
     """
     hints = get_type_hints(command, include_extras=True)
-    groups = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
     parameters: list[inspect.Parameter] = []
     for name, parameter in inspect.signature(command).parameters.items():
         if name not in groups:

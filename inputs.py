@@ -119,5 +119,5 @@ def open_pairs(what: str, images: Path | None, contract: InputContract) -> Pairs
 
 def _side(contract: InputContract) -> int:
     if contract.height != contract.width:
-        raise ValueError(f"synthetic faces are square; the embedder wants {contract.height}x{contract.width}")
+        raise ValueError(f"synthetic faces are square; the embedder expects {contract.height}x{contract.width}")
     return contract.height

@@ -25,6 +25,7 @@ SYNTHETIC = "synthetic"  # in place of a path: faces that pocketface renders its
 PATHS_OF_BENCHMARK = ("templates", "attributes")  # fields that name files about the faces
 LARGEST_FILE = 1 << 20  # bytes
 MOST_LEVELS = 20  # of tables and lists in one another
+PLAIN = {"tuple_type": "it must be a list", "model_type": "it must be a table", "dict_type": "it must be a table"}
 
 Recipe = TypeVar("Recipe", bound=BaseModel)
 
@@ -217,6 +218,7 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
         hint = did_you_mean(first["loc"][-1], known) or f"known: {', '.join(known)}"
         return f"there is no {where!r}; {hint}"
     value, message = reprlib.repr(first["input"]), first["msg"].removeprefix("Value error, ")
+    message = PLAIN.get(first["type"], message.replace("Input should be", "it must be"))
     if first["type"] == "model_type" and not where:
         return f"a recipe is a table of keys and values, not {value}"
     if first["type"] == "literal_error" and (names := re.findall(r"'([^']*)'", first["ctx"]["expected"])):
@@ -238,5 +240,5 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError(f"aliases such as *{self.peek_event().anchor} are not read; write the value out")
+            raise yaml.YAMLError("an alias is not read; write its value out")
         return super().compose_node(parent, index)

@@ -18,11 +18,11 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     return f"did you mean {nearest[0]!r}?" if nearest else ""
 
 
-def known_names(name: object, known: Iterable[str]) -> str:
-    """Lists the known names, and asks whether the nearest was meant.
+def known_names(name: object, known: Iterable[str], aliases: Iterable[str] = ()) -> str:
+    """Lists the known names, and asks whether the nearest, or the nearest alias, was meant.
 
     >>> known_names("epok", ["epoch", "one-shot"])
     "known: epoch, one-shot; did you mean 'epoch'?"
     """
     names = list(known)
-    return "; ".join(filter(None, (f"known: {', '.join(names)}", did_you_mean(name, names))))
+    return "; ".join(filter(None, (f"known: {', '.join(names)}", did_you_mean(name, [*names, *aliases]))))

@@ -1,4 +1,4 @@
-"""Two runs side by side: what changed of each file, whether it is more than noise, and whether a gate shuts."""
+"""Two runs side by side: the changes of each file, whether they exceed the noise, and whether the gate is shut."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .changes import Change, GateLimits, Side, changes_between
 from .markdown import escape_markdown
 from .measurement import NAME as ROWS
 from .measurement import Measurement, read_measurements
-from .run_files import flatten, read_table
+from .run_files import named_values, read_mapping
 
 __all__ = ["Comparison", "GateLimits", "compare", "write_comparison"]
 
@@ -37,7 +37,7 @@ class ComparedFile(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """What changed from one run to another."""
+    """The changes from one run to another."""
 
     before: str
     after: str
@@ -88,13 +88,13 @@ class Comparison:
 
 
 def compare(before: Path, after: Path, limits: GateLimits) -> Comparison:
-    """Gives what changed from the run in one folder to that in another.
+    """Compares the run in one folder with that in another.
 
     Args:
-        before: A run folder, with measurements.json at least. What its verification.npz, manifest.json and
-            recipe.toml say is compared where the other has them too.
+        before: A run folder with measurements.json. Its verification.npz, manifest.json and recipe.toml are compared
+            where the other has them too.
         after: Likewise.
-        limits: What counts as equal, and how much worse shuts the gate.
+        limits: What counts as equal, and how much worse a file must be to shut the gate.
 
     Raises:
         ValueError: A folder has no measurements, damaged ones, or the two have no file in common.
@@ -102,9 +102,9 @@ def compare(before: Path, after: Path, limits: GateLimits) -> Comparison:
     rows = read_measurements(after / ROWS)
     old, new = _sides(read_measurements(before / ROWS), before), _sides(rows, after)
     not_made = {(row.model, row.format, row.precision): row.reason for row in rows if row.metric == "export"}
-    matched = _matched(list(old), list(new))
-    if not matched:
-        raise ValueError(f"{before} and {after} have no file in common; a file is compared with its like")
+    matches = _matches(list(old), list(new))
+    if not matches:
+        raise ValueError(f"{before} and {after} have no file in common")
     return Comparison(
         before=before.name or str(before),
         after=after.name or str(after),
@@ -112,16 +112,16 @@ def compare(before: Path, after: Path, limits: GateLimits) -> Comparison:
             str(other) if file == other else f"{file.artifact} -> {other}": changes_between(
                 old[file], new[other], limits
             )
-            for file, other in matched.items()
+            for file, other in matches.items()
         },
-        missing={str(file): not_made.get(file[:3], "") for file in old if file not in matched},
-        added=[str(file) for file in new if file not in matched.values()],
+        missing={str(file): not_made.get(file[:3], "") for file in old if file not in matches},
+        added=[str(file) for file in new if file not in matches.values()],
         environment=[*_versions(old, new), *_differing(_about(before), _about(after))],
     )
 
 
 def write_comparison(comparison: Comparison, path: Path) -> None:
-    """Writes it as Markdown, whole or not at all."""
+    """Writes the comparison as Markdown, whole or not at all."""
     lines = [f"# {escape_markdown(comparison.before)} and {escape_markdown(comparison.after)}", ""]
     lines += [f"- {escape_markdown(line)}" for line in comparison.sentences()]
     lines += [f"- **shuts the gate**: {escape_markdown(line)}" for line in comparison.failures]
@@ -135,33 +135,33 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
 
 
 def _sides(rows: Iterable[Measurement], folder: Path) -> dict[ComparedFile, Side]:
-    found: dict[ComparedFile, list[Measurement]] = {}
+    by_file: dict[ComparedFile, list[Measurement]] = {}
     for row in rows:
         if row.metric != "export":  # the reason why there is no file
             file = ComparedFile(row.model, row.format, row.precision, row.runtime, PurePosixPath(row.artifact).name)
-            found.setdefault(file, []).append(row)
+            by_file.setdefault(file, []).append(row)
     record = read_record(folder / RECORD) if (folder / RECORD).is_file() else None
-    return {file: Side(of_file, record) for file, of_file in found.items()}
+    return {file: Side(of_file, record) for file, of_file in by_file.items()}
 
 
-def _matched(old: Sequence[ComparedFile], new: Sequence[ComparedFile]) -> dict[ComparedFile, ComparedFile]:
-    """Gives which file of one run is which of the other.
+def _matches(old: Sequence[ComparedFile], new: Sequence[ComparedFile]) -> dict[ComparedFile, ComparedFile]:
+    """Gives for files of one run the same file in the other.
 
-    Files of one name and model; then of one name but for the model's, as where another share was pruned; then of one
-    kind, where each run has no other of it.
+    First files of the same name and model; then of the same name but for the model's, as where another share was
+    pruned; then of the same kind, where neither run has another of that kind.
     """
-    found = {file: file for file in old if file in new}
-    for kind, whole in ((_named, False), (_of_model, True), (_of_kind, True)):
-        left = [file for file in old if file not in found], [file for file in new if file not in found.values()]
-        counts = [Counter(map(kind, files)) for files in ((old, new) if whole else left)]
-        others = {kind(file): file for file in left[1]}
-        for file in left[0]:
-            if kind(file) in others and counts[0][kind(file)] == counts[1][kind(file)] == 1:
-                found[file] = others[kind(file)]
-    return found
+    same = {file: file for file in old if file in new}
+    for kind, among_all in ((_name_without_model, False), (_of_model, True), (_of_kind, True)):
+        rest = [file for file in old if file not in same], [file for file in new if file not in same.values()]
+        counts = [Counter(map(kind, files)) for files in ((old, new) if among_all else rest)]
+        by_kind = {kind(file): file for file in rest[1]}
+        for file in rest[0]:
+            if kind(file) in by_kind and counts[0][kind(file)] == counts[1][kind(file)] == 1:
+                same[file] = by_kind[kind(file)]
+    return same
 
 
-def _named(file: ComparedFile) -> tuple[str, ...]:
+def _name_without_model(file: ComparedFile) -> tuple[str, ...]:
     return (*_of_kind(file), file.artifact.removeprefix(file.model))
 
 
@@ -176,14 +176,14 @@ def _of_kind(file: ComparedFile) -> tuple[str, ...]:
 def _versions(old: Mapping[ComparedFile, Side], new: Mapping[ComparedFile, Side]) -> Iterator[str]:
     """Gives a line for each runtime whose version changed."""
 
-    def named(sides: Mapping[ComparedFile, Side]) -> dict[str, set[str]]:
-        found: dict[str, set[str]] = {}
+    def versions_of(sides: Mapping[ComparedFile, Side]) -> dict[str, set[str]]:
+        by_runtime: dict[str, set[str]] = {}
         for file, side in sides.items():
             versions = (row.conditions.get("runtime_version") for row in side.rows)
-            found.setdefault(file.runtime, set()).update(str(version) for version in versions if version)
-        return found
+            by_runtime.setdefault(file.runtime, set()).update(str(version) for version in versions if version)
+        return by_runtime
 
-    before, after = named(old), named(new)
+    before, after = versions_of(old), versions_of(new)
     for runtime in before:
         if before[runtime] != after.get(runtime, before[runtime]):
             yield f"{runtime}: {', '.join(sorted(before[runtime]))} -> {', '.join(sorted(after[runtime]))}"
@@ -191,9 +191,9 @@ def _versions(old: Mapping[ComparedFile, Side], new: Mapping[ComparedFile, Side]
 
 def _about(folder: Path) -> dict[str, str]:
     """Gives the inputs, versions and recipe of a run by dotted names."""
-    manifest, recipe = read_table(folder / "manifest.json"), read_table(folder / "recipe.toml", tomllib.loads)
+    manifest, recipe = read_mapping(folder / "manifest.json"), read_mapping(folder / "recipe.toml", tomllib.loads)
     facts = {key: manifest[key] for key in ("inputs", "versions") if key in manifest}
-    return dict(flatten({**facts, "recipe": recipe}, "."))
+    return dict(named_values({**facts, "recipe": recipe}, "."))
 
 
 def _differing(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:

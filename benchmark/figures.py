@@ -73,6 +73,11 @@ def number_and_interval(row: Measurement, kind: str) -> tuple[str, str]:
     return text, f"[{ends}]"
 
 
+def setting_and_interval(row: Measurement) -> tuple[str, str]:
+    """Gives a valid threshold with all the digits that an app should copy, and its interval."""
+    return f"{row.value:.4f}", number_and_interval(row, "plain")[1]
+
+
 def number_kind(row: Measurement) -> str:
     """Gives how a row's number is written, a key of `KINDS`: as its metric's, else by its unit."""
     metric = known_metric(row.metric)

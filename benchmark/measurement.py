@@ -92,7 +92,12 @@ class RowMaker:
 
 
 def write_measurements(rows: Iterable[Measurement], path: Path) -> None:
-    """Writes `rows` as a JSON list, whole or not at all."""
+    """Writes `rows` as a JSON list, whole or not at all.
+
+    Args:
+        rows: As `benchmark` gives them.
+        path: The file; what lies there is replaced.
+    """
     text = json.dumps([dataclasses.asdict(row) for row in rows], indent=1, ensure_ascii=False)
     with written_whole(path) as beside:
         beside.write_text(text + "\n", encoding="utf-8")
@@ -100,6 +105,12 @@ def write_measurements(rows: Iterable[Measurement], path: Path) -> None:
 
 def read_measurements(path: Path) -> list[Measurement]:
     """Reads what `write_measurements` wrote, older versions included; every field is held to its type.
+
+    Args:
+        path: A measurements.json.
+
+    Returns:
+        The rows, in the file's order.
 
     Raises:
         ValueError: There is no such file, it is no list of rows, or a row has a field that none has.

@@ -14,13 +14,13 @@ from .speed.runtimes import check_names
 class BenchmarkRecipe(BaseModel):
     """What the benchmark stage does with each file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    threads: tuple[int, ...] = (1, 2)
-    minimum_runs: int = Field(50, ge=5)  # per file, thread count and round
-    minimum_seconds: float = Field(0.5, ge=0)
-    rounds: int = Field(2, ge=1)  # fresh processes per file and thread count, files interleaved
-    warm_up_seconds: float = Field(0.1, ge=0)  # before the runs that count, five runs at least
+    threads: tuple[Annotated[int, Field(ge=1, le=256)], ...] = (1, 2)
+    minimum_runs: int = Field(50, ge=5, le=1_000_000)  # per file, thread count and round
+    minimum_seconds: float = Field(0.5, ge=0, le=3600)
+    rounds: int = Field(2, ge=1, le=1000)  # fresh processes per file and thread count, files interleaved
+    warm_up_seconds: float = Field(0.1, ge=0, le=3600)  # before the runs that count, five runs at least
     runtimes: tuple[str, ...] = ()  # names of speed/runtimes.py or "all"; () is the usual one of each format
     strict: bool = False  # 1,024 runs and 60 s for each row, MLPerf Mobile's single stream
     layers: bool = False  # how far each layer of a quantised file lies from the source's
@@ -33,6 +33,13 @@ class BenchmarkRecipe(BaseModel):
     margin: float = Field(0.002, gt=0, lt=1)  # the loss in accuracy that is still called equal: 0.2 points
     arm64: tuple[str, ...] | None = None  # emulated cores for .tflite files; None: a53, a55, a76 where there is qemu
     arm64_pairs: int = Field(0, ge=0, multiple_of=2)  # a sample to embed on each emulated core: seconds a face
+
+    @field_validator("threads")
+    @classmethod
+    def _each_once(cls, threads: tuple[int, ...]) -> tuple[int, ...]:
+        if twice := [count for count in dict.fromkeys(threads) if threads.count(count) > 1]:
+            raise ValueError(f"{twice[0]} is named more than once")
+        return threads
 
     @field_validator("runtimes")
     @classmethod

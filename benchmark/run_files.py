@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 
-def read_table(path: Path, parse: Callable[[str], Any] = json.loads) -> dict[str, Any]:
+def read_mapping(path: Path, parse: Callable[[str], Any] = json.loads) -> dict[str, Any]:
     """Reads a file that holds one table; an empty one where there is no file.
 
     Raises:
@@ -25,16 +25,16 @@ def read_table(path: Path, parse: Callable[[str], Any] = json.loads) -> dict[str
     return table
 
 
-def flatten(value: Any, separator: str, name: str = "") -> Iterator[tuple[str, str]]:
+def named_values(value: Any, separator: str, name: str = "") -> Iterator[tuple[str, str]]:
     """Gives the name and text of each value in a table; entries of a list of tables are numbered.
 
-    >>> list(flatten({"host": {"cores": 2}, "inputs": [{"path": "w"}], "threads": [1, 2]}, "."))
+    >>> list(named_values({"host": {"cores": 2}, "inputs": [{"path": "w"}], "threads": [1, 2]}, "."))
     [('host.cores', '2'), ('inputs.1.path', 'w'), ('threads', '[1, 2]')]
     """
     if isinstance(value, list) and any(isinstance(entry, Mapping) for entry in value):
         value = dict(enumerate(value, 1))
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from flatten(inner, separator, f"{name}{separator}{key}" if name else str(key))
+            yield from named_values(inner, separator, f"{name}{separator}{key}" if name else str(key))
     else:
         yield name, str(value)

@@ -68,6 +68,9 @@ def benchmark(
         folder: The run folder; embeddings and latencies taken earlier of the same files are kept.
         progress: Told one line per step.
         pairs_name: What the pairs are called in the certificate that each file gets; None: no file gets one.
+
+    Returns:
+        The rows of `measurements.json`; what could not be measured is a row with its reason.
     """
     entries = [entry for subject in subjects for entry in entries_of(subject)]
     rows = [row for subject in subjects for row in _export_rows(subject, folder)]
@@ -98,6 +101,9 @@ def benchmark_files(
         contract: What to feed files that do not say.
         factory: What built a foreign checkpoint.
         pairs_name: See `benchmark`.
+
+    Returns:
+        See `benchmark`.
 
     Raises:
         ValueError: A file is not there or of no known format, or they want different inputs.

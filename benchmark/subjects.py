@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..export.artifact import Artifact, Card
 from ..export.exporter import Exported
-from ..export.formats import CHECKPOINT, FORMATS, files_in, format_of, read_artifact, suffixes, uncertified_sha256
+from ..export.formats import CHECKPOINT, FORMATS, find_files, format_of, read_artifact, suffixes, uncertified_sha256
 from ..faces.contract import InputContract
 from ..faces.pairs import Pairs
 from ..models.checkpoint import load_checkpoint
@@ -114,7 +114,7 @@ def entries_in(paths: Iterable[Path], contract: InputContract | None, factory: s
     Raises:
         ValueError: There is none, or one of no known format, or they want faces of different sizes.
     """
-    found = files_in(paths, FORMATS.values())
+    found = find_files(paths, FORMATS.values())
     if not found:
         raise ValueError(f"no file to measure; what is measured ends in {suffixes()} or is a checkpoint")
     entries = [_entry(path, contract, factory) for path in found]

@@ -80,8 +80,8 @@ def steps(embedder: Embedder, faces: Tensor, repeats: int) -> list[Measurement]:
     alone, observed = [], []
     for _ in range(repeats + 1):  # the first of each warms up
         alone.append(step(lambda: None))
-        with channel_scorer(backbone, groups, "taylor") as watch:
-            observed.append(step(watch.observe))
+        with channel_scorer(backbone, groups, "taylor") as scorer:
+            observed.append(step(scorer.observe))
     ratios = [slow / fast for slow, fast in zip(observed[1:], alone[1:], strict=True)]
     return [
         row("training_step_ms", 1e3 * median(alone[1:]), "ms", repeats, criterion="none", batch=BATCH),
@@ -138,12 +138,12 @@ def ours(student: Embedder, faces: Tensor, rounds: int, clock: Clock) -> None:
     for number in range(1, rounds + 1):
         with clock("find_groups"):
             groups = find_groups(backbone, student.example())
-        with channel_scorer(backbone, groups, "taylor") as watch:
+        with channel_scorer(backbone, groups, "taylor") as scorer:
             with clock("learn"):
                 learn(backbone, faces)
             with clock("score"):
-                watch.observe()
-                scores = watch.scores()
+                scorer.observe()
+                scores = scorer.scores()
         with clock("select"):
             sizes, floors = Sizes(student, groups), {group.name: 8 for group in groups}
             target = (1 - SHARE * number) * before

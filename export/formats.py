@@ -84,7 +84,12 @@ _SESSIONS = "pocketface.export.session"
 
 _ALL = (
     Format(
-        *("tflite", "TFLite", ".tflite", "litert", "ai-edge-litert", "pocketface.export.tflite.litert:LiteRTSession"),
+        name="tflite",
+        title="TFLite",
+        suffix=".tflite",
+        runtime="litert",
+        package="ai-edge-litert",
+        opener="pocketface.export.tflite.litert:LiteRTSession",
         module="ai_edge_litert",
         read_card=read_tflite_card,
         write_card=write_tflite_card,
@@ -97,7 +102,12 @@ _ALL = (
         in_litert=True,
     ),
     Format(
-        *("coreml", "Core ML", ".mlpackage", "coreml-evaluator", "coremltools", f"{_SESSIONS}:open_core_ml"),
+        name="coreml",
+        title="Core ML",
+        suffix=".mlpackage",
+        runtime="coreml-evaluator",
+        package="coremltools",
+        opener=f"{_SESSIONS}:open_core_ml",
         read_card=read_coreml_card,
         write_card=write_coreml_card,
         values=coreml_values,
@@ -110,13 +120,22 @@ _ALL = (
         apple_only=True,
     ),
     Format(
-        *("executorch", "ExecuTorch", ".pte", "executorch", "executorch"),
-        "pocketface.export.executorch_session:ExecuTorchSession",
+        name="executorch",
+        title="ExecuTorch",
+        suffix=".pte",
+        runtime="executorch",
+        package="executorch",
+        opener="pocketface.export.executorch_session:ExecuTorchSession",
         extra="executorch",
         read_card=read_executorch_card,
     ),
     Format(
-        *("onnx", "ONNX", ".onnx", "onnxruntime", "onnxruntime", f"{_SESSIONS}:OnnxRuntimeSession"),
+        name="onnx",
+        title="ONNX",
+        suffix=".onnx",
+        runtime="onnxruntime",
+        package="onnxruntime",
+        opener=f"{_SESSIONS}:OnnxRuntimeSession",
         read_card=read_onnx_card,
         write_card=write_onnx_card,
         values=onnx_values,
@@ -125,13 +144,23 @@ _ALL = (
         least_cosines={"fp32": SINGLE, "w8a8": FUSED_INTEGER},
     ),
     Format(
-        *("ort", "ORT format", ".ort", "onnxruntime", "onnxruntime", f"{_SESSIONS}:OnnxRuntimeSession"),
+        name="ort",
+        title="ORT format",
+        suffix=".ort",
+        runtime="onnxruntime",
+        package="onnxruntime",
+        opener=f"{_SESSIONS}:OnnxRuntimeSession",
         read_card=read_ort_card,
         write_card=write_ort_card,
         weigh=ort_weights,
     ),
     Format(
-        *(CHECKPOINT, "PyTorch", "", "torch", "torch", f"{_SESSIONS}:TorchSession"),
+        name=CHECKPOINT,
+        title="PyTorch",
+        suffix="",
+        runtime="torch",
+        package="torch",
+        opener=f"{_SESSIONS}:TorchSession",
         marker="embedder.json",
         weigh=checkpoint_weights,
     ),
@@ -165,7 +194,7 @@ def format_of(path: Path) -> Format:
     return found
 
 
-def files_in(paths: Iterable[Path], wanted: Iterable[Format]) -> list[Path]:
+def find_files(paths: Iterable[Path], wanted: Iterable[Format]) -> list[Path]:
     """Gives the paths that are files, and of folders the files of the `wanted` formats that lie in them."""
     formats, found = tuple(wanted), list[Path]()
     for path in paths:

@@ -43,9 +43,9 @@ def tflite_values(path: Path, inputs: Array) -> Values:
     """Gives every tensor of a file as LiteRT's plain kernels compute it, dequantised, channels last."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    from .tflite.litert import dequantised, opened, quantised
+    from .tflite.litert import dequantised, open_interpreter, quantised
 
-    opened(path)  # raises a sentence where it cannot be opened
+    open_interpreter(path)  # raises a sentence where it cannot be open_interpreter
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns that keeping all values is for debugging, which this is
         interpreter = Interpreter(

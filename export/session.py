@@ -110,7 +110,16 @@ def raw_embeddings(session: Session, contract: InputContract, faces: Faces, batc
 
 
 def unit_embeddings(session: Session, contract: InputContract, faces: Faces) -> Embeddings:
-    """Embeds as `raw_embeddings` does, and scales to unit length."""
+    """Embeds as `raw_embeddings` does, and scales to unit length.
+
+    Args:
+        session: The open file.
+        contract: What the file must be fed.
+        faces: (N, H, W, 3) uint8 RGB crops of the contract's size.
+
+    Returns:
+        (N, D) float32 of unit length.
+    """
     from ..models.embedder import unit
 
     return unit(raw_embeddings(session, contract, faces))

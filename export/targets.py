@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import tempfile
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..faces.contract import InputContract
+from ..spelling import known_names
 from .artifact import Artifact, Card, ConversionError, Precision
 from .coreml.to_coreml import to_coreml
 from .graph.batch import free_batch
@@ -21,7 +21,7 @@ from .graph.float16 import to_half
 from .graph.qdq import quantise_onnx
 from .graph.ranges import How, activation_ranges
 from .graph.reading import read_onnx
-from .graph.rewrites import Lowering
+from .graph.rewrites import RewriteChain
 from .graph.to_onnx import adopt_onnx, to_onnx, write_onnx
 from .ort_format import to_ort
 from .tflite.half_precision import half_arithmetic
@@ -134,18 +134,18 @@ def _half_onnx(job: ExportJob, base: Artifact, path: Path) -> Artifact:
 
 def _integer_onnx(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     """Quantises as for TFLite, with PReLUs rewritten, for which onnxruntime has no int8 kernel."""
-    graph = Lowering.of(base).equalised(job.calibration).skipping().corrected(job.calibration)
+    graph = RewriteChain.of(base).equalised(job.calibration).skipping().corrected(job.calibration)
     return quantise_onnx(graph.model, graph.card, path, job.calibration, job.recipe.ranges)
 
 
 def _quick_onnx(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     """Writes PReLUs as onnxruntime computes them fastest."""
-    graph = _without_prelus(Lowering.of(base), "onnx")
+    graph = _without_prelus(RewriteChain.of(base), "onnx")
     return write_onnx(graph.model, graph.card, path, batch=1)
 
 
 def _ort(job: ExportJob, base: Artifact, path: Path) -> Artifact:
-    graph = Lowering.of(base).skipping()
+    graph = RewriteChain.of(base).skipping()
     return to_ort(graph.model, graph.card, path)
 
 
@@ -169,20 +169,20 @@ def _half_arithmetic_tflite(job: ExportJob, base: Artifact, path: Path) -> Artif
 
 def _weights_tflite(precision: Precision) -> Callable[[ExportJob, Artifact, Path], Artifact]:
     def make(job: ExportJob, base: Artifact, path: Path) -> Artifact:
-        return _quantised_tflite(job, Lowering.of(base).corrected(job.calibration), precision, path)
+        return _quantised_tflite(job, RewriteChain.of(base).corrected(job.calibration), precision, path)
 
     return make
 
 
 def _integer_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     """Quantises weights and activations; channels are equalised before."""
-    graph = Lowering.of(base).equalised(job.calibration).corrected(job.calibration)
+    graph = RewriteChain.of(base).equalised(job.calibration).corrected(job.calibration)
     return _quantised_tflite(job, graph, "w8a8", path)
 
 
 def _integer_only_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     """Quantises the same with each PReLU written as two operators that have int8 kernels."""
-    graph = _without_prelus(Lowering.of(base).equalised(job.calibration), "tflite-w8a8")
+    graph = _without_prelus(RewriteChain.of(base).equalised(job.calibration), "tflite-w8a8")
     return _quantised_tflite(job, graph.corrected(job.calibration), "w8a8", path)
 
 
@@ -196,7 +196,7 @@ def _mixed_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     if not len(fit):
         raise ConversionError(f"one face cannot both set ranges and judge them; {path.name} needs at least two")
     exact = unit(OnnxRuntimeSession(base.path).run(judged))
-    graph, recipe = Lowering.of(base).equalised(fit).corrected(fit), job.recipe
+    graph, recipe = RewriteChain.of(base).equalised(fit).corrected(fit), job.recipe
     with graph.saved() as saved:
         fp32 = to_tflite(saved, graph.card, saved.with_suffix(".tflite"))
         return mixed_precision(fp32, path, fit, judged, exact, recipe.least_int8_cosine, recipe.ranges, job.progress)
@@ -213,7 +213,7 @@ def _coreml(precision: Precision) -> Callable[[ExportJob, Artifact, Path], Artif
 
 def _integer_coreml(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     """Quantises weights and activations, equalised and by ranges as for TFLite."""
-    graph = Lowering.of(base).equalised(job.calibration).corrected(job.calibration)
+    graph = RewriteChain.of(base).equalised(job.calibration).corrected(job.calibration)
     card = graph.card.with_tools("onnxruntime", "coremltools")
     card = card.but(calibration_sha256=hashlib.sha256(job.calibration.tobytes()).hexdigest())
     recipe = job.recipe
@@ -224,13 +224,13 @@ def _integer_coreml(job: ExportJob, base: Artifact, path: Path) -> Artifact:
         )
 
 
-def _quantised_tflite(job: ExportJob, graph: Lowering, precision: Precision, path: Path) -> Artifact:
+def _quantised_tflite(job: ExportJob, graph: RewriteChain, precision: Precision, path: Path) -> Artifact:
     with graph.saved() as saved:
         fp32 = to_tflite(saved, graph.card, saved.with_suffix(".tflite"))
         return quantise_tflite(fp32, precision, path, job.calibration, job.recipe.ranges)
 
 
-def _without_prelus(graph: Lowering, otherwise: str) -> Lowering:
+def _without_prelus(graph: RewriteChain, otherwise: str) -> RewriteChain:
     """Rewrites PReLUs; refuses a network without them, whose file would equal that of the target `otherwise`."""
     skipping = graph.skipping()
     if skipping is graph:
@@ -286,9 +286,7 @@ def known_target(name: str) -> str:
     target = ALIASES.get(name, name)
     if target in TARGETS:
         return target
-    near = difflib.get_close_matches(name, (*TARGETS, *ALIASES), 1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"no target {name!r}; {hint}known: {', '.join(TARGETS)}")
+    raise ValueError(f"no target {name!r}; {known_names(name, TARGETS, ALIASES)}")
 
 
 def with_bases(targets: tuple[str, ...]) -> list[str]:

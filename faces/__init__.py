@@ -11,18 +11,19 @@ if TYPE_CHECKING:
     from .contract import TEMPLATES as TEMPLATES
     from .contract import Faces as Faces
     from .contract import InputContract as InputContract
+    from .drawn_pairs import synthetic_pairs as synthetic_pairs
     from .folders import LabelledFaces as LabelledFaces
     from .pairs import Pairs as Pairs
     from .pairs import read_pairs as read_pairs
-    from .pairs import synthetic_pairs as synthetic_pairs
     from .rendering.synthetic import synthetic_faces as synthetic_faces
     from .shards import read_faces as read_faces
 
 _MODULES = {
     ".alignment": ["align_folder"],
     ".contract": ["ARCFACE", "IMAGENET", "TEMPLATES", "Faces", "InputContract"],
+    ".drawn_pairs": ["synthetic_pairs"],
     ".folders": ["LabelledFaces"],
-    ".pairs": ["Pairs", "read_pairs", "synthetic_pairs"],
+    ".pairs": ["Pairs", "read_pairs"],
     ".rendering.synthetic": ["synthetic_faces"],
     ".shards": ["read_faces"],
 }

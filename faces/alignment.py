@@ -1,8 +1,7 @@
-"""Photo to crop: finds a face, and lays its five landmarks onto the template that the embedder knows."""
+"""Alignment of photos: finds a face and maps its five landmarks onto the template that the embedder expects."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageOps
 
+from ..files import written_whole
 from .contract import TEMPLATES, InputContract
-from .images import EXTENSIONS, image_paths, rgb
+from .image_files import EXTENSIONS, image_names, rgb
 
-TEMPLATE_SIZE = 112  # pixels a side, which the templates' coordinates are for
-LONGEST_SIDE = 640  # pixels; the detector finds faces of 10 to 300 pixels, photos are shrunk to this before it looks
+TEMPLATE_SIZE = 112  # pixels a side of the crops that the templates' coordinates are for
+LONGEST_SIDE = 640  # pixels; photos are shrunk to this, as the detector finds faces of 10 to 300 pixels
 LEAST_SCORE = 0.6  # of the detector, 0 to 1
-LARGEST_PHOTO = 120_000_000  # pixels; more is refused before it is decoded
+LARGEST_PHOTO = 120_000_000  # pixels; larger photos are refused before decoding
 QUALITY = 95  # of the JPEG files
 
 Detector = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
@@ -26,14 +26,14 @@ Detector = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Alignment:
-    """What became of a folder of photos; names are paths relative to it."""
+    """The result of aligning a folder of photos; names are paths relative to it."""
 
     written: tuple[str, ...]
     without_face: tuple[str, ...]
     unreadable: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Gives one line that counts, and one for each photo that became no crop."""
+        """Gives one line with the count, and one for each photo without a crop."""
         photos = len(self.written) + len(self.without_face) + len(self.unreadable)
         lines = [f"{len(self.written)} of {photos} photos became crops"]
         lines += [f"no face found: {name}" for name in self.without_face]
@@ -42,16 +42,19 @@ class Alignment:
 
 
 def align_folder(photos: Path, out: Path, detector: Path, contract: InputContract) -> Alignment:
-    """Writes a crop of every photo below `photos` that shows a face.
+    """Writes a crop of every photo below `photos` in which a face is found.
 
-    Of several faces the one with the largest `area - 2 * distance**2` is taken, the distance being from
-    its box's centre to the photo's: the large one in the middle. A photo is turned upright as its EXIF says.
+    Of several faces the one with the largest `area - 2 * distance**2` is used, with the distance of its box's centre
+    from the photo's: a large one in the middle. Photos are turned upright by their EXIF orientation.
 
     Args:
         photos: Folder of photos, in any folders below it.
-        out: Gets the same folders and names, as JPEG files of quality 95; what has the same name is replaced.
+        out: Gets the same folders and names, as JPEG files of quality 95; existing files are replaced.
         detector: The YuNet file, `face_detection_yunet_*.onnx` of OpenCV's zoo.
         contract: Gives the crop's size and template.
+
+    Returns:
+        The names of photos that gave a crop, that show no face, and that cannot be read.
 
     Raises:
         ValueError: No photos, no detector, no OpenCV, or `out` lies in `photos`.
@@ -59,23 +62,22 @@ def align_folder(photos: Path, out: Path, detector: Path, contract: InputContrac
     Source of the choice among faces: align_dataset_mtcnn.py of David Sandberg's facenet.
     """
     if out.resolve().is_relative_to(photos.resolve()):
-        raise ValueError(f"crops in {out} would be taken for photos of {photos} the next time: name a folder outside")
-    paths = image_paths(photos)
-    if not paths:
+        raise ValueError(f"crops in {out} would be read as photos of {photos} the next time: name a folder outside")
+    names = image_names(photos)
+    if not names:
         raise ValueError(f"{photos} holds no photos; files that end in {', '.join(EXTENSIONS)} count")
-    targets: dict[Path, Path] = {}
-    for path in paths:
-        target = out / path.relative_to(photos).with_suffix(".jpg")
+    targets: dict[Path, str] = {}
+    for name in names:
+        target = (out / name).with_suffix(".jpg")
         if target in targets:
-            raise ValueError(f"{targets[target]} and {path} would both become {target}: rename one")
-        targets[target] = path
+            raise ValueError(f"{photos / targets[target]} and {photos / name} would both become {target}: rename one")
+        targets[target] = name
     detect = yunet(detector)
     template = np.array(TEMPLATES[contract.template]) * (np.array([contract.width, contract.height]) / TEMPLATE_SIZE)
     written, without_face, unreadable = [], [], []
-    for target, path in targets.items():
-        name = path.relative_to(photos).as_posix()
+    for target, name in targets.items():
         try:
-            photo = read_photo(path)
+            photo = read_photo(photos / name)
         except ValueError:
             unreadable.append(name)
             continue
@@ -85,13 +87,14 @@ def align_folder(photos: Path, out: Path, detector: Path, contract: InputContrac
             continue
         points = faces[central_face(faces, photo.shape[0], photo.shape[1]), 4:14].reshape(5, 2)
         crop = warp(photo, similarity_transform(points, template), contract.height, contract.width)
-        _write(crop, target)
+        with written_whole(target) as beside:
+            Image.fromarray(crop).save(beside, format="JPEG", quality=QUALITY)
         written.append(name)
     return Alignment(tuple(written), tuple(without_face), tuple(unreadable))
 
 
 def similarity_transform(points: ArrayLike, template: ArrayLike) -> NDArray[np.float64]:
-    """Gives the rotation, scale and shift that bring `points` nearest to `template`, by least squares.
+    """Gives the rotation, scale and shift that map `points` to `template` with the least squared error.
 
     Args:
         points: (5, 2) x, y in the photo.
@@ -101,7 +104,7 @@ def similarity_transform(points: ArrayLike, template: ArrayLike) -> NDArray[np.f
         (2, 3): crop = M[:, :2] @ photo + M[:, 2]. Never a mirror image.
 
     Raises:
-        ValueError: Other shapes, or points that coincide.
+        ValueError: Other shapes, or points that coincide or are not finite.
 
     >>> similarity_transform([[0, 0], [1, 0], [0, 1]], [[5, 5], [7, 5], [5, 7]]).round(9).tolist()
     [[2.0, 0.0, 5.0], [0.0, 2.0, 5.0]]
@@ -110,7 +113,7 @@ def similarity_transform(points: ArrayLike, template: ArrayLike) -> NDArray[np.f
     """
     source, goal = np.asarray(points, dtype=np.float64), np.asarray(template, dtype=np.float64)
     if source.shape != goal.shape or source.ndim != 2 or source.shape[1] != 2:
-        raise ValueError(f"landmarks want (n, 2) x and y like the template's {goal.shape}, not {source.shape}")
+        raise ValueError(f"landmarks need the template's shape {goal.shape}, (n, 2) x and y, not {source.shape}")
     centre, goal_centre = source.mean(axis=0), goal.mean(axis=0)
     variance = ((source - centre) ** 2).sum() / len(source)
     if not np.isfinite(variance) or variance == 0:
@@ -123,10 +126,10 @@ def similarity_transform(points: ArrayLike, template: ArrayLike) -> NDArray[np.f
 
 
 def warp(photo: NDArray[np.uint8], transform: ArrayLike, height: int, width: int) -> NDArray[np.uint8]:
-    """Cuts a crop by `transform`, bilinearly; beyond the photo's edge it is black.
+    """Cuts a crop by `transform`, with bilinear interpolation; it is black beyond the photo's edge.
 
-    Coordinates are those of landmarks, OpenCV's: whole numbers are the centres of pixels. A photo that has
-    two pixels or more for one of the crop is first averaged down; OpenCV's warpAffine leaves that out.
+    Coordinates are those of landmarks, as in OpenCV: whole numbers are the centres of pixels. A photo with two or more
+    pixels per pixel of the crop is averaged down first, which OpenCV's warpAffine does not do.
 
     Args:
         photo: (H, W, 3) uint8.
@@ -180,14 +183,14 @@ def yunet(path: Path) -> Detector:
     """Opens a YuNet file with OpenCV. Source: Wu et al., YuNet: A tiny millisecond-level face detector, 2023.
 
     Raises:
-        ValueError: No such file, no face detector, or OpenCV is not installed.
+        ValueError: No such file, not a face detector, or OpenCV is not installed.
     """
     if not path.is_file():
         raise ValueError(f"no detector {path}; face_detection_yunet_2023mar.onnx of OpenCV's zoo is one")
     try:
         import cv2
     except ImportError:
-        raise ValueError("alignment wants OpenCV: pip install 'pocketface[align]'") from None
+        raise ValueError("alignment needs OpenCV: pip install 'pocketface[align]'") from None
     try:
         network = cv2.FaceDetectorYN.create(str(path), "", (320, 320), LEAST_SCORE)
     except cv2.error as error:
@@ -198,18 +201,11 @@ def yunet(path: Path) -> Detector:
         size = max(1, round(photo.shape[1] * shrink)), max(1, round(photo.shape[0] * shrink))
         small = cv2.resize(photo, size, interpolation=cv2.INTER_AREA) if shrink < 1 else photo
         network.setInputSize(size)
-        _, found = network.detect(np.ascontiguousarray(small[..., ::-1]))  # it wants BGR
-        if found is None:
+        _, rows = network.detect(np.ascontiguousarray(small[..., ::-1]))  # it expects BGR
+        if rows is None:
             return np.zeros((0, 15))
-        faces = np.asarray(found, dtype=np.float64)
+        faces = np.asarray(rows, dtype=np.float64)
         faces[:, :14] /= np.tile([size[0] / photo.shape[1], size[1] / photo.shape[0]], 7)
         return faces
 
     return detect
-
-
-def _write(crop: NDArray[np.uint8], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    Image.fromarray(crop).save(beside, format="JPEG", quality=QUALITY)
-    os.replace(beside, path)

@@ -1,15 +1,20 @@
-"""The input contract: what an embedder must be fed. The one place that knows sizes, channel order, mean and scale."""
+"""The input contract: the size, channel order, mean and scale that an embedder expects."""
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..spelling import known_names
+
 Faces = NDArray[np.uint8]
 """(N, H, W, 3) aligned crops, RGB, as photos are stored."""
+
+CHANNEL_ORDERS = ("bgr", "rgb")
 
 # Five points (left eye, right eye, nose tip, left and right mouth corner, as the viewer sees them), x and y in pixels
 # of a 112x112 crop. Source: the template of ArcFace (Deng et al., CVPR 2019), as every released crop uses it.
@@ -26,7 +31,7 @@ TEMPLATES: dict[str, tuple[tuple[float, float], ...]] = {
 
 @dataclass(frozen=True)
 class InputContract:
-    """What a crop must look like before it enters the network: `(pixel - mean) * scale`, channels first.
+    """The preprocessing that a network expects: `(pixel - mean) * scale`, channels first.
 
     `mean` and `scale` are in pixel units (0..255) and follow `channel_order`.
     """
@@ -39,17 +44,21 @@ class InputContract:
     template: str = "arcface"
 
     def __post_init__(self) -> None:
-        """Refuses what no network could mean."""
+        """Checks every field; raises ValueError."""
+        if type(self.height) is not int or type(self.width) is not int:
+            raise ValueError(f"height and width need whole numbers, not {self.height!r} and {self.width!r}")
         if self.height < 8 or self.width < 8 or self.height > 4096 or self.width > 4096:
             raise ValueError(f"input {self.height}x{self.width} is no size of a face crop; 8 to 4096 pixels a side are")
-        if self.channel_order not in ("rgb", "bgr"):
-            raise ValueError(f"no channel order {self.channel_order!r}; known: bgr, rgb")
+        if self.channel_order not in CHANNEL_ORDERS:
+            raise ValueError(
+                f"no channel order {self.channel_order!r}; {known_names(self.channel_order, CHANNEL_ORDERS)}"
+            )
         if len(self.mean) != 3 or len(self.scale) != 3 or not np.isfinite((*self.mean, *self.scale)).all():
-            raise ValueError("mean and scale want three finite numbers each, one per channel")
+            raise ValueError("mean and scale need three finite numbers each, one per channel")
         if 0 in self.scale:
             raise ValueError(f"scale {self.scale} would blank a channel")
-        if self.template not in TEMPLATES:
-            raise ValueError(f"no landmark template {self.template!r}; known: {', '.join(sorted(TEMPLATES))}")
+        if not isinstance(self.template, str) or self.template not in TEMPLATES:
+            raise ValueError(f"no landmark template {self.template!r}; {known_names(self.template, sorted(TEMPLATES))}")
 
     def preprocess(self, faces: Faces) -> NDArray[np.float32]:
         """Gives the network's input for `faces`.
@@ -67,10 +76,10 @@ class InputContract:
         [1.0, 1.0, 1.0]
         """
         if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[3] != 3:
-            raise ValueError(f"faces want uint8 (N, H, W, 3), not {faces.dtype} {faces.shape}")
+            raise ValueError(f"faces must be uint8 (N, H, W, 3), not {faces.dtype} {faces.shape}")
         if faces.shape[1:3] != (self.height, self.width):
             raise ValueError(
-                f"faces are {faces.shape[1]}x{faces.shape[2]}, the embedder wants {self.height}x{self.width}"
+                f"faces are {faces.shape[1]}x{faces.shape[2]}, the embedder expects {self.height}x{self.width}"
             )
         ordered = faces[..., ::-1] if self.channel_order == "bgr" else faces
         mean, scale = np.array(self.mean, np.float32), np.array(self.scale, np.float32)
@@ -83,15 +92,22 @@ class InputContract:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> InputContract:
-        """Reads what `to_dict` gave; a key that is not known is a ValueError."""
-        known = set(cls.__dataclass_fields__)
-        unknown = set(values) - known
-        if unknown:
-            raise ValueError(f"input contract has no {sorted(unknown)[0]!r}; known: {', '.join(sorted(known))}")
+        """Reads what `to_dict` gave.
+
+        Raises:
+            ValueError: A key is not known, or a value is not of its kind or range.
+        """
+        known = sorted(cls.__dataclass_fields__)
+        for key in values:
+            if key not in known:
+                raise ValueError(f"input contract has no {key!r}; {known_names(key, known)}")
         values = dict(values)
         for name in ("mean", "scale"):
             if name in values:
-                values[name] = tuple(float(number) for number in values[name])
+                try:
+                    values[name] = tuple(float(number) for number in values[name])
+                except (TypeError, ValueError):
+                    raise ValueError(f"{name} wants three numbers, not {reprlib.repr(values[name])}") from None
         return cls(**values)
 
 

@@ -14,10 +14,27 @@ from .rendering.synthetic import synthetic_faces
 
 
 def synthetic_pairs(identities: int, shots: int, seed: int = 0, size: int = 112, first: int = 0) -> Pairs:
-    """Pairs rendered identities: every genuine pair, and as many impostor pairs, drawn by `seed`.
+    """Pairs rendered identities: every genuine pair, and as many random impostor pairs.
 
-    The identities are split into ten folds, fewer where there are fewer than twenty, and both faces of a
-    pair come from one fold: no identity is seen in two folds.
+    The identities are split into ten folds, or fewer if they are fewer than twenty; both faces of a pair are from one
+    fold, so that no identity is in two folds.
+
+    Args:
+        identities: Number of people, at least 2.
+        shots: Number of faces of each, at least 2.
+        seed: Of the rendered people and of the impostor pairs.
+        size: Of the faces, in pixels a side.
+        first: Number of the first person, see `synthetic_faces`.
+
+    Args:
+        identities: How many people.
+        shots: Faces of each.
+        seed: Of what is drawn.
+        size: Height and width of a crop in pixels.
+        first: Number of the first identity; different numbers are different people.
+
+    Returns:
+        The pairs, with crops, folds and identities.
 
     Raises:
         ValueError: Fewer than 2 identities, or fewer than 2 shots of each.
@@ -39,7 +56,7 @@ def synthetic_pairs(identities: int, shots: int, seed: int = 0, size: int = 112,
 def _fold_pairs(
     crops: NDArray[np.int64], random: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """All genuine pairs among `crops` (identities, shots), then as many different impostor pairs."""
+    """Gives all genuine pairs among `crops` (identities, shots), then as many different impostor pairs."""
     identities, shots = crops.shape
     earlier, later = np.triu_indices(shots, 1)
     genuine = identities * len(earlier)
@@ -52,16 +69,16 @@ def _fold_pairs(
 
 
 def draw_pairs(faces: LabelledFaces, most: int, seed: int = 0) -> Pairs:
-    """Pairs the crops of people of whom there are two or more: genuine and as many impostor pairs, drawn by `seed`.
+    """Draws genuine pairs, and as many impostor pairs, of the people with two or more crops.
 
-    The people are dealt into ten folds, fewer where there are fewer than twenty, and both faces of a pair come from
-    one fold. Within it nobody gets a second genuine pair before all have one, and likewise any two people. Each crop
-    that is in a pair is read into memory.
+    The people are split into ten folds, or fewer if they are fewer than twenty; both faces of a pair are from one fold.
+    Within a fold nobody gets a second genuine pair before all have one, and no two people a second impostor pair. Each
+    crop that is in a pair is read into memory.
 
     Args:
         faces: In memory or on disk.
-        most: Pairs, half of them genuine; there are fewer where a fold has no more.
-        seed: Of everything drawn.
+        most: The largest number of pairs, half of them genuine; there are fewer if a fold has no more.
+        seed: Of everything random.
 
     Raises:
         ValueError: Fewer than 2 pairs are wanted, or there are fewer than 2 people with two crops.
@@ -92,7 +109,7 @@ def _rows_by_label(labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
 def _drawn_pairs(
     crops: Sequence[NDArray[np.int64]], most: int, random: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Up to `most` genuine pairs of the people whose crops these are, then as many impostor pairs."""
+    """Gives up to `most` genuine pairs of the people whose crops these are, then as many impostor pairs."""
     sizes = np.array([len(rows) for rows in crops])
     one, other = np.triu_indices(len(crops), 1)
     of_person, of_two = sizes * (sizes - 1) // 2, sizes[one] * sizes[other]
@@ -110,7 +127,7 @@ def _drawn_pairs(
 
 
 def _dealt(sizes: NDArray[np.int64], count: int, random: np.random.Generator) -> list[tuple[int, int]]:
-    """Draws `count` different (i, k), k below `sizes[i]`, so that no i has two more than another that has more left."""
+    """Draws `count` different (i, k), k below `sizes[i]`, spread as evenly over i as the sizes allow."""
     chosen = random.permutation(len(sizes))[:count]
     rounds = next(turn for turn in itertools.count() if np.minimum(sizes[chosen], turn).sum() >= count)
     drawn = [

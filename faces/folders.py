@@ -1,4 +1,4 @@
-"""Folders of crops: one folder per identity, every pixel as it is stored."""
+"""Labelled crops: read from folders, one per identity, into memory or on access; split by people; hashed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .contract import Faces
-from .images import EXTENSIONS, image_names, read_image
+from .image_files import EXTENSIONS, image_names, read_image
 
-THREADS = 2  # the pixels are decoded without Python's lock, the headers are not: more threads gain little
+THREADS = 2  # only pixels are decoded without Python's lock: more threads gain little
 LARGEST_IN_MEMORY = 1 << 30  # bytes of pixels; more stay on disk
 
 
 class FaceSource(Protocol):
-    """What gives crops by their numbers: an array of them, or `StoredFaces`."""
+    """Crops by number: an array of them, or `StoredFaces`."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -36,13 +36,13 @@ class FaceSource(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class StoredFaces:
-    """Crops that stay on disk: decoded when they are asked for, each time anew.
+    """Crops that stay on disk and are decoded at every access.
 
-    They are asked for as an array's rows are: by slices, by arrays of numbers or of truth values, or by a number.
+    They are indexed like the rows of an array: by slices, by arrays of numbers or booleans, or by a number.
     """
 
-    decode: Callable[[int], NDArray[np.uint8]]  # gives one crop; several threads call it at once
-    numbers: NDArray[np.int64]  # (N,) which crops, as `decode` counts them
+    decode: Callable[[int], NDArray[np.uint8]]  # gives one crop; called by several threads at once
+    numbers: NDArray[np.int64]  # (N,) the crops, as `decode` counts them
     height: int
     width: int
 
@@ -56,7 +56,7 @@ class StoredFaces:
         return len(self.numbers)
 
     def __getitem__(self, chosen: int | slice | NDArray[np.int64], /) -> NDArray[np.uint8]:
-        """Decodes crops: (n, H, W, 3), of a single number (H, W, 3); refuses what `read_image` refuses."""
+        """Decodes crops: (n, H, W, 3), for a single number (H, W, 3); raises as `read_image` does."""
         numbers = self.numbers[chosen]
         if numbers.ndim == 0:
             return self.decode(int(numbers))
@@ -71,18 +71,18 @@ class StoredFaces:
         return faces
 
     def only(self, chosen: NDArray[np.int64]) -> StoredFaces:
-        """Gives some of the crops, decoding none."""
+        """Gives some of the crops, without decoding."""
         return StoredFaces(self.decode, self.numbers[chosen], self.height, self.width)
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledFaces:
-    """Crops and who is on them."""
+    """Crops and the identity of each."""
 
     faces: FaceSource  # (N, H, W, 3) uint8 RGB
     labels: NDArray[np.int64]  # (N,) indices into names
     names: tuple[str, ...]  # one per identity
-    sha256: str  # of pixels (on disk: of file names and sizes), labels and names: tells whether a run's input changed
+    sha256: str  # of pixels (on disk: of file names and sizes), labels and names
 
     def __len__(self) -> int:
         """N."""
@@ -90,11 +90,11 @@ class LabelledFaces:
 
 
 def read_folder(folder: Path, height: int, width: int) -> LabelledFaces:
-    """Reads every image below `folder`: into memory, or, of more than 1 GiB of pixels, each when it is asked for.
+    """Reads every image below `folder`: into memory, or, beyond 1 GiB of pixels, each on access.
 
     The identity is the folder that holds the image, relative to `folder`: `lfw/AJ_Cook`; "." for images
-    that lie in `folder` itself. Images come sorted by path. Hidden files are passed over, links are
-    followed, and a folder that several links lead to is read once.
+    directly in `folder`. Images are sorted by path. Hidden files are skipped, links are followed, and a folder that
+    several links lead to is read once.
 
     Raises:
         ValueError: No such folder, no image in it, or an image that `read_image` refuses.
@@ -116,17 +116,17 @@ def read_folder(folder: Path, height: int, width: int) -> LabelledFaces:
 def labelled_faces(
     stored: StoredFaces, labels: NDArray[np.int64], names: tuple[str, ...], listing: Callable[[], str]
 ) -> LabelledFaces:
-    """Gives crops with their labels, in memory if they fit; if not, `listing` stands for their pixels in the hash."""
+    """Gives crops with labels, in memory if they fit; if not, the hash is of `listing()` instead of their pixels."""
     faces: FaceSource = stored
     if np.prod(stored.shape) <= LARGEST_IN_MEMORY:
         faces = pixels = stored[:]
         return LabelledFaces(faces, labels, names, content_sha256(pixels, labels, "\n".join(names)))
-    stored[0]  # crops of another size are told now, not within an epoch
+    stored[0]  # raises now for crops of another size, not within an epoch
     return LabelledFaces(faces, labels, names, content_sha256(listing(), labels, "\n".join(names)))
 
 
 def listing_sha256(folder: Path, names: Iterable[str]) -> str:
-    """Gives the SHA-256 of files' names and sizes."""
+    """Gives the SHA-256 of the files' names and sizes."""
     digest = hashlib.sha256()
     for name in names:
         digest.update(f"{name} {os.stat(folder / name).st_size}\n".encode())
@@ -134,19 +134,19 @@ def listing_sha256(folder: Path, names: Iterable[str]) -> str:
 
 
 def split_identities(faces: LabelledFaces, share: float, seed: int) -> tuple[LabelledFaces, LabelledFaces]:
-    """Parts people: those to learn from, and `share` of those who have two faces or more, to be judged by.
+    """Splits people into a training set and a held-out `share` of those with two faces or more.
 
     Args:
-        faces: Of anybody; faces on disk stay there.
-        share: 0 to 1, exclusive; at least two people are held out, and one with two faces is not.
-        seed: Of who is.
+        faces: Labelled crops; faces on disk stay there.
+        share: 0 to 1, exclusive; at least two people with two faces are held out, and at least one is not.
+        seed: Of the choice of people.
 
     Returns:
-        The rest and the people held out, each with labels from 0. People with a single face are among the rest: no
-        genuine pair can be made of them.
+        The training set and the held-out people, each with labels from 0. People with a single face, of whom no genuine
+        pair can be made, are in the training set.
 
     Raises:
-        ValueError: A share that is none, or fewer than three people with two faces.
+        ValueError: A share out of range, or fewer than three people with two faces.
     """
     if not 0 < share < 1:
         raise ValueError(f"share {share:g} of the people cannot be held out; between 0 and 1 can")
@@ -157,10 +157,10 @@ def split_identities(faces: LabelledFaces, share: float, seed: int) -> tuple[Lab
         )
     count = min(max(2, round(share * len(several))), len(several) - 1)
     held_out = np.isin(faces.labels, np.random.default_rng(seed).permutation(several)[:count])
-    return _part(faces, ~held_out), _part(faces, held_out)
+    return _subset(faces, ~held_out), _subset(faces, held_out)
 
 
-def _part(faces: LabelledFaces, mask: NDArray[np.bool_]) -> LabelledFaces:
+def _subset(faces: LabelledFaces, mask: NDArray[np.bool_]) -> LabelledFaces:
     rows = np.flatnonzero(mask)
     people, labels = np.unique(faces.labels[rows], return_inverse=True)
     chosen = faces.faces.only(rows) if isinstance(faces.faces, StoredFaces) else faces.faces[rows]
@@ -170,12 +170,12 @@ def _part(faces: LabelledFaces, mask: NDArray[np.bool_]) -> LabelledFaces:
 
 
 def read_images(paths: Sequence[Path], height: int, width: int) -> Faces:
-    """Reads `paths` in their order: (N, H, W, 3) uint8 RGB. Refuses what `read_image` refuses."""
+    """Reads `paths` in their order: (N, H, W, 3) uint8 RGB. Raises as `read_image` does."""
     return StoredFaces(lambda number: read_image(paths[number], height, width), np.arange(len(paths)), height, width)[:]
 
 
 def content_sha256(*parts: NDArray[np.generic] | str) -> str:
-    """Gives the SHA-256 of arrays (with type and shape) and texts, 64 hex digits."""
+    """Gives the SHA-256 of arrays (with type and shape) and texts, as 64 hexadecimal digits."""
     digest = hashlib.sha256()
     for part in parts:
         array = np.frombuffer(part.encode(), np.uint8) if isinstance(part, str) else np.ascontiguousarray(part)

@@ -1,9 +1,9 @@
-"""InsightFace's `.bin`: verification pairs in a pickle, read without running anything that it asks for.
+"""InsightFace's `.bin`: verification pairs in a pickle, read without running any of its code.
 
-The file is a pickle of (list of JPEG files, list of bool); images 2i and 2i + 1 are pair i. A pickle is a
-program, and `pickle.load` would run whatever a stranger wrote. Here the opcodes are replayed on a stack of
-our own, which knows lists, tuples, bytes and whole numbers, and has stand-ins for the few functions that real
-files call: nothing is imported, nothing else is called, and a limit on bytes and opcodes bounds the memory.
+The file is a pickle of (list of JPEG files, list of bool); images 2i and 2i + 1 are pair i. A pickle is a program,
+and `pickle.load` would run whatever its author wrote. Here the opcodes are replayed on a stack that knows lists,
+tuples, bytes and whole numbers, with stand-ins for the few functions that real files call: nothing is imported,
+nothing else is called, and limits on bytes and opcodes bound the memory.
 
 Source: insightface/recognition/_datasets_/lfw2pack.py; opcodes: pickletools of the standard library.
 """
@@ -30,7 +30,7 @@ def read_bin(path: Path) -> tuple[list[bytes], list[bool]]:
     may be booleans, 0 and 1, NumPy scalars, or one NumPy array. A file has at most 1 GiB.
 
     Raises:
-        ValueError: No such file, too large, cut off, not of this form, or it wants to call something.
+        ValueError: No such file, too large, cut off, not of this form, or it calls another function.
     """
     if not path.is_file():
         raise ValueError(f"no file {path}")
@@ -48,12 +48,12 @@ def read_bin(path: Path) -> tuple[list[bytes], list[bool]]:
 
 
 class _Refused(Exception):
-    """The pickle wants what no file of pairs needs."""
+    """The pickle uses something that no file of pairs needs."""
 
 
 @dataclass
 class _Array:
-    """What stands in for a NumPy array while the pickle is replayed."""
+    """Stand-in for a NumPy array while the pickle is replayed."""
 
     dtype: str = "u1"
     data: bytes = b""
@@ -107,7 +107,7 @@ def _no_array(*_: object) -> None:
     raise TypeError("an array without content")
 
 
-# What real files call, and what runs here in its place. NumPy 2 renamed numpy.core to numpy._core.
+# The functions that real files call, and their stand-ins. NumPy 2 renamed numpy.core to numpy._core.
 STAND_INS: dict[str, Callable[..., Any]] = {
     "_codecs encode": _encode,
     "__builtin__ bytes": _bytes,
@@ -122,7 +122,7 @@ STAND_INS: dict[str, Callable[..., Any]] = {
     "numpy._core.numeric _frombuffer": _from_buffer,
 }
 
-# Opcodes that push a value, and how it is made of the opcode's argument.
+# Opcodes that push a value, and how it is made from the opcode's argument.
 LITERALS: dict[str, Callable[[Any], Any]] = {
     "NONE": lambda _: None,
     "NEWTRUE": lambda _: True,
@@ -139,7 +139,7 @@ TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 def _replay(pickled: bytes) -> Any:
-    """Replays the opcodes and gives the value that STOP finds."""
+    """Replays the opcodes and gives the value on top of the stack at STOP."""
     stack: list[Any] = []
     marks: list[int] = []
     memo: dict[int, Any] = {}
@@ -181,7 +181,7 @@ def _replay(pickled: bytes) -> Any:
                 function, arguments = _pop(stack, len(stack) - 2)
                 stack.append(function(*arguments))  # only `_stand_in` puts functions on the stack
                 copied += len(stack[-1]) if function is _encode else 0
-                if copied > len(pickled):  # one text in the file, encoded again and again
+                if copied > len(pickled):  # one text in the file could be encoded again and again
                     raise _Refused("it makes more bytes than it holds")
             case "BUILD":
                 (state,) = _pop(stack, len(stack) - 1)
@@ -194,7 +194,7 @@ def _replay(pickled: bytes) -> Any:
 
 
 def _pop(stack: list[Any], start: int) -> list[Any]:
-    """Takes everything from `start` up."""
+    """Removes and gives everything from `start` up."""
     if not 0 <= start <= len(stack):
         raise IndexError("an opcode finds too few values")
     items = stack[start:]
@@ -210,12 +210,12 @@ def _list(value: Any) -> list[Any]:
 
 def _stand_in(name: str) -> Callable[..., Any]:
     if name not in STAND_INS:
-        raise _Refused(f"it wants to call {name[:80].replace(' ', '.')!r}")
+        raise _Refused(f"it would call {name[:80].replace(' ', '.')!r}")
     return STAND_INS[name]
 
 
 def _build(target: Any, state: Any) -> None:
-    """Fills an array, or the byte order of its type, as NumPy's `__setstate__` would."""
+    """Fills an array, or checks the byte order of its type, as NumPy's `__setstate__` does."""
     if isinstance(target, _Array):
         _, _, dtype, _, data = state
         if not isinstance(dtype, _Dtype) or not isinstance(data, bytes):
@@ -226,7 +226,7 @@ def _build(target: Any, state: Any) -> None:
 
 
 def _pairs(value: Any) -> tuple[list[bytes], list[bool]]:
-    """Checks that the pickled value is what the file promises."""
+    """Gives images and verdicts, if the pickled value is of that form."""
     if not isinstance(value, (tuple, list)) or len(value) != 2 or not isinstance(value[0], list):
         raise ValueError("it holds no (images, verdicts)")
     images = [image.data if isinstance(image, _Array) else image for image in value[0]]

@@ -1,4 +1,4 @@
-"""Verification pairs: which two crops, one person or two, and which fold."""
+"""Verification pairs, read from files: two crops each, whether they show one person, and the fold."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .contract import Faces
+from .csv_tables import read_csv_table, read_text
 from .folders import content_sha256, read_images
-from .images import EXTENSIONS, decode_image
+from .image_files import EXTENSIONS, decode_image
 from .insightface_bin import read_bin
-from .tables import read_table, read_text
 
 FOLDS = 10
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Pairs of crops; a crop that many pairs share is held once."""
+    """Pairs of crops; a crop that many pairs share is stored once."""
 
     faces: Faces  # (M, H, W, 3) uint8 RGB
     left: NDArray[np.int64]  # (P,) indices into faces
@@ -29,7 +29,7 @@ class Pairs:
     same: NDArray[np.bool_]  # (P,) True: genuine, False: impostor
     fold: NDArray[np.int64]  # (P,) 0, 1, ...
     names: tuple[str, ...]  # M, for reports: "AJ_Cook/AJ_Cook_0001.jpg"
-    identities: NDArray[np.int64]  # (M,) who is on each crop; -1 where the file does not say
+    identities: NDArray[np.int64]  # (M,) the person on each crop; -1: unknown
     sha256: str  # of pixels, pairs, verdicts and folds
 
     def __len__(self) -> int:
@@ -61,32 +61,36 @@ class _Row:
     same: bool
 
 
-def read_pairs(path: Path, images: Path | None, height: int, width: int) -> Pairs:
-    """Reads pairs and their crops.
+def read_pairs(path: Path | str, images: Path | str | None = None, height: int = 112, width: int = 112) -> Pairs:
+    """Reads verification pairs and their crops into memory, a crop that several pairs share once.
 
-    - `.txt`, LFW's form: `Name 1 4` is a genuine pair, `Name 1 Other 2` an impostor pair, and the first
-      image of Name is `images/Name/Name_0001.jpg`. The first line may say `10 300` (folds, genuine pairs in
-      each, followed by as many impostors), or `500` (genuine pairs, as many impostors), or be a pair.
-    - `.csv`: columns left, right, same and, if wanted, fold; paths below `images`; same is 0, 1, true, false.
-    - `.bin`, InsightFace's form, see `insightface_bin`: holds its own images; ten folds by order.
+    - `.txt`, as of LFW: `Name 1 4` is a genuine pair, `Name 1 Other 2` an impostor pair, and the first image of Name is
+      `images/Name/Name_0001.jpg`. The first line may be `10 300` (folds, genuine pairs in each, followed by as many
+      impostor pairs), or `500` (genuine pairs, as many impostor pairs), or a pair.
+    - `.csv`: columns left, right, same and, optionally, fold; paths below `images`; same is 0, 1, true or false.
+    - `.bin`, as of InsightFace, see `insightface_bin`: contains its images; ten folds in order.
 
-    Where the file gives no folds, genuine and impostor pairs are each dealt into ten folds by order.
+    If the file has no folds, genuine and impostor pairs are each split into ten folds in order.
 
     Args:
-        path: The file; its extension says which form it has.
+        path: The file; its extension decides the form.
         images: Folder of the crops; None: the folder of `path`.
-        height: Of the crops, in pixels.
+        height: Of the crops, in pixels; crops of another size are refused.
         width: Likewise.
 
+    Returns:
+        P pairs of M crops (M, height, width, 3) uint8 RGB, as stored; a crop that several pairs share is held once.
+
     Raises:
-        ValueError: No such file or form, a malformed line, or an image that is missing or that `read_image`
-            refuses.
+        ValueError: No such file, an unknown extension, a malformed line, or an image that is missing, damaged or of
+            another size.
     """
+    path = Path(path)
     if path.suffix.lower() not in READERS:
         raise ValueError(f"{path}: no reader for {path.suffix!r} pairs; known: {', '.join(sorted(READERS))}")
     if not path.is_file():
         raise ValueError(f"no file of pairs {path}")
-    return READERS[path.suffix.lower()](path, path.parent if images is None else images, height, width)
+    return READERS[path.suffix.lower()](path, path.parent if images is None else Path(images), height, width)
 
 
 def read_lfw(path: Path, images: Path, height: int, width: int) -> Pairs:
@@ -127,7 +131,7 @@ SAME: dict[str, bool] = {"1": True, "true": True, "0": False, "false": False}
 
 def read_csv(path: Path, images: Path, height: int, width: int) -> Pairs:
     """Reads a table with a header: left, right, same and, if there is one, fold."""
-    _, lines = read_table(path, "pairs", ("left", "right", "same"), ("fold",))
+    _, lines = read_csv_table(path, "pairs", ("left", "right", "same"), ("fold",))
     rows: list[_Row] = []
     folds: list[int] = []
     for number, cells in lines:
@@ -145,7 +149,7 @@ def read_csv(path: Path, images: Path, height: int, width: int) -> Pairs:
 
 
 def read_insightface(path: Path, images: Path, height: int, width: int) -> Pairs:
-    """Reads InsightFace's `.bin`. An image that the file holds several times becomes one crop."""
+    """Reads InsightFace's `.bin`. An image that is in the file several times becomes one crop."""
     encoded, verdicts = read_bin(path)
     first = {data: position for position, data in reversed(list(enumerate(encoded)))}
     index = {data: crop for crop, data in enumerate(dict.fromkeys(encoded))}
@@ -155,7 +159,7 @@ def read_insightface(path: Path, images: Path, height: int, width: int) -> Pairs
         faces[crop] = decode_image(io.BytesIO(data), name, height, width)
     order = [index[data] for data in encoded]
     same = np.array(verdicts)
-    # As sklearn's KFold(10) cuts in InsightFace's verification.py: in order, the first folds one pair longer.
+    # As sklearn's KFold(10) in InsightFace's verification.py: in order, the first folds one pair longer.
     sizes = [len(part) for part in np.array_split(same, FOLDS)]
     fold = np.repeat(np.arange(FOLDS), sizes)
     return Pairs.of(faces, order[::2], order[1::2], same, fold, names, [-1] * len(names))
@@ -169,7 +173,7 @@ READERS: Mapping[str, Callable[[Path, Path, int, int], Pairs]] = {
 
 
 def deal_folds(same: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Deals genuine and impostor pairs, each in their order, into ten folds, or as many as there are pairs.
+    """Splits genuine and impostor pairs, each in order, into ten folds, or fewer if there are fewer pairs.
 
     >>> deal_folds(np.array([True, True, False, False])).tolist()
     [0, 1, 0, 1]
@@ -191,7 +195,7 @@ def _verdicts(path: Path, rows: Sequence[_Row]) -> NDArray[np.bool_]:
 def _collect(
     path: Path, images: Path, rows: Iterable[_Row], endings: Sequence[str], height: int, width: int
 ) -> tuple[Faces, list[str], list[int], list[int]]:
-    """Reads each image that `rows` name once: crops, their names, and the rows' left and right as indices."""
+    """Reads each image in `rows` once: gives the crops, their names, and the left and right indices of the rows."""
     index: dict[str, int] = {}
     names: list[str] = []
     for row in rows:
@@ -201,12 +205,12 @@ def _collect(
             inside = PurePosixPath(name)
             if inside.is_absolute() or ".." in inside.parts:
                 raise ValueError(f"{path} line {row.line}: {name!r} leaves {images}; paths are relative to that folder")
-            found = next((name + ending for ending in endings if (images / (name + ending)).is_file()), None)
-            if found is None:
+            file = next((name + ending for ending in endings if (images / (name + ending)).is_file()), None)
+            if file is None:
                 raise ValueError(
                     f"{path} line {row.line}: no image {name} below {images}, of {row.left} and {row.right}"
                 )
             index[name] = len(names)
-            names.append(found)
+            names.append(file)
     faces = read_images([images / name for name in names], height, width)
     return faces, names, [index[row.left] for row in rows], [index[row.right] for row in rows]

@@ -1,4 +1,4 @@
-"""What a crop looks like, in numbers: brightness, contrast, sharpness."""
+"""Image quality of crops: brightness, contrast, sharpness."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ Grey = NDArray[np.float32]
 """(N, H, W) luma, 0 to 255."""
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of R, G, B. Source: ITU-R BT.601
-BORDER = 8  # one part in so many is left out on each side: background, hair, the black beyond a photo's edge
+BORDER = 8  # an eighth is left out on each side: background, hair, the black beyond a photo's edge
 BATCH = 256  # faces at a time: 7 MB of luma
 
 
 def measure(faces: Faces) -> dict[str, Floats]:
     """Gives every measure of `MEASURES` for each crop, taken on the middle three quarters of height and width.
 
-    The pose is not among them: how much a crop differs from its mirror image follows light from the side as much as
-    a turned head. Who knows the poses gives them as a column of a table, see `attributes.read_attributes`.
+    The pose is not among them: the difference of a crop from its mirror image shows light from the side as much as a
+    turned head. Known poses can be given as a column of a table, see `attributes.read_attributes`.
 
     Args:
         faces: (N, H, W, 3) uint8 RGB.
@@ -57,7 +57,7 @@ def contrast(grey: Grey) -> Floats:
 def sharpness(grey: Grey) -> Floats:
     """Gives the variance of the Laplacian (each pixel against its four neighbours), 0 where all is even.
 
-    It sees edges, whatever made them: blur lowers it, and so does low contrast; grain and JPEG's blocks raise it.
+    It responds to any edges: blur and low contrast lower it; grain and JPEG blocks raise it.
 
     Source: Pech-Pacheco et al., Diatom autofocusing in brightfield microscopy, ICPR 2000.
     """

@@ -1,4 +1,4 @@
-"""WebDataset shards: crops and who is on them, read where they lie in tar files."""
+"""WebDataset shards: labelled crops in tar files, read in place. Also `read_faces`, for shards or folders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .folders import LabelledFaces, StoredFaces, labelled_faces, read_folder
-from .images import EXTENSIONS, decode_image
+from .image_files import EXTENSIONS, decode_image
 from .tar import BLOCK, Member, members
 
 LARGEST_IMAGE = 1 << 26  # bytes
@@ -27,32 +27,52 @@ _NOBODY = "."
 _BRACES = re.compile(r"\{(\d{1,12})\.\.(\d{1,12})\}")
 
 
-def read_faces(path: Path, height: int, width: int) -> LabelledFaces:
-    """Reads shards, where `path` is a tar, a pattern of tars or a folder that holds some, or else a folder of images.
+def read_faces(path: Path | str, height: int = 112, width: int = 112) -> LabelledFaces:
+    """Reads labelled crops from a folder of images, one folder per identity, or from WebDataset shards.
+
+    Up to 1 GiB of pixels are read into memory; beyond that each crop is decoded on access.
+
+    Args:
+        path: A folder of images (see `read_folder`), a tar, `shards-{000..009}.tar` or a folder of tars (see
+            `read_shards`).
+        height: Of the crops, in pixels; crops of another size are refused.
+        width: Likewise.
+
+    Returns:
+        N crops (N, height, width, 3) uint8 RGB, as stored, with labels (N,) and the name of each identity.
+
+    Args:
+        path: A folder with a folder of images per person, a tar, `shards-{000..009}.tar`, or a folder of tars.
+        height: Of the crops, in pixels.
+        width: Likewise.
+
+    Returns:
+        The crops, in memory up to 1 GiB of pixels, and who is on each.
 
     Raises:
-        ValueError: As `read_folder` and `read_shards`.
+        ValueError: Nothing at `path`, no image in it, or an image that is damaged or of another size.
     """
+    path = Path(path)
     shards = path.is_file() or (_BRACES.search(str(path)) and not path.exists()) or (path.is_dir() and _tars(path))
     return (read_shards if shards else read_folder)(path, height, width)
 
 
 def read_shards(path: Path, height: int, width: int) -> LabelledFaces:
-    """Reads WebDataset shards: into memory, or, of more than 1 GiB of pixels, each crop when it is asked for.
+    """Reads WebDataset shards: into memory, or, beyond 1 GiB of pixels, each crop on access.
 
     Nothing is unpacked to disk. A sample's files are neighbours and share their name up to its first dot; one is the
-    image (`.jpg`, `.png`, `.webp`, …), and who is on it stands in `.cls`, or as `label` or `identity` in `.json`. If
-    no sample says so, all are one identity ".", good for what wants no labels. Members that are no files are passed
-    over, and so are hidden ones.
+    image (`.jpg`, `.png`, `.webp`, …), and its identity is in `.cls`, or is `label` or `identity` in `.json`. If no
+    sample has one, all are one identity ".", for uses without labels. Members that are not files are skipped, and so
+    are hidden ones.
 
     Args:
-        path: A tar, `shards-{000..009}.tar`, or a folder, of which every `.tar` is read in the order of names.
+        path: A tar, `shards-{000..009}.tar`, or a folder, whose `.tar` files are read in the order of their names.
         height: Of the crops, in pixels.
         width: Likewise.
 
     Raises:
-        ValueError: No such file; a tar that is compressed, cut off or otherwise none; samples that are no samples,
-            some labelled and some not; an image that `read_image` refuses.
+        ValueError: No such file; a tar that is compressed, cut off or otherwise malformed; malformed samples; some
+            samples labelled and some not; an image that is damaged or of another size.
 
     Source of the format: WebDataset (Aizman et al., High Performance I/O For Large Scale Deep Learning, 2019).
     """
@@ -70,14 +90,14 @@ def read_shards(path: Path, height: int, width: int) -> LabelledFaces:
             f"{path} holds no image; files whose names end at their first dot with {', '.join(EXTENSIONS)} count"
         )
     if len(people) > 1 and _NOBODY in people:
-        raise ValueError(f"{path}: some samples say who is on them and some do not; all want a .cls or .json, or none")
+        raise ValueError(f"{path}: some samples have an identity and some do not; all need a .cls or .json, or none")
     table = np.frombuffer(rows, np.int64).reshape(-1, 4)
 
     def decode(index: int) -> NDArray[np.uint8]:
         shard, offset, size = shards[table[index, 0]], int(table[index, 1]), int(table[index, 2])
         with shard.open("rb") as tar:
             tar.seek(offset - BLOCK)
-            block = tar.read(BLOCK + size)  # with the header, which knows the name
+            block = tar.read(BLOCK + size)  # with the header, which has the name
         name = f"{shard}: {block[:100].rstrip(bytes(1)).decode(errors='replace')}"
         return decode_image(io.BytesIO(block[BLOCK:]), name, height, width)
 
@@ -86,10 +106,10 @@ def read_shards(path: Path, height: int, width: int) -> LabelledFaces:
 
 
 def shard_paths(path: Path) -> list[Path]:
-    """Lists the tars that `path` means.
+    """Lists the tars that `path` names.
 
     Raises:
-        ValueError: One of them is not there, or there is none.
+        ValueError: One of them does not exist, or there is none.
     """
     if path.is_dir():
         if not (tars := _tars(path)):
@@ -121,17 +141,17 @@ def _samples(tar: BinaryIO, shard: Path) -> Iterator[tuple[Member, str]]:
         if not key or not (images or ".cls" in notes):
             continue
         if len(images) != 1:
-            raise ValueError(f"{shard}: the sample {key!r} has {len(images)} images; one is wanted, beside its label")
+            raise ValueError(f"{shard}: the sample {key!r} has {len(images)} images; it needs one, beside its label")
         if images[0].size > LARGEST_IMAGE:
             raise ValueError(f"{shard}: {images[0].name} has {images[0].size} bytes; {LARGEST_IMAGE} are read at most")
         try:
             yield images[0], _person(tar, notes)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"{shard}: the label of {key!r} is none: {error}") from None
+            raise ValueError(f"{shard}: the label of {key!r} cannot be read: {error}") from None
 
 
 def _key(name: str) -> tuple[str, str]:
-    """Parts a member's name at its first dot behind the folders; hidden files and those without a dot have no key."""
+    """Splits a member's name at the first dot of its file name; hidden files and those without a dot have no key."""
     folder, slash, base = name.rpartition("/")
     stem, dot, ending = base.partition(".")
     return (folder + slash + stem, dot + ending.lower()) if stem and dot else ("", "")
@@ -146,7 +166,7 @@ def _person(tar: BinaryIO, notes: dict[str, Member]) -> str:
         label = values.get("label", values.get("identity", _NOBODY)) if isinstance(values, dict) else _NOBODY
     if type(label) not in (int, str) or label == "":
         raise ValueError(f"{label!r} is neither a whole number nor a name")
-    return str(label).encode().decode()  # refuses half a character, which no hash takes
+    return str(label).encode().decode()  # raises for half a character, which cannot be hashed
 
 
 def _text(tar: BinaryIO, member: Member) -> str:

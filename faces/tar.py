@@ -1,4 +1,4 @@
-"""Tar files: where their members lie, without unpacking any."""
+"""Tar files: the positions of their members, without unpacking any."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-BLOCK = 512  # bytes; what tars are made of
+BLOCK = 512  # bytes of each block of a tar
 LARGEST_EXTENSION = 1 << 16  # bytes of a long name or of pax records
 
 
@@ -24,10 +24,10 @@ def members(tar: BinaryIO, name: str) -> Iterator[Member]:
     """Yields the files of a plain tar: POSIX, with or without pax headers, or GNU.
 
     Raises:
-        ValueError: It is compressed, cut off, sparse, continued elsewhere or no tar; `name` is what it is called then.
+        ValueError: It is compressed, cut off, sparse, continued in another file, or no tar; the error calls it `name`.
     """
     end, place = tar.seek(0, io.SEEK_END), 0
-    extended: dict[str, str] = {}  # what headers of headers say of the next member
+    extended: dict[str, str] = {}  # from extension headers, about the next member
     while True:
         tar.seek(place)
         header = tar.read(BLOCK)
@@ -37,7 +37,7 @@ def members(tar: BinaryIO, name: str) -> Iterator[Member]:
             kind, size = header[156:157], _number(header[124:136])
             if sum(header) - sum(header[148:156]) + 8 * ord(" ") != _number(header[148:156]):
                 raise ValueError("the checksum is wrong")
-            if kind in b"123456":  # links, devices, folders, pipes: they have no bytes, whatever they claim
+            if kind in b"123456":  # links, devices, folders, pipes: they have no content, whatever their header says
                 size = 0
             elif kind not in b"xgLK":
                 size = int(extended.get("size", size))
@@ -64,12 +64,12 @@ def _short_name(header: bytes) -> str:
 
 
 def _number(field: bytes) -> int:
-    """Reads octal digits, or the binary form of large numbers; a negative one becomes far too large."""
+    """Reads octal digits, or the binary form of large numbers; a negative one becomes too large and is refused."""
     if field[:1] in (b"\x80", b"\xff"):
         return int.from_bytes(field[1:], "big")
     digits = field.partition(b"\0")[0].strip()
     if digits.strip(b"01234567"):
-        raise ValueError("a number is none")
+        raise ValueError("a number is malformed")
     return int(digits or b"0", 8)
 
 
@@ -84,7 +84,7 @@ def _extension(kind: bytes, size: int, tar: BinaryIO) -> dict[str, str]:
     while place < len(body):
         length, space, _ = body[place : place + 20].partition(b" ")
         if not space or not length.isdigit() or not len(length) + 2 < int(length) <= len(body) - place:
-            raise ValueError("a pax record is none")
+            raise ValueError("a pax record is malformed")
         record = body[place + len(length) + 1 : place + int(length) - 1]
         key, _, value = record.partition(b"=")
         records[key.decode(errors="replace")] = value.decode(errors="replace")

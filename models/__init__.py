@@ -8,8 +8,6 @@ if TYPE_CHECKING:
     from .checkpoint import load_checkpoint as load_checkpoint
     from .checkpoint import open_embedder as open_embedder
     from .checkpoint import save_checkpoint as save_checkpoint
-    from .complexity import macs as macs
-    from .complexity import parameters as parameters
     from .embedder import Embedder as Embedder
     from .embedder import Embeddings as Embeddings
     from .embedder import unit as unit
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
 
 _MODULES = {
     ".checkpoint": ["load_checkpoint", "open_embedder", "save_checkpoint"],
-    ".complexity": ["macs", "parameters"],
     ".embedder": ["Embedder", "Embeddings", "unit"],
     ".zoo": ["ZOO", "create"],
 }

@@ -1,4 +1,4 @@
-"""Batch norms: what they remember of the activations, taken anew; and one batch seen by many processes."""
+"""Batch norms: statistics re-estimated on batches, and synchronised over processes while training."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ from torch.overrides import TorchFunctionMode
 def reestimate_batch_norms(backbone: nn.Module, batches: Iterable[Tensor]) -> None:
     """Sets all running means and variances of `backbone` to their averages over `batches`.
 
-    A fresh network remembers mean 0 and variance 1, a pruned one what its removed channels used to add;
-    neither is what its layers see. Every batch counts the same. Dropout stays off; momentum and train or eval
-    mode stay as they were.
+    A fresh network has mean 0 and variance 1, a pruned one the statistics with its removed channels; neither fits its
+    activations. Every batch has the same weight. Dropout is off; momentum and train or eval mode are restored.
 
     Args:
-        backbone: Changed in place. Batch norms that track nothing are passed over.
+        backbone: Changed in place. Batch norms without running statistics are skipped.
         batches: Each (N, 3, H, W) float32, preprocessed, N > 1.
 
     Raises:
@@ -42,7 +41,7 @@ def reestimate_batch_norms(backbone: nn.Module, batches: Iterable[Tensor]) -> No
     backbone.eval()
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # torch's word for: the plain average of all batches
+        norm.momentum = None  # in torch: the plain average of all batches
         norm.train()
     try:
         for batch in chain([first], rest):
@@ -56,11 +55,11 @@ def reestimate_batch_norms(backbone: nn.Module, batches: Iterable[Tensor]) -> No
 
 @contextmanager
 def synchronised(backbone: nn.Module) -> Iterator[None]:
-    """Makes batch norms in train mode see the batches of all processes as one, while it lasts.
+    """Inside the `with`, batch norms in train mode normalise over the batches of all processes together.
 
     Outputs, gradients (once averaged over processes, as DistributedDataParallel does) and running statistics are those
-    of one process with the whole batch; the parts may be of different sizes. torch's SyncBatchNorm does the same on
-    GPUs alone. With a single process nothing is touched.
+    of one process with the whole batch; the parts may be of different sizes. torch's SyncBatchNorm does the same, on
+    GPUs only. With a single process nothing changes.
 
     Args:
         backbone: Changed in place until the end. All processes must run it forward and backward equally often.
@@ -79,7 +78,7 @@ def synchronised(backbone: nn.Module) -> Iterator[None]:
 
 
 def _forward_of_all(norm: _BatchNorm, batch: Tensor) -> Any:
-    forward = type(norm).forward  # of a subclass perhaps, which does more than torch's
+    forward = type(norm).forward  # may be that of a subclass, which does more
     if not norm.training:
         return forward(norm, batch)
     with _OfAll():
@@ -87,7 +86,7 @@ def _forward_of_all(norm: _BatchNorm, batch: Tensor) -> Any:
 
 
 class _OfAll(TorchFunctionMode):
-    """Puts `_batch_norm_of_all` in the place of `torch.nn.functional.batch_norm`, and nothing else elsewhere."""
+    """Replaces `torch.nn.functional.batch_norm`, and only that, by `_batch_norm_of_all`."""
 
     def __torch_function__(self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return (_batch_norm_of_all if function is F.batch_norm else function)(*args, **(kwargs or {}))
@@ -103,14 +102,14 @@ def _batch_norm_of_all(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Does what torch's function of the same arguments does, with the mean and variance over all processes."""
+    """As torch's function with the same arguments, with the mean and variance over all processes."""
     if not training:
         return F.batch_norm(batch, running_mean, running_var, weight, bias, training, momentum, eps)
     wide = torch.promote_types(batch.dtype, torch.float32)
     weight = batch.new_ones(batch.shape[1], dtype=wide) if weight is None else weight
     bias = batch.new_zeros(batch.shape[1], dtype=wide) if bias is None else bias
-    found: tuple[Tensor, ...] = _BatchNormOfAll.apply(batch, weight, bias, eps)  # type: ignore[no-untyped-call]
-    normed, mean, var, total = found
+    results: tuple[Tensor, ...] = _BatchNormOfAll.apply(batch, weight, bias, eps)  # type: ignore[no-untyped-call]
+    normed, mean, var, total = results
     if running_mean is not None and running_var is not None:
         running_mean.lerp_(mean.to(running_mean.dtype), momentum)
         running_var.lerp_((var * total / (total - 1)).to(running_var.dtype), momentum)
@@ -120,7 +119,7 @@ def _batch_norm_of_all(
 class _BatchNormOfAll(torch.autograd.Function):
     """torch's own kernels with the mean, variance and gradient sums over all processes.
 
-    They normalise as in eval mode, by given statistics; the backward adds what goes through the statistics.
+    They normalise as in eval mode, by given statistics; the backward adds the gradient through the statistics.
     Source: Ioffe & Szegedy, Batch Normalization, ICML 2015, sec. 3.
     """
 
@@ -129,16 +128,16 @@ class _BatchNormOfAll(torch.autograd.Function):
         ctx: Any, batch: Tensor, weight: Tensor, bias: Tensor, eps: float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         own_mean, own_var = (own.double() for own in torch.batch_norm_update_stats(batch, None, None, 0.0))
-        # In double precision squares may be subtracted, so that one message is enough.
+        # Double precision allows to subtract squares, so that one message is enough.
         count = torch.full_like(own_mean, batch.numel() // batch.shape[1])
         total, first, second = _sum_of_all(count, count * own_mean, count * (own_var + own_mean.square()))
         mean = first / total
         var = (second / total - mean.square()).clamp_(min=0)
-        given = mean.to(weight.dtype), var.to(weight.dtype)
+        statistics = mean.to(weight.dtype), var.to(weight.dtype)
         ctx.eps = eps
-        ctx.save_for_backward(batch, weight, *given, total)
+        ctx.save_for_backward(batch, weight, *statistics, total)
         ctx.mark_non_differentiable(mean, var, total)
-        return F.batch_norm(batch, *given, weight, bias, False, 0.0, eps), mean, var, total
+        return F.batch_norm(batch, *statistics, weight, bias, False, 0.0, eps), mean, var, total
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:

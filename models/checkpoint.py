@@ -1,4 +1,4 @@
-"""A pruned embedder on disk and back: weights.safetensors and embedder.json in one folder, never a pickle.
+"""Checkpoints: an embedder on disk and back: weights.safetensors and embedder.json in one folder, never a pickle.
 
 folder/weights.safetensors   every parameter and buffer
 folder/embedder.json         name, architecture, options, activations, widths, input contract, licence, ancestry, hash
@@ -7,6 +7,7 @@ folder/embedder.json         name, architecture, options, activations, widths, i
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +15,35 @@ from safetensors.torch import save_file
 
 from ..faces.contract import InputContract
 from ..files import sha256_of, written_whole
+from ..spelling import known_names
 from .activations import activations_of, replace_activations
 from .embedder import Embedder
-from .factories import build_foreign, fill, load_embedder, read_weights
+from .factories import build_foreign, load_embedder, load_weights
 from .widths import resize, widths_of
-from .zoo import create
+from .zoo import ZOO, create
 
 WEIGHTS, DESCRIPTION = "weights.safetensors", "embedder.json"
 LARGEST_DESCRIPTION = 8 << 20  # bytes
 
 EMBEDDED_DEFAULT = "embedded-default"
-"""The name of the small embedder that comes with pocketface, trained on the faces that it renders itself."""
+"""The name of the small embedder that comes with pocketface, trained on its rendered faces."""
 
 
 def save_checkpoint(embedder: Embedder, folder: Path) -> Path:
-    """Writes `embedder` into `folder`, whole or not at all, and gives `folder`."""
+    """Writes `embedder` into `folder`, whole or not at all, and gives `folder`.
+
+    Args:
+        embedder: What to write: weights as safetensors, all else as JSON.
+        folder: Where to; what lies there is replaced.
+
+    Returns:
+        `folder`.
+    """
     with written_whole(folder) as beside:
         beside.mkdir(parents=True)
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in embedder.backbone.state_dict().items()}
         save_file(state, beside / WEIGHTS)
-        (beside / WEIGHTS).chmod(0o644)  # safetensors keeps it to its owner, who may not be who installs it
+        (beside / WEIGHTS).chmod(0o644)  # safetensors makes it readable by its owner only, who may not be the user
         description = {
             "pocketface": 1,
             "name": embedder.name,
@@ -63,11 +73,14 @@ def load_checkpoint(folder: Path, factory: str | None = None) -> Embedder:
 
     Args:
         folder: The checkpoint.
-        factory: `file.py:factory` for a network that is not of the zoo. The file's own word is not taken:
-            a checkpoint must not choose which code runs.
+        factory: `file.py:factory` for a network that is not in the zoo; that in the checkpoint is not used, as a
+            checkpoint must not choose which code runs.
+
+    Returns:
+        The embedder, in evaluation mode.
 
     Raises:
-        ValueError: Something is missing, damaged, or of another network.
+        ValueError: A file is missing, damaged, or of another network.
     """
     description = _describe(folder)
     weights = folder / WEIGHTS
@@ -85,12 +98,12 @@ def load_checkpoint(folder: Path, factory: str | None = None) -> Embedder:
             f"{folder} was built by {architecture!r}; name that code yourself, as --embedder {architecture}"
         )
     try:
-        replace_activations(backbone, description.get("activations", {}))  # older ones have replaced none
+        replace_activations(backbone, description.get("activations", {}))  # older checkpoints have no such entry
         resize(backbone, description["widths"])
         contract = InputContract.from_dict(description["contract"])
     except (TypeError, AttributeError) as error:
         raise ValueError(f"{folder / DESCRIPTION} is damaged: {error}") from error
-    fill(backbone, read_weights(weights), weights)
+    load_weights(backbone, weights)
     return Embedder(
         str(description["name"]),
         backbone.eval(),
@@ -102,21 +115,53 @@ def load_checkpoint(folder: Path, factory: str | None = None) -> Embedder:
     )
 
 
-def open_embedder(what: str, weights: Path | None = None, **keywords: Any) -> Embedder:
-    """Opens whatever names an embedder: a checkpoint folder, `embedded-default`, a zoo name, `file.py:factory`.
+def open_embedder(
+    name_or_path: str | Path,
+    weights: Path | str | None = None,
+    *,
+    contract: InputContract | None = None,
+    name: str | None = None,
+    licence: str = "unknown",
+    options: Mapping[str, Any] | None = None,
+) -> Embedder:
+    """Opens an embedder: it maps aligned RGB crops (N, H, W, 3) uint8 to (N, D) float32 of unit length.
 
     Args:
-        what: The name.
-        weights: For a zoo name or a factory; a checkpoint folder here means: rebuild it with the factory `what`.
-        keywords: See `load_embedder`; only for a zoo name or a factory.
+        name_or_path: A checkpoint folder, `embedded-default`, or what `load_embedder` takes: a name of the zoo, or a
+            factory as `path/to/file.py:factory` or `package.module:factory`, whose code is run.
+        weights: A file, as for `load_embedder`; or a checkpoint folder, which is rebuilt with the factory
+            `name_or_path`.
+        contract: As the following, see `load_embedder`; ignored for a checkpoint, which has its own.
+        name: Likewise.
+        licence: Likewise.
+        options: Likewise.
+
+    Returns:
+        The embedder, in evaluation mode.
+
+    Raises:
+        ValueError: There is no such embedder, it is damaged, or it does not fit the weights or the contract.
     """
-    if what == EMBEDDED_DEFAULT:
+    path, weights = Path(name_or_path), None if weights is None else Path(weights)
+    if str(name_or_path) == EMBEDDED_DEFAULT:
         return load_checkpoint(Path(__file__).parent / EMBEDDED_DEFAULT)
-    if (Path(what) / DESCRIPTION).is_file():
-        return load_checkpoint(Path(what))
+    if (path / DESCRIPTION).is_file():
+        return load_checkpoint(path)
     if weights is not None and weights.is_dir():
-        return load_checkpoint(weights, what)
-    return load_embedder(what, weights, **keywords)
+        return load_checkpoint(weights, str(name_or_path))
+    if ":" not in str(name_or_path) and name_or_path not in ZOO:
+        raise ValueError(_no_embedder(str(name_or_path)))
+    return load_embedder(str(name_or_path), weights, contract=contract, name=name, licence=licence, options=options)
+
+
+def _no_embedder(what: str) -> str:
+    path = Path(what)
+    if what and path.exists():
+        hints = {".onnx": "; an ONNX file can be exported, not trained", ".py": f"; name its factory: {what}:FACTORY"}
+        return f"{what} is no checkpoint folder, and no embedder has that name{hints.get(path.suffix, '')}"
+    if path.suffix or len(path.parts) > 1:
+        return f"there is no file or folder {what}"
+    return f"no embedder {what!r}; {known_names(what, sorted((EMBEDDED_DEFAULT, *ZOO)))}"
 
 
 def _describe(folder: Path) -> dict[str, Any]:
@@ -129,8 +174,8 @@ def _describe(folder: Path) -> dict[str, Any]:
         description = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
-    wanted = {"name", "architecture", "options", "widths", "contract", "licence", "ancestry", "sha256"}
-    if not isinstance(description, dict) or wanted - set(description):
-        missing = sorted(wanted - set(description)) if isinstance(description, dict) else ["an object"]
+    required = {"name", "architecture", "options", "widths", "contract", "licence", "ancestry", "sha256"}
+    if not isinstance(description, dict) or required - set(description):
+        missing = sorted(required - set(description)) if isinstance(description, dict) else ["an object"]
         raise ValueError(f"{path} is damaged: {missing[0]} is missing")
     return description

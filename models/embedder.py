@@ -25,6 +25,12 @@ Embeddings = NDArray[np.float32]
 def unit(embeddings: NDArray[np.float32]) -> Embeddings:
     """Scales each row of (N, D) to unit length; a row of zeros stays zero.
 
+    Args:
+        embeddings: (N, D), of any length.
+
+    Returns:
+        (N, D) float32.
+
     >>> unit(np.float32([[3, 4]])).tolist()
     [[0.6000000238418579, 0.800000011920929]]
     """
@@ -34,19 +40,19 @@ def unit(embeddings: NDArray[np.float32]) -> Embeddings:
 
 @dataclass(frozen=True)
 class Embedder:
-    """A backbone, what it must be fed, and where it comes from.
+    """A backbone, its input contract, and its history.
 
     The backbone maps (N, 3, H, W) float32, preprocessed by `contract`, to (N, D) float32 of any length;
-    `embed` makes the unit vectors that are compared by cosine.
+    `embed` scales them to unit length, to be compared by cosine.
     """
 
     name: str
     backbone: nn.Module
     contract: InputContract
-    architecture: str  # a zoo name, or `file.py:factory`: what builds an unpruned backbone
+    architecture: str  # a zoo name, or `file.py:factory`, which builds the unpruned backbone
     options: Mapping[str, Any] = field(default_factory=dict)  # keyword arguments of the constructor
     licence: str = "unknown"
-    ancestry: tuple[Mapping[str, Any], ...] = ()  # what was done to it, oldest first, with hashes
+    ancestry: tuple[Mapping[str, Any], ...] = ()  # the steps that made it, oldest first, with hashes
 
     @property
     def embedding_size(self) -> int:
@@ -63,7 +69,7 @@ class Embedder:
 
     @property
     def sha256(self) -> str:
-        """Of every tensor, its name, the activations and the input contract: what decides the embeddings."""
+        """SHA-256 of all that decides the embeddings: every named tensor, the activations, the input contract."""
         plain = {"contract": self.contract.to_dict(), "activations": activations_of(self.backbone)}
         digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
         for name, tensor in self.backbone.state_dict().items():
@@ -84,7 +90,7 @@ class Embedder:
             (N, D) float32 of unit length.
 
         Raises:
-            ValueError: The faces are not as the contract says.
+            ValueError: The faces do not have the contract's size and type.
         """
         self.backbone.eval()
         device = next(self.backbone.parameters()).device
@@ -95,5 +101,5 @@ class Embedder:
         return unit(np.concatenate(rows)) if rows else np.zeros((0, self.embedding_size), np.float32)
 
     def clone(self) -> Embedder:
-        """Gives an embedder whose backbone shares nothing with this one."""
+        """Gives a deep copy."""
         return dataclasses.replace(self, backbone=copy.deepcopy(self.backbone))

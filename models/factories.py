@@ -1,9 +1,12 @@
-"""Embedders by name: of the zoo, or `file.py:factory` and `package.module:factory` for networks of others."""
+"""Embedders by name: of the zoo, or other networks as `file.py:factory` or `package.module:factory`."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
+import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,17 +34,17 @@ def load_embedder(
     """Builds the embedder that `architecture` names and loads `weights` into it, strictly.
 
     Args:
-        architecture: A zoo name, `path/to/file.py:factory` or `package.module:factory`; the factory takes
-            `options` and gives a module that maps (N, 3, H, W) to (N, D). Its code runs: name only code you trust.
+        architecture: A zoo name, `path/to/file.py:factory` or `package.module:factory`; the factory takes `options`
+            and returns a module that maps (N, 3, H, W) to (N, D). Its code is run: name only code you trust.
         weights: A safetensors file, or a torch file (read with `weights_only=True`). None: fresh weights.
-        contract: What the network must be fed; None: the zoo's own, or for a foreign network ArcFace's.
-        name: What to call it; None: the weights' or the architecture's name.
-        licence: Of the weights, an SPDX name if there is one.
+        contract: The preprocessing that the network expects; None: the zoo's own, or ArcFace's for a factory.
+        name: Name of the embedder; None: that of the weights or the architecture.
+        licence: Of the weights, an SPDX identifier if there is one.
         options: Keyword arguments of the constructor.
 
     Raises:
-        ValueError: There is no such network, or the weights are of another one, or no face of the contract's
-            size fits.
+        ValueError: No such network, weights of another one, or a network that cannot embed a face of the contract's
+            size.
     """
     options = dict(options or {})
     if ":" in architecture:
@@ -64,20 +67,28 @@ def load_embedder(
         licence,
         (ancestry,),
     )
-    _try(embedder)
+    _check_embeds(embedder)
     return embedder
 
 
 def build_foreign(architecture: str, options: Mapping[str, Any]) -> nn.Module:
-    """Runs the factory that `file.py:factory` or `package.module:factory` names."""
+    """Runs the factory that `file.py:factory` or `package.module:factory` names.
+
+    Raises:
+        ValueError: No such file, module or factory, or it returns no `torch.nn.Module`.
+    """
     place, _, attribute = architecture.rpartition(":")
     factory = getattr(_module(place), attribute, None)
     if not callable(factory):
         raise ValueError(f"{place} has no factory {attribute!r}")
     try:
-        backbone = factory(**options)
+        inspect.signature(factory).bind(**options)
     except TypeError as error:
         raise ValueError(f"{architecture} does not take {dict(options)}: {error}") from error
+    try:
+        backbone = factory(**options)
+    except Exception as error:  # whatever somebody else's code raises
+        raise ValueError(f"{architecture} failed: {_place_of(error)}") from error
     if not isinstance(backbone, nn.Module):
         raise ValueError(f"{architecture} gave a {type(backbone).__name__}; a factory gives a torch.nn.Module")
     return backbone
@@ -97,16 +108,28 @@ def _module(place: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except (ImportError, SyntaxError, NameError) as error:
-        raise ValueError(f"{place} cannot be run: {error}") from error
+    except Exception as error:  # see above
+        raise ValueError(f"{place} cannot be run: {_place_of(error)}") from error
     return module
 
 
+def _place_of(error: Exception) -> str:
+    """Says what was raised, and in which file and line of the user's code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours, libraries = str(Path(__file__).parents[1]), ("site-packages", "<frozen")
+    own = [frame for frame in frames if not frame.filename.startswith((ours, sys.base_prefix))]
+    own = [frame for frame in own if not any(library in frame.filename for library in libraries)]
+    message = next(iter(str(error).splitlines()), "nothing said")
+    if isinstance(error, SyntaxError) or not own:  # a syntax error names its own line
+        return message
+    return f"{message} ({type(error).__name__} in {Path(own[-1].filename).name}, line {own[-1].lineno})"
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Reads a state dict from safetensors or, without running any code of it, from a torch file.
+    """Reads a state dict from safetensors or, without running any code in it, from a torch file.
 
     Raises:
-        ValueError: The file is missing, damaged, or holds something else than tensors.
+        ValueError: The file is missing, damaged, or holds anything but tensors.
     """
     if not path.is_file():
         raise ValueError(f"no weights at {path}")
@@ -126,41 +149,37 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def load_weights(backbone: nn.Module, path: Path) -> None:
-    """Loads every tensor of `path` into `backbone`: no name may be missing, left over or of another shape."""
-    fill(backbone, read_weights(path), path)
-
-
-def fill(backbone: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Puts `state`, read from `path`, into `backbone`, strictly.
+    """Loads every tensor of `path` into `backbone`, strictly.
 
     Raises:
-        ValueError: A tensor is missing, left over, of another shape, or not finite.
+        ValueError: As `read_weights`, or a tensor is missing, left over, of another shape, or not finite.
     """
-    # torch counts batches for a momentum that nobody uses here; older checkpoints lack the counter
+    state = read_weights(path)
+    # torch counts batches for a momentum that is not used here; older checkpoints lack the counter
     own = {name: tensor for name, tensor in backbone.state_dict().items() if not name.endswith("num_batches_tracked")}
-    given = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
-    for name in sorted(set(own) ^ set(given)):
+    tensors = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+    for name in sorted(set(own) ^ set(tensors)):
         side = "is missing" if name in own else "is not in the network"
         raise ValueError(f"{path.name} holds the weights of another network: {name!r} {side}")
-    for name, tensor in given.items():
+    for name, tensor in tensors.items():
         if tensor.shape != own[name].shape:
             raise ValueError(
                 f"{path.name} holds the weights of another network: {name!r} is {list(tensor.shape)}, "
-                f"the network wants {list(own[name].shape)}"
+                f"the network expects {list(own[name].shape)}"
             )
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ValueError(f"{path.name}: {name!r} holds numbers that are not finite")
-    backbone.load_state_dict(dict(state), strict=False)
+    backbone.load_state_dict(state, strict=False)
 
 
-def _try(embedder: Embedder) -> None:
+def _check_embeds(embedder: Embedder) -> None:
     contract = embedder.contract
     try:
         with torch.inference_mode():
             output = embedder.backbone(embedder.example())
-    except RuntimeError as error:
+    except Exception as error:  # of torch, or of whoever wrote the network
         raise ValueError(
-            f"{embedder.name} cannot embed a {contract.height}x{contract.width} face: {str(error).splitlines()[0]}"
+            f"{embedder.name} cannot embed a {contract.height}x{contract.width} face: {_place_of(error)}"
         ) from error
     if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[0] != 1:
         shape = list(output.shape) if isinstance(output, Tensor) else type(output).__name__

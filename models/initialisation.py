@@ -1,4 +1,4 @@
-"""Fresh weights that keep a signal alive through a deep network before it is trained."""
+"""Initial weights that keep activations in range through a deep network."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from torch import nn
 
 
 def he_normal(backbone: nn.Module) -> None:
-    """Draws all convolutions and linear layers of `backbone` in place, from torch's generator; biases are 0.
+    """Initialises all convolutions and linear layers of `backbone` in place, from torch's generator; biases are 0.
 
-    The variance is 2 / fan-in, so that a ReLU's output is as large as its input, depthwise layers included.
+    The variance is 2 / fan-in, so that the output of layer and ReLU is as large as the input, also in depthwise layers.
     Source: He et al., Delving Deep into Rectifiers, ICCV 2015, eq. 10.
     """
     for layer in backbone.modules():

@@ -1,4 +1,4 @@
-"""What layers cost on a device, by shape and width: a table that was measured elsewhere, and is read here."""
+"""Tables of what layers cost on a device, by shape and width; they are measured in benchmark."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import dataclasses
 import hashlib
 import json
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
+
+from pydantic import TypeAdapter
 
 from .layer_runs import LayerShape
 
@@ -17,23 +19,23 @@ Unit = Literal["milliseconds", "instructions"]
 
 @dataclass(frozen=True)
 class Grid:
-    """Costs of one shape at some widths."""
+    """Measured costs of one layer shape at some widths."""
 
-    inputs: tuple[int, ...]  # ascending; one number where a layer treats each channel alone
+    inputs: tuple[int, ...]  # ascending; one number if the layer treats each channel alone
     outputs: tuple[int, ...]  # ascending
     costs: tuple[tuple[float, ...], ...]  # a row for each of `inputs`
 
     def cost(self, inputs: int, outputs: int) -> float:
-        """Gives the cost at any widths: linear between those of the grid, and beyond it, never negative."""
+        """Gives the cost at any widths, linearly interpolated or extrapolated, never negative."""
         rows = [_at(self.outputs, row, outputs) for row in self.costs]
         return max(0.0, _at(self.inputs, rows, inputs))
 
     def covers(self, inputs: int, outputs: int) -> bool:
-        """Says whether widths up to these lie inside."""
+        """Tells whether these widths lie within the grid or below it."""
         return inputs <= self.inputs[-1] and outputs <= self.outputs[-1]
 
     def monotone(self) -> Grid:
-        """Gives the grid in which no layer costs more than a wider one: what disturbs a measurement only adds to it."""
+        """Gives the grid with no cost above that of a wider layer: disturbances only add to a measurement."""
         rows = [list(row) for row in self.costs]
         for i in reversed(range(len(rows))):
             for j in reversed(range(len(rows[i]))):
@@ -41,6 +43,10 @@ class Grid:
                 wider += [rows[i + 1][j]] if i + 1 < len(rows) else []
                 rows[i][j] = min([rows[i][j], *wider])
         return dataclasses.replace(self, costs=tuple(map(tuple, rows)))
+
+
+GRIDS = TypeAdapter(list[tuple[LayerShape, Grid]])
+"""Writes shapes and grids as plain values for JSON, and reads them."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +58,10 @@ class CostTable:
     runtime: str  # with its version
     threads: int
     grids: Mapping[LayerShape, Grid]
-    scale: float = 1.0  # the whole network's cost by the sum of its layers': additions, pools, and caches gone cold
+    scale: float = 1.0  # cost of the network / sum of its layers: for additions, pools, cold caches
 
     def cost(self, shape: LayerShape, inputs: int, outputs: int) -> float:
-        """Gives what one run of a layer costs, its share of what lies between the layers included.
+        """Gives the cost of one run of a layer, with its share of the costs between layers.
 
         Raises:
             ValueError: The shape was not measured.
@@ -67,53 +73,32 @@ class CostTable:
 
     @property
     def sha256(self) -> str:
-        """Of all that decides a cost."""
+        """SHA-256 of the table."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def to_json(self) -> str:
-        """Gives one JSON object; the same table is the same text."""
+        """Gives one JSON object; equal tables give equal text."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return json.dumps(values | {"grids": to_plain(self.grids.items())})
+        return json.dumps(values | {"grids": GRIDS.dump_python(list(self.grids.items()), mode="json")})
 
     @classmethod
     def from_json(cls, text: str) -> CostTable:
         """Reads what `to_json` gave.
 
         Raises:
-            ValueError: The text is no such table.
+            ValueError: The text is not such a table.
         """
         try:
             values = json.loads(text)
-            return cls(**values | {"grids": dict(from_plain(values["grids"]))})
+            return cls(**values | {"grids": dict(GRIDS.validate_python(values["grids"]))})
         except (TypeError, ValueError, KeyError) as error:
             raise ValueError(f"no table of costs: {error}") from error
 
 
-def to_plain(grids: Iterable[tuple[LayerShape, Grid]]) -> list[Any]:
-    """Gives shapes and grids as JSON can hold them."""
-    return [[dataclasses.asdict(shape), dataclasses.asdict(grid)] for shape, grid in grids]
-
-
-def from_plain(plain: Iterable[Any]) -> list[tuple[LayerShape, Grid]]:
-    """Reads what `to_plain` gave, and JSON made of it.
-
-    Raises:
-        ValueError, TypeError: It is something else.
-    """
-    return [(LayerShape(**_frozen(shape)), Grid(**_frozen(grid))) for shape, grid in plain]
-
-
 def _at(places: Sequence[int], values: Sequence[float], place: int) -> float:
-    """Interpolates `values`, known at `places`; beyond them the outermost two go on as a line."""
+    """Interpolates `values` at `places` linearly; beyond the ends, extrapolates from the outermost two."""
     if len(places) == 1:
         return values[0]
     i = min(max(bisect_right(places, place) - 1, 0), len(places) - 2)
     slope = (values[i + 1] - values[i]) / (places[i + 1] - places[i])
     return values[i] + slope * (place - places[i])
-
-
-def _frozen(value: Any) -> Any:
-    """Gives lists as tuples, however deep."""
-    if isinstance(value, dict):
-        return {key: _frozen(inner) for key, inner in value.items()}
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
 
@@ -72,17 +73,11 @@ def layer_runs(embedder: Embedder) -> list[LayerRun]:
 
         return record
 
-    hooks = [
-        layer.register_forward_hook(recorder(name))
-        for name, layer in backbone.named_modules()
-        if isinstance(layer, nn.Conv2d | nn.Linear | nn.PReLU | _BatchNorm)
-    ]
-    try:
-        with torch.inference_mode():
-            backbone(embedder.example())
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as hooks, torch.inference_mode():
+        for name, layer in backbone.named_modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear | nn.PReLU | _BatchNorm):
+                hooks.enter_context(layer.register_forward_hook(recorder(name)))
+        backbone(embedder.example())
     return runs
 
 

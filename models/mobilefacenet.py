@@ -23,14 +23,14 @@ def mobilefacenet(
         width: Multiplies all channels but the embedding's; each is rounded to a multiple of 8.
 
     Raises:
-        ValueError: An argument makes no network.
+        ValueError: An argument is out of range.
     """
     if activation not in ("prelu", "relu6"):
         raise ValueError(f"mobilefacenet has no activation {activation!r}; known: prelu, relu6")
     if embedding_size < 1:
         raise ValueError(f"embedding_size {embedding_size} leaves no embedding; 128 is the paper's")
     if not 0 < width <= 8:
-        raise ValueError(f"width {width} makes no MobileFaceNet; above 0 and up to 8 does, 1 is the paper's")
+        raise ValueError(f"width {width} makes no MobileFaceNet; it must be above 0 and at most 8, 1 is the paper's")
     return MobileFaceNet(embedding_size, activation, width)
 
 
@@ -41,8 +41,8 @@ class MobileFaceNet(nn.Module):
         """Draws fresh weights; channels in the margin are those of width 1."""
         super().__init__()
         stem, top = scaled(64, width), scaled(512, width)
-        self.stem = convolution(3, stem, 3, stride=2, activation=activation)
-        self.depthwise = convolution(stem, stem, 3, groups=stem, activation=activation)
+        self.stem = conv_norm_activation(3, stem, 3, stride=2, activation=activation)
+        self.depthwise = conv_norm_activation(stem, stem, 3, groups=stem, activation=activation)
         blocks: list[nn.Module] = []
         entering = stem
         for expansion, channels, repeats, first_stride in BOTTLENECKS:
@@ -52,10 +52,10 @@ class MobileFaceNet(nn.Module):
                 blocks.append(Bottleneck(entering, leaving, expansion, stride, activation))
                 entering = leaving
         self.blocks = nn.Sequential(*blocks)
-        self.top = convolution(entering, top, 1, activation=activation)
-        # Not an average: a face's corner and centre deserve different weights.
-        self.global_depthwise = convolution(top, top, 7, groups=top, padding=0)
-        self.embedding = convolution(top, embedding_size, 1)
+        self.top = conv_norm_activation(entering, top, 1, activation=activation)
+        # Not an average: the corner and centre of a face get different weights.
+        self.global_depthwise = conv_norm_activation(top, top, 7, groups=top, padding=0)
+        self.embedding = conv_norm_activation(top, embedding_size, 1)
         he_normal(self)
 
     def forward(self, faces: Tensor) -> Tensor:
@@ -76,9 +76,9 @@ class Bottleneck(nn.Module):
         """Takes (N, entering, H, W) to (N, leaving, H / stride, W / stride)."""
         super().__init__()
         wide = expansion * entering
-        self.expand = convolution(entering, wide, 1, activation=activation)
-        self.depthwise = convolution(wide, wide, 3, stride=stride, groups=wide, activation=activation)
-        self.project = convolution(wide, leaving, 1)
+        self.expand = conv_norm_activation(entering, wide, 1, activation=activation)
+        self.depthwise = conv_norm_activation(wide, wide, 3, stride=stride, groups=wide, activation=activation)
+        self.project = conv_norm_activation(wide, leaving, 1)
         self.residual = stride == 1 and entering == leaving
 
     def forward(self, x: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class Bottleneck(nn.Module):
         return x + y if self.residual else y
 
 
-def convolution(
+def conv_norm_activation(
     entering: int,
     leaving: int,
     kernel: int,

@@ -11,9 +11,9 @@ from .torchvision_shim import import_torchvision
 def mobilenetv2() -> nn.Module:
     """Gives a fresh MobileNetV2: (N, 3, 113, 113) to (N, 1280), 2,223,872 parameters.
 
-    The first convolution has stride 1 instead of 2, so that a crop of half ImageNet's side meets maps of
-    the same size: 113, 57, 29, 15, 8. The embedding is the global average. Layers bear torchvision's names,
-    and its ImageNet weights fit all but the classifier, which is gone. 343 M MACs.
+    The first convolution has stride 1 instead of 2, so that maps of a crop of half ImageNet's side have the same sizes:
+    113, 57, 29, 15, 8. The embedding is the global average. Layers have torchvision's names, and its ImageNet weights
+    fit all but the classifier, which is removed. 343 M MACs.
 
     Source: Sandler et al., MobileNetV2, CVPR 2018; adapted as by Alonso-Fernandez et al., arXiv 2405.18302.
     """

@@ -11,13 +11,12 @@ from .torchvision_shim import import_torchvision
 def resnet50(first_stride: int = 1) -> nn.Module:
     """Gives a fresh ResNet50: (N, 3, 113, 113) to (N, 2048), 23,508,032 parameters.
 
-    The embedding is the global average. Layers bear torchvision's names, and its ImageNet weights fit all but
-    the classifier, which is gone.
+    The embedding is the global average. Layers have torchvision's names, and its ImageNet weights fit all but the
+    classifier, which is removed.
 
     Args:
-        first_stride: Of conv1. What could be read of the paper does not tell it for ResNet50. 1 is what its
-            other two networks have at the same 113x113: conv1's map of 113 goes down to 8, 4.62 G MACs.
-            2 is ImageNet's: 57 down to 4, 1.24 G MACs.
+        first_stride: Of conv1; the parts of the paper that could be read do not give it for ResNet50. 1, as in its
+            other two networks at 113x113: maps of 113 to 8, 4.62 G MACs. 2, as for ImageNet: 57 to 4, 1.24 G MACs.
 
     Raises:
         ValueError: The stride is neither.

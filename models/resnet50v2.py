@@ -1,4 +1,4 @@
-"""ResNet50V2: residual blocks that normalise and activate before they convolve."""
+"""ResNet50V2: residual blocks with normalisation and activation before each convolution."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ STAGES = ((64, 3, 2), (128, 4, 2), (256, 6, 2), (512, 3, 1))
 def resnet50v2(embedding_size: int = 512) -> nn.Module:
     """Gives a fresh ResNet50V2: (N, 3, 112, 112) to (N, embedding_size), 24,568,448 parameters by default.
 
-    The layers are those of Keras; only the first has stride 1, so that 112x112 meets the maps of 56 to
-    7, and costs the 3.5 G MACs (7.0 B FLOPs) that the paper has. A linear layer makes the embedding out of
-    the global average. The paper gives neither the input's nor the embedding's size; these are ArcFace's.
+    The layers are those of Keras; only the first has stride 1, so that a 112x112 crop has maps of 56 to 7 and the
+    3.5 G MACs (7.0 B FLOPs) of the paper. A linear layer makes the embedding from the global average. The paper gives
+    neither the input's nor the embedding's size; these are ArcFace's.
 
     Raises:
         ValueError: The size leaves no embedding.

@@ -10,30 +10,20 @@ from torch import Tensor, nn
 from .initialisation import he_normal
 
 # Channels of the squeeze layer, and of each of the two expand layers: fire2 to fire9 of SqueezeNet 1.1.
-FIRES = {
-    2: (16, 64),
-    3: (16, 64),
-    4: (32, 128),
-    5: (32, 128),
-    6: (48, 192),
-    7: (48, 192),
-    8: (64, 256),
-    9: (64, 256),
-}
+FIRES = {2: (16, 64), 3: (16, 64), 4: (32, 128), 5: (32, 128), 6: (48, 192), 7: (48, 192), 8: (64, 256), 9: (64, 256)}
 
 TORCHVISION_FIRES = (3, 4, 6, 7, 9, 10, 11, 12)  # their places in the features of torchvision's squeezenet1_1
 
-# The fires that a pooling follows, besides the one after conv1.
+# The fires that are followed by a pool, besides the one after conv1.
 POOLS = {"late": (4, 8), "early": (3, 5)}
 
 
 def squeezefacenet(pools: Literal["late", "early"] = "late") -> nn.Module:
     """Gives a fresh SqueezeNet with batch norms: (N, 3, 113, 113) to (N, 1000), 1,243,384 parameters.
 
-    conv1 has stride 1, every convolution is followed by a batch norm and a ReLU, and the embedding is the
-    global average of conv10. That conv10 has a ReLU too, so that no embedding is negative, where the maps
-    are halved and that a dropout stands before conv10 follows the weight file of the authors' predecessor,
-    SqueezeFacePoseNet.
+    conv1 has stride 1, every convolution is followed by a batch norm and a ReLU, and the embedding is the global
+    average of conv10. Three details follow the weight file of the authors' earlier SqueezeFacePoseNet: conv10 has a
+    ReLU too, so that no embedding is negative; the places of the pools; and a dropout before conv10.
 
     Args:
         pools: `late`, after fire4 and fire8, as in that file: maps of 113, 56, 27 and 13, 687 M MACs.
@@ -62,11 +52,11 @@ class SqueezeFaceNet(nn.Module):
             entering = 2 * expanded
             if number in pooled_fires:
                 layers.append(nn.MaxPool2d(3, stride=2))
-        self.conv1 = convolution(3, 64, 3)
+        self.conv1 = conv_norm_relu(3, 64, 3)
         self.pool1 = nn.MaxPool2d(3, stride=2)
         self.fires = nn.Sequential(*layers)
         self.dropout = nn.Dropout(0.5)
-        self.conv10 = convolution(entering, 1000, 1)
+        self.conv10 = conv_norm_relu(entering, 1000, 1)
         self.average = nn.AdaptiveAvgPool2d(1)
         he_normal(self)
 
@@ -86,9 +76,9 @@ class Fire(nn.Module):
     def __init__(self, entering: int, squeezed: int, expanded: int) -> None:
         """Takes (N, entering, H, W) to (N, 2 * expanded, H, W)."""
         super().__init__()
-        self.squeeze = convolution(entering, squeezed, 1)
-        self.expand1x1 = convolution(squeezed, expanded, 1)
-        self.expand3x3 = convolution(squeezed, expanded, 3)
+        self.squeeze = conv_norm_relu(entering, squeezed, 1)
+        self.expand1x1 = conv_norm_relu(squeezed, expanded, 1)
+        self.expand3x3 = conv_norm_relu(squeezed, expanded, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         """Filters (N, entering, H, W)."""
@@ -96,8 +86,8 @@ class Fire(nn.Module):
         return torch.cat([self.expand1x1(x), self.expand3x3(x)], dim=1)
 
 
-def convolution(entering: int, leaving: int, kernel: int) -> nn.Sequential:
-    """Gives a convolution with bias, as SqueezeNet has always had it, its batch norm and its ReLU."""
+def conv_norm_relu(entering: int, leaving: int, kernel: int) -> nn.Sequential:
+    """Gives a convolution with bias, as in SqueezeNet, its batch norm and its ReLU."""
     return nn.Sequential(nn.Conv2d(entering, leaving, kernel, padding=kernel // 2), nn.BatchNorm2d(leaving), nn.ReLU())
 
 

@@ -14,10 +14,9 @@ import torch
 def import_torchvision() -> ModuleType:
     """Imports torchvision, also where its compiled operators do not load.
 
-    The usual wheels are linked against CUDA. Beside a CPU-only torch their `_C.so` does not load, and the
-    import then fails where torchvision describes operators that were never declared. Declaring their
-    signatures is enough for its models and transforms; the compiled code of `torchvision.ops` stays
-    unavailable. A healthy install is left as it is.
+    The usual wheels are linked against CUDA. Beside a CPU-only torch their `_C.so` does not load, and the import fails
+    where torchvision describes operators that were never declared. Declaring their signatures is enough for its models
+    and transforms; the compiled code of `torchvision.ops` stays unavailable. A working install is not changed.
 
     Raises:
         ImportError: torchvision is not installed, or does not import for another reason.
@@ -33,7 +32,7 @@ def import_torchvision() -> ModuleType:
 
 
 def _declare_described_operators() -> None:
-    # All at once: an import that fails after the first description cannot be repeated.
+    # All at once, as an import that fails after the first description cannot be repeated.
     package = importlib.util.find_spec("torchvision")
     assert package is not None and package.origin is not None
     descriptions = Path(package.origin).with_name("_meta_registrations.py").read_text(encoding="utf-8")

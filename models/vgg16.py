@@ -11,10 +11,9 @@ from .torchvision_shim import import_torchvision
 def vgg16(embedding_size: int = 512) -> nn.Module:
     """Gives a fresh VGG16: (N, 3, 112, 112) to (N, embedding_size), 14,977,344 parameters by default.
 
-    The convolutions bear torchvision's names, and its ImageNet weights fit them. In place of the layers of
-    4096, nine tenths of the original's 138 M parameters, stand a global average and one linear layer. That
-    layer also keeps the embedding's size when the last convolution is pruned, the one that loses most in
-    Diba & Khosravi 2024. 3.84 G MACs.
+    The convolutions have torchvision's names, and its ImageNet weights fit them. A global average and one linear layer
+    replace the layers of 4096, nine tenths of the original's 138 M parameters. That layer also keeps the embedding's
+    size when the last convolution is pruned, the one that loses most in Diba & Khosravi 2024. 3.84 G MACs.
 
     Raises:
         ValueError: The size leaves no embedding.

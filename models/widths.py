@@ -1,4 +1,4 @@
-"""The widths of a backbone: how many channels each layer takes and gives, read off it and set on it."""
+"""The widths of a backbone: input and output channels of each layer, read and set by module name."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def resize(backbone: nn.Module, widths: Mapping[str, Sequence[int]]) -> None:
     """Gives `backbone`'s layers these widths, in place; the parameters of a changed layer become zeros.
 
     Raises:
-        ValueError: `widths` names a layer that the backbone has not, or misses one, or has an impossible number.
+        ValueError: `widths` has a layer that the backbone lacks, or lacks one, or has an impossible width.
     """
     layers = {name: layer for name, layer in backbone.named_modules() if isinstance(layer, SIZED)}
     if set(layers) != set(widths):
         stranger = sorted(set(layers) ^ set(widths))[0]
-        raise ValueError(f"the widths are of another architecture: layer {stranger!r} is only on one side")
+        raise ValueError(f"the widths are of another architecture: only one of them has layer {stranger!r}")
     for name, layer in layers.items():
         width = [int(number) for number in widths[name]]
         if width != _width(layer):

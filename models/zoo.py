@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ..faces.contract import ARCFACE, IMAGENET, InputContract
+from ..spelling import known_names
 from .embedder import Embedder
 from .mobilefacenet import mobilefacenet
 from .mobilenetv2 import mobilenetv2
@@ -22,7 +23,7 @@ from .vgg16 import vgg16
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network that can be built, and what it must be fed."""
+    """A network that can be built, and its input contract."""
 
     name: str
     build: Callable[..., nn.Module]  # its keyword arguments, all with defaults, are the options
@@ -32,7 +33,7 @@ class Architecture:
 
 IMAGENET_113 = InputContract(113, 113, mean=IMAGENET.mean, scale=IMAGENET.scale)
 
-# Means that the authors' own script subtracts, without scaling. Source: SqueezeFacePoseNet, usage.m.
+# Means that the authors' script subtracts, without scaling. Source: SqueezeFacePoseNet, usage.m.
 VGGFACE2_113 = InputContract(113, 113, mean=(131.0912, 103.8827, 91.4953), scale=(1.0, 1.0, 1.0))
 
 ZOO: dict[str, Architecture] = {
@@ -48,18 +49,21 @@ ZOO: dict[str, Architecture] = {
 def create(name: str, seed: int = 0, **options: Any) -> Embedder:
     """Builds a fresh, untrained embedder: same name, seed and options, same weights.
 
-    Its batch norms have seen nothing yet; `reestimate_batch_norms` gives them what they would see.
+    Its batch norms have no statistics yet; `reestimate_batch_norms` estimates them.
 
     Args:
         name: A key of `ZOO`.
-        seed: Of the weights; torch's own generator is left as it was.
+        seed: Of the weights; torch's global generator is restored.
         options: Keyword arguments of the architecture's `build`.
 
+    Returns:
+        The embedder, on the CPU.
+
     Raises:
-        ValueError: No such name, no such option, or a value that the option cannot have.
+        ValueError: No such name or option, or a value of another type than the option's.
     """
     if name not in ZOO:
-        raise ValueError(f"no embedder {name!r}; known: {', '.join(sorted(ZOO))}")
+        raise ValueError(f"no embedder {name!r}; {known_names(name, sorted(ZOO))}")
     architecture = ZOO[name]
     _check_options(architecture, options)
     with torch.random.fork_rng(devices=[]):
@@ -69,13 +73,13 @@ def create(name: str, seed: int = 0, **options: Any) -> Embedder:
 
 
 def _check_options(architecture: Architecture, options: dict[str, Any]) -> None:
-    # Options come from recipes and command lines, so that a text may stand where a number should.
+    # Options come from recipes and command lines, so a string may be given for a number.
     parameters = inspect.signature(architecture.build).parameters.values()
     known = {parameter.name: parameter.default for parameter in parameters}
     for option, value in options.items():
         if option not in known:
-            names = f"known: {', '.join(sorted(known))}" if known else "it has none"
+            names = known_names(option, sorted(known)) if known else "it has none"
             raise ValueError(f"{architecture.name} has no option {option!r}; {names}")
         usual = known[option]
         if type(value) is not type(usual) and not (type(usual) is float and type(value) is int):
-            raise ValueError(f"{architecture.name}'s {option} wants a value such as {usual!r}, not {value!r}")
+            raise ValueError(f"{architecture.name}'s {option} needs a value such as {usual!r}, not {value!r}")

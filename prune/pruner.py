@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,12 @@ from .channels.compensation import cut_keeping_means
 from .channels.groups import Group, find_groups, uncut_reasons
 from .channels.selection import check_reachable, cost_of, floors_of, groups_in_scope, select
 from .channels.sizes import Size, Sizes, size_of
-from .criteria.importance import CRITERIA, importance
+from .criteria.importance import CRITERIA, ChannelScorer, ScoreSums, channel_scorer, importance
 from .recipe import MEASURED, PruneRecipe
-from .schedules import SCHEDULES
+from .schedules import SCHEDULES, Phase
 from .training.recovery import start_recovery
 from .training.resumption import Snapshot, TrainingState, TrainingStore
-from .training.trainer import agree_on, crops_of, finish, signal_of, store_of, train, training_scores
+from .training.trainer import agree_on, crops_of, finish, mean_scores, signal_of, store_of, train
 
 SAMPLED_FACES, SAMPLE_BATCH = 512, 64  # faces that means and batch norms are estimated on
 LEAST_SHARE = 1 / 16  # of the planned removal: if even this does not converge, pruning fails
@@ -88,11 +89,12 @@ def prune(
                 state.before_cut = Snapshot.of(state.student.backbone)
                 shrink(state, faces, recipe, target_of(embedder, recipe, phase.cut * state.share, table), floors, table)
                 progress(f"cut in phase {state.phase + 1}: {size_of(state.student, table)}")
-            state.score_sums = {}
+            state.scores = ScoreSums()
             state.recovery = start_recovery(state.student, signal, recipe)
             store.save(state, signal)
-        scored = cuttable_groups(state.student, floors) if phase.scored and scores_while_training(recipe) else []
-        train(state, phase, signal, crops, recipe, store, progress, scored)
+        with training_scorer(state, phase, recipe, floors) as scorer:
+            observe = (lambda: None) if scorer is None else scorer.observe
+            train(state, phase, signal, crops, recipe, store, progress, observe)
         state.notes[-1] |= dataclasses.asdict(size_of(state.student, table))
         if phase.check and not loss_fell(state):
             halve_cut(state, progress)
@@ -113,7 +115,7 @@ def checked_floors(
 ) -> dict[str, int]:
     """Gives the least width of each group, after checking, before anything slow begins, that the recipe is possible."""
     if recipe.by in MEASURED and (table is None or table.unit != recipe.by):
-        raise ValueError(f"a budget of {recipe.by} wants a table of measured costs in {recipe.by}")
+        raise ValueError(f"a budget of {recipe.by} needs a table of measured costs in {recipe.by}")
     if recipe.most_lost is not None and judge is None:
         raise ValueError("most_lost is about accuracy on held-out people, and there is nobody to judge by")
     groups = groups_in_scope(all_groups, embedder.backbone, recipe.scope)
@@ -141,9 +143,14 @@ def target_of(embedder: Embedder, recipe: PruneRecipe, share: float, table: Cost
     return before + (min(recipe.remaining(before), before) - before) * share
 
 
-def scores_while_training(recipe: PruneRecipe) -> bool:
-    """Tells whether channels are scored while training; criteria without a loss score once, before the cut."""
-    return CRITERIA[recipe.criterion].signal == "loss" and not recipe.control
+def training_scorer(
+    state: TrainingState, phase: Phase, recipe: PruneRecipe, floors: dict[str, int]
+) -> AbstractContextManager[ChannelScorer | None]:
+    """Gives what scores channels while a phase trains, or None; criteria without a loss score once, before the cut."""
+    if not phase.scored or CRITERIA[recipe.criterion].signal != "loss" or recipe.control:
+        return nullcontext()
+    groups = cuttable_groups(state.student, floors)
+    return channel_scorer(state.student.backbone, groups, recipe.criterion, sums=state.scores)
 
 
 def cuttable_groups(student: Embedder, floors: dict[str, int]) -> list[Group]:
@@ -162,15 +169,15 @@ def shrink(
     """Cuts the student in place to `target`: scores, selects, cuts, and re-estimates means and batch norms."""
     student, seed = state.student, recipe.seed + state.phase
     groups = cuttable_groups(student, floors)
-    if state.score_sums:
-        scores = training_scores(state, groups, recipe.criterion)
+    if state.scores.batches:
+        scores = mean_scores(state.scores)
     else:
         scores = importance(recipe.criterion, student, groups, faces, recipe.images, seed)
     sizes, cost = Sizes(student, groups, table), cost_of(recipe)
-    gone = agree_on(
+    cuts = agree_on(
         select(groups, scores, sizes, by=recipe.by, target=target, floors=floors, cost=cost, round_to=recipe.round_to)
     )
-    cut_keeping_means(student.backbone, groups, gone, lambda: sample_batches(student, faces, seed))
+    cut_keeping_means(student.backbone, groups, cuts, lambda: sample_batches(student, faces, seed))
 
 
 def sample_batches(student: Embedder, faces: LabelledFaces, seed: int) -> Iterator[Tensor]:

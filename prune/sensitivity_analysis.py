@@ -70,7 +70,7 @@ def sensitivity(
     Source: Li et al., Pruning Filters for Efficient ConvNets, ICLR 2017, sec. 3.2 and fig. 2, with drift for accuracy.
     """
     if not all(0 < share < 1 for share in shares):
-        raise ValueError(f"a share to cut lies between 0 and 1, and {list(shares)} do not all; 0.25 is a quarter")
+        raise ValueError(f"shares to cut must be between 0 and 1, and {list(shares)} are not all; 0.25 is a quarter")
     batches, held_out = _split_faces(embedder, faces.faces, recipe.seed)
     groups = groups_in_scope(find_groups(embedder.backbone, embedder.example()), embedder.backbone, recipe.scope)
     scores = importance(recipe.criterion, embedder, groups, faces, recipe.images, recipe.seed)
@@ -106,11 +106,11 @@ def counts_of(width: int, shares: Iterable[float], round_to: int) -> list[int]:
 
 
 def copy_without(
-    embedder: Embedder, groups: Sequence[Group], gone: Mapping[str, Tensor], batches: Sequence[Tensor]
+    embedder: Embedder, groups: Sequence[Group], cuts: Mapping[str, Tensor], batches: Sequence[Tensor]
 ) -> Embedder:
-    """Gives a copy of `embedder` without the channels `gone`, its biases and batch norms fitted to `batches`."""
+    """Gives a copy of `embedder` without the channels `cuts`, its biases and batch norms fitted to `batches`."""
     smaller = embedder.clone()
-    cut_keeping_means(smaller.backbone, groups, gone, lambda: batches)
+    cut_keeping_means(smaller.backbone, groups, cuts, lambda: batches)
     return smaller
 
 
@@ -126,7 +126,15 @@ def _split_faces(embedder: Embedder, faces: FaceSource, seed: int) -> tuple[list
 
 
 def write_sensitivity(rows: Iterable[Sensitivity], path: Path) -> Path:
-    """Writes `rows` as a JSON list, whole or not at all, and gives `path`."""
+    """Writes `rows` as a JSON list, whole or not at all, and gives `path`.
+
+    Args:
+        rows: As `sensitivity` gives them.
+        path: The file; what lies there is replaced.
+
+    Returns:
+        `path`.
+    """
     with written_whole(path) as beside:
         text = json.dumps([dataclasses.asdict(row) for row in rows], indent=1, ensure_ascii=False)
         beside.write_text(text + "\n", encoding="utf-8")
@@ -135,6 +143,12 @@ def write_sensitivity(rows: Iterable[Sensitivity], path: Path) -> Path:
 
 def read_sensitivity(path: Path) -> list[Sensitivity]:
     """Reads what `write_sensitivity` wrote.
+
+    Args:
+        path: A sensitivity.json.
+
+    Returns:
+        The rows, in the file's order.
 
     Raises:
         ValueError: The file is not such a list.

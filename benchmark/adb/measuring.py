@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ...export.formats import FORMATS
-from ...export.formats import files_in as files_below
+from ...export.formats import FORMATS, find_files
 from ..measurement import Measurement
 from .benchmark_model import LARGEST_PROFILE, Timed, Timing, Tool, benchmark_model, read_profile, read_timings
 from .device import Answer, Device, VanishedError, chosen
@@ -105,7 +104,7 @@ def files_in(paths: Sequence[Path]) -> list[Path]:
     """
     # a run folder holds copies elsewhere, for the app
     folders = [path / "artifacts" if (path / "artifacts").is_dir() else path for path in paths]
-    files = files_below(folders, (each for each in FORMATS.values() if each.in_litert))
+    files = find_files(folders, (each for each in FORMATS.values() if each.in_litert))
     if not files:
         raise ValueError(f"no .tflite file in {', '.join(map(str, paths))}; `pocketface export` makes some")
     return list(dict.fromkeys(files))

@@ -10,13 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 class PhoneRecipe(BaseModel):
     """What is done with each file on a phone."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    threads: tuple[Annotated[int, Field(ge=1)], ...] = Field((1,), min_length=1)
+    threads: tuple[Annotated[int, Field(ge=1, le=256)], ...] = Field((1,), min_length=1)
     cores: str = "big"  # big, all, or a hexadecimal mask as taskset takes it
-    rounds: int = Field(3, ge=1)  # processes per file and thread count, files in turns
-    minimum_runs: int = Field(50, ge=1)  # of each process
-    minimum_seconds: float = Field(1.0, ge=0)
+    rounds: int = Field(3, ge=1, le=1000)  # processes per file and thread count, files in turns
+    minimum_runs: int = Field(50, ge=1, le=1_000_000)  # of each process
+    minimum_seconds: float = Field(1.0, ge=0, le=3600)
     most_seconds: float = Field(30.0, gt=0)  # of timing in one process, whatever the minima say
     rest_seconds: float = Field(1.0, ge=0)  # before each process
     cool_down_seconds: float = Field(60.0, ge=0)  # at most, until the phone is about as cool as it began

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...spelling import known_names
+
 ARMV8 = "fp asimd evtstrm aes pmull sha1 sha2 crc32"
 ARMV8_2 = f"{ARMV8} atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp"
 ARMV9 = f"{ARMV8_2} sha3 sha512 asimdfhm dit uscat ilrcpc flagm ssbs sb dcpodp flagm2 frint i8mm bf16"
@@ -77,5 +79,5 @@ def core_of(name: str) -> Core:
         ValueError: There is none.
     """
     if name not in CORES:
-        raise ValueError(f"no core {name!r} to emulate; known: {', '.join(CORES)}")
+        raise ValueError(f"no core {name!r} to emulate; {known_names(name, CORES)}")
     return CORES[name]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ...faces.tables import read_table
+from ...faces.csv_tables import read_csv_table
 from ...models.embedder import Embeddings, unit
 from ..accuracy.intervals import Booleans, Estimate, Floats, Integers, percentiles, resampling_units, share
 from ..accuracy.resampling import resampled, with_intervals
@@ -70,7 +70,7 @@ def read_templates(path: Path, names: Sequence[str]) -> Templates:
     index = {name: face for face, name in enumerate(names)}
     groups: dict[tuple[str, str, str], list[int]] = {}
     seen: dict[int, int] = {}
-    _, rows = read_table(path, "templates", ("image", "person", "template"), ("pose",))
+    _, rows = read_csv_table(path, "templates", ("image", "person", "template"), ("pose",))
     for line, cells in rows:
         face = index.get(cells["image"])
         if face is None:

@@ -10,52 +10,30 @@ from ..measurement import Measurement
 from ..metric_keys import title_of
 from ..metrics import metric_of
 
-ORDER: dict[str, Literal["", "x", "y"]] = {  # keys as `metric_keys.key_of` gives them, and the axis that each can be
-    "size_bytes": "x",
-    "size_ratio": "",
-    "compressed_bytes": "x",
-    "weights_bytes": "",
-    "arena_bytes": "",
-    "parameters": "x",
-    "macs": "x",
-    "latency_ms_p50@1": "x",
-    "latency_ratio": "",
-    **{f"arm64_instructions@{core}": "x" for core in ("a53", "a55", "a76", "i8mm")},
-    "latency_ms_p50@2": "x",
-    "latency_ratio@2": "",
-    "latency_ms_p50@4": "x",
-    "latency_ratio@4": "",
-    "latency_ms_p90@1": "",
-    "first_ms": "",
-    "load_ms": "",
-    "peak_memory_bytes": "x",
-    "xnnpack_partitions": "",
-    "verification_accuracy": "y",
-    "accuracy_difference": "y",
-    "tar_at_far_1e-2": "y",
-    "tar_at_far_1e-3": "y",
-    "eer": "y",
-    "decisions_flipped_1e-3": "",
-    "far_at_old_threshold_1e-3": "",
-    "tar_at_old_threshold_1e-3": "",
-    "cross_accuracy": "",
-    "cross_tar_at_far_1e-3": "",
-    "auc": "",
-    "verification_accuracy_fold_sd": "",
-    "rank1": "y",
-    "tpir_at_fpir_1e-1": "y",
-    "tpir_at_fpir_1e-2": "y",
-    "embedding_cosine_mean": "y",
-    "embedding_cosine_min": "y",
-    "largest_difference": "",
-    "parity_cosine_mean": "",
-    "parity_cosine_min": "",
-    "threshold_at_far_1e-2": "",
-    "threshold_at_far_1e-3": "",
-}
+ORDER = (  # keys as `metric_keys.key_of` gives them
+    *("size_bytes", "size_ratio", "compressed_bytes", "weights_bytes", "arena_bytes", "parameters", "macs"),
+    *("latency_ms_p50@1", "latency_ratio"),
+    *(f"arm64_instructions@{core}" for core in ("a53", "a55", "a76", "i8mm")),
+    *("latency_ms_p50@2", "latency_ratio@2", "latency_ms_p50@4", "latency_ratio@4", "latency_ms_p90@1"),
+    *("first_ms", "load_ms", "peak_memory_bytes", "xnnpack_partitions"),
+    *("verification_accuracy", "accuracy_difference", "tar_at_far_1e-2", "tar_at_far_1e-3", "eer"),
+    *("decisions_flipped_1e-3", "far_at_old_threshold_1e-3", "tar_at_old_threshold_1e-3"),
+    *("cross_accuracy", "cross_tar_at_far_1e-3", "auc", "verification_accuracy_fold_sd"),
+    *("rank1", "tpir_at_fpir_1e-1", "tpir_at_fpir_1e-2", "embedding_cosine_mean", "embedding_cosine_min"),
+    *("largest_difference", "parity_cosine_mean", "parity_cosine_min"),
+    *("threshold_at_far_1e-2", "threshold_at_far_1e-3"),
+)
 MAIN = (  # stay when only the main columns are shown
     *("size_bytes", "latency_ms_p50@1", "latency_ratio", "arm64_instructions@a53", "arm64_instructions@a76"),
     *("verification_accuracy", "accuracy_difference"),
+)
+X_METRICS = (  # axes of the plot
+    *("size_bytes", "compressed_bytes", "parameters", "macs"),
+    *("latency_ms_p50", "arm64_instructions", "peak_memory_bytes"),
+)
+Y_METRICS = (
+    *("verification_accuracy", "accuracy_difference", "tar_at_far_1e-2", "tar_at_far_1e-3", "eer"),
+    *("rank1", "tpir_at_fpir_1e-1", "tpir_at_fpir_1e-2", "embedding_cosine_mean", "embedding_cosine_min"),
 )
 
 
@@ -65,7 +43,7 @@ class Column(NamedTuple):
     key: str
     title: str
     kind: str  # how its numbers are written: a key of `KINDS`
-    axis: Literal["", "x", "y"]
+    axis: str  # "x", "y" or none
     better: Literal["low", "high", ""]
 
     @property
@@ -83,7 +61,9 @@ def columns_of(cells: Iterable[tuple[str, Measurement]]) -> list[Column]:
 
 def _column(key: str, row: Measurement) -> Column:
     title, better = title_of(key) + unit_suffix(row), metric_of(row.metric).better
-    return Column(key, title, number_kind(row), ORDER.get(key, ""), better)
+    axes = {"x": X_METRICS, "y": Y_METRICS} if key in ORDER else {}
+    axis = next((axis for axis, metrics in axes.items() if row.metric in metrics), "")
+    return Column(key, title, number_kind(row), axis, better)
 
 
 def unit_suffix(row: Measurement) -> str:

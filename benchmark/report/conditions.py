@@ -33,8 +33,8 @@ def conditions_of(rows: Sequence[Measurement]) -> list[tuple[str, str, str, str]
     runtimes: dict[tuple[str, str, str], list[str]] = {}
     for (family, runtime, device), values in by_place.items():
         version = " ".join(map(str, values.pop("runtime_version", {})))
-        shown = {key: list(each) for key, each in values.items() if key != "n" or len(each) == 1}
-        text = "; ".join(f"{key.replace('_', ' ')}: {_joined(key, each)}" for key, each in shown.items())
+        distinct = {key: list(each) for key, each in values.items() if key != "n" or len(each) == 1}
+        text = "; ".join(f"{key.replace('_', ' ')}: {_joined(key, each)}" for key, each in distinct.items())
         runtimes.setdefault((family, device, text), []).append(f"{runtime} {version}".strip())
     table = [(family, ", ".join(names), device, text) for (family, device, text), names in runtimes.items() if text]
     return sorted(table, key=lambda entry: FAMILIES.index(entry[0]))

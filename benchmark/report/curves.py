@@ -22,7 +22,7 @@ Array = NDArray[Any]
 def det(similarity: Array, same: Array, most: int = MOST_POINTS) -> list[list[float]]:
     """Gives points of the detection error trade-off, by rising FAR: [FAR, FRR, threshold].
 
-    Both rates are above 0, as logarithms want; of the steps between, those that are evenly spread over both axes.
+    Both rates are above 0, as logarithmic axes need; of many points, those that are evenly spread over both axes.
 
     Args:
         similarity: (P,) cosines.
@@ -32,14 +32,14 @@ def det(similarity: Array, same: Array, most: int = MOST_POINTS) -> list[list[fl
     Source: Martin et al., The DET curve in assessment of detection task performance, Eurospeech 1997.
     """
     far, tar, thresholds = roc(similarity, same)
-    kept = np.flatnonzero((far > 0) & (tar < 1))
-    if len(kept) > most:
+    steps = np.flatnonzero((far > 0) & (tar < 1))
+    if len(steps) > most:
         places = []
-        for rate in (far[kept], 1 - tar[kept][::-1]):  # both rise
+        for rate in (far[steps], 1 - tar[steps][::-1]):  # both rise
             grid = np.geomspace(rate[0], rate[-1], most // 2)
-            places.append(np.clip(np.searchsorted(rate, grid), 0, len(kept) - 1))
-        kept = kept[np.unique(np.concatenate([places[0], len(kept) - 1 - places[1]]))]
-    rows = zip(far[kept], 1 - tar[kept], thresholds[kept], strict=True)
+            places.append(np.clip(np.searchsorted(rate, grid), 0, len(steps) - 1))
+        steps = steps[np.unique(np.concatenate([places[0], len(steps) - 1 - places[1]]))]
+    rows = zip(far[steps], 1 - tar[steps], thresholds[steps], strict=True)
     return [[float(f"{fa:.3g}"), float(f"{fr:.3g}"), round(float(threshold), 4)] for fa, fr, threshold in rows]
 
 
@@ -54,22 +54,22 @@ def histogram(values: Array, low: float, high: float, bins: int) -> list[int]:
 
 
 def curves_of(record: Record, lines: Sequence[Line], first: int, best: set[int]) -> dict[str, Any] | None:
-    """Gives what the page draws of one run's record; None where it knows none of the run's files.
+    """Gives the charts of one run's record; None where it has none of the run's files, or pairs of one kind alone.
 
     Args:
-        record: Of every pair.
+        record: Similarities of every pair.
         lines: Of the run.
         first: Index of its first line among all lines of the report.
         best: Indices of the recommended lines among all lines.
     """
-    known = {line.artifact: i for i, line in reversed(list(enumerate(lines))) if line.artifact in record.similarity}
-    if not known or record.same.all() or not record.same.any():
+    line_of = {line.artifact: i for i, line in reversed(list(enumerate(lines))) if line.artifact in record.similarity}
+    if not line_of or record.same.all() or not record.same.any():
         return None
     source = _source(lines, record.similarity)
     low = min(0.0, *(float(values.min()) for values in record.similarity.values()))
     low = np.floor(low * 10) / 10
     files = []
-    for artifact, i in known.items():
+    for artifact, i in line_of.items():
         similarity = record.similarity[artifact]
         line = lines[i]
         files.append(
@@ -92,13 +92,13 @@ def curves_of(record: Record, lines: Sequence[Line], first: int, best: set[int])
 
 def _source(lines: Sequence[Line], similarity: Mapping[str, Array]) -> str:
     """Names the file that the others are compared with: the one that is not compared, else the first of the record."""
-    compared = {line.artifact for line in lines if DIFFERENCE in line.cells}
-    alone = [line.artifact for line in lines if ACCURACY in line.cells and line.artifact not in compared]
-    return next((artifact for artifact in alone if artifact in similarity and compared), next(iter(similarity)))
+    with_difference = {line.artifact for line in lines if DIFFERENCE in line.cells}
+    alone = [line.artifact for line in lines if ACCURACY in line.cells and line.artifact not in with_difference]
+    return next((artifact for artifact in alone if artifact in similarity and with_difference), next(iter(similarity)))
 
 
 def _change(similarity: Array, source: Array) -> dict[str, Any]:
-    """Gives how the similarities of the pairs moved from the source's to the file's."""
+    """Gives the change of the pairs' similarities from the source to the file."""
     change = similarity - source
     reach = max(float(np.quantile(np.abs(change), 0.999)), 1e-6)
     return {

@@ -1,4 +1,4 @@
-"""Limits, and every file held to them: which it meets, which it misses and by how much."""
+"""Limits of an app, and for every file which of them it meets, which it misses and by how much."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .summary import Line
 
 ACCURACY, DIFFERENCE, SIZE, LATENCY = "verification_accuracy", "accuracy_difference", "size_bytes", "latency_ms_p50@1"
 SAME_COSINE = 0.9999
-"""From this cosine to the source on every face, a file is taken for the source in another format."""
+"""From this lowest cosine to the source on, a file counts as the source in another format."""
 
 LATENCY_RUNTIMES = ("adb", "coreml ALL", "coreml CPU_AND_NE", "coreml CPU_AND_GPU", "coreml CPU_ONLY")
-"""Where latency counts before this machine's: runtimes on a phone or a Mac, the first that was measured."""
+"""Runtimes on a phone or a Mac, whose latencies count before this machine's; the first that was measured counts."""
 
 Verdict = Literal["keeps", "cannot tell", "worse", "not measured"]
 
@@ -31,7 +31,7 @@ class ShippingLimits:
     max_drop: float = 0.2  # points of accuracy below the source; 99.3 % to 99.1 % is 0.2
 
     def __post_init__(self) -> None:
-        """Refuses limits that no file can be held to."""
+        """Refuses limits that no file can meet."""
         for name, value in (("max-mb", self.max_mb), ("max-ms", self.max_ms)):
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"--{name} {value:g} allows no file; give a number above 0")
@@ -40,8 +40,8 @@ class ShippingLimits:
 
     def __str__(self) -> str:
         """The limits, for people."""
-        told = [f"at most {value:g} {unit}" for value, unit in ((self.max_mb, "MB"), (self.max_ms, "ms")) if value]
-        return ", ".join([*told, f"at most {self.max_drop:g} points of accuracy below the source"])
+        amounts = ((self.max_mb, "MB"), (self.max_ms, "ms"), (self.max_drop, "points of accuracy below the source"))
+        return ", ".join(f"at most {value:g} {unit}" for value, unit in amounts if value is not None)
 
 
 def limits_for(
@@ -50,11 +50,17 @@ def limits_for(
     max_ms: float | None = None,
     max_drop: float | None = None,
 ) -> ShippingLimits:
-    """Gives the limits that were asked for; no drop asked for is what the runs themselves called equal."""
+    """Gives limits; without `max_drop` it is the largest margin within which the rows' own verdicts say equal."""
     if max_drop is None:
-        margins = [row.conditions["margin"] for row in rows if row.metric == DIFFERENCE and "margin" in row.conditions]
+        margins = [margin for row in rows if row.metric == DIFFERENCE and (margin := _margin(row)) is not None]
         max_drop = 100 * max(margins) if margins else ShippingLimits.max_drop
     return ShippingLimits(max_mb, max_ms, max_drop)
+
+
+def _margin(row: Measurement) -> float | None:
+    """Gives the share of accuracy within which the row's verdict says equal."""
+    margin = row.conditions.get("margin")
+    return margin if isinstance(margin, int | float) else None
 
 
 @dataclass(frozen=True)
@@ -63,15 +69,15 @@ class Miss:
 
     limit: str  # "size", "latency", "accuracy"
     excess: float  # how far above the limit, as a share of it; infinite where that is not known
-    said: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class JudgedFile:
-    """A file, held to the limits."""
+    """A file, and which limits it meets."""
 
     line: Line  # in the runtime that verified it
-    latency: Measurement | None  # of one face on one thread, where it counts most; None: not asked for, not taken
+    latency: Measurement | None  # median of one face on one thread, where it counts most; None: no row has it
     accuracy: Verdict
     misses: tuple[Miss, ...]
 
@@ -92,7 +98,7 @@ class JudgedFile:
 
 
 def judge_files(lines: Sequence[Line], limits: ShippingLimits) -> list[JudgedFile]:
-    """Holds every converted file of one run to the limits; latencies that are compared are of one place.
+    """Judges every converted file of one run by the limits; all latencies that are compared are of one place.
 
     Args:
         lines: Of one run.
@@ -108,9 +114,9 @@ def judge_files(lines: Sequence[Line], limits: ShippingLimits) -> list[JudgedFil
         line = next((at for at in of_file if ACCURACY in at.cells), of_file[0])
         latency, place = line.cells.get(LATENCY), places[is_for_apple(line)]
         if place:
-            there = [at.cells.get(LATENCY) for at in of_file if at.runtime.startswith(place)]
-            latency = next((row for row in there if row is not None), None)
-        judged.append(_held(line, latency, lines, limits))
+            rows = [at.cells.get(LATENCY) for at in of_file if at.runtime.startswith(place)]
+            latency = next((row for row in rows if row is not None), None)
+        judged.append(_judged(line, latency, lines, limits))
     return judged
 
 
@@ -121,55 +127,49 @@ def is_for_apple(line: Line) -> bool:
 
 def _place(lines: Sequence[Line], is_apple: bool) -> str:
     """Names the phone's or Mac's runtime where latencies were taken, "" where they are this machine's."""
-    timed = [line.runtime for line in lines if is_for_apple(line) == is_apple and line.value(LATENCY) is not None]
-    return next((place for place in LATENCY_RUNTIMES if any(runtime.startswith(place) for runtime in timed)), "")
+    runtimes = [line.runtime for line in lines if is_for_apple(line) == is_apple and line.value(LATENCY) is not None]
+    return next((place for place in LATENCY_RUNTIMES if any(runtime.startswith(place) for runtime in runtimes)), "")
 
 
-def _held(line: Line, latency: Measurement | None, lines: Sequence[Line], limits: ShippingLimits) -> JudgedFile:
-    verdict, said, excess = _accuracy(line, lines, limits.max_drop)
-    misses = [] if verdict == "keeps" else [Miss("accuracy", excess, said)]
+def _judged(line: Line, latency: Measurement | None, lines: Sequence[Line], limits: ShippingLimits) -> JudgedFile:
+    verdict, reason, excess = _accuracy(line, lines, limits.max_drop)
+    misses = [] if verdict == "keeps" else [Miss("accuracy", excess, reason)]
     size = line.value(SIZE)
     if limits.max_mb is not None and (size is None or size > limits.max_mb * 1e6):
-        over = f"{size / 1e6:.2f} MB is above {limits.max_mb:g} MB" if size else "size not measured"
-        misses.append(Miss("size", size / 1e6 / limits.max_mb - 1 if size else math.inf, over))
+        reason = f"{size / 1e6:.2f} MB is above {limits.max_mb:g} MB" if size else "size not measured"
+        misses.append(Miss("size", size / 1e6 / limits.max_mb - 1 if size else math.inf, reason))
     if limits.max_ms is not None:
-        taken = latency.value if latency is not None and latency.valid else None
-        if taken is None:
+        median = latency.value if latency is not None and latency.valid else None
+        if median is None:
             misses.append(Miss("latency", math.inf, "latency not measured here"))
-        elif taken > limits.max_ms:
-            over = f"{number_text(taken, 'ms')} is above {limits.max_ms:g} ms"
-            misses.append(Miss("latency", taken / limits.max_ms - 1, over))
+        elif median > limits.max_ms:
+            reason = f"{number_text(median, 'ms')} is above {limits.max_ms:g} ms"
+            misses.append(Miss("latency", median / limits.max_ms - 1, reason))
     return JudgedFile(line, latency, verdict, tuple(misses))
 
 
 def _accuracy(line: Line, lines: Sequence[Line], most: float) -> tuple[Verdict, str, float]:
-    """Gives the verdict on the paired difference, a phrase, and how far the loss is above what is allowed."""
+    """Gives the verdict on the paired difference, the reason, and how far the loss is above `most`, a share of it."""
     row, cosine = line.cells.get(DIFFERENCE), line.value("embedding_cosine_min")
     if line.value(ACCURACY) is None:
-        failed = line.cells.get(ACCURACY)
-        return (
-            "not measured",
-            f"accuracy not measured: {failed.reason}" if failed else "accuracy not measured",
-            math.inf,
-        )
+        accuracy = line.cells.get(ACCURACY)
+        return "not measured", "accuracy not measured" + (f": {accuracy.reason}" if accuracy else ""), math.inf
     if cosine is not None and cosine >= SAME_COSINE:
         return "keeps", "", 0.0
     if row is None and any(DIFFERENCE in other.cells for other in lines):
-        return "keeps", "", 0.0  # all others are compared with it
+        return "keeps", "", 0.0  # it is the source: all others are compared with it
     if row is None or not row.valid or row.value is None:
         return "not measured", "its accuracy was not compared with the source's pair by pair", math.inf
     low, high = interval(row)
-    said = row_text(row)
-    agreed = row.conditions.get("verdict") in ("equal", "better") and 100 * row.conditions.get("margin", 1) <= most
+    margin, text = _margin(row), row_text(row)
+    agreed = row.conditions.get("verdict") in ("equal", "better") and margin is not None and 100 * margin <= most
     if agreed or (low is not None and 100 * low >= -most):
         return "keeps", "", 0.0
-    excess = (-100 * row.value - most) / (most or 0.2)
+    loss = -100 * row.value - most
+    excess = loss / (most or 0.2)
     if high is not None and 100 * high < -most:
-        return "worse", f"{-100 * row.value - most:.2f} points worse than allowed ({said})", excess
-    needed = row.conditions.get("pairs_needed")
-    more = f"; about {needed:,} pairs would tell" if isinstance(needed, int) else ""
-    return (
-        "cannot tell",
-        f"these pairs cannot tell whether it is within {most:g} points ({said}){more}",
-        max(excess, 0.0),
-    )
+        return "worse", f"{loss:.2f} points worse than allowed ({text})", excess
+    pairs = row.conditions.get("pairs_needed")
+    more = f"; about {pairs:,} pairs would tell" if isinstance(pairs, int) else ""
+    reason = f"these pairs cannot tell whether it is within {most:g} points ({text}){more}"
+    return "cannot tell", reason, max(excess, 0.0)

@@ -1,4 +1,4 @@
-"""What a Mac measured with the hand-off's script: its JSON, read as the text of a stranger, as measurements."""
+"""Measurements that the hand-off's script took on a Mac: its JSON, read as untrusted text."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _measurements(row: Any, where: str, tools: str) -> list[Measurement]:
     placement = row.get("placement")
     if placement is not None:
         if not isinstance(placement, dict) or len(placement) > 20:
-            raise ValueError("'placement' is none")
+            raise ValueError("'placement' is no table of at most 20 counts")
         counts = {_word(kind): _count(placement, kind) for kind in placement}
         maker = maker.under(placement=", ".join(f"{count} on {kind}" for kind, count in sorted(counts.items())))
     times = [maker.value(metric, _number(row, key, 0, 1e7), runs) for key, metric in TIMES.items()]

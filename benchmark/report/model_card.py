@@ -1,4 +1,4 @@
-"""A model card per file: what its own metadata, its certificate and the measurements say of it, and nothing else.
+"""A model card per file, from its own metadata, its certificate and the measurements alone.
 
 Source of the headings: Mitchell et al., Model Cards for Model Reporting, FAT* 2019.
 """
@@ -12,7 +12,7 @@ from typing import Any
 from ...export.artifact import Card
 from ...export.formats import format_of
 from ...files import sha256_of
-from ..figures import number_and_interval, row_text
+from ..figures import row_text, setting_and_interval
 from ..measurement import Measurement
 from ..metric_keys import title_of
 from ..metrics import DISTURBED, SLICES, TEMPLATES, metric_of
@@ -21,31 +21,31 @@ from .run_folders import RunFolder
 from .summary import Line, part_of
 
 NOT_MEASURED = "not measured"
-ALWAYS = (  # said to be not measured where they were not
+ALWAYS = (  # a card says so where these were not measured
     *("size_bytes", "latency_ms_p50@1", "verification_accuracy", "accuracy_difference"),
     *("tar_at_far_1e-3", "threshold_at_far_1e-3"),
 )
 
 Fact = tuple[str, str, str]
-"""What was measured, the number with its interval, and where or on how many."""
+"""A title, the number with its interval, and where or on how many it was measured."""
 
 
 def cards_of(runs: Sequence[RunFolder], by_run: Sequence[Sequence[Line]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Gives the name below `cards/` and what the template says, for each file that was made.
+    """Gives the name below `cards/` and the template's values, for each file that was made.
 
     Args:
-        runs: Read.
+        runs: Run folders, read.
         by_run: The lines of each.
     """
-    taken: set[str] = set()
+    names: set[str] = set()
     for run, lines in zip(runs, by_run, strict=True):
         for artifact in dict.fromkeys(line.artifact for line in lines if line.artifact):
-            mine = [line for line in lines if line.artifact == artifact]
+            of_file = [line for line in lines if line.artifact == artifact]
             name = PurePosixPath(artifact).name
-            if name in taken:  # in another run, or another folder
+            if name in names:  # in another run, or another folder
                 name = f"{run.folder.resolve().name}-{artifact.replace('/', '-')}"
-            taken.add(name)
-            yield f"{name}.md", _facts(run, artifact, mine)
+            names.add(name)
+            yield f"{name}.md", _facts(run, artifact, of_file)
 
 
 def _facts(run: RunFolder, artifact: str, lines: Sequence[Line]) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def _facts(run: RunFolder, artifact: str, lines: Sequence[Line]) -> dict[str, An
 def _card(path: Path) -> tuple[Card | None, str]:
     """Reads the file's own card; none, and why, where there is none to read."""
     if not path.exists():
-        return None, "the file does not lie in the run folder any more"
+        return None, "the file is no longer in the run folder"
     try:
         # an ExecuTorch program holds its card as code, which a report does not run
         file_format = format_of(path)
@@ -92,9 +92,8 @@ def _measured(lines: Sequence[Line]) -> Iterator[Fact]:
             row = line.cells[column.key]
             if row.valid and column.kind != "times":
                 where = ", ".join(filter(None, (row.runtime or line.runtime, row.device)))
-                text = row_text(row, column.kind)
-                if column.kind == "plain":  # a setting to copy, so with more digits than it is worth
-                    text = f"{row.value:.4f} {number_and_interval(row, column.kind)[1]}".strip()
+                is_setting = column.kind == "plain"
+                text = " ".join(setting_and_interval(row)).strip() if is_setting else row_text(row, column.kind)
                 yield column.title, text, where + (f", n = {row.n}" if row.n else "")
 
 

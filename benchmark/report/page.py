@@ -10,15 +10,16 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ...files import written_whole
-from ..figures import number_and_interval, number_text
+from ..figures import number_text, setting_and_interval
 from ..markdown import escape_markdown
 from ..metric_keys import title_of
 from ..metrics import metric_of
-from ..run_files import flatten
-from .cells import EXPORT, Cell, cell_of, files_with_reason, reasons_of
+from ..run_files import named_values
+from .cells import EXPORT, Cell, cell_of, reasons_of
 from .columns import columns_of
 from .conditions import conditions_of, runtime_notes
 from .curves import curves_of
+from .data_files import csv_of, json_of
 from .details import details_of
 from .limits import ACCURACY, DIFFERENCE, LATENCY, SIZE, ShippingLimits, limits_for
 from .model_card import cards_of
@@ -27,7 +28,6 @@ from .pruned_layers import before_and_after, charts_of
 from .recommendation import recommend
 from .run_folders import RunFolder, read_run
 from .summary import Line, pareto_front, summarise
-from .tables import csv_of, json_of
 from .verdict import outcome, picks_of, recommendation_sentences
 
 __all__ = ["Line", "pareto_front", "summarise", "write_report"]
@@ -40,17 +40,17 @@ def write_report(
     max_ms: float | None = None,
     max_drop: float | None = None,
 ) -> tuple[Path, Path]:
-    """Writes what is known of the runs in `folders` into `out`, each file whole or not at all.
+    """Writes the report of the runs in `folders` into `out`, each file whole or not at all.
 
     Besides the two that it returns: report.csv (every row), report.json (lines and recommendation) and
     cards/<file>.md, a model card for each file.
 
     Args:
-        folders: Of runs.
-        out: Where to.
-        max_mb: The largest file that the app takes, in MB of 10^6 bytes.
-        max_ms: The longest median latency on one thread.
-        max_drop: The most points of accuracy to lose against the source; None: the margin of the runs' own verdicts.
+        folders: Run folders.
+        out: Folder of the report.
+        max_mb: Largest file that the app allows, in MB of 10^6 bytes.
+        max_ms: Longest median latency on one thread that it allows.
+        max_drop: Most points of accuracy to lose against the source; None: the margin of the runs' own verdicts.
 
     Returns:
         The paths of report.html, which needs nothing but a browser, and of report.md.
@@ -59,7 +59,7 @@ def write_report(
         ValueError: A folder has neither measurements.json nor sensitivity.json, or a file that cannot be read.
     """
     if not folders:
-        raise ValueError("a report wants at least one run folder; none was given")
+        raise ValueError("a report needs at least one run folder; none was given")
     runs = [read_run(folder, folders) for folder in folders]
     limits = limits_for((row for run in runs for row in run.rows), max_mb, max_ms, max_drop)
     page = page_facts(runs, limits)
@@ -76,7 +76,7 @@ def write_report(
 
 
 def templates() -> Environment:
-    """Gives what renders the pages: HTML escapes by itself, Markdown by the filter `md`."""
+    """Gives the environment of the templates: HTML escapes by itself, Markdown by the filter `md`."""
     pages = Environment(
         loader=PackageLoader(__name__.rpartition(".")[0], "."),
         autoescape=lambda name: name is not None and ".html" in name,
@@ -94,17 +94,16 @@ def templates() -> Environment:
 
 
 def page_facts(runs: Sequence[RunFolder], limits: ShippingLimits) -> dict[str, Any]:
-    """Gives all that both templates say, in words and numbers that need no further thought."""
+    """Gives what both templates show: words, and numbers as text."""
     by_run = [summarise(run.rows, run.name if len(runs) > 1 else "") for run in runs]
     lines = [line for of_run in by_run for line in of_run]
     columns = columns_of([item for line in lines for item in line.cells.items()])
-    noted = {name: said for run in runs for name, said in run.notes.items()}
-    reasons = reasons_of(lines, noted)
+    notes = {artifact: of_file for run in runs for artifact, of_file in run.notes.items()}
+    reasons = reasons_of(lines, notes)
+    numbers = {reason: number for number, reason in enumerate(reasons, 1)}
     advice = [recommend(of_run, limits) for of_run in by_run]
     best = {i for i, line in enumerate(lines) for each in advice for judged in each.best if judged.line is line}
-    table = [
-        {c.key: cell_of(line, c, reasons, noted.get(line.artifact, ())) for c in (*columns, EXPORT)} for line in lines
-    ]
+    table = [{c.key: cell_of(line, c, numbers, notes) for c in (*columns, EXPORT)} for line in lines]
     pruned = [each for run in runs for each in run.pruned]
     layer_curves = [(run.name, run.curves) for run in runs if run.curves]
     verified = list(_verified(runs, by_run, best))
@@ -134,9 +133,7 @@ def page_facts(runs: Sequence[RunFolder], limits: ShippingLimits) -> dict[str, A
         "notes": runtime_notes(lines),
         "thresholds": list(_thresholds(lines)),
         "certified": any(row.conditions.get("certified") for line in lines for row in line.cells.values()),
-        "failures": [
-            (number, reason, files_with_reason(reason, lines, columns, noted)) for reason, number in reasons.items()
-        ],
+        "failures": reasons,
         "runs": [(run.name, _command(run.manifest), _facts(run.manifest), run.recipe) for run in runs],
     }
 
@@ -155,10 +152,7 @@ def _thresholds(lines: Sequence[Line]) -> Iterator[tuple[Line, str, Cell, str]]:
         for key, row in line.cells.items():
             far = metric_of(row.metric).parameter
             if row.metric == f"threshold_at_far_{far}" and row.valid and row.value is not None:
-                # a setting to copy, so with more digits than its interval would warrant
-                cosine = Cell(
-                    f"{row.value:.4f}", number_and_interval(row, "plain")[1], hint=f"{row.n}" if row.n else ""
-                )
+                cosine = Cell(*setting_and_interval(row), hint=f"{row.n}" if row.n else "")
                 yield line, far + key.removeprefix(row.metric), cosine, f"{2 - 2 * row.value:.4f}"
 
 
@@ -169,4 +163,4 @@ def _command(manifest: Mapping[str, Any]) -> str:
 
 def _facts(manifest: Mapping[str, Any]) -> dict[str, str]:
     """Gives "host cores": "2" and the like, without the command."""
-    return dict(flatten({key: value for key, value in manifest.items() if key != "command"}, " "))
+    return dict(named_values({key: value for key, value in manifest.items() if key != "command"}, " "))

@@ -1,4 +1,4 @@
-"""What the page's scatter plot draws: axes, points, and the front of every pair of axes."""
+"""The data of the page's scatter plot: axes, points, and the front of every pair of axes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def plot_of(
             fronts[f"{x.key} {y.key}"] = pareto_front(lines, low, high)
     points = []
     for index, (line, cells) in enumerate(zip(lines, table, strict=True)):
-        named = [(c.title, cells[c.key]) for c in columns if c.key in ORDER and cells[c.key].text]
+        titled = [(c.title, cells[c.key]) for c in columns if c.key in ORDER and cells[c.key].text]
         rows = {c.key: line.cells[c.key] for c in axes if line.value(c.key) is not None}
         points.append(
             {
@@ -41,7 +41,7 @@ def plot_of(
                 "format": line.format,
                 "precision": line.precision,
                 "best": index in best,
-                "facts": [(title, f"{cell.text} {cell.interval}".strip()) for title, cell in named],
+                "facts": [(title, f"{cell.text} {cell.interval}".strip()) for title, cell in titled],
                 "values": {key: [row.value, *interval(row)] for key, row in rows.items()},
             }
         )

@@ -1,4 +1,4 @@
-"""What a run folder tells of its layers: what each lost by pruning, and what cutting each alone would cost."""
+"""The layers of a run folder: what pruning removed from each, and what cutting each group alone would cost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BeforeAfter = tuple[int, int]
 
 @dataclass(frozen=True)
 class LayerChange:
-    """What pruning made of one convolution or linear layer."""
+    """One convolution or linear layer before and after pruning."""
 
     name: str
     kind: str  # "convolution 3x3", "depthwise 3x3", "linear"
@@ -30,13 +30,13 @@ class LayerChange:
 
     @property
     def kept(self) -> float:
-        """The share of its filters that stayed."""
+        """The share of its filters that was kept."""
         return self.filters[1] / self.filters[0]
 
 
 @dataclass(frozen=True)
 class PrunedModel:
-    """What pruning made of one embedder."""
+    """The layers of one embedder before and after its latest pruning."""
 
     name: str
     summary: str  # how it was pruned, and how much of it
@@ -67,13 +67,13 @@ class GroupCurve:
 
 
 def pruned_models_in(folder: Path) -> list[PrunedModel]:
-    """Reads what the checkpoints of a run folder tell of the latest pruning of each, those that lost nothing left out.
+    """Reads the latest pruning of each checkpoint in a run folder; one that removed nothing is left out.
 
     Raises:
         ValueError: A checkpoint's description is damaged.
     """
     paths = [path for pattern in CHECKPOINTS for path in sorted(folder.glob(pattern))]
-    return [pruned for path in paths for pruned in _pruned(path)]
+    return [model for path in paths for model in _pruned(path)]
 
 
 def group_curves_in(folder: Path) -> list[GroupCurve]:
@@ -93,12 +93,12 @@ def group_curves_in(folder: Path) -> list[GroupCurve]:
     return [GroupCurve(number, name, rows[0].layers, rows) for number, (name, rows) in enumerate(points, 1)]
 
 
-def charts_of(pruned: Sequence[PrunedModel], curves: Sequence[Sequence[GroupCurve]]) -> dict[str, Any]:
-    """Gives what the page's script draws: bars for each of `pruned`, and the curves of each run that has some."""
+def charts_of(models: Sequence[PrunedModel], curves: Sequence[Sequence[GroupCurve]]) -> dict[str, Any]:
+    """Gives the data of the page's charts: bars for each model, and the curves of each run that has some."""
     return {
         "bars": [
-            [{"name": layer.name, "kept": layer.kept, "facts": _facts(layer)} for layer in each.layers]
-            for each in pruned
+            [{"name": layer.name, "kept": layer.kept, "facts": _facts(layer)} for layer in model.layers]
+            for model in models
         ],
         "curves": [
             [
@@ -106,7 +106,7 @@ def charts_of(pruned: Sequence[PrunedModel], curves: Sequence[Sequence[GroupCurv
                     "name": curve.name,
                     "where": ", ".join(curve.layers),
                     "points": [[row.share, row.drift, row.accuracy] for row in curve.points],
-                    "facts": [(f"{row.cut} of {row.width} cut", _lost(row)) for row in curve.points],
+                    "facts": [(f"{row.cut} of {row.width} cut", _loss(row)) for row in curve.points],
                 }
                 for curve in of_run
             ]
@@ -116,7 +116,7 @@ def charts_of(pruned: Sequence[PrunedModel], curves: Sequence[Sequence[GroupCurv
 
 
 def before_and_after(change: BeforeAfter, kind: str = "count") -> str:
-    """Writes before and after; what stayed is written once.
+    """Writes two numbers; where they are equal, one.
 
     >>> before_and_after((64, 40)), before_and_after((1_000_000, 700_000)), before_and_after((64, 64))
     ('64 → 40', '1.00 M → 700 k', '64')
@@ -125,13 +125,11 @@ def before_and_after(change: BeforeAfter, kind: str = "count") -> str:
 
 
 def _cut(entry: Mapping[str, Any]) -> GroupCut:
-    accuracy = entry.get("accuracy")
+    layers, accuracy = tuple(map(str, entry["layers"])), entry.get("accuracy")
+    width, cut = int(entry["width"]), int(entry["cut"])
+    share, drift = float(entry["share"]), float(entry["drift"])
     return GroupCut(
-        str(entry["group"]),
-        tuple(map(str, entry["layers"])),
-        *(int(entry[key]) for key in ("width", "cut")),
-        *(float(entry[key]) for key in ("share", "drift")),
-        None if accuracy is None else float(accuracy),
+        str(entry["group"]), layers, width, cut, share, drift, None if accuracy is None else float(accuracy)
     )
 
 
@@ -142,7 +140,7 @@ def _pruned(path: Path) -> Iterator[PrunedModel]:
         for entry in entries[-1:]:
             layers = tuple(_layer(layer) for layer in entry["layers"])
             if any(layer.kept < 1 for layer in layers):
-                yield PrunedModel(str(description["name"]), _said(entry), layers)
+                yield PrunedModel(str(description["name"]), _summary(entry), layers)
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
         raise ValueError(f"{path} is damaged: {type(error).__name__}: {error}") from error
 
@@ -159,14 +157,14 @@ def _change(numbers: Sequence[int]) -> BeforeAfter:
     return int(before), int(after)
 
 
-def _said(entry: Mapping[str, Any]) -> str:
+def _summary(entry: Mapping[str, Any]) -> str:
     losses = []
     for title, key in (("Parameters", "parameters"), ("MACs", "macs"), ("filters", "filters")):
         before, after = _change(entry[key])
         losses.append(f"{title} {before_and_after((before, after))} (−{1 - after / before:.0%})".replace("%", " %"))
     recipe = entry["recipe"]
-    how = [f"{key} {recipe[key]}" for key in ("schedule", "criterion", "by", "scope", "signal") if key in recipe]
-    return f"{', '.join(losses)}. Recipe: {', '.join(how)}."
+    settings = [f"{key} {recipe[key]}" for key in ("schedule", "criterion", "by", "scope", "signal") if key in recipe]
+    return f"{', '.join(losses)}. Recipe: {', '.join(settings)}."
 
 
 def _facts(layer: LayerChange) -> list[tuple[str, str]]:
@@ -178,6 +176,6 @@ def _facts(layer: LayerChange) -> list[tuple[str, str]]:
     ]
 
 
-def _lost(row: GroupCut) -> str:
+def _loss(row: GroupCut) -> str:
     accuracy = "" if row.accuracy is None else f", accuracy {number_text(row.accuracy, 'share')}"
     return f"drift {row.drift:.4f}{accuracy}"

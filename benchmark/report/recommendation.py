@@ -1,4 +1,4 @@
-"""The recommendation: which file to ship, and for each other one why not."""
+"""The recommendation: which file to ship, and why not each of the others."""
 
 from __future__ import annotations
 
@@ -13,27 +13,22 @@ from .summary import Line
 
 @dataclass(frozen=True)
 class Choice:
-    """What is recommended among some files, and what is said of each."""
+    """The file that is recommended among some, and why not each of the others."""
 
-    judged: tuple[JudgedFile, ...]
+    files: tuple[JudgedFile, ...]
     best: JudgedFile | None  # None: no file meets the limits
-    nearest: JudgedFile | None  # to the limits, where none meets them
-    why: str  # why this one; or what is nearest to the limits
+    nearest: JudgedFile | None  # to the limits, where no file meets them
+    why: str  # why this one, or which is nearest to the limits
     others: tuple[tuple[JudgedFile, str], ...]  # every other file, and in a phrase why not
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What is recommended of one run under some limits."""
+    """The recommended files of one run under some limits."""
 
     limits: ShippingLimits
-    choices: tuple[tuple[str, Choice], ...]  # what for, and among all files for it
+    choices: tuple[tuple[str, Choice], ...]  # the use, and the choice among all files for it
     formats: tuple[tuple[str, Choice], ...]  # the best of each format: an app may have its runtime already
-
-    def of(self, line: Line) -> JudgedFile | None:
-        """Gives the judgement on the file that `line` is about, None on what is no converted file."""
-        every = [each for _, choice in self.choices for each in choice.judged]
-        return next((each for each in every if each.line.artifact == line.artifact and each.line.run == line.run), None)
 
     @property
     def best(self) -> tuple[JudgedFile, ...]:
@@ -48,80 +43,80 @@ def recommend(lines: Sequence[Line], limits: ShippingLimits) -> Recommendation:
         lines: Of one run.
         limits: What the app allows.
     """
-    judged = judge_files(lines, limits)
-    apple = [each for each in judged if is_for_apple(each.line)]
-    rest = [each for each in judged if not is_for_apple(each.line)]
-    formats = dict.fromkeys(each.line.format for each in judged)
+    files = judge_files(lines, limits)
+    apple = [each for each in files if is_for_apple(each.line)]
+    rest = [each for each in files if not is_for_apple(each.line)]
+    formats = dict.fromkeys(each.line.format for each in files)
     return Recommendation(
         limits,
-        tuple((title, choose_file(files)) for title, files in (("Any phone", rest), ("Core ML", apple)) if files),
-        tuple((kind, choose_file([each for each in judged if each.line.format == kind])) for kind in formats),
+        tuple((title, choose_file(some)) for title, some in (("Any phone", rest), ("Core ML", apple)) if some),
+        tuple((kind, choose_file([each for each in files if each.line.format == kind])) for kind in formats),
     )
 
 
-def choose_file(judged: Sequence[JudgedFile]) -> Choice:
-    """Recommends the fastest file that meets the limits; of those as fast the smallest.
+def choose_file(files: Sequence[JudgedFile]) -> Choice:
+    """Recommends the fastest file that meets the limits, and of equally fast files the smallest.
 
-    As fast is whose latency's interval reaches the fastest one's. Where no latency is known, it is the smallest.
+    Files whose latency intervals overlap the fastest one's are equally fast. Where no latency is known, the smallest
+    is recommended.
     """
-    meeting = [each for each in judged if each.meets]
-    timed = [each for each in meeting if each.milliseconds is not None]
+    meeting = [file for file in files if file.meets]
     if not meeting:
-        nearest = min(judged, key=_distance, default=None)
-        return Choice(
-            tuple(judged), None, nearest, _nearest(nearest), tuple((each, _why_not(each, None)) for each in judged)
-        )
-    if timed:
-        fastest = min(timed, key=lambda each: each.milliseconds or math.inf)
-        tied = [each for each in timed if _overlap(each, fastest)]
-        best = min(tied, key=lambda each: (each.size, each.milliseconds or math.inf))
-        equals = f", the smallest of {len(tied)} as fast (their intervals overlap)" if len(tied) > 1 else ""
+        nearest, others = min(files, key=_distance, default=None), tuple((file, _reasons(file)) for file in files)
+        return Choice(tuple(files), None, nearest, _why_nearest(nearest), others)
+    with_latency = [file for file in meeting if file.milliseconds is not None]
+    if with_latency:
+        fastest = min(with_latency, key=lambda file: file.milliseconds or math.inf)
+        tied = [file for file in with_latency if _overlap(file, fastest)]
+        best = min(tied, key=lambda file: (file.size, file.milliseconds or math.inf))
+        equals = f", the smallest of {len(tied)} equally fast files (their intervals overlap)" if len(tied) > 1 else ""
         why = f"the fastest that meets the limits{equals}"
     else:
-        best = min(meeting, key=lambda each: each.size)
+        best = min(meeting, key=lambda file: file.size)
         why = "the smallest that meets the limits; no latency was measured here"
-    others = tuple((each, _why_not(each, best)) for each in judged if each is not best)
-    return Choice(tuple(judged), best, None, why, others)
+    others = tuple((file, _why_not(file, best)) for file in files if file is not best)
+    return Choice(tuple(files), best, None, why, others)
 
 
-def _overlap(each: JudgedFile, fastest: JudgedFile) -> bool:
+def _overlap(file: JudgedFile, fastest: JudgedFile) -> bool:
     ends = []
-    for judged in (each, fastest):
-        assert judged.latency is not None and judged.milliseconds is not None
-        low, high = interval(judged.latency)
-        ends.append((judged.milliseconds, judged.milliseconds) if low is None or high is None else (low, high))
+    for each in (file, fastest):
+        assert each.latency is not None and each.milliseconds is not None
+        low, high = interval(each.latency)
+        ends.append((each.milliseconds, each.milliseconds) if low is None or high is None else (low, high))
     (low, high), (fast_low, fast_high) = ends
     return low <= fast_high and fast_low <= high
 
 
-def _distance(judged: JudgedFile) -> tuple[bool, float, int, float]:
-    """Orders files by the limit that they miss most; what was not measured stands behind."""
-    known = [miss.excess for miss in judged.misses if math.isfinite(miss.excess)]
-    return len(known) < len(judged.misses), max(known, default=0.0), len(judged.misses), judged.size
+def _distance(file: JudgedFile) -> tuple[bool, float, int, float]:
+    """Orders files by the limit that they miss most; files with a number that is not known come last."""
+    excesses = [miss.excess for miss in file.misses if math.isfinite(miss.excess)]
+    return len(excesses) < len(file.misses), max(excesses, default=0.0), len(file.misses), file.size
 
 
-def _nearest(judged: JudgedFile | None) -> str:
-    if judged is None:
+def _why_nearest(file: JudgedFile | None) -> str:
+    if file is None:
         return "no file was measured"
-    missed = "; ".join(miss.said for miss in judged.misses)
-    return f"no file meets the limits for sure; nearest is {judged.line.name}, which misses {_limits(judged)}: {missed}"
+    limits = "only " * (len(file.misses) == 1) + " and ".join(miss.limit for miss in file.misses)
+    name = file.line.name
+    return f"no file meets the limits for sure; nearest is {name}, which misses {limits}: {_reasons(file)}"
 
 
-def _limits(judged: JudgedFile) -> str:
-    return "only " * (len(judged.misses) == 1) + " and ".join(miss.limit for miss in judged.misses)
+def _reasons(file: JudgedFile) -> str:
+    return "; ".join(miss.reason for miss in file.misses)
 
 
-def _why_not(judged: JudgedFile, best: JudgedFile | None) -> str:
-    if judged.misses or best is None:
-        return "; ".join(miss.said for miss in judged.misses)
+def _why_not(file: JudgedFile, best: JudgedFile) -> str:
+    if file.misses:
+        return _reasons(file)
     if best.milliseconds is None:
-        return f"larger: {_mb(judged)} against {_mb(best)}"
-    if judged.milliseconds is None:
+        return f"larger: {_mb(file)} against {_mb(best)}"
+    if file.milliseconds is None:
         return "latency not measured here"
-    if not _overlap(judged, best):
-        return f"slower: {number_text(judged.milliseconds, 'ms')} against {number_text(best.milliseconds, 'ms')}"
-    return f"as fast, but larger: {_mb(judged)} against {_mb(best)}"
+    if not _overlap(file, best):
+        return f"slower: {number_text(file.milliseconds, 'ms')} against {number_text(best.milliseconds, 'ms')}"
+    return f"equally fast, but larger: {_mb(file)} against {_mb(best)}"
 
 
-def _mb(judged: JudgedFile) -> str:
-    return number_text(judged.size, "bytes")
+def _mb(file: JudgedFile) -> str:
+    return number_text(file.size, "bytes")

@@ -12,7 +12,7 @@ from ...export.artifact import Note
 from ..accuracy.record import NAME as RECORD
 from ..accuracy.record import Record, read_record
 from ..measurement import Measurement, read_measurements
-from ..run_files import read_table
+from ..run_files import read_mapping
 from .mac_results import RESULT_FILES, read_mac_results
 from .pruned_layers import GroupCurve, PrunedModel, group_curves_in, pruned_models_in
 
@@ -30,8 +30,8 @@ class RunFolder:
     recipe: str
     pruned: Sequence[PrunedModel]
     curves: Sequence[GroupCurve]
-    record: Record | None = None  # of every pair, where it was kept
-    notes: Mapping[str, Sequence[Note]] = field(default_factory=dict)  # what the export said of each artifact
+    record: Record | None = None  # of every pair's similarity, where there is one
+    notes: Mapping[str, Sequence[Note]] = field(default_factory=dict)  # of the export, by artifact
 
 
 def read_run(folder: Path, folders: Sequence[Path]) -> RunFolder:
@@ -52,7 +52,7 @@ def read_run(folder: Path, folders: Sequence[Path]) -> RunFolder:
         name,
         folder,
         [*rows, *_of_mac(folder, rows)],
-        read_table(folder / "manifest.json"),
+        read_mapping(folder / "manifest.json"),
         recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
         pruned_models_in(folder),
         curves,
@@ -61,23 +61,20 @@ def read_run(folder: Path, folders: Sequence[Path]) -> RunFolder:
     )
 
 
-def _of_mac(folder: Path, rows: Sequence[Measurement]) -> list[Measurement]:
-    """Gives what a Mac measured of the run's files, under the names that they bear in the run."""
-    found = [row for place in RESULT_FILES if (folder / place).is_file() for row in read_mac_results(folder / place)]
+def _of_mac(folder: Path, rows: Sequence[Measurement]) -> Iterator[Measurement]:
+    """Gives the measurements that a Mac took of the run's files, under the names that the files have in the run."""
     names = {Path(row.artifact).name: row.artifact for row in rows}
     sources = {row.model: row.source for row in rows}
-    return [
-        dataclasses.replace(
-            row, artifact=names.get(row.artifact, row.artifact), source=sources.get(row.model, row.source)
-        )
-        for row in found
-    ]
+    for path in (folder / name for name in RESULT_FILES if (folder / name).is_file()):
+        for row in read_mac_results(path):
+            artifact, source = names.get(row.artifact, row.artifact), sources.get(row.model, row.source)
+            yield dataclasses.replace(row, artifact=artifact, source=source)
 
 
 def _notes(folder: Path) -> Iterator[tuple[str, list[Note]]]:
-    """Gives what the export noted of each file; a record that says nothing legible has no notes."""
+    """Gives the notes of the export on each file; records of another form have none."""
     for path in sorted((folder / "artifacts").glob(f"**/{EXPORTED}")):
-        targets = read_table(path).get("targets")
+        targets = read_mapping(path).get("targets")
         for target in targets.values() if isinstance(targets, dict) else ():
             if isinstance(target, dict) and target.get("file") and isinstance(target.get("notes"), list):
                 artifact = path.parent / str(target["file"])

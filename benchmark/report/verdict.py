@@ -1,4 +1,4 @@
-"""The verdict, in words with numbers: what was done to the model, and which file to ship."""
+"""The verdict, in words with numbers: how the model was pruned, how many files were measured, which to ship."""
 
 from __future__ import annotations
 
@@ -41,25 +41,25 @@ def picks_of(lines: Sequence[Line], recommendation: Recommendation) -> list[Pick
     """Gives a pick per format: the recommended ones first, then in the order of `FORMATS`."""
     picks = []
     for kind, choice in recommendation.formats:
-        if shown := choice.best or choice.nearest:
-            base = baseline(shown.line, lines, ACCURACY)
-            first, figures = shown in recommendation.best, dict(_figures(shown, base))
-            picks.append(Pick(format_title(kind), shown.line, base, shown.meets, first, _why(shown, choice), figures))
+        if file := choice.best or choice.nearest:
+            base, first = baseline(file.line, lines, ACCURACY), file in recommendation.best
+            figures = dict(_figures(file, base))
+            picks.append(Pick(format_title(kind), file.line, base, file.meets, first, _why(file, choice), figures))
     order = [each.title for each in FORMATS.values()]
     return sorted(picks, key=lambda pick: (not pick.first, order.index(pick.format) if pick.format in order else 99))
 
 
 def outcome(lines: Sequence[Line]) -> str:
-    """Says in one paragraph what was done, and what came of it."""
+    """Says in one paragraph how models were pruned, and how many files were measured."""
     return " ".join([*_pruning(lines), _files(lines)])
 
 
 def recommendation_sentences(lines: Sequence[Line], recommendation: Recommendation) -> list[tuple[str, str]]:
-    """Gives (what for, a sentence) for each thing that is recommended, or why nothing is."""
+    """Gives (use, sentence) for each recommended file, or why none is."""
     sentences = []
     for title, choice in recommendation.choices:
         if choice.best is None:
-            sentences.append((title, f"{choice.why[0].upper()}{choice.why[1:]}."))
+            sentences.append((title, _sentence(choice.why)))
             continue
         line = choice.best.line
         base = baseline(line, lines, ACCURACY)
@@ -67,15 +67,15 @@ def recommendation_sentences(lines: Sequence[Line], recommendation: Recommendati
             f"{phrase_of(key)} {figure.text}" + (f" ({figure.comparison})" if figure.comparison else "")
             for key, figure in _figures(choice.best, base)
         ]
-        compared = "" if base is line else f" Compared with {base.name}."
-        sentences.append((title, f"Ship {line.name}: {', '.join(facts)}. It is {choice.why}.{compared}"))
+        comparison = "" if base is line else f" Compared with {base.name}."
+        sentences.append((title, f"Ship {line.name}: {', '.join(facts)}. It is {choice.why}.{comparison}"))
     return sentences
 
 
 def _why(judged: JudgedFile, choice: Choice) -> str:
     if judged.meets:
-        return f"{choice.why[0].upper()}{choice.why[1:]}."
-    return f"Does not meet the limits for sure: {'; '.join(miss.said for miss in judged.misses)}."
+        return _sentence(choice.why)
+    return f"Does not meet the limits for sure: {'; '.join(miss.reason for miss in judged.misses)}."
 
 
 def _pruning(lines: Sequence[Line]) -> Iterator[str]:
@@ -135,6 +135,10 @@ def _against(line: Line, base: Line, ratio: str, more: str, less: str) -> str:
     if f"{times:.1f}" == "1.0":
         return f"as {'fast' if more == 'faster' else 'large'}{than.replace(' than ', ' as ')}"
     return f"{times:.{0 if times >= 10 else 1}f}× {word}{than}"
+
+
+def _sentence(phrase: str) -> str:
+    return f"{phrase[0].upper()}{phrase[1:]}."
 
 
 def _and(parts: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ from ...export.tflite.operators import OPERATORS
 from ...export.tflite.to_tflite import to_tflite
 from ...files import written_whole
 from ...models.embedder import Embedder
-from ...models.layer_costs import CostTable, Grid, from_plain, to_plain
+from ...models.layer_costs import GRIDS, CostTable, Grid
 from ...models.layer_runs import LayerShape, layer_runs
 from .meters import Meter
 
@@ -121,17 +121,11 @@ def layer_file(shape: LayerShape, inputs: int, outputs: int) -> bytes:
         attributes = {"strides": shape.stride, "dilations": shape.dilation, "group": groups}
         attributes |= {"pads": (top, left, bottom, right)}
     node = helper.make_node("PRelu" if shape.kind == "slopes" else "Conv", ["x", *constants], ["y"], **attributes)
-    sides = [
-        (size + padding - dilation * (taps - 1) - 1) // stride + 1
-        for size, padding, dilation, taps, stride in zip(
-            shape.size, (top + bottom, left + right), shape.dilation, shape.kernel, shape.stride, strict=True
-        )
-    ]
     graph = helper.make_graph(
         [node],
         "layer",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, inputs, height, width))],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, outputs, *sides))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(values, name) for name, values in constants.items()],
     )
     context = Context(graph, str(shape))
@@ -173,7 +167,7 @@ class CostCache:
         path = Path(root) / "pocketface" / "layer-costs" / f"{meter.key}.json"
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            return cls(path, from_plain(values["grids"]), dict(values["wholes"]))
+            return cls(path, GRIDS.validate_python(values["grids"]), dict(values["wholes"]))
         except (OSError, ValueError, TypeError, KeyError):
             return cls(path, [], {})
 
@@ -184,5 +178,5 @@ class CostCache:
     def write(self) -> None:
         """Writes the file, whole or not at all."""
         with written_whole(self.path) as beside:
-            text = json.dumps({"grids": to_plain(self.grids), "wholes": self.wholes})
+            text = json.dumps({"grids": GRIDS.dump_python(self.grids, mode="json"), "wholes": self.wholes})
             beside.write_text(text, encoding="utf-8")

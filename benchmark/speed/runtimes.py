@@ -16,6 +16,7 @@ import numpy as np
 from ...export.formats import FORMATS, OPENER
 from ...export.session import Session, TorchSession
 from ...export.tflite.litert import LiteRTSession
+from ...spelling import known_names
 
 HERE = "pocketface.benchmark.speed.runtimes"
 ALL = "all"  # in a recipe: every runtime that works here
@@ -56,7 +57,7 @@ def check_names(names: Sequence[str]) -> None:
     known = [*dict.fromkeys(runtime.name for kind in FORMATS for runtime in runtimes_of(kind)), ALL]
     for name in names:
         if name not in known:
-            raise ValueError(f"no runtime {name!r}; known: {', '.join(known)}")
+            raise ValueError(f"no runtime {name!r}; {known_names(name, known)}")
 
 
 def runtimes_for(kind: str, wanted: Sequence[str]) -> list[Runtime]:

@@ -23,7 +23,7 @@ from ...faces.contract import TEMPLATES, InputContract
 from ...files import sha256_of, written_whole
 from ...models.embedder import unit
 from ..artifact import Artifact, ConversionError
-from ..formats import FORMATS, Format, files_in, open_session, read_artifact, suffixes
+from ..formats import FORMATS, Format, find_files, open_session, read_artifact, suffixes
 from .golden import Golden, golden_faces, least_cosine
 
 FAR = 1e-3  # of the threshold in the code; FALLBACK where a file has none at FAR
@@ -54,7 +54,9 @@ def handoff(paths: Iterable[Path], out: Path) -> Path:
         ValueError: There is no file, one has no card, or they need different inputs.
     """
     folders = [path / "artifacts" if (path / "artifacts").is_dir() else path for path in paths]
-    artifacts = [read_artifact(path) for path in files_in(folders, (each for each in FORMATS.values() if each.suffix))]
+    artifacts = [
+        read_artifact(path) for path in find_files(folders, (each for each in FORMATS.values() if each.suffix))
+    ]
     if not artifacts:
         raise ValueError(f"no converted file to hand off; they end in {suffixes()}")
     contract = artifacts[0].card.contract

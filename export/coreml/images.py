@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ...faces.contract import InputContract
 from ..artifact import Card, ConversionError
+from ..graph.view import GraphView
 from .package import Package
 
 if TYPE_CHECKING:
@@ -53,26 +54,22 @@ def one_scale(graph: onnx.GraphProto, contract: InputContract) -> InputContract:
     Raises:
         ConversionError: Something else than a convolution with constant weights reads the input.
     """
-    from onnx import numpy_helper
-
     if len(set(contract.scale)) == 1:
         return contract
-    weights = {tensor.name: tensor for tensor in graph.initializer}
-    entries = {value.name for value in graph.input} - set(weights)
+    view = GraphView(graph)
+    entries = {value.name for value in view.entries()}
     factors = np.array(contract.scale) / contract.scale[0]
     for node in graph.node:
         if not entries & set(node.input):
             continue
-        weight = weights.get(node.input[1]) if node.op_type == "Conv" else None
-        if weight is None or len(weight.dims) != 4 or weight.dims[1] != 3:
+        weight = view.constant(node.input[1]) if node.op_type == "Conv" else None
+        if weight is None or weight.ndim != 4 or weight.shape[1] != 3:
             raise ConversionError(
                 f"a picture has one scale, the contract has {contract.scale}, and {node.op_type} {node.name!r} cannot "
                 f"take up the difference; leave coreml_image out"
             )
-        values = numpy_helper.to_array(weight) * factors[:, None, None]
-        name = f"{node.output[0]}/one_scale"
-        graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), name))
-        node.input[1] = name
+        scaled = (weight * factors[:, None, None]).astype(np.float32)
+        node.input[1] = view.set_constant(f"{node.output[0]}/one_scale", scaled)
     height, width, (scale, *_) = contract.height, contract.width, contract.scale
     return InputContract(height, width, contract.channel_order, contract.mean, (scale,) * 3, contract.template)
 

@@ -58,15 +58,15 @@ class Program:
 
 
 @dataclass(frozen=True)
-class Doubt:
+class KnownIssue:
     """A form, by the operations that have it."""
 
     operations: tuple[str, ...]
-    found: Callable[[Program, Any], bool]
+    applies: Callable[[Program, Any], bool]
     sentence: str
 
 
-def doubts(path: Path) -> tuple[str, ...]:
+def known_issues_of(path: Path) -> tuple[str, ...]:
     """Gives a sentence for each doubtful form in the package at `path`, with how often it occurs.
 
     Raises:
@@ -82,9 +82,9 @@ def doubts(path: Path) -> tuple[str, ...]:
                 readers[binding.name] = (*readers.get(binding.name, ()), operation)
     program = Program(package, makers, readers)
     notes = [
-        f"{count} x {doubt.sentence}"
-        for doubt in DOUBTS
-        if (count := sum(one.type in doubt.operations and doubt.found(program, one) for one in operations))
+        f"{count} x {issue.sentence}"
+        for issue in KNOWN_ISSUES
+        if (count := sum(one.type in issue.operations and issue.applies(program, one) for one in operations))
     ]
     if any(_is_flexible(port) for port in package.model.description.input):
         notes.append(FLEXIBLE)
@@ -146,48 +146,48 @@ def _stored_as(kind: str) -> Callable[[Program, Any], bool]:
     return lambda program, operation: program.kind(operation, "quantized_data")[0] == kind
 
 
-DOUBTS = (
-    Doubt(
+KNOWN_ISSUES = (
+    KnownIssue(
         ("constexpr_affine_dequantize",),
         _stored_as("INT8"),
         "weights in int8: wrong results reported on GPU and Neural Engine; store them as uint8 (coremltools 2114)",
     ),
-    Doubt(
+    KnownIssue(
         ("constexpr_affine_dequantize",),
         _stored_as("UINT8"),
         "weights in uint8: right where int8 is wrong, by one report wrong on GPU; check on a phone (coremltools 2114)",
     ),
-    Doubt(
+    KnownIssue(
         ("constexpr_blockwise_shift_scale",),
         _has_blocks,
         "weights of 8 bits with a scale for each block: wrong on Neural Engine; use one a channel (coreai-models 279)",
     ),
-    Doubt(
+    KnownIssue(
         ("constexpr_blockwise_shift_scale", "constexpr_lut_to_dense"),
         _scales_palette,
         "palette with a scale for each channel: crashes the Neural Engine of macOS 26 (coremltools 2688)",
     ),
-    Doubt(
+    KnownIssue(
         ("constexpr_lut_to_dense",),
         _has_sixteen,
         "palette of 4 bits: reported crashing or wrong; check on a phone, or use 6 bits (coremltools 2716)",
     ),
-    Doubt(
+    KnownIssue(
         ("conv",),
         _is_grouped,
         "convolution in groups of several channels, then an activation: reported wrong (onnx2coreml's known failures)",
     ),
-    Doubt(
+    KnownIssue(
         ("avg_pool",),
         _counts_padding,
         "mean that counts padding: wrong for 7 x 7, stride 4, padding 3 (coremltools 1901)",
     ),
-    Doubt(
+    KnownIssue(
         ("reduce_l2_norm", "reduce_sum_square", "l2_norm"),
         _squares_unscaled,
         "sum of squares in half precision: infinite from a length of 256 on; divide by the largest number before",
     ),
-    Doubt(
+    KnownIssue(
         ("layer_norm", "instance_norm", "l2_norm"),
         _has_tiny_epsilon,
         "epsilon below 6.1e-5 in half precision: hardware may take it for zero, and divide by it where all is alike",

@@ -6,18 +6,16 @@ of 16 bits shows whether a program would survive it: beyond 65,504 it holds infi
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from .mil_operators import Inputs, Operator
+from .mil_operators import Inputs, Operator, reduction
 
 
-def half_sum(x: Tensor, axes: list[int], keep: bool = True) -> Tensor:
+def _half_sum(x: Tensor, axes: list[int], keep: bool = True) -> Tensor:
     """Sums over `axes` in a tree of additions, each rounded to half precision.
 
-    >>> half_sum(torch.tensor([40000.0, 40000.0]), [0]).tolist()
+    >>> _half_sum(torch.tensor([40000.0, 40000.0]), [0]).tolist()
     [inf]
     """
     places = [axis % x.ndim for axis in axes]
@@ -31,41 +29,37 @@ def half_sum(x: Tensor, axes: list[int], keep: bool = True) -> Tensor:
     return terms.float().reshape(kept if keep else [x.shape[axis] for axis in rest])
 
 
-def half_mean(x: Tensor, axes: list[int], keep: bool = True) -> Tensor:
+def _half_mean(x: Tensor, axes: list[int], keep: bool = True) -> Tensor:
     """Divides the sum by the count afterwards."""
     count = 1
     for axis in axes:
         count *= x.shape[axis]
-    return half_sum(x, axes, keep) / count
+    return _half_sum(x, axes, keep) / count
 
 
 def _squares(x: Tensor) -> Tensor:
     return (x * x).half().float()
 
 
-def l2_norm(i: Inputs) -> Tensor:
+def _l2_norm(i: Inputs) -> Tensor:
     """Divides by the length over the last three axes."""
-    squares = half_sum(_squares(i["x"]), [-3, -2, -1])
+    squares = _half_sum(_squares(i["x"]), [-3, -2, -1])
     return i["x"] / torch.sqrt(squares + float(i.get("epsilon", 1e-6)))  # type: ignore[no-any-return]
 
 
-def layer_norm(i: Inputs) -> Tensor:
+def _layer_norm(i: Inputs) -> Tensor:
     """Normalises over the last axes, then scales and shifts."""
-    centred = (i["x"] - half_mean(i["x"], i["axes"]).half()).half().float()
-    variance = half_mean(_squares(centred), i["axes"]).half().float()
+    centred = (i["x"] - _half_mean(i["x"], i["axes"]).half()).half().float()
+    variance = _half_mean(_squares(centred), i["axes"]).half().float()
     normal: Tensor = centred / torch.sqrt(variance + float(i.get("epsilon", 1e-5)))
     return torch.addcmul(torch.as_tensor(i.get("beta", 0.0)), normal, torch.as_tensor(i.get("gamma", 1.0)))
 
 
-def _reduced(function: Callable[[Tensor, list[int], bool], Tensor]) -> Operator:
-    return lambda i: function(i["x"], i.get("axes", list(range(i["x"].ndim))), i.get("keep_dims", False))
-
-
 HALF_SUMS: dict[str, Operator] = {
-    "reduce_sum": _reduced(half_sum),
-    "reduce_mean": _reduced(half_mean),
-    "reduce_sum_square": _reduced(lambda x, axes, keep: half_sum(_squares(x), axes, keep)),
-    "reduce_l2_norm": _reduced(lambda x, axes, keep: half_sum(_squares(x), axes, keep).sqrt()),
-    "l2_norm": l2_norm,
-    "layer_norm": layer_norm,
+    "reduce_sum": reduction(_half_sum),
+    "reduce_mean": reduction(_half_mean),
+    "reduce_sum_square": reduction(lambda x, axes, keep: _half_sum(_squares(x), axes, keep)),
+    "reduce_l2_norm": reduction(lambda x, axes, keep: _half_sum(_squares(x), axes, keep).sqrt()),
+    "l2_norm": _l2_norm,
+    "layer_norm": _layer_norm,
 }

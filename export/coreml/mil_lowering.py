@@ -7,25 +7,35 @@ input is a NumPy array where the graph holds a constant, and None where it is le
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .mil_node import LEAST, Array, Node, axes_of
-from .mil_norms import batch_normalization, layer_normalization, lp_normalization, reduce_l2, sqrt
-from .mil_shapes import (
-    concat,
-    expand,
-    flatten,
-    gather,
-    pad,
-    reshape,
-    slice_,
-    split,
-    squeeze,
-    transpose,
-    unsqueeze,
+from ..graph.view import Array, attribute, clip_bounds
+from .mil_node import LEAST, axes_of, refuse
+from .mil_norms import (
+    lower_batch_normalization,
+    lower_layer_normalization,
+    lower_lp_normalization,
+    lower_reduce_l2,
+    lower_sqrt,
 )
+from .mil_shapes import (
+    lower_concat,
+    lower_expand,
+    lower_flatten,
+    lower_gather,
+    lower_pad,
+    lower_reshape,
+    lower_slice,
+    lower_split,
+    lower_squeeze,
+    lower_transpose,
+    lower_unsqueeze,
+)
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
 
 Lowering = Callable[..., Any]
 
@@ -35,38 +45,38 @@ BOUND = 3e38  # exporters write an open end of Clip as the largest float32
 # ---- convolution, pooling, dense
 
 
-def conv(mb: Any, node: Node, x: Any, weight: Array, bias: Array | None = None) -> Any:
+def lower_conv(mb: Any, node: NodeProto, x: Any, weight: Array, bias: Array | None = None) -> Any:
     """Given pads [top, left, bottom, right]; result pads [top, bottom, left, right]."""
     if not isinstance(weight, np.ndarray):
-        raise node.refuse("its weights are computed by the network itself")
+        raise refuse(node, "its weights are computed by the network itself")
     axes = weight.ndim - 2
     window = _window(node, axes)
     more = {} if bias is None else {"bias": bias}
-    dilations = [int(n) for n in node.get("dilations", [1] * axes)]
-    return mb.conv(x=x, weight=weight, dilations=dilations, groups=int(node.get("group", 1)), **window, **more)
+    dilations = [int(n) for n in attribute(node, "dilations", [1] * axes)]
+    return mb.conv(x=x, weight=weight, dilations=dilations, groups=int(attribute(node, "group", 1)), **window, **more)
 
 
-def max_pool(mb: Any, node: Node, x: Any) -> Any:
+def lower_max_pool(mb: Any, node: NodeProto, x: Any) -> Any:
     """Where ONNX lets a window hang over the edge (ceil_mode) MIL gets padding, which is never the largest."""
     window, _ = _pooling(node, x)
     return mb.max_pool(x=x, **window)
 
 
-def average_pool(mb: Any, node: Node, x: Any) -> Any:
-    """As `max_pool`; padding is left out of the mean, or counts as zeros."""
+def lower_average_pool(mb: Any, node: NodeProto, x: Any) -> Any:
+    """As `lower_max_pool`; padding is left out of the mean, or counts as zeros."""
     window, hangs_over = _pooling(node, x)
-    counts = bool(node.get("count_include_pad", 0))
+    counts = bool(attribute(node, "count_include_pad", 0))
     if counts and hangs_over:
-        raise node.refuse("its last window hangs over padding that counts; set ceil_mode=False")
+        raise refuse(node, "its last window hangs over padding that counts; set ceil_mode=False")
     return mb.avg_pool(x=x, exclude_padding_from_average=not counts, **window)
 
 
-def _window(node: Node, axes: int) -> dict[str, Any]:
-    strides = [int(n) for n in node.get("strides", [1] * axes)]
-    automatic = node.get("auto_pad", "NOTSET")
+def _window(node: NodeProto, axes: int) -> dict[str, Any]:
+    strides = [int(n) for n in attribute(node, "strides", [1] * axes)]
+    automatic = attribute(node, "auto_pad", "NOTSET")
     if automatic in ("SAME_UPPER", "SAME_LOWER"):
         return {"strides": strides, "pad_type": "same" if automatic == "SAME_UPPER" else "same_lower"}
-    pads = [int(n) for n in node.get("pads", [0] * 2 * axes)]
+    pads = [int(n) for n in attribute(node, "pads", [0] * 2 * axes)]
     if not any(pads):
         return {"strides": strides, "pad_type": "valid"}
     return {
@@ -76,13 +86,13 @@ def _window(node: Node, axes: int) -> dict[str, Any]:
     }
 
 
-def _pooling(node: Node, x: Any) -> tuple[dict[str, Any], bool]:
+def _pooling(node: NodeProto, x: Any) -> tuple[dict[str, Any], bool]:
     """Gives kernel, strides and padding, and whether ceil_mode made the padding larger."""
-    kernel = [int(n) for n in node.get("kernel_shape")]
-    if set(node.get("dilations", [1])) != {1}:
-        raise node.refuse("its window has holes (dilations)")
+    kernel = [int(n) for n in attribute(node, "kernel_shape")]
+    if set(attribute(node, "dilations", [1])) != {1}:
+        raise refuse(node, "its window has holes (dilations)")
     window = {"kernel_sizes": kernel, **_window(node, len(kernel))}
-    if not node.get("ceil_mode", 0) or window["pad_type"].startswith("same"):
+    if not attribute(node, "ceil_mode", 0) or window["pad_type"].startswith("same"):
         return window, False
     pad = list(window.get("pad", [0] * 2 * len(kernel)))
     before = list(pad)
@@ -95,23 +105,23 @@ def _pooling(node: Node, x: Any) -> tuple[dict[str, Any], bool]:
     return window | ({"pad_type": "custom", "pad": pad} if any(pad) else {}), pad != before
 
 
-def global_average_pool(mb: Any, node: Node, x: Any) -> Any:
+def lower_global_average_pool(mb: Any, node: NodeProto, x: Any) -> Any:
     """The mean over all spatial axes, which stay as ones."""
     return mb.reduce_mean(x=x, axes=list(range(2, len(x.shape))), keep_dims=True)
 
 
-def gemm(mb: Any, node: Node, x: Any, weight: Array, bias: Array | None = None) -> Any:
+def lower_gemm(mb: Any, node: NodeProto, x: Any, weight: Array, bias: Array | None = None) -> Any:
     """Given alpha x W + beta b; result linear(x) with alpha and beta inside the weights."""
     if not isinstance(weight, np.ndarray) or not (bias is None or isinstance(bias, np.ndarray)):
-        raise node.refuse("its weights are computed by the network itself")
-    weight = (weight if node.get("transB", 0) else weight.T) * np.float32(node.get("alpha", 1.0))
-    if node.get("transA", 0):
+        raise refuse(node, "its weights are computed by the network itself")
+    weight = (weight if attribute(node, "transB", 0) else weight.T) * np.float32(attribute(node, "alpha", 1.0))
+    if attribute(node, "transA", 0):
         x = mb.transpose(x=x, perm=[1, 0])
-    added = np.zeros(1, np.float32) if bias is None else bias * np.float32(node.get("beta", 1.0))
+    added = np.zeros(1, np.float32) if bias is None else bias * np.float32(attribute(node, "beta", 1.0))
     return _linear(mb, x, weight, np.broadcast_to(added.reshape(-1), (len(weight),)))
 
 
-def matmul(mb: Any, node: Node, x: Any, y: Any) -> Any:
+def lower_matmul(mb: Any, node: NodeProto, x: Any, y: Any) -> Any:
     """A product with a constant matrix is a linear layer."""
     if isinstance(y, np.ndarray) and y.ndim == 2 and not isinstance(x, np.ndarray):
         return _linear(mb, x, y.T, np.zeros(y.shape[1], np.float32))
@@ -125,10 +135,10 @@ def _linear(mb: Any, x: Any, weight: Array, bias: Array) -> Any:
 # ---- activations
 
 
-def prelu(mb: Any, node: Node, x: Any, slope: Array) -> Any:
+def lower_prelu(mb: Any, node: NodeProto, x: Any, slope: Array) -> Any:
     """One slope a channel of an image is MIL's prelu, kept whole; one slope in all is leaky_relu."""
     if not isinstance(slope, np.ndarray):
-        raise node.refuse("its slopes are computed by the network itself")
+        raise refuse(node, "its slopes are computed by the network itself")
     if slope.size == 1:
         return mb.leaky_relu(x=x, alpha=np.float32(slope.reshape(())))
     aligned = slope.reshape((1,) * (len(x.shape) - slope.ndim) + slope.shape)
@@ -137,10 +147,9 @@ def prelu(mb: Any, node: Node, x: Any, slope: Array) -> Any:
     return mb.add(x=mb.relu(x=x), y=mb.mul(x=mb.minimum(x=x, y=np.float32(0)), y=slope))
 
 
-def clip(mb: Any, node: Node, x: Any, low: Array | None = None, high: Array | None = None) -> Any:
+def lower_clip(mb: Any, node: NodeProto, x: Any, low: Array | None = None, high: Array | None = None) -> Any:
     """0 to 6 is relu6; with an open end it is maximum or minimum; a tiny low end, to divide by, is `LEAST`."""
-    least = float(node.get("min", -np.inf) if low is None else low)
-    most = float(node.get("max", np.inf) if high is None else high)
+    least, most = clip_bounds(node, low, high)
     if 0 < least < LEAST:
         least = float(LEAST)
     if (least, most) == (0, 6):
@@ -154,30 +163,30 @@ def clip(mb: Any, node: Node, x: Any, low: Array | None = None, high: Array | No
     return mb.clip(x=x, alpha=np.float32(least), beta=np.float32(most))
 
 
-def leaky_relu(mb: Any, node: Node, x: Any) -> Any:
+def lower_leaky_relu(mb: Any, node: NodeProto, x: Any) -> Any:
     """Negative numbers by alpha."""
-    return mb.leaky_relu(x=x, alpha=np.float32(node.get("alpha", 0.01)))
+    return mb.leaky_relu(x=x, alpha=np.float32(attribute(node, "alpha", 0.01)))
 
 
-def hard_sigmoid(mb: Any, node: Node, x: Any) -> Any:
+def lower_hard_sigmoid(mb: Any, node: NodeProto, x: Any) -> Any:
     """Within 0 and 1: alpha x + beta."""
-    alpha, beta = np.float32(node.get("alpha", 0.2)), np.float32(node.get("beta", 0.5))
+    alpha, beta = np.float32(attribute(node, "alpha", 0.2)), np.float32(attribute(node, "beta", 0.5))
     return mb.sigmoid_hard(x=x, alpha=alpha, beta=beta)
 
 
-def hard_swish(mb: Any, node: Node, x: Any) -> Any:
+def lower_hard_swish(mb: Any, node: NodeProto, x: Any) -> Any:
     """Given x; result x times its hard sigmoid."""
     return mb.mul(x=x, y=mb.sigmoid_hard(x=x, alpha=np.float32(1 / 6), beta=np.float32(0.5)))
 
 
-def softmax(mb: Any, node: Node, x: Any) -> Any:
+def lower_softmax(mb: Any, node: NodeProto, x: Any) -> Any:
     """Along one axis, as since opset 13."""
-    return mb.softmax(x=x, axis=int(node.get("axis", -1)))
+    return mb.softmax(x=x, axis=int(attribute(node, "axis", -1)))
 
 
-def gelu(mb: Any, node: Node, x: Any) -> Any:
+def lower_gelu(mb: Any, node: NodeProto, x: Any) -> Any:
     """The normal distribution function exactly, or by a tanh."""
-    exact = node.get("approximate", "none") == "none"
+    exact = attribute(node, "approximate", "none") == "none"
     return mb.gelu(x=x, mode="EXACT" if exact else "TANH_APPROXIMATION")
 
 
@@ -189,7 +198,7 @@ def _unary(name: str) -> Lowering:
 
 
 def _binary(name: str) -> Lowering:
-    def lower(mb: Any, node: Node, first: Any, *others: Any) -> Any:
+    def lower(mb: Any, node: NodeProto, first: Any, *others: Any) -> Any:
         for other in others:
             first = getattr(mb, name)(x=first, y=other)
         return first
@@ -198,32 +207,32 @@ def _binary(name: str) -> Lowering:
 
 
 def _reduction(name: str) -> Lowering:
-    def lower(mb: Any, node: Node, x: Any, axes: Array | None = None) -> Any:
-        return getattr(mb, name)(x=x, axes=axes_of(node, axes, x), keep_dims=bool(node.get("keepdims", 1)))
+    def lower(mb: Any, node: NodeProto, x: Any, axes: Array | None = None) -> Any:
+        return getattr(mb, name)(x=x, axes=axes_of(node, axes, x), keep_dims=bool(attribute(node, "keepdims", 1)))
 
     return lower
 
 
 OPERATORS: dict[str, Lowering] = {
-    "Conv": conv,
-    "Gemm": gemm,
-    "MatMul": matmul,
-    "BatchNormalization": batch_normalization,
-    "LayerNormalization": layer_normalization,
-    "MaxPool": max_pool,
-    "AveragePool": average_pool,
-    "GlobalAveragePool": global_average_pool,
-    "PRelu": prelu,
-    "LeakyRelu": leaky_relu,
+    "Conv": lower_conv,
+    "Gemm": lower_gemm,
+    "MatMul": lower_matmul,
+    "BatchNormalization": lower_batch_normalization,
+    "LayerNormalization": lower_layer_normalization,
+    "MaxPool": lower_max_pool,
+    "AveragePool": lower_average_pool,
+    "GlobalAveragePool": lower_global_average_pool,
+    "PRelu": lower_prelu,
+    "LeakyRelu": lower_leaky_relu,
     "Relu": _unary("relu"),
-    "Clip": clip,
+    "Clip": lower_clip,
     "Sigmoid": _unary("sigmoid"),
-    "HardSigmoid": hard_sigmoid,
-    "HardSwish": hard_swish,
+    "HardSigmoid": lower_hard_sigmoid,
+    "HardSwish": lower_hard_swish,
     "Tanh": _unary("tanh"),
     "Erf": _unary("erf"),
-    "Gelu": gelu,
-    "Softmax": softmax,
+    "Gelu": lower_gelu,
+    "Softmax": lower_softmax,
     "Add": _binary("add"),
     "Sub": _binary("sub"),
     "Mul": _binary("mul"),
@@ -235,24 +244,24 @@ OPERATORS: dict[str, Lowering] = {
     "Exp": _unary("exp"),
     "Neg": lambda mb, node, x: mb.mul(x=x, y=np.float32(-1)),
     "Reciprocal": lambda mb, node, x: mb.real_div(x=np.float32(1), y=x),
-    "Sqrt": sqrt,
-    "ReduceL2": reduce_l2,
-    "LpNormalization": lp_normalization,
+    "Sqrt": lower_sqrt,
+    "ReduceL2": lower_reduce_l2,
+    "LpNormalization": lower_lp_normalization,
     "ReduceMean": _reduction("reduce_mean"),
     "ReduceSum": _reduction("reduce_sum"),
     "ReduceMax": _reduction("reduce_max"),
     "ReduceSumSquare": _reduction("reduce_sum_square"),
-    "Reshape": reshape,
-    "Flatten": flatten,
-    "Squeeze": squeeze,
-    "Unsqueeze": unsqueeze,
-    "Transpose": transpose,
-    "Expand": expand,
-    "Concat": concat,
-    "Split": split,
-    "Slice": slice_,
-    "Gather": gather,
-    "Pad": pad,
+    "Reshape": lower_reshape,
+    "Flatten": lower_flatten,
+    "Squeeze": lower_squeeze,
+    "Unsqueeze": lower_unsqueeze,
+    "Transpose": lower_transpose,
+    "Expand": lower_expand,
+    "Concat": lower_concat,
+    "Split": lower_split,
+    "Slice": lower_slice,
+    "Gather": lower_gather,
+    "Pad": lower_pad,
     "Identity": _unary("identity"),
     "Dropout": _unary("identity"),
 }

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .mil_node import LEAST, Array, Node, axes_of
+from ..graph.view import Array, attribute
+from .mil_node import LEAST, axes_of, refuse
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
 
 
-def batch_normalization(mb: Any, node: Node, x: Any, gamma: Array, beta: Array, mean: Array, variance: Array) -> Any:
+def lower_batch_normalization(
+    mb: Any, node: NodeProto, x: Any, gamma: Array, beta: Array, mean: Array, variance: Array
+) -> Any:
     """Given a variance, which half precision may not hold; result 1, and gamma divided by its root.
 
     MIL normalises images; of rows (N, C) it is a product and a sum.
     """
-    scale = gamma / np.sqrt(variance + np.float32(node.get("epsilon", 1e-5)))
+    scale = gamma / np.sqrt(variance + np.float32(attribute(node, "epsilon", 1e-5)))
     if len(x.shape) < 3:
         return mb.add(x=mb.mul(x=x, y=scale), y=beta - mean * scale)
     one = np.ones_like(variance)
     return mb.batch_norm(x=x, mean=mean, variance=one, gamma=scale, beta=beta, epsilon=np.float32(0))
 
 
-def layer_normalization(mb: Any, node: Node, x: Any, gamma: Array, beta: Array | None = None) -> Any:
+def lower_layer_normalization(mb: Any, node: NodeProto, x: Any, gamma: Array, beta: Array | None = None) -> Any:
     """Over the axes from `axis` to the last."""
     if not isinstance(gamma, np.ndarray) or not (beta is None or isinstance(beta, np.ndarray)):
-        raise node.refuse("its weights are computed by the network itself")
-    first = int(node.get("axis", -1)) % len(x.shape)
+        raise refuse(node, "its weights are computed by the network itself")
+    first = int(attribute(node, "axis", -1)) % len(x.shape)
     sizes = tuple(x.shape[first:])
     shift = np.zeros(sizes, np.float32) if beta is None else np.broadcast_to(beta, sizes)
     return mb.layer_norm(
@@ -33,19 +39,19 @@ def layer_normalization(mb: Any, node: Node, x: Any, gamma: Array, beta: Array |
         axes=list(range(first, len(x.shape))),
         gamma=np.ascontiguousarray(np.broadcast_to(gamma, sizes)),
         beta=np.ascontiguousarray(shift),
-        epsilon=np.float32(node.get("epsilon", 1e-5)),
+        epsilon=np.float32(attribute(node, "epsilon", 1e-5)),
     )
 
 
 # ---- lengths: half precision ends at 65504, so squares of an embedding must not be summed as they are
 
 
-def reduce_l2(mb: Any, node: Node, x: Any, axes: Array | None = None) -> Any:
+def lower_reduce_l2(mb: Any, node: NodeProto, x: Any, axes: Array | None = None) -> Any:
     """Given the length of x; result m times the length of x / m, with m the largest |x|."""
-    return _length(mb, x, axes_of(node, axes, x), bool(node.get("keepdims", 1)))
+    return _length(mb, x, axes_of(node, axes, x), bool(attribute(node, "keepdims", 1)))
 
 
-def sqrt(mb: Any, node: Node, x: Any) -> Any:
+def lower_sqrt(mb: Any, node: NodeProto, x: Any) -> Any:
     """The root of a sum of squares (and of that plus a tiny number) is a length; other roots are roots."""
     squares = _without_tiny_addend(x)
     if squares.op is not None and squares.op.op_type in ("reduce_sum_square", "reduce_sum"):
@@ -57,11 +63,11 @@ def sqrt(mb: Any, node: Node, x: Any) -> Any:
     return mb.sqrt(x=x)
 
 
-def lp_normalization(mb: Any, node: Node, x: Any) -> Any:
+def lower_lp_normalization(mb: Any, node: NodeProto, x: Any) -> Any:
     """Given x divided by its length; result the same without squares that overflow."""
-    if int(node.get("p", 2)) != 2:
-        raise node.refuse(f"it divides by the {node.get('p')}-norm; only the length (p=2) is known")
-    length = _length(mb, x, [int(node.get("axis", -1))], keep=True)
+    if int(attribute(node, "p", 2)) != 2:
+        raise refuse(node, f"it divides by the {attribute(node, 'p')}-norm; only the length (p=2) is known")
+    length = _length(mb, x, [int(attribute(node, "axis", -1))], keep=True)
     return mb.real_div(x=x, y=mb.maximum(x=length, y=LEAST))
 
 

@@ -21,7 +21,7 @@ Operator = Callable[[Inputs], Tensor | tuple[Tensor, ...]]
 # ---- convolution, pooling, dense
 
 
-def conv(i: Inputs) -> Tensor:
+def _conv(i: Inputs) -> Tensor:
     """Convolves (N, C, H, W), or with one or three spatial axes; `pad` is start and end of each axis."""
     x, weight = i["x"], i["weight"]
     axes = weight.ndim - 2
@@ -35,13 +35,13 @@ def conv(i: Inputs) -> Tensor:
     return convolve(x, weight, i.get("bias"), strides, here, dilations, i.get("groups", 1))
 
 
-def max_pool(i: Inputs) -> Tensor:
+def _max_pool(i: Inputs) -> Tensor:
     """Takes the largest of each window of (N, C, H, W); padding is lower than every number."""
     kernel, strides, pad = _window(i)
     return F.max_pool2d(_padded(i["x"], pad, -math.inf), kernel, strides, ceil_mode=i.get("ceil_mode", False))
 
 
-def avg_pool(i: Inputs) -> Tensor:
+def _avg_pool(i: Inputs) -> Tensor:
     """Takes the mean of each window of (N, C, H, W); padding counts as zeros, or not at all."""
     kernel, strides, pad = _window(i)
     ceil = i.get("ceil_mode", False)
@@ -81,14 +81,14 @@ def _padded(x: Tensor, pad: list[int], value: float, mode: str = "constant") -> 
     return F.pad(x, last_axis_first, mode, value) if mode == "constant" else F.pad(x, last_axis_first, mode)
 
 
-def matmul(i: Inputs) -> Tensor:
+def _matmul(i: Inputs) -> Tensor:
     """Multiplies matrices, each transposed first where asked."""
     x, y = i["x"], i["y"]
     product = (x.mT if i.get("transpose_x", False) else x) @ (y.mT if i.get("transpose_y", False) else y)
     return product  # type: ignore[no-any-return]
 
 
-def batch_norm(i: Inputs) -> Tensor:
+def _batch_norm(i: Inputs) -> Tensor:
     """Normalises each channel by stored mean and variance."""
     return F.batch_norm(
         i["x"], i["mean"], i["variance"], i.get("gamma"), i.get("beta"), eps=float(i.get("epsilon", 1e-5))
@@ -98,23 +98,23 @@ def batch_norm(i: Inputs) -> Tensor:
 # ---- elementwise
 
 
-def prelu(i: Inputs) -> Tensor:
+def _prelu(i: Inputs) -> Tensor:
     """Multiplies what is negative by its channel's slope."""
     return F.prelu(i["x"], i["alpha"])
 
 
-def clip(i: Inputs) -> Tensor:
+def _clip(i: Inputs) -> Tensor:
     """Keeps numbers within alpha and beta."""
     return i["x"].clamp(float(i.get("alpha", 0)), float(i.get("beta", 1)))  # type: ignore[no-any-return]
 
 
-def sigmoid_hard(i: Inputs) -> Tensor:
+def _sigmoid_hard(i: Inputs) -> Tensor:
     """Gives alpha x + beta, within 0 and 1."""
     x = i["x"] * float(i.get("alpha", 0.2)) + float(i.get("beta", 0.5))
     return x.clamp(0, 1)  # type: ignore[no-any-return]
 
 
-def gelu(i: Inputs) -> Tensor:
+def _gelu(i: Inputs) -> Tensor:
     """Gives x times the normal distribution function at x, or one of its two approximations."""
     x, mode = i["x"], i.get("mode", "EXACT")
     if mode == "SIGMOID_APPROXIMATION":
@@ -122,14 +122,14 @@ def gelu(i: Inputs) -> Tensor:
     return F.gelu(x, approximate="none" if mode == "EXACT" else "tanh")
 
 
-def quantize(i: Inputs) -> Tensor:
+def _quantize(i: Inputs) -> Tensor:
     """Gives the integers round(input / scale) + zero_point within the bounds of their type, as floats."""
     scale, zero = _steps(i)
     lowest, highest = {"int8": (-128, 127), "uint8": (0, 255)}[i["output_dtype"]]
     return (torch.round(i["input"] / scale) + zero).clamp(lowest, highest)
 
 
-def dequantize(i: Inputs) -> Tensor:
+def _dequantize(i: Inputs) -> Tensor:
     """Gives scale (input - zero_point)."""
     scale, zero = _steps(i)
     return (_tensor(i["input"]) - zero) * scale
@@ -159,23 +159,24 @@ def _tensor(value: Any) -> Tensor:
 # ---- over axes
 
 
-def _reduced(function: Callable[[Tensor, list[int], bool], Tensor]) -> Operator:
+def reduction(function: Callable[[Tensor, list[int], bool], Tensor]) -> Operator:
+    """Gives the operator that reduces its input over axes, all where none are named, by `function`."""
     return lambda i: function(i["x"], i.get("axes", list(range(i["x"].ndim))), i.get("keep_dims", False))
 
 
-def l2_norm(i: Inputs) -> Tensor:
+def _l2_norm(i: Inputs) -> Tensor:
     """Divides by the length over the last three axes."""
     squares = (i["x"] * i["x"]).sum((-3, -2, -1), True)
     return i["x"] / torch.sqrt(squares + float(i.get("epsilon", 1e-6)))  # type: ignore[no-any-return]
 
 
-def layer_norm(i: Inputs) -> Tensor:
+def _layer_norm(i: Inputs) -> Tensor:
     """Normalises over the last axes, then scales and shifts."""
     sizes = [i["x"].shape[axis] for axis in i["axes"]]
     return F.layer_norm(i["x"], sizes, i.get("gamma"), i.get("beta"), float(i.get("epsilon", 1e-5)))
 
 
-def instance_norm(i: Inputs) -> Tensor:
+def _instance_norm(i: Inputs) -> Tensor:
     """Normalises each channel of each face by its own mean and variance, then scales and shifts."""
     epsilon = float(i.get("epsilon", 1e-5))
     return F.instance_norm(i["x"], weight=i.get("gamma"), bias=i.get("beta"), eps=epsilon)
@@ -184,17 +185,17 @@ def instance_norm(i: Inputs) -> Tensor:
 # ---- shape
 
 
-def reshape(i: Inputs) -> Tensor:
+def _reshape(i: Inputs) -> Tensor:
     """Gives the same numbers in another shape."""
     return i["x"].reshape(i["shape"])  # type: ignore[no-any-return]
 
 
-def squeeze(i: Inputs) -> Tensor:
+def _squeeze(i: Inputs) -> Tensor:
     """Drops axes of size one."""
     return i["x"].squeeze(i["axes"]) if "axes" in i else i["x"].squeeze()  # type: ignore[no-any-return]
 
 
-def expand_dims(i: Inputs) -> Tensor:
+def _expand_dims(i: Inputs) -> Tensor:
     """Adds axes of size one; they are counted in the result."""
     x: Tensor = i["x"]
     rank = x.ndim + len(i["axes"])
@@ -203,7 +204,7 @@ def expand_dims(i: Inputs) -> Tensor:
     return x
 
 
-def pad(i: Inputs) -> Tensor:
+def _pad(i: Inputs) -> Tensor:
     """Widens the last axes by `pad`, start and end of each."""
     mode = i.get("mode", "constant")
     ends = list(i["pad"])
@@ -212,7 +213,7 @@ def pad(i: Inputs) -> Tensor:
     return _padded(i["x"], ends, float(i.get("constant_val", 0)), mode)
 
 
-def concat(i: Inputs) -> Tensor:
+def _concat(i: Inputs) -> Tensor:
     """Joins along one axis, one after the other or (a channel shuffle) one of each in turns."""
     axis = i["axis"] % i["values"][0].ndim
     if i.get("interleave", False):
@@ -220,14 +221,14 @@ def concat(i: Inputs) -> Tensor:
     return torch.cat(i["values"], axis)
 
 
-def split(i: Inputs) -> tuple[Tensor, ...]:
+def _split(i: Inputs) -> tuple[Tensor, ...]:
     """Cuts one axis into parts, of given sizes or alike."""
     axis: int = i["axis"]
     sizes = i.get("split_sizes") or i["x"].shape[axis] // i["num_splits"]
     return tuple(torch.split(i["x"], sizes, axis))
 
 
-def gather(i: Inputs) -> Tensor:
+def _gather(i: Inputs) -> Tensor:
     """Takes entries of one axis, which becomes the axes of the indices."""
     x, indices = i["x"], torch.tensor(i["indices"])
     axis = i.get("axis", 0) % x.ndim
@@ -235,7 +236,7 @@ def gather(i: Inputs) -> Tensor:
     return taken.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
 
 
-def slice_by_index(i: Inputs) -> Tensor:
+def _slice_by_index(i: Inputs) -> Tensor:
     """Cuts out begin to end of each axis, by a positive stride."""
     x: Tensor = i["x"]
     none = [False] * x.ndim
@@ -252,24 +253,24 @@ def slice_by_index(i: Inputs) -> Tensor:
 
 
 OPERATORS: dict[str, Operator] = {
-    "conv": conv,
+    "conv": _conv,
     "linear": lambda i: F.linear(i["x"], i["weight"], i.get("bias")),
-    "matmul": matmul,
-    "batch_norm": batch_norm,
-    "max_pool": max_pool,
-    "avg_pool": avg_pool,
-    "prelu": prelu,
+    "matmul": _matmul,
+    "batch_norm": _batch_norm,
+    "max_pool": _max_pool,
+    "avg_pool": _avg_pool,
+    "prelu": _prelu,
     "leaky_relu": lambda i: F.leaky_relu(i["x"], float(i["alpha"])),
     "relu": _of_one(F.relu),
     "relu6": _of_one(F.relu6),
     "elu": lambda i: F.elu(i["x"], float(i["alpha"])),
-    "gelu": gelu,
+    "gelu": _gelu,
     "silu": _of_one(F.silu),
     "softplus": _of_one(F.softplus),
     "sigmoid": _of_one(torch.sigmoid),
-    "sigmoid_hard": sigmoid_hard,
+    "sigmoid_hard": _sigmoid_hard,
     "tanh": _of_one(torch.tanh),
-    "clip": clip,
+    "clip": _clip,
     "softmax": lambda i: torch.softmax(i["x"], i.get("axis", -1)),
     "add": _of_two(torch.add),
     "sub": _of_two(torch.sub),
@@ -287,26 +288,26 @@ OPERATORS: dict[str, Operator] = {
     "inverse": lambda i: 1 / (i["x"] + float(i.get("epsilon", 0))),
     "cast": lambda i: i["x"].clone(),  # the evaluator rounds where the result's type says so
     "identity": lambda i: i["x"],
-    "reduce_mean": _reduced(lambda x, axes, keep: x.mean(axes, keep)),
-    "reduce_sum": _reduced(lambda x, axes, keep: x.sum(axes, keep)),
-    "reduce_max": _reduced(lambda x, axes, keep: x.amax(axes, keep)),
-    "reduce_sum_square": _reduced(lambda x, axes, keep: (x * x).sum(axes, keep)),
-    "reduce_l2_norm": _reduced(lambda x, axes, keep: torch.linalg.vector_norm(x, 2, axes, keep)),
-    "l2_norm": l2_norm,
-    "layer_norm": layer_norm,
-    "instance_norm": instance_norm,
-    "reshape": reshape,
+    "reduce_mean": reduction(lambda x, axes, keep: x.mean(axes, keep)),
+    "reduce_sum": reduction(lambda x, axes, keep: x.sum(axes, keep)),
+    "reduce_max": reduction(lambda x, axes, keep: x.amax(axes, keep)),
+    "reduce_sum_square": reduction(lambda x, axes, keep: (x * x).sum(axes, keep)),
+    "reduce_l2_norm": reduction(lambda x, axes, keep: torch.linalg.vector_norm(x, 2, axes, keep)),
+    "l2_norm": _l2_norm,
+    "layer_norm": _layer_norm,
+    "instance_norm": _instance_norm,
+    "reshape": _reshape,
     "transpose": lambda i: i["x"].permute(i["perm"]),
-    "squeeze": squeeze,
-    "expand_dims": expand_dims,
-    "concat": concat,
+    "squeeze": _squeeze,
+    "expand_dims": _expand_dims,
+    "concat": _concat,
     "tile": lambda i: i["x"].repeat(i["reps"]),
-    "pad": pad,
-    "split": split,
-    "slice_by_index": slice_by_index,
-    "gather": gather,
-    "quantize": quantize,
-    "dequantize": dequantize,
+    "pad": _pad,
+    "split": _split,
+    "slice_by_index": _slice_by_index,
+    "gather": _gather,
+    "quantize": _quantize,
+    "dequantize": _dequantize,
 }
 
 # These give only numbers that they were given: nothing to round.

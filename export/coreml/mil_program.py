@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..artifact import ConversionError
+from ..graph.reading import first_line
+from ..graph.view import Array, GraphView
 from .mil_lowering import OPERATORS
-from .mil_node import LEAST, Array, Node
+from .mil_node import LEAST, refuse
 
 if TYPE_CHECKING:
     import onnx
@@ -45,44 +47,39 @@ def mil_program(
     """
     from coremltools.converters.mil import Builder as mb
     from coremltools.converters.mil.mil import Function, Placeholder, Program, types
-    from onnx import numpy_helper
 
-    values: dict[str, Any] = {
-        constant.name: _constant(numpy_helper.to_array(constant)) for constant in graph.initializer
-    }
-    inputs = [value.name for value in graph.input if value.name not in values]
-    if len(inputs) != 1 or len(graph.output) != 1:
-        raise ConversionError(
-            f"the graph has {len(inputs)} inputs and {len(graph.output)} outputs; an embedder has one of each"
-        )
+    view = GraphView(graph)
+    entry, end = view.ports("the graph")
+    values: dict[str, Any] = {name: _constant(array) for name, array in view.constants.items()}
     quantised: dict[str, Any] = {}
     program = Program()
     face = Placeholder(sym_shape=shape, dtype=types.fp32, name=names[0])
     with Function({names[0]: face}, opset_version=opset) as function:
-        values[inputs[0]] = function.inputs[names[0]]
-        for proto in graph.node:
-            node = _node(proto)
-            if node.kind == "Constant":
-                values[proto.output[0]] = _constant(_value(node))
+        values[entry.name] = function.inputs[names[0]]
+        for node in graph.node:
+            kind, output_name = node.op_type, node.output[0]
+            if kind == "Constant":
                 continue
-            if node.kind not in OPERATORS or proto.domain not in ("", "ai.onnx"):
-                raise ConversionError(f"Core ML has no lowering for ONNX operator {node.kind} ({node.name!r})")
-            given = [values[name] if name else None for name in proto.input]
-            if ranges and node.kind in MULTIPLYING and isinstance(given[1], np.ndarray) and proto.input[0] in ranges:
-                name = proto.input[0]
+            if kind not in OPERATORS or node.domain not in ("", "ai.onnx"):
+                raise ConversionError(
+                    f"Core ML has no lowering for ONNX operator {kind} ({node.name or output_name!r})"
+                )
+            given = [values[name] if name else None for name in node.input]
+            if ranges and kind in MULTIPLYING and isinstance(given[1], np.ndarray) and node.input[0] in ranges:
+                name = node.input[0]
                 if name not in quantised:
                     quantised[name] = _in_eight_bits(mb, given[0], *ranges[name])
                 given[0] = quantised[name]
             try:
-                made = OPERATORS[node.kind](mb, node, *given)
-                values.update(zip(proto.output, made if isinstance(made, tuple | list) else [made], strict=False))
-                if proto.output[0] != graph.output[0].name:  # which the reshape below is called
-                    _name(made, proto.output[0])
+                result = OPERATORS[kind](mb, node, *given)
+                values.update(zip(node.output, result if isinstance(result, tuple | list) else [result], strict=False))
+                if output_name != end.name:  # which the reshape below is called
+                    _name(result, output_name)
             except (ValueError, TypeError, AttributeError, KeyError, IndexError, AssertionError) as error:
                 if isinstance(error, ConversionError):
                     raise
-                raise node.refuse(_first_line(error)) from error  # what coremltools' type inference says
-        last = values[graph.output[0].name]
+                raise refuse(node, first_line(error)) from error  # what coremltools' type inference says
+        last = values[end.name]
         if int(np.prod(last.shape)) != int(np.prod(output)):
             raise ConversionError(f"the graph gives {tuple(last.shape)}; the card says {output}")
         function.set_outputs([mb.reshape(x=last, shape=output, name=names[1])])
@@ -100,10 +97,10 @@ def onnx_name(name: str) -> str:
     return f"_{spelt}" if spelt[:1].isdigit() else spelt
 
 
-def _name(made: Any, name: str) -> None:
+def _name(result: Any, name: str) -> None:
     """Calls a result as ONNX does, so that a trace finds it in the package."""
-    if getattr(made, "op", None) is not None:  # no constant, no list
-        made.name = made.op.name = onnx_name(name)
+    if getattr(result, "op", None) is not None:  # no constant, no list
+        result.name = result.op.name = onnx_name(name)
 
 
 def _in_eight_bits(mb: Any, x: Any, low: float, high: float) -> Any:
@@ -118,25 +115,6 @@ def _in_eight_bits(mb: Any, x: Any, low: float, high: float) -> Any:
     return mb.dequantize(input=integers, scale=scale, zero_point=zero)
 
 
-def _node(proto: onnx.NodeProto) -> Node:
-    from onnx import helper
-
-    attributes = {one.name: helper.get_attribute_value(one) for one in proto.attribute}
-    texts = {name: value.decode() for name, value in attributes.items() if isinstance(value, bytes)}
-    return Node(
-        proto.op_type, proto.name or (proto.output[0] if proto.output else ""), attributes | texts, len(proto.output)
-    )
-
-
-def _value(node: Node) -> Array:
-    """Gives what a Constant node holds."""
-    from onnx import numpy_helper
-
-    if "value" in node.attributes:
-        return numpy_helper.to_array(node.get("value"))
-    return np.array(next(iter(node.attributes.values())))
-
-
 def _constant(array: Array) -> Array:
     """Gives an array as MIL takes it: float32, or int32."""
     if array.dtype.kind == "f":
@@ -145,8 +123,3 @@ def _constant(array: Array) -> Array:
         # exporters write "to the end" as the largest int64
         return np.asarray(np.clip(array, -(2**31), 2**31 - 1), np.int32)
     return array
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

@@ -17,7 +17,7 @@ Array = NDArray[Any]
 Inputs = dict[str, Any]
 
 
-def affine_dequantize(i: Inputs) -> Array:
+def _affine_dequantize(i: Inputs) -> Array:
     """Gives scale (data - zero_point), one of each for the whole tensor or for each slice along `axis`."""
     data: Array = i["quantized_data"]
     along = [1] * data.ndim
@@ -30,7 +30,7 @@ def _along(numbers: Array, shape: list[int]) -> Array:
     return numbers.astype(np.float32).reshape(shape if numbers.size > 1 else ())
 
 
-def blockwise_shift_scale(i: Inputs) -> Array:
+def _blockwise_shift_scale(i: Inputs) -> Array:
     """Gives scale (data - offset), one of each for a block (iOS 18)."""
     data: Array = i["data"]
     offset = _spread(i["offset"].astype(np.float32), data.shape) if "offset" in i else np.float32(0)
@@ -43,7 +43,7 @@ def _spread(blocks: Array, shape: tuple[int, ...]) -> Array:
     return blocks
 
 
-def lut_to_dense(i: Inputs) -> Array:
+def _lut_to_dense(i: Inputs) -> Array:
     """Looks each index up in a palette: one for all (iOS 16, packed bits) or one for each group (iOS 18)."""
     lut: Array = i["lut"]
     if "shape" in i:
@@ -61,7 +61,7 @@ def lut_to_dense(i: Inputs) -> Array:
     return np.asarray(np.moveaxis(vectors, -1, axis + 1).reshape(shape))
 
 
-def sparse_to_dense(i: Inputs) -> Array:
+def _sparse_to_dense(i: Inputs) -> Array:
     """Puts the numbers that are not zero where the mask says (iOS 16: packed bits; iOS 18: of the shape)."""
     shape = tuple(int(size) for size in i["shape"]) if "shape" in i else i["mask"].shape
     mask = np.unpackbits(i["mask"], bitorder="little")[: int(np.prod(shape))] if "shape" in i else i["mask"].ravel()
@@ -70,20 +70,20 @@ def sparse_to_dense(i: Inputs) -> Array:
     return dense.reshape(shape)
 
 
-def lut_to_sparse(i: Inputs) -> tuple[Array, Array]:
+def _lut_to_sparse(i: Inputs) -> tuple[Array, Array]:
     """Looks up what is not zero (iOS 18): the mask, and the numbers where it is set."""
     indices = _dense(i["indices_mask"], i["indices_nonzero_data"])
-    dense = lut_to_dense({"indices": indices, "lut": i["lut"], "vector_axis": i.get("vector_axis", 0)})
+    dense = _lut_to_dense({"indices": indices, "lut": i["lut"], "vector_axis": i.get("vector_axis", 0)})
     mask = i["indices_mask"]
     for axis, size in enumerate(dense.shape):  # a palette of vectors widens one axis
         mask = np.repeat(mask, size // mask.shape[axis], axis)
     return mask, dense[mask.astype(bool)]
 
 
-def sparse_blockwise_shift_scale(i: Inputs) -> tuple[Array, Array]:
+def _sparse_blockwise_shift_scale(i: Inputs) -> tuple[Array, Array]:
     """Scales what is not zero (iOS 18): the mask, and the numbers where it is set."""
     data = _dense(i["data_mask"], i["nonzero_data"])
-    return i["data_mask"], blockwise_shift_scale({**i, "data": data})[i["data_mask"].astype(bool)]
+    return i["data_mask"], _blockwise_shift_scale({**i, "data": data})[i["data_mask"].astype(bool)]
 
 
 def _dense(mask: Array, nonzero: Array) -> Array:
@@ -94,11 +94,11 @@ def _dense(mask: Array, nonzero: Array) -> Array:
 
 CONSTANTS: dict[str, Callable[[Inputs], Array | tuple[Array, ...]]] = {
     "const": lambda i: i["val"],
-    "constexpr_affine_dequantize": affine_dequantize,
-    "constexpr_blockwise_shift_scale": blockwise_shift_scale,
-    "constexpr_lut_to_dense": lut_to_dense,
-    "constexpr_lut_to_sparse": lut_to_sparse,
-    "constexpr_sparse_blockwise_shift_scale": sparse_blockwise_shift_scale,
-    "constexpr_sparse_to_dense": sparse_to_dense,
+    "constexpr_affine_dequantize": _affine_dequantize,
+    "constexpr_blockwise_shift_scale": _blockwise_shift_scale,
+    "constexpr_lut_to_dense": _lut_to_dense,
+    "constexpr_lut_to_sparse": _lut_to_sparse,
+    "constexpr_sparse_blockwise_shift_scale": _sparse_blockwise_shift_scale,
+    "constexpr_sparse_to_dense": _sparse_to_dense,
     "constexpr_cast": lambda i: i["source_val"].astype(np.float32),
 }

@@ -7,9 +7,9 @@ from typing import Any
 
 from ..artifact import METADATA_KEY, Artifact, Card, ConversionError, Note, Precision
 from ..graph.adoption import INPUT, OUTPUT
-from ..graph.reading import read_onnx
+from ..graph.reading import first_line, read_onnx
 from .images import image_type, one_scale, pixel_range
-from .known_issues import doubts
+from .known_issues import known_issues_of
 from .mil_program import Ranges, mil_program
 from .package import WEIGHTS, import_coremltools, quietly, read_package, write_package
 from .precisions import PRECISIONS, CoreMLPrecision
@@ -72,27 +72,26 @@ def to_coreml(
         try:
             model = _converted(ct, program, entry, how, ios)
         except Exception as error:  # coremltools' passes raise whatever they stumble over
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ConversionError(
-                f"{onnx_path.name}: coremltools cannot make a {precision} program: {reason}"
+                f"{onnx_path.name}: coremltools cannot make a {precision} program: {first_line(error)}"
             ) from error
     specification = model.get_spec()
-    describe(specification.description, card)
+    describe_model(specification.description, card)
     weights = Path(model.weights_dir) / Path(WEIGHTS).name
     write_package(path, specification, weights.read_bytes() if weights.is_file() else b"")
     later = Note("later-ios", f"{precision} wants iOS {ios}, later than the {minimum_ios} that was asked for")
-    issues = (Note("known-issue", sentence) for sentence in doubts(path))
+    issues = (Note("known-issue", sentence) for sentence in known_issues_of(path))
     return Artifact(path, "coreml", card, notes=(*([later] if ios > minimum_ios else []), *issues))
 
 
 def write_coreml_card(path: Path, card: Card, to: Path) -> None:
     """Writes the package at `path` with another card."""
     package = read_package(path)
-    describe(package.model.description, card)
+    describe_model(package.model.description, card)
     write_package(to, package.model, package.weights)
 
 
-def describe(description: Any, card: Card) -> None:
+def describe_model(description: Any, card: Card) -> None:
     """Writes into the model's description what Xcode shows and what a program reads."""
     texts = card.sentences()
     description.input[0].shortDescription = texts["input"]

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...faces.contract import InputContract
 from ..artifact import ConversionError, Rewrite
-from .reading import first_line, ports, read_onnx, tensors
+from .reading import first_line, read_onnx, tensors
 from .size_limits import check_sizes
+from .view import GraphView, attribute, constant_value
 
 if TYPE_CHECKING:
     import onnx
@@ -40,16 +41,16 @@ def foreign_graph(path: Path, contract: InputContract) -> Foreign:
     import onnx
 
     model = read_onnx(path)
-    weights_are_no_inputs(model)
-    face, embedding = ports(model, path.name)
+    remove_initializers_from_inputs(model)
+    face, embedding = GraphView(model.graph).ports(path.name)
     _check_face(face.type.tensor_type, contract, path.name)
     fix_batch(model, face)
-    constants_are_weights(model)
-    dropouts_are_nothing(model)
+    lift_constants_to_initializers(model)
+    eliminate_dropout_and_identity(model)
     rounds = computes_in_half(model)
-    rewrites = (*slopes_per_channel(model), *widen(model))
-    rename(model, {face.name: INPUT, embedding.name: OUTPUT})
-    oldest_opset(model)
+    rewrites = (*align_prelu_slopes(model), *upcast_to_float32(model))
+    rename_values(model, {face.name: INPUT, embedding.name: OUTPUT})
+    lower_opset(model)
     check_sizes(model, path.name)
     try:
         onnx.checker.check_model(model)
@@ -58,7 +59,7 @@ def foreign_graph(path: Path, contract: InputContract) -> Foreign:
     return Foreign(model, rewrites, rounds)
 
 
-def _check_face(face: Any, contract: InputContract, name: str) -> None:
+def _check_face(face: onnx.TypeProto.Tensor, contract: InputContract, name: str) -> None:
     """Compares the input with the contract; a batch that is free will be 1."""
     import onnx
 
@@ -87,20 +88,19 @@ def _check_face(face: Any, contract: InputContract, name: str) -> None:
         side.dim_value = want
 
 
-def weights_are_no_inputs(model: onnx.ModelProto) -> None:
+def remove_initializers_from_inputs(model: onnx.ModelProto) -> None:
     """Weights that files before IR version 4 also list as inputs, for a caller to replace, become constants.
 
     Given   input: face, conv.weight    initializer: conv.weight
     Result  input: face                 initializer: conv.weight
     """
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
+    inputs = GraphView(model.graph).entries()
     del model.graph.input[:]
     model.graph.input.extend(inputs)
     model.ir_version = max(model.ir_version, 4)
 
 
-def constants_are_weights(model: onnx.ModelProto) -> None:
+def lift_constants_to_initializers(model: onnx.ModelProto) -> None:
     """Constant nodes become initializers.
 
     Given   Constant -> w    Conv(x, w)
@@ -108,22 +108,13 @@ def constants_are_weights(model: onnx.ModelProto) -> None:
     """
     import onnx
 
-    kept = []
     for node in model.graph.node:
-        if node.op_type != "Constant":
-            kept.append(node)
-            continue
-        value = onnx.helper.get_attribute_value(node.attribute[0])
-        if not isinstance(value, onnx.TensorProto):
-            floats = node.attribute[0].name.startswith("value_float")
-            value = onnx.numpy_helper.from_array(np.array(value, np.float32 if floats else np.int64))
-        model.graph.initializer.append(value)
-        model.graph.initializer[-1].name = node.output[0]
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
+        if node.op_type == "Constant":
+            model.graph.initializer.append(onnx.numpy_helper.from_array(constant_value(node), node.output[0]))
+    GraphView(model.graph).set_nodes(node for node in model.graph.node if node.op_type != "Constant")
 
 
-def dropouts_are_nothing(model: onnx.ModelProto) -> None:
+def eliminate_dropout_and_identity(model: onnx.ModelProto) -> None:
     """Leaves out what does nothing outside of training.
 
     Given   Dropout(x) -> y, Gemm(y)
@@ -138,11 +129,10 @@ def dropouts_are_nothing(model: onnx.ModelProto) -> None:
             names[node.output[0]] = node.input[0]
         else:
             kept.append(node)
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
+    GraphView(model.graph).set_nodes(kept)
 
 
-def slopes_per_channel(model: onnx.ModelProto) -> tuple[Rewrite, ...]:
+def align_prelu_slopes(model: onnx.ModelProto) -> tuple[Rewrite, ...]:
     """Slopes of PReLU that broadcast along the width, where only the channels can be meant, broadcast along those.
 
     ONNX aligns shapes from the right, so (C,) is along the width; some exporters write it for the channels.
@@ -155,36 +145,20 @@ def slopes_per_channel(model: onnx.ModelProto) -> tuple[Rewrite, ...]:
     """
     import onnx
 
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    flat = {
-        node.input[1]
-        for node in model.graph.node
-        if node.op_type == "PRelu" and node.input[1] in weights and len(weights[node.input[1]].dims) == 1
-    }
-    shapes = (
-        {value.name: value.type.tensor_type.shape.dim for value in _inferred(model).graph.value_info} if flat else {}
-    )
+    view = GraphView(model.graph)
+    prelus = [node for node in model.graph.node if node.op_type == "PRelu" and node.input[1] in view.constants]
+    flat = [node for node in prelus if view.constants[node.input[1]].ndim == 1]
+    inferred = GraphView(onnx.shape_inference.infer_shapes(model).graph) if flat else view
     changed = 0
-    for node in model.graph.node:
-        if node.op_type != "PRelu" or node.input[1] not in flat:
-            continue
-        sides, slope = [side.dim_value for side in shapes.get(node.input[0], ())], weights[node.input[1]]
-        count = slope.dims[0]
-        if len(sides) == 4 and count > 1 and sides[1] == count != sides[3]:
-            aligned = onnx.numpy_helper.to_array(slope).reshape(-1, 1, 1)
-            node.input[1] = f"{node.output[0]}/slopes"
-            model.graph.initializer.append(onnx.numpy_helper.from_array(aligned, node.input[1]))
+    for node in flat:
+        sides, slopes = inferred.shape(node.input[0]), view.constants[node.input[1]]
+        if sides is not None and len(sides) == 4 and len(slopes) > 1 and sides[1] == len(slopes) != sides[3]:
+            node.input[1] = view.set_constant(f"{node.output[0]}/slopes", slopes.reshape(-1, 1, 1))
             changed += 1
     return (Rewrite("prelu-slopes", changed),) if changed else ()
 
 
-def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
-    import onnx
-
-    return onnx.shape_inference.infer_shapes(model)
-
-
-def widen(model: onnx.ModelProto) -> tuple[Rewrite, ...]:
+def upcast_to_float32(model: onnx.ModelProto) -> tuple[Rewrite, ...]:
     """Floats of 16 and 64 bits become float32, which every format computes in.
 
     Given   weights float16 -> Conv in float16
@@ -207,10 +181,10 @@ def widen(model: onnx.ModelProto) -> tuple[Rewrite, ...]:
             found.add(numbers[value.type.tensor_type.elem_type])
             value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
     for node in model.graph.node:
-        for attribute in node.attribute:
-            if attribute.name in ("to", "dtype") and attribute.i in numbers:
-                found.add(numbers[attribute.i])
-                attribute.i = onnx.TensorProto.FLOAT
+        for one in node.attribute:
+            if one.name in ("to", "dtype") and one.i in numbers:
+                found.add(numbers[one.i])
+                one.i = onnx.TensorProto.FLOAT
     del model.graph.value_info[:]
     return tuple(Rewrite(f"widen-{name.lower()}") for name in sorted(found))
 
@@ -220,11 +194,11 @@ def computes_in_half(model: onnx.ModelProto) -> bool:
     import onnx
 
     halves = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
-    casts = [node for node in model.graph.node if node.op_type == "Cast" and node.attribute[0].i in halves]
+    casts = [node for node in model.graph.node if node.op_type == "Cast" and attribute(node, "to") in halves]
     return bool(casts) or any(value.type.tensor_type.elem_type in halves for value in model.graph.input)
 
 
-def oldest_opset(model: onnx.ModelProto) -> None:
+def lower_opset(model: onnx.ModelProto) -> None:
     """Lets the graph say the oldest opset, from 18 on, in which each of its operators means the same.
 
     onnx knows opsets before onnxruntime runs them.
@@ -241,7 +215,7 @@ def oldest_opset(model: onnx.ModelProto) -> None:
     model.ir_version = min(model.ir_version, USUAL_IR)
 
 
-def fix_batch(model: onnx.ModelProto, face: Any) -> None:
+def fix_batch(model: onnx.ModelProto, face: onnx.ValueInfoProto) -> None:
     """Makes a free batch 1.
 
     Given   input (N, 3, 112, 112), output (N, 512)
@@ -254,7 +228,7 @@ def fix_batch(model: onnx.ModelProto, face: Any) -> None:
     del model.graph.value_info[:]
 
 
-def rename(model: onnx.ModelProto, names: Mapping[str, str]) -> None:
+def rename_values(model: onnx.ModelProto, names: Mapping[str, str]) -> None:
     """Renames values of the graph wherever they occur; a value that has one of the new names is moved aside."""
     taken = {name for node in model.graph.node for name in (*node.input, *node.output)} - set(names)
     names = {new: f"{new}/theirs" for new in names.values() if new in taken} | dict(names)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..artifact import ConversionError
-from .initializers import drop_unread
 from .reading import first_line
+from .view import GraphView, copied, sides
 
 if TYPE_CHECKING:
     import onnx
@@ -35,28 +35,24 @@ def free_batch(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     """
     import onnx
 
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    known = onnx.shape_inference.infer_shapes(model).graph
-    shapes = {value.name: _sides(value) for value in (*known.value_info, *known.input, *known.output)}
-    constants = {tensor.name for tensor in result.graph.initializer}
+    result = copied(model)
+    known, view = GraphView(onnx.shape_inference.infer_shapes(model).graph), GraphView(result.graph)
     for node in result.graph.node:
-        sides = shapes.get(node.output[0], ())
-        if node.op_type == "Reshape" and node.input[1] in constants and sides and min(sides) > 0:
-            node.input[1] = f"{node.output[0]}/sides"  # others may share the old one
-            free = np.array([-1, *sides[1:]], np.int64)
-            result.graph.initializer.append(onnx.numpy_helper.from_array(free, node.input[1]))
+        shape = known.shape(node.output[0])
+        if node.op_type == "Reshape" and node.input[1] in view.constants and shape and min(shape) > 0:
+            free = np.array([-1, *shape[1:]], np.int64)
+            node.input[1] = view.set_constant(f"{node.output[0]}/sides", free)  # others may share the old one
     for value in (result.graph.input[0], result.graph.output[0]):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     del result.graph.value_info[:]
-    drop_unread(result.graph)
+    view.drop_unread()
     _prove(model, result, name)
     return result
 
 
 def _prove(one: onnx.ModelProto, many: onnx.ModelProto, name: str) -> None:
-    sides = _sides(one.graph.input[0])
-    faces = np.random.default_rng(0).normal(0, 0.5, (max(BATCHES), *sides[1:])).astype(np.float32)
+    shape = sides(one.graph.input[0])
+    faces = np.random.default_rng(0).normal(0, 0.5, (max(BATCHES), *shape[1:])).astype(np.float32)
     try:
         alone = np.concatenate([_run(one, face[None]) for face in faces])
         together = [_run(many, faces[:count]) for count in BATCHES]
@@ -85,8 +81,3 @@ def _run(model: onnx.ModelProto, faces: NDArray[np.float32]) -> NDArray[np.float
     options.intra_op_num_threads, options.log_severity_level = 1, 4
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return np.asarray(session.run(None, {session.get_inputs()[0].name: faces})[0], np.float64)
-
-
-def _sides(value: Any) -> tuple[int, ...]:
-    """Gives the sides of a value, 0 for those that are not known."""
-    return tuple(side.dim_value for side in value.type.tensor_type.shape.dim)

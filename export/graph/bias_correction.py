@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .initializers import drop_unread
-from .intermediates import watched
+from .intermediates import capture_of
+from .view import GraphView, attribute, copied
 
 if TYPE_CHECKING:
     import onnx
@@ -39,30 +39,26 @@ def correct_biases(model: onnx.ModelProto, inputs: NDArray[np.float32]) -> tuple
     Source: Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, ICCV 2019,
     sec. 4.2, with means of data in place of those of batch norms.
     """
-    import onnx
-
     if not len(inputs):
         raise ValueError("bias correction wants faces to see the inputs' means; pass at least one")
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in result.graph.initializer}
-    layers = list(_layers(result.graph, weights))
+    result = copied(model)
+    view = GraphView(result.graph)
+    layers = [node for node in result.graph.node if _is_layer(view, node)]
     means = _means(result, sorted({node.input[0] for node in layers}), inputs) if layers else {}
     for node in layers:
-        exact = weights[node.input[1]]
-        shift = _output_mean(node, rounded(exact) - exact, means[node.input[0]], result.opset_import)
-        bias = weights[node.input[2]] if len(node.input) > 2 else np.zeros(len(shift), np.float32)
+        exact = view.constants[node.input[1]]
+        shift = _output_mean(node, rounded_to_int8(exact) - exact, means[node.input[0]], result.opset_import)
+        bias = view.constants[node.input[2]] if len(node.input) > 2 else np.zeros(len(shift), np.float32)
         name = f"{node.output[0]}/corrected"  # a name of its own: others may share the old one
-        result.graph.initializer.append(onnx.numpy_helper.from_array((bias - shift).astype(np.float32), name))
-        node.input[:] = [*node.input[:2], name]
-    drop_unread(result.graph)
+        node.input[:] = [*node.input[:2], view.set_constant(name, (bias - shift).astype(np.float32))]
+    view.drop_unread()
     return result, len(layers)
 
 
-def rounded(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+def rounded_to_int8(weights: NDArray[np.float32]) -> NDArray[np.float32]:
     """Gives weights as int8 holds them: a step per output channel, the first axis.
 
-    >>> rounded(np.float32([[127, 0.6], [254, 3.2]])).tolist()
+    >>> rounded_to_int8(np.float32([[127, 0.6], [254, 3.2]])).tolist()
     [[127.0, 1.0], [254.0, 4.0]]
     """
     largest = np.abs(weights).max(axis=tuple(range(1, weights.ndim)), keepdims=True)
@@ -70,27 +66,29 @@ def rounded(weights: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(np.round(weights / step) * step, np.float32)
 
 
-def _layers(graph: Any, weights: dict[str, NDArray[Any]]) -> Iterator[Any]:
-    """Gives the layers with constant weights, whose first axis is the output channel, and a constant bias or none."""
-    for node in graph.node:
-        attributes = {attribute.name: attribute for attribute in node.attribute}
-        row_major = node.op_type == "Gemm" and "transB" in attributes and attributes["transB"].i == 1
-        scaled = any(name in attributes and attributes[name].f != 1 for name in ("alpha", "beta"))
-        if (node.op_type == "Conv" or (row_major and not scaled)) and set(node.input[1:]) <= set(weights):
-            yield node
+def _is_layer(view: GraphView, node: onnx.NodeProto) -> bool:
+    """Says whether the weights are constant, their first axis the output channel, and the bias constant or left out."""
+    row_major = node.op_type == "Gemm" and attribute(node, "transB") == 1
+    scaled = any(attribute(node, name, 1) != 1 for name in ("alpha", "beta"))
+    return (node.op_type == "Conv" or (row_major and not scaled)) and view.has_constant_weights(node)
 
 
-def _means(model: Any, names: list[str], inputs: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
+def _means(model: onnx.ModelProto, names: list[str], inputs: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
     """Gives the mean of each tensor over all inputs, element by element."""
-    watch = watched(model, names)
+    capture = capture_of(model, names)
     sums: dict[str, NDArray[np.float64]] = {}
     for face in inputs:
-        for name, values in watch(face[None]).items():
+        for name, values in capture(face[None]).items():
             sums[name] = sums.get(name, 0.0) + values.astype(np.float64)
     return {name: total / len(inputs) for name, total in sums.items()}
 
 
-def _output_mean(node: Any, weights: NDArray[np.float32], mean: NDArray[np.float64], opset: Any) -> NDArray[np.float64]:
+def _output_mean(
+    node: onnx.NodeProto,
+    weights: NDArray[np.float32],
+    mean: NDArray[np.float64],
+    opset: Sequence[onnx.OperatorSetIdProto],
+) -> NDArray[np.float64]:
     """Gives (C,) the mean of what `node` would give with `weights` and no bias, for an input that is `mean`."""
     import onnx
     import onnxruntime as ort

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..artifact import ConversionError
 from .reading import first_line
+from .view import GraphView, attribute, with_nodes_named
 
 if TYPE_CHECKING:
     import onnx
@@ -47,10 +48,7 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     from onnxruntime.quantization.onnx_model import ONNXModel
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    named = onnx.ModelProto()
-    named.CopyFrom(model)
-    for node in named.graph.node:
-        node.name = node.output[0]  # the converter knows nodes by name; theirs may be empty or shared
+    named = with_nodes_named(model)
     kept = {node.name for node in named.graph.node if node.op_type in SQUARING} | set(after_the_weights(named.graph))
     try:
         half = convert_float_to_float16(named, keep_io_types=True, node_block_list=sorted(kept))
@@ -64,7 +62,7 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
-def after_the_weights(graph: Any) -> Iterator[str]:
+def after_the_weights(graph: onnx.GraphProto) -> Iterator[str]:
     """Names the nodes that no node with weights of two dimensions or more comes after or is."""
     weights = {tensor.name for tensor in graph.initializer if len(tensor.dims) > 1 and np.prod(tensor.dims) > 1}
     wanted: set[str] = set()  # tensors that a node with weights depends on
@@ -75,7 +73,7 @@ def after_the_weights(graph: Any) -> Iterator[str]:
             yield node.name
 
 
-def _tidy(graph: Any) -> None:
+def _tidy(graph: onnx.GraphProto) -> None:
     """Takes out the casts that the converter leaves between two float32 nodes, and those that it made twice.
 
     Given:   ReduceL2 -> Cast f16 -> Cast f32 -> Div
@@ -86,8 +84,8 @@ def _tidy(graph: Any) -> None:
     made = {node.output[0]: node for node in graph.node}  # of two casts to the same name, one
     shortcuts: dict[str, str] = {}
     for name, node in made.items():
-        before = made.get(node.input[0]) if node.op_type == "Cast" and _to(node) == TensorProto.FLOAT else None
-        if before is not None and before.op_type == "Cast" and _to(before) == TensorProto.FLOAT16:
+        before = made.get(node.input[0]) if _is_cast(node, TensorProto.FLOAT) else None
+        if before is not None and _is_cast(before, TensorProto.FLOAT16):
             shortcuts[name] = before.input[0]
     ends = {value.name for value in graph.output}
     renamed = {source: name for name, source in shortcuts.items() if name in ends}
@@ -97,12 +95,10 @@ def _tidy(graph: Any) -> None:
         node.output[:] = [renamed.get(name, name) for name in node.output]
     nodes = [node for name, node in made.items() if name not in shortcuts]
     read = _read(nodes, ends)
-    kept = [node for node in nodes if node.output[0] in read]
-    del graph.node[:]
-    graph.node.extend(kept)
+    GraphView(graph).set_nodes(node for node in nodes if node.output[0] in read)
 
 
-def _read(nodes: list[Any], ends: Iterable[str]) -> set[str]:
+def _read(nodes: list[onnx.NodeProto], ends: Iterable[str]) -> set[str]:
     """Names the tensors that `ends` depend on; the nodes are in no order."""
     makers = {name: node for node in nodes for name in node.output}
     read, waiting = set(ends), list(ends)
@@ -114,5 +110,5 @@ def _read(nodes: list[Any], ends: Iterable[str]) -> set[str]:
     return read
 
 
-def _to(cast: Any) -> int:
-    return int(next(attribute.i for attribute in cast.attribute if attribute.name == "to"))
+def _is_cast(node: onnx.NodeProto, kind: int) -> bool:
+    return node.op_type == "Cast" and bool(attribute(node, "to") == kind)

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from .view import copied
+
 if TYPE_CHECKING:
     import onnx
 
-Watch = Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.float32]]]
+Capture = Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.float32]]]
 """Takes one face (1, 3, H, W), preprocessed; gives tensors by their names."""
 
 
-def watched(model: onnx.ModelProto, names: Collection[str]) -> Watch:
+def capture_of(model: onnx.ModelProto, names: Collection[str]) -> Capture:
     """Gives what runs `model` in onnxruntime, on one thread, and hands out the float tensors `names`.
 
     The graph's input may be among them.
@@ -23,8 +25,7 @@ def watched(model: onnx.ModelProto, names: Collection[str]) -> Watch:
     import onnx
     import onnxruntime as ort
 
-    probed = onnx.ModelProto()
-    probed.CopyFrom(model)
+    probed = copied(model)
     outputs = {output.name for output in probed.graph.output}
     computed = {name for node in probed.graph.node for name in node.output}
     probed.graph.output.extend(
@@ -37,8 +38,8 @@ def watched(model: onnx.ModelProto, names: Collection[str]) -> Watch:
     session = ort.InferenceSession(probed.SerializeToString(), options, providers=["CPUExecutionProvider"])
     port, handed_out = session.get_inputs()[0].name, [output.name for output in session.get_outputs()]
 
-    def watch(face: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
+    def capture(face: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
         seen = {port: face, **dict(zip(handed_out, session.run(handed_out, {port: face}), strict=True))}
         return {name: seen[name] for name in names}
 
-    return watch
+    return capture

@@ -7,16 +7,17 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..artifact import Artifact, Card, ConversionError, Note
 from .float16 import after_the_weights
-from .ranges import How, Range, activation_ranges
+from .ranges import Range, RangeMethod, activation_ranges
 from .reading import first_line
 from .to_onnx import write_onnx
+from .view import with_nodes_named
 
 if TYPE_CHECKING:
     import onnx
@@ -49,7 +50,7 @@ ACROSS_CPUS = Note(
 
 
 def quantise_onnx(
-    model: onnx.ModelProto, card: Card, path: Path, calibration: NDArray[np.float32], ranges: How = "mse"
+    model: onnx.ModelProto, card: Card, path: Path, calibration: NDArray[np.float32], ranges: RangeMethod = "mse"
 ) -> Artifact:
     """Writes `model` with int8 weights, a step per channel, and uint8 activations; input and output are float32.
 
@@ -65,7 +66,7 @@ def quantise_onnx(
         card: Of `model`.
         path: Where to.
         calibration: (N, 3, H, W) float32, preprocessed: the faces that set the ranges.
-        ranges: How they set them; see `activation_ranges`.
+        ranges: RangeMethod they set them; see `activation_ranges`.
 
     Returns:
         The file; the same model, card and calibration give the same bytes.
@@ -103,9 +104,7 @@ def to_qdq(model: onnx.ModelProto, ranges: Mapping[str, Range]) -> onnx.ModelPro
     from onnxruntime.quantization.calibrate import TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-    named = _of_an_opset_that_knows(model)
-    for node in named.graph.node:
-        node.name = node.output[0]  # the quantiser knows nodes by name; theirs may be empty or shared
+    named = with_nodes_named(_of_an_opset_that_knows(model))
     bounds = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
     try:
         quantiser = QDQQuantizer(
@@ -130,8 +129,8 @@ def to_qdq(model: onnx.ModelProto, ranges: Mapping[str, Range]) -> onnx.ModelPro
     return result
 
 
-def _of_an_opset_that_knows(model: Any) -> Any:
-    """Gives a copy of `model`, of `OLDEST_OPSET` at least."""
+def _of_an_opset_that_knows(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Gives `model`, of `OLDEST_OPSET` at least."""
     import onnx
 
     if max(one.version for one in model.opset_import if one.domain in ("", "ai.onnx")) < OLDEST_OPSET:
@@ -139,6 +138,4 @@ def _of_an_opset_that_knows(model: Any) -> Any:
             return onnx.version_converter.convert_version(model, OLDEST_OPSET)
         except Exception as error:
             raise ConversionError(f"the network cannot be brought to opset {OLDEST_OPSET}: {error}") from error
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    return copy
+    return model

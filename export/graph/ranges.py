@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifact import ConversionError
-from .intermediates import Watch, watched
+from .intermediates import Capture, capture_of
+from .view import GraphView
 
-How = Literal["minmax", "smooth", "percentile", "mse"]
+RangeMethod = Literal["minmax", "smooth", "percentile", "mse"]
 Range = tuple[float, float]
 
 BINS = 2048
@@ -25,7 +26,7 @@ SHRINK = np.linspace(1, 0.1, 46)  # the shares of a range that are tried as its 
 
 
 @dataclass(frozen=True)
-class Values:
+class ValueHistogram:
     """What one tensor held, over all faces."""
 
     low: float
@@ -34,7 +35,7 @@ class Values:
     counts: NDArray[np.int64]  # (BINS,) how many values lie in each part of low to high
 
 
-def activation_ranges(path: Path, inputs: NDArray[np.float32], how: How = "mse") -> dict[str, Range]:
+def activation_ranges(path: Path, inputs: NDArray[np.float32], how: RangeMethod = "mse") -> dict[str, Range]:
     """Gives the range that the int8 steps of each activation should span.
 
     The faces are run one by one, twice, and only a histogram of each tensor is kept.
@@ -54,26 +55,26 @@ def activation_ranges(path: Path, inputs: NDArray[np.float32], how: How = "mse")
 
     Source: Nagel et al., A White Paper on Neural Network Quantization, 2021, sec. 3.1.
     """
-    if how not in WAYS:
-        raise ValueError(f"no ranges {how!r}; known: {', '.join(WAYS)}")
+    if how not in RANGE_METHODS:
+        raise ValueError(f"no ranges {how!r}; known: {', '.join(RANGE_METHODS)}")
     if not len(inputs):
         raise ValueError("ranges want faces to be seen on; pass at least one")
-    watch = _onnx(path) if path.suffix == ".onnx" else _tflite(path)
-    return {name: WAYS[how](values) for name, values in _observe(watch, inputs, path.name).items()}
+    capture = _onnx(path) if path.suffix == ".onnx" else _tflite(path)
+    return {name: RANGE_METHODS[how](values) for name, values in _observe(capture, inputs, path.name).items()}
 
 
-def _minmax(values: Values) -> Range:
+def _minmax(values: ValueHistogram) -> Range:
     return min(values.low, 0.0), max(values.high, 0.0)
 
 
-def _smooth(values: Values) -> Range:
+def _smooth(values: ValueHistogram) -> Range:
     return min(values.smooth[0], 0.0), max(values.smooth[1], 0.0)
 
 
-def _percentile(values: Values) -> Range:
+def _percentile(values: ValueHistogram) -> Range:
     """Leaves out the outermost values, to a bin's width.
 
-    >>> _percentile(Values(-1, 1, (-1, 1), np.array([1, *[0] * 1023, *[10**6] * 1023, 1])))
+    >>> _percentile(ValueHistogram(-1, 1, (-1, 1), np.array([1, *[0] * 1023, *[10**6] * 1023, 1])))
     (0.0, 0.9990234375)
     """
     share = np.cumsum(values.counts) / values.counts.sum()
@@ -83,7 +84,7 @@ def _percentile(values: Values) -> Range:
     return min(float(low), 0.0), max(float(high), 0.0)
 
 
-def _mse(values: Values) -> Range:
+def _mse(values: ValueHistogram) -> Range:
     """Tries shorter ranges, from above and from below in turns, until neither gains."""
     low, high = _minmax(values)
     width = (values.high - values.low) / BINS
@@ -110,7 +111,7 @@ def _least_loss(candidates: list[Range], values: NDArray[np.floating], counts: N
     return candidates[int(np.argmin(losses))]
 
 
-WAYS: dict[str, Callable[[Values], Range]] = {
+RANGE_METHODS: dict[str, Callable[[ValueHistogram], Range]] = {
     "minmax": _minmax,
     "smooth": _smooth,
     "percentile": _percentile,
@@ -118,13 +119,13 @@ WAYS: dict[str, Callable[[Values], Range]] = {
 }
 
 
-def _observe(watch: Watch, inputs: NDArray[np.float32], file: str) -> dict[str, Values]:
+def _observe(capture: Capture, inputs: NDArray[np.float32], file: str) -> dict[str, ValueHistogram]:
     """Runs all faces twice: for the bounds, then for the histograms between them."""
     low: dict[str, float] = {}
     high: dict[str, float] = {}
     smooth: dict[str, Range] = {}
     for face in inputs:
-        for name, values in watch(face[None]).items():
+        for name, values in capture(face[None]).items():
             least, most = float(values.min()), float(values.max())
             if not np.isfinite((least, most)).all():
                 raise ConversionError(f"{file}: {name!r} holds numbers that are not finite; it has no range")
@@ -136,28 +137,27 @@ def _observe(watch: Watch, inputs: NDArray[np.float32], file: str) -> dict[str, 
             )
     counts = {name: np.zeros(BINS, np.int64) for name in low}
     for face in inputs:
-        for name, values in watch(face[None]).items():
+        for name, values in capture(face[None]).items():
             bins = (values.reshape(-1) - low[name]) * (BINS / max(high[name] - low[name], 1e-30))
             counts[name] += np.bincount(np.minimum(bins, BINS - 1).astype(np.intp), minlength=BINS)
-    return {name: Values(low[name], high[name], smooth[name], counts[name]) for name in low}
+    return {name: ValueHistogram(low[name], high[name], smooth[name], counts[name]) for name in low}
 
 
-def _onnx(path: Path) -> Watch:
+def _onnx(path: Path) -> Capture:
     """Runs an ONNX file with every float tensor handed out."""
     import onnx
 
     from .reading import read_onnx
 
     graph = (model := onnx.shape_inference.infer_shapes(read_onnx(path))).graph
-    constants = {tensor.name for tensor in graph.initializer}
     known = (*graph.input, *graph.value_info, *graph.output)
     floats = {value.name for value in known if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
-    entering = [value.name for value in graph.input if value.name not in constants]
+    entering = [value.name for value in GraphView(graph).entries()]
     computed = [name for node in graph.node if node.op_type != "Constant" for name in node.output]
-    return watched(model, [name for name in (*entering, *computed) if name in floats])
+    return capture_of(model, [name for name in (*entering, *computed) if name in floats])
 
 
-def _tflite(path: Path) -> Watch:
+def _tflite(path: Path) -> Capture:
     """Runs a .tflite file that keeps every tensor."""
     from ai_edge_litert.interpreter import Interpreter
 
@@ -168,13 +168,13 @@ def _tflite(path: Path) -> Watch:
     port = interpreter.get_input_details()[0]
     tensors = [(row["name"], row["index"]) for row in _computed(interpreter)]
 
-    def watch(face: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
+    def capture(face: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
         image = np.ascontiguousarray(face.transpose(0, 2, 3, 1))
         interpreter.set_tensor(port["index"], image)
         interpreter.invoke()
         return {port["name"]: image, **{name: interpreter.get_tensor(index) for name, index in tensors}}
 
-    return watch
+    return capture
 
 
 def _computed(interpreter: Any) -> Iterable[dict[str, Any]]:

@@ -53,21 +53,6 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     return model
 
 
-def ports(model: onnx.ModelProto, name: str) -> tuple[Any, Any]:
-    """Gives the one input that is no weight, and the one output.
-
-    Raises:
-        ConversionError: There are more, or none.
-    """
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    if len(inputs) != 1 or len(model.graph.output) != 1:
-        raise ConversionError(
-            f"{name} has {len(inputs)} inputs and {len(model.graph.output)} outputs; an embedder has one of each"
-        )
-    return inputs[0], model.graph.output[0]
-
-
 def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Gives every tensor that the file holds: weights, and values of Constant and like nodes."""
     yield from model.graph.initializer

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from ..artifact import Artifact, Card, Rewrite
 from .bias_correction import correct_biases
-from .equalise import equalise
-from .prelu import as_skip
+from .cross_layer_equalisation import equalise_across_layers
+from .prelu import decompose_prelu
 from .reading import read_onnx
 
 if TYPE_CHECKING:
@@ -24,28 +24,28 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Lowering:
+class RewriteChain:
     """A graph, its card, and by name what was done to it; each rewrite gives the next one."""
 
     model: onnx.ModelProto
     card: Card
 
     @classmethod
-    def of(cls, base: Artifact) -> Lowering:
+    def of(cls, base: Artifact) -> RewriteChain:
         """Starts from the .onnx file that all other formats are made from."""
         return cls(read_onnx(base.path), base.card)
 
-    def equalised(self, faces: NDArray[np.float32]) -> Lowering:
-        """Gives the channels between layers the same range: `equalise`."""
-        model, sites = equalise(self.model, faces)
+    def equalised(self, faces: NDArray[np.float32]) -> RewriteChain:
+        """Gives the channels between layers the same range: `equalise_across_layers`."""
+        model, sites = equalise_across_layers(self.model, faces)
         return self._then(model, Rewrite("equalise", sites), "onnxruntime")
 
-    def skipping(self) -> Lowering:
-        """Writes PReLUs as two operators that have fast kernels: `as_skip`."""
-        model, sites = as_skip(self.model)
+    def skipping(self) -> RewriteChain:
+        """Writes PReLUs as two operators that have fast kernels: `decompose_prelu`."""
+        model, sites = decompose_prelu(self.model)
         return self._then(model, Rewrite("prelu-skip", sites))
 
-    def corrected(self, faces: NDArray[np.float32]) -> Lowering:
+    def corrected(self, faces: NDArray[np.float32]) -> RewriteChain:
         """Takes back what int8 weights will shift; worth nothing but for an int8 file: `correct_biases`."""
         model, layers = correct_biases(self.model, faces)
         return self._then(model, Rewrite("correct-biases", layers), "onnxruntime")
@@ -58,7 +58,7 @@ class Lowering:
             path.write_bytes(self.model.SerializeToString())
             yield path
 
-    def _then(self, model: onnx.ModelProto, rewrite: Rewrite, *tools: str) -> Lowering:
+    def _then(self, model: onnx.ModelProto, rewrite: Rewrite, *tools: str) -> RewriteChain:
         """Gives the rewritten graph, or this one where there was nothing to do."""
         if not rewrite.count:
             return self

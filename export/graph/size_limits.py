@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..artifact import ConversionError
 from .reading import first_line
+from .view import GraphView, attribute
 
 if TYPE_CHECKING:
     import onnx
@@ -65,10 +66,9 @@ def _skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
     import onnx
 
     graph = model.graph
-    weights = {tensor.name for tensor in graph.initializer}
     small = [tensor for tensor in graph.initializer if math.prod(tensor.dims) <= SMALL]
     large = [tensor for tensor in graph.initializer if math.prod(tensor.dims) > SMALL]
-    faces = [value for value in graph.input if value.name not in weights]
+    faces = GraphView(graph).entries()
     inputs = [*faces, *(onnx.helper.make_tensor_value_info(one.name, one.data_type, one.dims) for one in large)]
     outputs = [onnx.helper.make_empty_tensor_value_info(output.name) for output in graph.output]
     bare = onnx.helper.make_graph(graph.node, "skeleton", inputs, outputs, small)
@@ -116,13 +116,12 @@ def _fold(skeleton: onnx.ModelProto, shapes: Mapping[str, Shape]) -> bool:
     outputs = {output.name for output in graph.output} & set(values)
     if len(values) == before or outputs:
         return False
-    del graph.node[:]
-    graph.node.extend(kept)
+    GraphView(graph).set_nodes(kept)
     return True
 
 
 def _value(
-    node: Any, values: Mapping[str, NDArray[Any]], shapes: Mapping[str, Shape], opset: int
+    node: onnx.NodeProto, values: Mapping[str, NDArray[Any]], shapes: Mapping[str, Shape], opset: int
 ) -> NDArray[Any] | None:
     """Gives the one small constant that `node` makes of small constants, if it does."""
     import onnx
@@ -133,8 +132,7 @@ def _value(
         return None
     if node.op_type == "Shape":
         source = shapes.get(node.input[0], (-1,))
-        start = next((one.i for one in node.attribute if one.name == "start"), None)
-        end = next((one.i for one in node.attribute if one.name == "end"), None)
+        start, end = attribute(node, "start"), attribute(node, "end")
         return np.array(source[start:end], np.int64) if min(source, default=1) >= 0 else None
     if not all(name in values for name in node.input if name):
         return None
@@ -153,7 +151,7 @@ def _value(
     return result if result.size <= SMALL and result.dtype.kind in "biuf" else None
 
 
-def _work(node: Any, shapes: Mapping[str, Shape]) -> int:
+def _work(node: onnx.NodeProto, shapes: Mapping[str, Shape]) -> int:
     """Gives about how many multiplications a node does; what maps each value by itself does none."""
     given = [shapes.get(name, ()) for name in node.input]
     result = math.prod(shapes.get(node.output[0], ()))
@@ -168,10 +166,9 @@ def _work(node: Any, shapes: Mapping[str, Shape]) -> int:
         case "Einsum" | "Attention" | "RNN" | "GRU" | "LSTM":
             return math.prod(math.prod(shape) for shape in given[:2])
         case kind if kind.endswith("Pool"):
-            kernel: Sequence[int] = next((one.ints for one in node.attribute if one.name == "kernel_shape"), ())
-            return result * math.prod(kernel)
+            return int(result * math.prod(attribute(node, "kernel_shape", ())))
     return 0
 
 
-def _shown(shapes: Mapping[str, Shape], node: Any) -> str:
+def _shown(shapes: Mapping[str, Shape], node: onnx.NodeProto) -> str:
     return " and ".join("x".join(map(str, shapes[name])) for name in node.output if name in shapes)

@@ -56,8 +56,7 @@ def to_onnx(embedder: Embedder, card: Card, path: Path, *, dynamic: bool = False
                 verbose=False,
             )
     except Exception as error:  # the exporter wraps whatever the traced code raised
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConversionError(f"{embedder.name} cannot be exported to ONNX: {first}") from error
+        raise ConversionError(f"{embedder.name} cannot be exported to ONNX: {first_line(error)}") from error
     assert program is not None
     graph = simplified(program.model_proto, embedder.name)
     return write_onnx(graph, card, path, batch=None if dynamic else 1)

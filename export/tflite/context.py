@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..artifact import ConversionError
+from ..graph.view import GraphView, attribute, clip_bounds
 from .flatbuffer import Writer
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, NodeProto
 
 TO_LAST = (0, 2, 3, 1)  # NCHW -> NHWC
 AXIS_TO_LAST = (0, 3, 1, 2)  # where each axis of NCHW goes
@@ -19,7 +23,7 @@ Order = tuple[int, ...]
 """Which axis of ONNX's tensor each axis of TFLite's is."""
 
 
-def usual(rank: int) -> Order:
+def default_order(rank: int) -> Order:
     """Gives how a tensor lies as a rule: an image channels last, all else as ONNX has it."""
     return TO_LAST if rank == 4 else tuple(range(rank))
 
@@ -41,61 +45,40 @@ class Value:
     @property
     def order(self) -> Order:
         """How it lies."""
-        return usual(len(self.shape)) if self.turned is None else self.turned
+        return default_order(len(self.shape)) if self.turned is None else self.turned
 
 
 class Context:
     """Both graphs, and what is known of each ONNX name."""
 
-    def __init__(self, graph: Any, file: str) -> None:
-        """Takes an onnx.GraphProto with all shapes known, and the file's name for the error sentences."""
-        import onnx
-
+    def __init__(self, graph: GraphProto, file: str) -> None:
+        """Takes a graph with all shapes known, and the file's name for the error sentences."""
         self.file = file
         self.writer = Writer()
         self.values: dict[str, Value] = {}
         self.fused: set[str] = set()  # results of nodes that went into another operator
-        self.constants: dict[str, NDArray[Any]] = {
-            tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer
-        }
-        self._shapes = {
-            value.name: tuple(side.dim_value for side in value.type.tensor_type.shape.dim)
-            for value in (*graph.input, *graph.value_info, *graph.output)
-        }
+        self.view = GraphView(graph)
+        self.constants = self.view.constants
         self._turns: dict[tuple[int, Order], Value] = {}
-        self._outputs = {output.name for output in graph.output}
-        self._consumers: dict[str, list[Any]] = {}
-        for node in graph.node:
-            if node.op_type == "Constant":
-                self.constants[node.output[0]] = _constant(node)
-            for name in node.input:
-                self._consumers.setdefault(name, []).append(node)
 
-    def refuse(self, node: Any, why: str) -> ConversionError:
+    def refuse(self, node: NodeProto, why: str) -> ConversionError:
         """Gives the error that names operator, node and file."""
         return ConversionError(f"{self.file}: {node.op_type} {node.name or node.output[0]!r} {why}")
 
-    def attribute(self, node: Any, name: str, default: Any = None) -> Any:
-        """Gives a node's attribute as a Python value."""
-        import onnx
-
-        for attribute in node.attribute:
-            if attribute.name == name:
-                return onnx.helper.get_attribute_value(attribute)
-        return default
-
     def shape(self, name: str) -> tuple[int, ...]:
         """Gives the shape that ONNX knows for `name`: NCHW, or rows."""
-        shape = self._shapes.get(name, (0,))
-        if not all(shape):
+        shape = self.view.shape(name)
+        if shape is None or not all(shape):
             raise ConversionError(f"{self.file}: the shape of {name!r} is not known; export with a fixed input size")
         return shape
 
-    def value(self, node: Any, place: int = 0) -> Value:
+    def value(self, node: NodeProto, place: int = 0) -> Value:
         """Gives the computed tensor that is input `place` of `node`, lying as usual."""
         value = self.lying(node, place)
         if value.turned is not None:
-            self.values[node.input[place]] = value = self.turn(node.input[place], value, usual(len(value.shape)))
+            self.values[node.input[place]] = value = self.turn(
+                node.input[place], value, default_order(len(value.shape))
+            )
         return value
 
     def turn(self, name: str, value: Value, order: Order) -> Value:
@@ -116,7 +99,7 @@ class Context:
         inputs = [value.tensor, self.writer.constant(f"{step}/order", np.array(moves))]
         return self.emit(step, "TRANSPOSE", inputs, shape, non_negative=value.non_negative, order=order)
 
-    def lying(self, node: Any, place: int = 0) -> Value:
+    def lying(self, node: NodeProto, place: int = 0) -> Value:
         """Gives the computed tensor that is input `place` of `node`, however it lies."""
         name = node.input[place]
         if name not in self.values:
@@ -125,7 +108,7 @@ class Context:
             )
         return self.values[name]
 
-    def constant(self, node: Any, place: int) -> NDArray[Any] | None:
+    def constant(self, node: NodeProto, place: int) -> NDArray[Any] | None:
         """Gives input `place` of `node`, or None where it is left out.
 
         Raises:
@@ -137,14 +120,14 @@ class Context:
             raise self.refuse(node, f"computes its input {node.input[place]!r}; only a constant is supported there")
         return np.asarray(self.constants[node.input[place]])
 
-    def weights(self, node: Any, place: int) -> NDArray[np.float64]:
+    def weights(self, node: NodeProto, place: int) -> NDArray[np.float64]:
         """Gives a constant that must be there, in double, to fold others into it."""
         constant = self.constant(node, place)
         if constant is None:
             raise self.refuse(node, f"lacks its input {place}")
         return constant.astype(np.float64)
 
-    def operand(self, node: Any, place: int, order: Order) -> int:
+    def operand(self, node: NodeProto, place: int, order: Order) -> int:
         """Gives the TFLite tensor for one side of an elementwise operator on tensors that lie as `order` says."""
         name = node.input[place]
         if name not in self.constants:
@@ -181,20 +164,15 @@ class Context:
             shape, flattened, order = like.shape, like.flattened, like.order
         if shape is None:
             shape = self.shape(output)
-            shape = [shape[axis] for axis in order or usual(len(shape))]
-        turned = None if order is None or order == usual(len(shape)) else order
+            shape = [shape[axis] for axis in order or default_order(len(shape))]
+        turned = None if order is None or order == default_order(len(shape)) else order
         name = output if turned is None else f"{output}/as it lies"  # under its own name it would be misread
-        if output in self._outputs:
+        if output in self.view.outputs:
             name = "embedding" if len(shape) == 2 else f"{output}/unflattened"
         tensor = self.writer.tensor(name, shape)
         self.writer.operator(code, inputs, [tensor], version, **options)
         self.values[output] = Value(tensor, tuple(shape), flattened, non_negative, turned)
         return self.values[output]
-
-    def sole_consumer(self, name: str) -> Any | None:
-        """Gives the one node that reads `name`, unless the graph hands `name` out."""
-        consumers = self._consumers.get(name, [])
-        return consumers[0] if len(consumers) == 1 and name not in self._outputs else None
 
     def fuse_affine(
         self, name: str, channels: int, axis: int = 1
@@ -210,7 +188,7 @@ class Context:
             (channels,) scale and (channels,) shift, and the name of the last node's result.
         """
         scale, shift = np.ones(channels), np.zeros(channels)
-        while (node := self.sole_consumer(name)) is not None:
+        while (node := self.view.sole_consumer(name)) is not None:
             affine = affine_of(self, node, name, channels, axis)
             if affine is None:
                 break
@@ -221,35 +199,29 @@ class Context:
 
     def fuse_activation(self, name: str) -> tuple[str, str]:
         """Takes in the clip that follows `name`; gives the activation and the name of its result."""
-        node = self.sole_consumer(name)
+        node = self.view.sole_consumer(name)
         activation = FUSED.get(bounds_of(self, node)) if node is not None and node.op_type in ("Relu", "Clip") else None
         if node is None or activation is None:
             return "NONE", name
         self.fused.add(node.output[0])
         return activation, node.output[0]
 
-    def _flattened(self, node: Any) -> tuple[int, int, int] | None:
+    def _flattened(self, node: NodeProto) -> tuple[int, int, int] | None:
         return next((self.values[name].flattened for name in node.input if name in self.values), None)
 
 
-def bounds_of(context: Context, node: Any) -> tuple[float, float]:
+def bounds_of(context: Context, node: NodeProto) -> tuple[float, float]:
     """Gives what a Relu or Clip clips to; a bound that is left out is infinite."""
-    if node.op_type == "Relu":
-        return 0.0, np.inf
-    low, high = context.constant(node, 1), context.constant(node, 2)
-    return (
-        float(context.attribute(node, "min", -np.inf) if low is None else low),  # an attribute before opset 11
-        float(context.attribute(node, "max", np.inf) if high is None else high),
-    )
+    return clip_bounds(node, context.constant(node, 1), context.constant(node, 2))
 
 
 def affine_of(
-    context: Context, node: Any, name: str, channels: int, axis: int = 1
+    context: Context, node: NodeProto, name: str, channels: int, axis: int = 1
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Gives scale and shift, (channels,) each, if `node` does nothing but that to each channel of `name`."""
     if node.op_type == "BatchNormalization" and axis == 1:
         gamma, beta, mean, variance = (context.weights(node, place) for place in (1, 2, 3, 4))
-        scale = gamma / np.sqrt(variance + context.attribute(node, "epsilon", 1e-5))
+        scale = gamma / np.sqrt(variance + attribute(node, "epsilon", 1e-5))
         return scale, beta - mean * scale
     if node.op_type not in ("Add", "Sub", "Mul", "Div") or node.input[0] == node.input[1]:
         return None
@@ -269,14 +241,6 @@ def affine_of(
     if node.op_type == "Sub":
         return (np.ones(channels), -constant) if first else (-np.ones(channels), constant)
     return (1 / constant, np.zeros(channels)) if first and constant.all() else None
-
-
-def _constant(node: Any) -> NDArray[Any]:
-    """Gives the value of a Constant node, whichever of its attributes holds it."""
-    import onnx
-
-    value = onnx.helper.get_attribute_value(node.attribute[0])
-    return np.asarray(onnx.numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value)
 
 
 def reordered(rows: NDArray[Any], flattened: tuple[int, int, int]) -> NDArray[Any]:

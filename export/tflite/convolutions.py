@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..graph.view import attribute
 from .context import Context, Value, affine_of, reordered
 from .flatbuffer import ACTIVATIONS, VALID
 from .layouts import with_last
-from .pooling import image_of, pad, windows_of
+from .pooling import image_of, pad_image, windows_of
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
 
 
-def conv(context: Context, node: Any) -> None:
+def emit_conv(context: Context, node: NodeProto) -> None:
     """Plain, grouped and depthwise convolution; what follows is folded in."""
     weights, image = context.weights(node, 1), image_of(context, node)  # weights: (O, I / groups, kh, kw)
     slide = windows_of(context, node, image, weights.shape[2:])
@@ -22,40 +26,40 @@ def conv(context: Context, node: Any) -> None:
     bias = context.constant(node, 2)
     bias = shift if bias is None else bias * scale + shift
     if not (slide.is_valid or slide.is_same):
-        image = pad(context, f"{name}/padded", image, slide)
+        image = pad_image(context, f"{name}/padded", image, slide)
     options = slide.options | {"dilationHFactor": slide.dilation[0], "dilationWFactor": slide.dilation[1]}
-    groups = context.attribute(node, "group", 1)
+    groups = attribute(node, "group", 1)
     if weights.shape[1] == 1 and groups == image.shape[3] > 1:
         options["depthMultiplier"] = len(weights) // groups
         options["version"] = 1 if slide.dilation == (1, 1) else 2
-        weighted(context, name, "DEPTHWISE_CONV_2D", image, weights.transpose(1, 2, 3, 0), bias, **options)
+        _emit_weighted(context, name, "DEPTHWISE_CONV_2D", image, weights.transpose(1, 2, 3, 0), bias, **options)
     else:
-        weighted(context, name, "CONV_2D", image, weights.transpose(0, 2, 3, 1), bias, **options)
+        _emit_weighted(context, name, "CONV_2D", image, weights.transpose(0, 2, 3, 1), bias, **options)
 
 
-def matrix_product(context: Context, node: Any) -> None:
+def emit_matrix_product(context: Context, node: NodeProto) -> None:
     """Gemm or MatMul with constant weights, along the last axis, what follows folded in; or of two computed tensors."""
     if node.op_type == "MatMul" and node.input[1] in context.values:
-        batch_product(context, node)
+        _emit_batch_product(context, node)
         return
     row, weights = with_last(context, node, -1), context.weights(node, 1)
-    if weights.ndim != 2 or context.attribute(node, "transA", 0):
+    if weights.ndim != 2 or attribute(node, "transA", 0):
         raise context.refuse(node, f"multiplies {row.shape} by {weights.shape}; only rows by a matrix are supported")
-    if not context.attribute(node, "transB", 0):
+    if not attribute(node, "transB", 0):
         weights = weights.T
-    weights = weights * context.attribute(node, "alpha", 1.0)
+    weights = weights * attribute(node, "alpha", 1.0)
     bias = context.constant(node, 2)
-    bias = np.zeros(1) if bias is None else bias.reshape(-1) * context.attribute(node, "beta", 1.0)
+    bias = np.zeros(1) if bias is None else bias.reshape(-1) * attribute(node, "beta", 1.0)
     rank = len(row.shape)
     scale, shift, name = context.fuse_affine(node.output[0], len(weights), rank - 1)
     if row.flattened:
         weights = reordered(weights, row.flattened)
     # rows of several axes keep them, from version 5 on
     options: dict[str, Any] = {} if rank == 2 else {"version": 5, "keepNumDims": True, "order": row.order}
-    weighted(context, name, "FULLY_CONNECTED", row, weights * scale[:, None], bias * scale + shift, **options)
+    _emit_weighted(context, name, "FULLY_CONNECTED", row, weights * scale[:, None], bias * scale + shift, **options)
 
 
-def batch_product(context: Context, node: Any) -> None:
+def _emit_batch_product(context: Context, node: NodeProto) -> None:
     """MatMul of two computed tensors: attention. A transpose of the last two axes of either costs nothing."""
     tensors, turned = [], []
     rank = len(context.shape(node.output[0]))
@@ -70,7 +74,7 @@ def batch_product(context: Context, node: Any) -> None:
     context.emit(node.output[0], "BATCH_MATMUL", tensors, order=straight, adjX=turned[0], adjY=turned[1])
 
 
-def batch_norm(context: Context, node: Any) -> None:
+def emit_batch_norm(context: Context, node: NodeProto) -> None:
     """A batch norm that follows no convolution (a pre-activation block): a depthwise 1x1 convolution.
 
     One operator where MUL and ADD are two, and quantised per channel, with 32 bits for the shift.
@@ -78,13 +82,13 @@ def batch_norm(context: Context, node: Any) -> None:
     value = context.value(node)
     channels = context.shape(node.input[0])[1]
     own = affine_of(context, node, node.input[0], channels)
-    if own is None or context.attribute(node, "training_mode", 0):
+    if own is None or attribute(node, "training_mode", 0):
         raise context.refuse(node, "normalises by its batch; export the network in eval mode")
     scale, shift, name = context.fuse_affine(node.output[0], channels)
     scale, shift = own[0] * scale, own[1] * scale + shift
     if len(value.shape) == 4:
         options = {"padding": VALID, "strideH": 1, "strideW": 1, "depthMultiplier": 1}
-        weighted(context, name, "DEPTHWISE_CONV_2D", value, scale[None, None, None], shift, **options)
+        _emit_weighted(context, name, "DEPTHWISE_CONV_2D", value, scale[None, None, None], shift, **options)
         return
     if value.flattened:
         scale, shift = reordered(scale, value.flattened), reordered(shift, value.flattened)
@@ -94,7 +98,7 @@ def batch_norm(context: Context, node: Any) -> None:
     context.emit(name, "ADD", [scaled.tensor, offsets], flattened=value.flattened)
 
 
-def weighted(
+def _emit_weighted(
     context: Context,
     name: str,
     code: str,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..artifact import Note
-from .litert import DELEGATE, opened
+from .litert import DELEGATE, open_interpreter
 
 UNKNOWN = "no XNNPACK kernel for these types or shapes"
 
@@ -56,7 +56,7 @@ def delegation(path: Path) -> Delegation:
     Raises:
         ValueError: LiteRT cannot load it.
     """
-    interpreter = opened(path)
+    interpreter = open_interpreter(path)
     listed = interpreter._get_ops_details()
     partitions = [row for row in listed if row["op_name"] == DELEGATE]
     operators = [row for row in listed if row["op_name"] != DELEGATE]

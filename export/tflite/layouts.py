@@ -7,11 +7,15 @@ norms, matrix products and softmax ask no more than that their own axis lies las
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .context import Context, Order, Value, usual
+from ..graph.view import attribute
+from .context import Context, Order, Value, default_order
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
 
 LAYER_NORM_STEPS = ("mean", "centred", "squared", "variance", "safe", "factor", "normal", "scaled")
 """How the results inside a layer norm are called, after its own name and a slash."""
@@ -20,7 +24,7 @@ Group = tuple[list[int], list[int]]
 """Neighbouring axes before a reshape, and those that they become."""
 
 
-def transpose(context: Context, node: Any) -> None:
+def emit_transpose(context: Context, node: NodeProto) -> None:
     """Remembers where the axes lie; no operator.
 
     Given:   Transpose -> LayerNormalization -> MatMul -> Transpose      a block of ConvNeXt
@@ -29,12 +33,12 @@ def transpose(context: Context, node: Any) -> None:
     value, rank = context.lying(node), len(context.shape(node.input[0]))
     if value.flattened:
         raise context.refuse(node, "reorders a flattened image; reorder it before it is flattened")
-    permutation = tuple(context.attribute(node, "perm", range(rank)[::-1]))
+    permutation = tuple(attribute(node, "perm", range(rank)[::-1]))
     order = tuple(permutation.index(axis) for axis in value.order)
-    context.values[node.output[0]] = _told(value, value.shape, order)
+    context.values[node.output[0]] = _with_order(value, value.shape, order)
 
 
-def reshape(context: Context, node: Any) -> None:
+def emit_reshape(context: Context, node: NodeProto) -> None:
     """Reshape, Flatten, Squeeze or Unsqueeze; an image that becomes a row keeps its channels last."""
     value, name = context.lying(node), node.output[0]
     source, target = context.shape(node.input[0]), context.shape(name)
@@ -43,9 +47,9 @@ def reshape(context: Context, node: Any) -> None:
     elif len(source) == 4 and len(target) == 2 and target[0] == 1 and value.turned is None:
         channels, height, width = source[1:]
         of_image = (channels, height, width) if channels > 1 and height * width > 1 else None
-        _reshaped(context, name, value, target, usual(2), of_image)
+        _reshaped(context, name, value, target, default_order(2), of_image)
     elif value.flattened and target == (1, *value.flattened):
-        _reshaped(context, name, value, [target[axis] for axis in usual(4)], usual(4))
+        _reshaped(context, name, value, [target[axis] for axis in default_order(4)], default_order(4))
     elif value.flattened:
         raise context.refuse(node, f"turns a flattened image into {target}; only back into the image is supported")
     else:
@@ -55,23 +59,23 @@ def reshape(context: Context, node: Any) -> None:
         _reshaped(context, name, value, [target[axis] for axis in order], order)
 
 
-def gather(context: Context, node: Any) -> None:
+def emit_gather(context: Context, node: NodeProto) -> None:
     """A Gather of all values in their order, which is a reshape (`as_strided` becomes one)."""
     indices = context.constant(node, 1)
     length = context.shape(node.input[0])
     if indices is None or len(length) != 1 or not np.array_equal(indices.reshape(-1), np.arange(length[0])):
         raise context.refuse(node, "picks some of the values; only all in their order are supported")
-    reshape(context, node)
+    emit_reshape(context, node)
 
 
-def layer_norm(context: Context, node: Any) -> None:
+def emit_layer_norm(context: Context, node: NodeProto) -> None:
     """Normalises along the last axis, in float operators that XNNPACK has.
 
     Given:   LayerNormalization
     Result:  x - mean -> d;  d / sqrt(mean of d^2 + epsilon) * scale + shift
     """
     name, rank = node.output[0], len(context.shape(node.input[0]))
-    if context.attribute(node, "axis", -1) % rank != rank - 1 or len(node.output) > 1:
+    if attribute(node, "axis", -1) % rank != rank - 1 or len(node.output) > 1:
         raise context.refuse(node, "normalises along several axes or gives its mean too; one is supported, the last")
     value = with_last(context, node, -1)
     last = context.writer.constant(f"{name}/axis", np.array([rank - 1]))
@@ -87,7 +91,7 @@ def layer_norm(context: Context, node: Any) -> None:
     centred = step("centred", "SUB", [value.tensor, mean_of])
     squared = step("squared", "MUL", [centred, centred])
     variance = step("variance", "MEAN", [squared, last], narrow=True, keepDims=True)
-    epsilon = constant("epsilon", context.attribute(node, "epsilon", 1e-5))
+    epsilon = constant("epsilon", attribute(node, "epsilon", 1e-5))
     safe = step("safe", "ADD", [variance, epsilon], narrow=True)
     factor = step("factor", "RSQRT", [safe], narrow=True)
     normal = step("normal", "MUL", [centred, factor])
@@ -98,20 +102,20 @@ def layer_norm(context: Context, node: Any) -> None:
         context.emit(name, "ADD", [result.tensor, constant("shift", shift)], like=value)
 
 
-def softmax(context: Context, node: Any) -> None:
+def emit_softmax(context: Context, node: NodeProto) -> None:
     """Softmax along one axis."""
-    value = with_last(context, node, context.attribute(node, "axis", -1))
+    value = with_last(context, node, attribute(node, "axis", -1))
     context.emit(node.output[0], "SOFTMAX", [value.tensor], like=value, non_negative=True, beta=1.0)
 
 
-def mean(context: Context, node: Any) -> None:
+def emit_mean(context: Context, node: NodeProto) -> None:
     """The mean over some axes."""
     value, rank = context.lying(node), len(context.shape(node.input[0]))
-    axes = context.attribute(node, "axes", None)  # an attribute before opset 18
+    axes = attribute(node, "axes", None)  # an attribute before opset 18
     axes = context.constant(node, 1) if axes is None else axes
     if value.flattened or axes is None:
         raise context.refuse(node, "averages a flattened image, or everything; name axes, before it is flattened")
-    over, keep = {int(axis) % rank for axis in axes}, bool(context.attribute(node, "keepdims", 1))
+    over, keep = {int(axis) % rank for axis in axes}, bool(attribute(node, "keepdims", 1))
     left = [axis for axis in value.order if keep or axis not in over]
     order = tuple(sorted(left).index(axis) for axis in left)
     places = np.array(sorted(value.order.index(axis) for axis in over))
@@ -120,7 +124,7 @@ def mean(context: Context, node: Any) -> None:
     context.values[node.output[0]] = result
 
 
-def with_last(context: Context, node: Any, axis: int, place: int = 0) -> Value:
+def with_last(context: Context, node: NodeProto, axis: int, place: int = 0) -> Value:
     """Gives input `place` of `node` lying so that ONNX's `axis` is last; the others stay as they are."""
     value = context.lying(node, place)
     axis %= len(value.shape)
@@ -128,8 +132,8 @@ def with_last(context: Context, node: Any, axis: int, place: int = 0) -> Value:
     return context.turn(node.input[place], value, order)
 
 
-def _told(value: Value, shape: tuple[int, ...], order: Order) -> Value:
-    turned = None if order == usual(len(order)) else order
+def _with_order(value: Value, shape: tuple[int, ...], order: Order) -> Value:
+    turned = None if order == default_order(len(order)) else order
     return Value(value.tensor, shape, None, value.non_negative, turned)
 
 
@@ -181,7 +185,7 @@ def _afterwards(order: Order, source: Sequence[int], target: Sequence[int], grou
     """Gives how the result lies: as usual if it may, else as its groups lie, axes of length 1 first."""
     of_first = {old[0]: new for old, new in groups}
     long = [axis for place in order for axis in of_first.get(place, [])]
-    for known in (usual(len(target)), tuple(range(len(target)))):
+    for known in (default_order(len(target)), tuple(range(len(target)))):
         if [axis for axis in known if target[axis] != 1] == long:
             return known
     return (*(axis for axis, side in enumerate(target) if side == 1), *long)

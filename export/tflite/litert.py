@@ -28,7 +28,7 @@ class LiteRTSession:
             ValueError: LiteRT cannot load it, or it is no embedder.
         """
         self.path = path
-        self._interpreter = opened(path, threads, interpreter)
+        self._interpreter = open_interpreter(path, threads, interpreter)
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0]["shape"]) != 4 or inputs[0]["shape"][0] != 1:
             raise ValueError(f"{path.name} is no embedder: it wants one input (1, H, W, 3) and one output (1, D)")
@@ -145,10 +145,10 @@ def xnnpack_partitions(path: Path) -> int:
     Raises:
         ValueError: LiteRT cannot load the file.
     """
-    return sum(op["op_name"] == DELEGATE for op in opened(path)._get_ops_details())
+    return sum(op["op_name"] == DELEGATE for op in open_interpreter(path)._get_ops_details())
 
 
-def opened(path: Path, threads: int = 1, interpreter: Callable[..., Any] | None = None) -> Any:
+def open_interpreter(path: Path, threads: int = 1, interpreter: Callable[..., Any] | None = None) -> Any:
     """Gives the interpreter of a .tflite file, ready to run: LiteRT's, or one that is made by `interpreter`.
 
     Raises:

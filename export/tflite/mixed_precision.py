@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifact import Artifact, ConversionError, Note, Rewrite
-from ..graph.ranges import How, activation_ranges
+from ..graph.ranges import RangeMethod, activation_ranges
 from .flatbuffer import pack, unpack
 from .litert import LiteRTSession
 from .quantise import Recipe, quantised_content, w8a8
-from .rounding import Layer, Plan, plan_of, with_rounded
+from .rounding import IntegerLayer, RoundingPlan, plan_of, with_rounded
 from .to_tflite import write_tflite
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def mixed_precision(
     judged: NDArray[np.float32],
     exact: Embeddings,
     least_cosine: float,
-    ranges: How = "mse",
+    ranges: RangeMethod = "mse",
     progress: Callable[[str], None] = lambda line: None,
 ) -> Artifact:
     """Writes `fp32` in int8, with as few layers in float arithmetic as `least_cosine` allows.
@@ -50,7 +50,7 @@ def mixed_precision(
         judged: Other faces, (M, 3, H, W): they say when it is enough.
         exact: (M, D) the source's unit embeddings of `judged`.
         least_cosine: What the mean cosine on them must reach.
-        ranges: How they are set; see `activation_ranges`.
+        ranges: RangeMethod they are set; see `activation_ranges`.
         progress: Told a line a step.
 
     Returns:
@@ -79,7 +79,7 @@ def mixed_precision(
         own = unit(LiteRTSession(fp32.path).run(probe))
         costs = {
             tensor: max(0.0, 1 - cosine(pack(with_rounded(content, tensor, seen[tensor])), probe, own))
-            for tensor in sorted(plan.rounded(frozenset()))
+            for tensor in sorted(plan.rounded_tensors(frozenset()))
         }
         for kept in _fewer_and_fewer(plan, costs):
             best = quantised_content(fp32.path, _rows(plan, kept), seen)
@@ -101,15 +101,15 @@ def mixed_precision(
     return write_tflite(unpack(best), card, path, notes)
 
 
-def _fewer_and_fewer(plan: Plan, costs: Mapping[str, float]) -> Iterator[frozenset[str]]:
+def _fewer_and_fewer(plan: RoundingPlan, costs: Mapping[str, float]) -> Iterator[frozenset[str]]:
     """Gives growing sets of layers to keep float, the best bargain first, until nothing is left to gain."""
     kept: frozenset[str] = frozenset()
     work = {layer.name: layer.macs or layer.elements for layer in plan.layers}
     while True:
-        cost = sum(costs[tensor] for tensor in plan.rounded(kept))
+        cost = sum(costs[tensor] for tensor in plan.rounded_tensors(kept))
         bargains = []
         for more in _candidates(plan, kept):
-            gain = cost - sum(costs[tensor] for tensor in plan.rounded(kept | more))
+            gain = cost - sum(costs[tensor] for tensor in plan.rounded_tensors(kept | more))
             bargains.append((gain / sum(work[name] for name in more), sorted(more)))
         if not bargains or (best := max(bargains))[0] <= 0:
             return
@@ -117,7 +117,7 @@ def _fewer_and_fewer(plan: Plan, costs: Mapping[str, float]) -> Iterator[frozens
         yield kept
 
 
-def _candidates(plan: Plan, kept: frozenset[str]) -> set[frozenset[str]]:
+def _candidates(plan: RoundingPlan, kept: frozenset[str]) -> set[frozenset[str]]:
     """Gives each layer alone, and the layers around each tensor, which free it together."""
     around: dict[str, set[str]] = {layer.name: {layer.name} for layer in plan.layers}
     for layer in plan.layers:
@@ -127,7 +127,7 @@ def _candidates(plan: Plan, kept: frozenset[str]) -> set[frozenset[str]]:
     return {left for more in (*alone, *map(frozenset, around.values())) if (left := more - kept)}
 
 
-def _rows(plan: Plan, kept: frozenset[str]) -> Recipe:
+def _rows(plan: RoundingPlan, kept: frozenset[str]) -> Recipe:
     """Gives the quantiser's recipe: int8, but for the layers `kept`, and what only moves between float tensors."""
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.qtyping import TFLOperationName
@@ -135,7 +135,7 @@ def _rows(plan: Plan, kept: frozenset[str]) -> Recipe:
 
     manager, every = RecipeManager(), TFLOperationName.ALL_SUPPORTED
     manager.load_quantization_recipe(w8a8())
-    rounded = plan.rounded(kept)
+    rounded = plan.rounded_tensors(kept)
     moves = [result for result, tensor in plan.moved.items() if tensor not in rounded]
     bare = [layer.name for layer in plan.layers if layer.name in kept and not layer.weighted]
     for name in (*bare, *moves):
@@ -151,13 +151,15 @@ def _scope(name: str) -> str:
     return f"^{re.escape(name)};$"  # the quantiser's name of the operator that gives `name`
 
 
-def _notes(plan: Plan, kept: frozenset[str], before: float, after: float, faces: int, growth: int) -> Iterator[Note]:
+def _notes(
+    plan: RoundingPlan, kept: frozenset[str], before: float, after: float, faces: int, growth: int
+) -> Iterator[Note]:
     judged = f"on {faces} faces that set no range"
     if not kept:
         text = f"int8 throughout is near enough: cosine {before:.5f} {judged}; no layer stays float"
         yield Note("precision", text)
         return
-    floats: list[Layer] = [layer for layer in plan.layers if layer.name in kept]
+    floats: list[IntegerLayer] = [layer for layer in plan.layers if layer.name in kept]
     share = 1 - sum(layer.macs for layer in floats) / max(sum(layer.macs for layer in plan.layers), 1)
     names = ", ".join(layer.name for layer in floats[:SHOWN]) + (" and others" if len(floats) > SHOWN else "")
     yield Note("float-layers", f"{len(floats)} of {len(plan.layers)} int8 layers stay in float arithmetic: {names}")

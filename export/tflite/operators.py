@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..graph.view import attribute
 from .context import AXIS_TO_LAST, FUSED, TO_LAST, Context, bounds_of, reordered
-from .convolutions import batch_norm, conv, matrix_product
+from .convolutions import emit_batch_norm, emit_conv, emit_matrix_product
 from .flatbuffer import ACTIVATIONS
-from .layouts import gather, layer_norm, mean, reshape, softmax, transpose, with_last
-from .patterns import cut, erf, gelu, split, whole_gelu
-from .pooling import average_pool, global_average, max_pool, pad_node
+from .layouts import emit_gather, emit_layer_norm, emit_mean, emit_reshape, emit_softmax, emit_transpose, with_last
+from .patterns import emit_erf, emit_gelu, emit_slice, emit_split, fuse_gelu
+from .pooling import emit_average_pool, emit_global_average, emit_max_pool, emit_pad
 
-Emitter = Callable[[Context, Any], None]
+if TYPE_CHECKING:
+    from onnx import NodeProto
+
+Emitter = Callable[[Context, "NodeProto"], None]
 
 
-def unary(code: str, non_negative: bool = False) -> Emitter:
+def _unary(code: str, non_negative: bool = False) -> Emitter:
     """Gives the emitter of an operator that maps each value by itself."""
 
-    def emit(context: Context, node: Any) -> None:
+    def emit(context: Context, node: NodeProto) -> None:
         value = context.lying(node)
         context.emit(node.output[0], code, [value.tensor], like=value, non_negative=non_negative)
 
     return emit
 
 
-def binary(code: str) -> Emitter:
+def _binary(code: str) -> Emitter:
     """Gives the emitter of an elementwise operator on two tensors, or on one and a constant."""
 
-    def emit(context: Context, node: Any) -> None:
-        if code in ("DIV", "MUL") and gelu(context, node):
+    def emit(context: Context, node: NodeProto) -> None:
+        if code in ("DIV", "MUL") and fuse_gelu(context, node):
             return
         computed = [context.values[name] for name in node.input if name in context.values]
         rank = len(context.shape(node.output[0]))
@@ -57,7 +61,7 @@ def binary(code: str) -> Emitter:
     return emit
 
 
-def clip(context: Context, node: Any) -> None:
+def emit_clip(context: Context, node: NodeProto) -> None:
     """Relu or Clip that nothing before it could take in."""
     value, (low, high), name = context.lying(node), bounds_of(context, node), node.output[0]
     if (low, high) in FUSED:
@@ -71,7 +75,7 @@ def clip(context: Context, node: Any) -> None:
     context.values[name] = value
 
 
-def prelu(context: Context, node: Any) -> None:
+def emit_prelu(context: Context, node: NodeProto) -> None:
     """A slope per channel; one slope for all channels is a leaky ReLU, which has an int8 kernel."""
     value, slope = context.value(node), context.weights(node, 1)
     if slope.size == 1:
@@ -89,16 +93,16 @@ def prelu(context: Context, node: Any) -> None:
     context.emit(node.output[0], "PRELU", [value.tensor, slopes], like=value)
 
 
-def leaky_relu(context: Context, node: Any) -> None:
+def emit_leaky_relu(context: Context, node: NodeProto) -> None:
     """One slope for all."""
-    value, alpha = context.lying(node), context.attribute(node, "alpha", 0.01)
+    value, alpha = context.lying(node), attribute(node, "alpha", 0.01)
     context.emit(node.output[0], "LEAKY_RELU", [value.tensor], like=value, alpha=alpha)
 
 
-def hard_sigmoid(context: Context, node: Any) -> None:
+def emit_hard_sigmoid(context: Context, node: NodeProto) -> None:
     """Clips alpha x + beta to 0..1, as relu6(6 alpha x + 6 beta) / 6: TFLite clips to 6 for nothing."""
     value, name = context.lying(node), node.output[0]
-    slope, offset = 6 * context.attribute(node, "alpha", 0.2), 6 * context.attribute(node, "beta", 0.5)
+    slope, offset = 6 * attribute(node, "alpha", 0.2), 6 * attribute(node, "beta", 0.5)
     steps: list[tuple[str, float, str]] = [("ADD", offset, "RELU6"), ("MUL", 1 / 6, "NONE")]
     if not np.isclose(slope, 1, rtol=1e-6):  # PyTorch's own slope of 1/6 needs no product
         steps.insert(0, ("MUL", slope, "NONE"))
@@ -109,13 +113,13 @@ def hard_sigmoid(context: Context, node: Any) -> None:
         value = context.emit(step, code, [value.tensor, factor], like=value, non_negative=True, **options)
 
 
-def concat(context: Context, node: Any) -> None:
+def emit_concat(context: Context, node: NodeProto) -> None:
     """Joins tensors along an axis."""
     values = [context.value(node, place) for place in range(len(node.input))]
     rank = len(values[0].shape)
     if any(value.flattened for value in values):
         raise context.refuse(node, "joins flattened images; join them before they are flattened")
-    axis = context.attribute(node, "axis") % rank
+    axis = attribute(node, "axis") % rank
     context.emit(
         node.output[0],
         "CONCATENATION",
@@ -125,21 +129,21 @@ def concat(context: Context, node: Any) -> None:
     )
 
 
-def l2_norm(context: Context, node: Any) -> None:
+def emit_l2_norm(context: Context, node: NodeProto) -> None:
     """LpNormalization."""
-    axis = context.attribute(node, "axis", -1)
-    if context.attribute(node, "p", 2) != 2:
+    axis = attribute(node, "axis", -1)
+    if attribute(node, "p", 2) != 2:
         raise context.refuse(node, "has another order than 2; only that is supported")
     value = with_last(context, node, axis)
     context.emit(node.output[0], "L2_NORMALIZATION", [value.tensor], like=value)
 
 
-def reduce_l2(context: Context, node: Any) -> None:
+def emit_reduce_l2(context: Context, node: NodeProto) -> None:
     """The start of what `F.normalize` becomes: ReduceL2, Clip or Max, Expand, Div."""
     name = node.output[0]
-    axes = context.attribute(node, "axes", None)  # an attribute before opset 18
+    axes = attribute(node, "axes", None)  # an attribute before opset 18
     axes = context.constant(node, 1) if axes is None else axes
-    while (following := context.sole_consumer(name)) is not None and _keeps_length(context, following):
+    while (following := context.view.sole_consumer(name)) is not None and _keeps_length(context, following):
         context.fused.add(following.output[0])
         name = following.output[0]
     if following is None or following.op_type != "Div" or list(following.input) != [node.input[0], name]:
@@ -151,7 +155,7 @@ def reduce_l2(context: Context, node: Any) -> None:
     context.emit(following.output[0], "L2_NORMALIZATION", [value.tensor], like=value)
 
 
-def _keeps_length(context: Context, node: Any) -> bool:
+def _keeps_length(context: Context, node: NodeProto) -> bool:
     """A step of `F.normalize` between length and division: a floor against zero, or a copy for each value."""
     if node.op_type == "Clip":
         low, high = bounds_of(context, node)
@@ -160,7 +164,7 @@ def _keeps_length(context: Context, node: Any) -> bool:
     return node.op_type == "Expand" or (node.op_type == "Max" and all((floor <= 1e-6).all() for floor in floors))
 
 
-def nothing(context: Context, node: Any) -> None:
+def emit_identity(context: Context, node: NodeProto) -> None:
     """What does nothing at inference, to a computed tensor or a constant."""
     if node.input[0] in context.constants:
         context.constants[node.output[0]] = context.constants[node.input[0]]
@@ -168,7 +172,7 @@ def nothing(context: Context, node: Any) -> None:
         context.values[node.output[0]] = context.value(node)
 
 
-def cast(context: Context, node: Any) -> None:
+def emit_cast(context: Context, node: NodeProto) -> None:
     """Nothing between kinds of floats: all are float32 here."""
     import onnx
 
@@ -178,49 +182,49 @@ def cast(context: Context, node: Any) -> None:
         onnx.TensorProto.DOUBLE,
         onnx.TensorProto.BFLOAT16,
     )
-    if context.attribute(node, "to") not in kinds:
+    if attribute(node, "to") not in kinds:
         raise context.refuse(node, "casts to no float; only floats are supported")
-    nothing(context, node)
+    emit_identity(context, node)
 
 
 OPERATORS: dict[str, Emitter] = {
-    "Add": binary("ADD"),
-    "AveragePool": average_pool,
-    "BatchNormalization": batch_norm,
-    "Cast": cast,
-    "Clip": clip,
-    "Concat": concat,
-    "Conv": conv,
-    "Div": binary("DIV"),
-    "Dropout": nothing,
-    "Erf": erf,
-    "Flatten": reshape,
-    "Gather": gather,
-    "Gelu": whole_gelu,
-    "Gemm": matrix_product,
-    "GlobalAveragePool": global_average,
-    "HardSigmoid": hard_sigmoid,
-    "HardSwish": unary("HARD_SWISH"),
-    "Identity": nothing,
-    "LayerNormalization": layer_norm,
-    "LeakyRelu": leaky_relu,
-    "LpNormalization": l2_norm,
-    "MatMul": matrix_product,
-    "MaxPool": max_pool,
-    "Mul": binary("MUL"),
-    "PRelu": prelu,
-    "Pad": pad_node,
-    "ReduceL2": reduce_l2,
-    "ReduceMean": mean,
-    "Relu": clip,
-    "Reshape": reshape,
-    "Sigmoid": unary("LOGISTIC", non_negative=True),
-    "Slice": cut,
-    "Softmax": softmax,
-    "Split": split,
-    "Squeeze": reshape,
-    "Sub": binary("SUB"),
-    "Tanh": unary("TANH"),
-    "Transpose": transpose,
-    "Unsqueeze": reshape,
+    "Add": _binary("ADD"),
+    "AveragePool": emit_average_pool,
+    "BatchNormalization": emit_batch_norm,
+    "Cast": emit_cast,
+    "Clip": emit_clip,
+    "Concat": emit_concat,
+    "Conv": emit_conv,
+    "Div": _binary("DIV"),
+    "Dropout": emit_identity,
+    "Erf": emit_erf,
+    "Flatten": emit_reshape,
+    "Gather": emit_gather,
+    "Gelu": emit_gelu,
+    "Gemm": emit_matrix_product,
+    "GlobalAveragePool": emit_global_average,
+    "HardSigmoid": emit_hard_sigmoid,
+    "HardSwish": _unary("HARD_SWISH"),
+    "Identity": emit_identity,
+    "LayerNormalization": emit_layer_norm,
+    "LeakyRelu": emit_leaky_relu,
+    "LpNormalization": emit_l2_norm,
+    "MatMul": emit_matrix_product,
+    "MaxPool": emit_max_pool,
+    "Mul": _binary("MUL"),
+    "PRelu": emit_prelu,
+    "Pad": emit_pad,
+    "ReduceL2": emit_reduce_l2,
+    "ReduceMean": emit_mean,
+    "Relu": emit_clip,
+    "Reshape": emit_reshape,
+    "Sigmoid": _unary("LOGISTIC", non_negative=True),
+    "Slice": emit_slice,
+    "Softmax": emit_softmax,
+    "Split": emit_split,
+    "Squeeze": emit_reshape,
+    "Sub": _binary("SUB"),
+    "Tanh": _unary("TANH"),
+    "Transpose": emit_transpose,
+    "Unsqueeze": emit_reshape,
 }

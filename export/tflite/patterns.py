@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..graph.view import attribute
 from .context import AXIS_TO_LAST, TO_LAST, Context, Value
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
 
 Choice = list[tuple[str, float | str | None]]
 """Operators that may come next, and their other input: a constant, a tensor, or None."""
 
 
-def gelu(context: Context, node: Any) -> bool:
+def fuse_gelu(context: Context, node: NodeProto) -> bool:
     """Emits a GELU if `node` starts one; tells whether it does.
 
     Given:   x / sqrt 2 -> Erf -> + 1 -> * 0.5 -> * x       the last two in either order
@@ -27,9 +31,9 @@ def gelu(context: Context, node: Any) -> bool:
     last: Choice = [("Mul", 0.5), ("Mul", x)]
     choices: list[Choice] = [[("Erf", None)], [("Add", 1.0)], last, last]
     for wanted in choices:
-        following = context.sole_consumer(steps[-1].output[0])
+        following = context.view.sole_consumer(steps[-1].output[0])
         found = next((step for step in wanted if following is not None and _fits(context, following, *step)), None)
-        if found is None:
+        if following is None or found is None:
             return False
         wanted.remove(found)
         steps.append(following)
@@ -39,24 +43,24 @@ def gelu(context: Context, node: Any) -> bool:
     return True
 
 
-def whole_gelu(context: Context, node: Any) -> None:
+def emit_gelu(context: Context, node: NodeProto) -> None:
     """GELU as ONNX has it from opset 20 on."""
-    value, by_tanh = context.lying(node), context.attribute(node, "approximate", b"none") == b"tanh"
+    value, by_tanh = context.lying(node), attribute(node, "approximate", "none") == "tanh"
     context.emit(node.output[0], "GELU", [value.tensor], like=value, approximate=by_tanh)
 
 
-def erf(context: Context, node: Any) -> None:
+def emit_erf(context: Context, node: NodeProto) -> None:
     """Refuses: an Erf that GELU did not take in."""
     raise context.refuse(node, "is no part of x (1 + erf(x / sqrt 2)) / 2; only that use of it is supported")
 
 
-def split(context: Context, node: Any) -> None:
+def emit_split(context: Context, node: NodeProto) -> None:
     """Parts along an axis."""
     value = context.value(node)
     if value.flattened:
         raise context.refuse(node, "parts a flattened image; part it before it is flattened")
     rank = len(value.shape)
-    axis = context.attribute(node, "axis", 0) % rank
+    axis = attribute(node, "axis", 0) % rank
     axis = AXIS_TO_LAST[axis] if rank == 4 else axis
     tensors = []
     for name in node.output:
@@ -73,11 +77,11 @@ def split(context: Context, node: Any) -> None:
         context.writer.operator("SPLIT_V", [value.tensor, parts, where], tensors, numSplits=len(sizes))
 
 
-def cut(context: Context, node: Any) -> None:
+def emit_slice(context: Context, node: NodeProto) -> None:
     """ONNX's Slice with constant bounds and no steps."""
     value = context.value(node)
     rank = len(value.shape)
-    bounds = [context.attribute(node, name) for name in ("starts", "ends", "axes")]  # attributes before opset 10
+    bounds = [attribute(node, name) for name in ("starts", "ends", "axes")]  # attributes before opset 10
     bounds = [context.constant(node, place) if given is None else given for place, given in enumerate(bounds, 1)]
     steps = context.constant(node, 4)
     if value.flattened or bounds[0] is None or bounds[1] is None or (steps is not None and (steps != 1).any()):
@@ -95,7 +99,7 @@ def cut(context: Context, node: Any) -> None:
     context.emit(name, "SLICE", [value.tensor, *inputs], shape, non_negative=value.non_negative)
 
 
-def _fits(context: Context, node: Any, operator: str, other: float | str | None) -> bool:
+def _fits(context: Context, node: NodeProto, operator: str, other: float | str | None) -> bool:
     """`node` is that operator, and its other input that constant or that tensor."""
     if node.op_type != operator:
         return False

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..graph.view import attribute
 from .context import TO_LAST, Context, Value
 from .flatbuffer import REFLECT, SAME, VALID
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
 
 Pair = tuple[int, int]
 
@@ -57,16 +61,16 @@ class Windows:
         return {"padding": padding, "strideH": self.stride[0], "strideW": self.stride[1]}
 
 
-def windows_of(context: Context, node: Any, image: Value, kernel: Iterable[int]) -> Windows:
+def windows_of(context: Context, node: NodeProto, image: Value, kernel: Iterable[int]) -> Windows:
     """Reads kernel, strides, dilations and pads of `node`."""
     kernel = _pair(context, node, kernel)
-    stride = _pair(context, node, context.attribute(node, "strides", (1, 1)))
-    dilation = _pair(context, node, context.attribute(node, "dilations", (1, 1)))
+    stride = _pair(context, node, attribute(node, "strides", (1, 1)))
+    dilation = _pair(context, node, attribute(node, "dilations", (1, 1)))
     size, out = (image.shape[1], image.shape[2]), context.shape(node.output[0])[2:]
     # k taps that are d apart cover d (k - 1) + 1 rows, and the last window starts at row (out - 1) s.
     covered = [(out[i] - 1) * stride[i] + dilation[i] * (kernel[i] - 1) + 1 for i in (0, 1)]
-    pads = context.attribute(node, "pads", (0, 0, 0, 0))
-    auto = context.attribute(node, "auto_pad", b"NOTSET").decode()
+    pads = attribute(node, "pads", (0, 0, 0, 0))
+    auto = attribute(node, "auto_pad", "NOTSET")
     if auto.startswith("SAME"):
         total = [max(covered[i] - size[i], 0) for i in (0, 1)]
         first = [(amount + (auto == "SAME_LOWER")) // 2 for amount in total]
@@ -78,15 +82,15 @@ def windows_of(context: Context, node: Any, image: Value, kernel: Iterable[int])
     return Windows(kernel, stride, dilation, size, (out[0], out[1]), before, after, read)
 
 
-def max_pool(context: Context, node: Any) -> None:
+def emit_max_pool(context: Context, node: NodeProto) -> None:
     """Largest of each window; the padding never wins."""
     image, name = image_of(context, node), node.output[0]
-    slide = windows_of(context, node, image, context.attribute(node, "kernel_shape"))
+    slide = windows_of(context, node, image, attribute(node, "kernel_shape"))
     _refuse_dilation(context, node, slide)
     if slide.is_valid or slide.is_same:  # TFLite's SAME leaves the padding out by itself
         _pool(context, name, "MAX_POOL_2D", image, slide)
     elif image.non_negative:
-        _pool(context, name, "MAX_POOL_2D", pad(context, f"{name}/padded", image, slide), slide)
+        _pool(context, name, "MAX_POOL_2D", pad_image(context, f"{name}/padded", image, slide), slide)
     elif slide.is_centred:  # zeros could win; but with stride 1 SAME is symmetric, and every second window is ours
         every = replace(slide, stride=(1, 1), out=slide.size, read=(slide.kernel[0] // 2, slide.kernel[1] // 2))
         every_shape = (1, *slide.size, image.shape[3])
@@ -100,18 +104,18 @@ def max_pool(context: Context, node: Any) -> None:
         )
 
 
-def average_pool(context: Context, node: Any) -> None:
+def emit_average_pool(context: Context, node: NodeProto) -> None:
     """Mean of each window, over the padding too where `count_include_pad` says so."""
     image, name = image_of(context, node), node.output[0]
-    slide = windows_of(context, node, image, context.attribute(node, "kernel_shape"))
+    slide = windows_of(context, node, image, attribute(node, "kernel_shape"))
     _refuse_dilation(context, node, slide)
-    counts_padding = bool(context.attribute(node, "count_include_pad", 0))
+    counts_padding = bool(attribute(node, "count_include_pad", 0))
     if slide.is_valid or (slide.is_same and not counts_padding):  # TFLite's SAME leaves the padding out by itself
         _pool(context, name, "AVERAGE_POOL_2D", image, slide)
         return
     down, across = (_taps(slide, axis, counts_padding) for axis in (0, 1))
     correction = np.outer(slide.kernel[0] / down, slide.kernel[1] / across)
-    image = pad(context, f"{name}/padded", image, slide)
+    image = pad_image(context, f"{name}/padded", image, slide)
     if (correction == 1).all():
         _pool(context, name, "AVERAGE_POOL_2D", image, slide)
         return
@@ -121,23 +125,23 @@ def average_pool(context: Context, node: Any) -> None:
     context.emit(name, "MUL", [pooled.tensor, factors], non_negative=image.non_negative)
 
 
-def global_average(context: Context, node: Any) -> None:
+def emit_global_average(context: Context, node: NodeProto) -> None:
     """The mean over height and width."""
     image = image_of(context, node)
     inputs = [image.tensor, context.writer.constant(f"{node.output[0]}/axes", np.array([1, 2]))]
     context.emit(node.output[0], "MEAN", inputs, non_negative=image.non_negative, keepDims=True)
 
 
-def pad_node(context: Context, node: Any) -> None:
+def emit_pad(context: Context, node: NodeProto) -> None:
     """ONNX's Pad with a constant or by reflection."""
-    image, mode = image_of(context, node), context.attribute(node, "mode", b"constant").decode()
-    pads = context.attribute(node, "pads", None)  # an attribute before opset 11
+    image, mode = image_of(context, node), attribute(node, "mode", "constant")
+    pads = attribute(node, "pads", None)  # an attribute before opset 11
     pads = np.asarray(context.constant(node, 1) if pads is None else pads)
     axes = context.constant(node, 3)
     amounts = np.zeros((4, 2), int)
     amounts[np.arange(4) if axes is None else axes] = pads.reshape(2, -1).T
     given = context.constant(node, 2)
-    fill = float(context.attribute(node, "value", 0.0) if given is None else given.reshape(()))
+    fill = float(attribute(node, "value", 0.0) if given is None else given.reshape(()))
     if mode not in ("constant", "reflect") or (amounts < 0).any():
         raise context.refuse(node, f"pads {pads.tolist()} in mode {mode!r}; constant and reflect, >= 0, are supported")
     inputs = [image.tensor, context.writer.constant(f"{node.output[0]}/pads", amounts[list(TO_LAST)])]
@@ -150,7 +154,7 @@ def pad_node(context: Context, node: Any) -> None:
         context.emit(node.output[0], "PADV2", inputs, non_negative=image.non_negative and fill > 0)
 
 
-def pad(context: Context, name: str, image: Value, slide: Windows) -> Value:
+def pad_image(context: Context, name: str, image: Value, slide: Windows) -> Value:
     """Emits the padding that TFLite's own SAME cannot express, no wider than the windows read."""
     rows, columns = zip(slide.before, slide.read, strict=True)
     amounts = np.array([(0, 0), rows, columns, (0, 0)])
@@ -205,7 +209,7 @@ def _taps(slide: Windows, axis: int, counts_padding: bool) -> NDArray[np.float64
     return counts
 
 
-def image_of(context: Context, node: Any) -> Value:
+def image_of(context: Context, node: NodeProto) -> Value:
     """Gives the node's first input, which must be of rank 4."""
     image = context.value(node)
     if len(image.shape) != 4:
@@ -213,13 +217,13 @@ def image_of(context: Context, node: Any) -> Value:
     return image
 
 
-def _pair(context: Context, node: Any, values: Iterable[int]) -> Pair:
+def _pair(context: Context, node: NodeProto, values: Iterable[int]) -> Pair:
     values = tuple(values)
     if len(values) != 2:
         raise context.refuse(node, f"has a window of {len(values)} dimensions; only images are supported, with 2")
     return values[0], values[1]
 
 
-def _refuse_dilation(context: Context, node: Any, slide: Windows) -> None:
+def _refuse_dilation(context: Context, node: NodeProto, slide: Windows) -> None:
     if slide.dilation != (1, 1):
         raise context.refuse(node, f"has dilation {slide.dilation}; TFLite's pools have none")

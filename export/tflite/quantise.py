@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifact import Artifact, ConversionError, Note, Precision
-from ..graph.ranges import How, Range, activation_ranges
+from ..graph.ranges import Range, RangeMethod, activation_ranges
 from .flatbuffer import unpack
 from .layouts import LAYER_NORM_STEPS
 from .to_tflite import write_tflite
@@ -96,7 +96,7 @@ def quantise_tflite(
     precision: Precision,
     path: Path,
     calibration: NDArray[np.float32] | None = None,
-    ranges: How = "mse",
+    ranges: RangeMethod = "mse",
 ) -> Artifact:
     """Writes a float32 .tflite file again in `precision`, with its card brought up to date.
 
@@ -107,7 +107,7 @@ def quantise_tflite(
         precision: A key of `PRECISIONS`.
         path: Where the file goes.
         calibration: (N, 3, H, W) float32, preprocessed: the faces that set the ranges of "w8a8" and "w8a16".
-        ranges: How they set them; see `activation_ranges`.
+        ranges: RangeMethod they set them; see `activation_ranges`.
 
     Returns:
         The file; "w8a8" takes and gives int8, "w8a16" int16, the others float32.
@@ -125,7 +125,7 @@ def quantise_tflite(
         faces = _checked(calibration, fp32, precision)
         card = card.but(calibration_sha256=hashlib.sha256(faces.tobytes()).hexdigest())
         assert calibration is not None
-        how: How = "minmax" if precision == "w8a16" else ranges  # 65,536 steps gain nothing by clipping
+        how: RangeMethod = "minmax" if precision == "w8a16" else ranges  # 65,536 steps gain nothing by clipping
         seen = activation_ranges(fp32.path, calibration, how)
     model = unpack(quantised_content(fp32.path, rows, seen))
     return write_tflite(model, card, path, notes=NOTES.get(precision, ()))

@@ -19,7 +19,7 @@ LOWEST = -128  # of int8
 
 
 @dataclass(frozen=True)
-class Layer:
+class IntegerLayer:
     """An operator that computes in int8, and what it reads and gives; tensors go by the name they were made under."""
 
     name: str  # of its result
@@ -30,20 +30,20 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RoundingPlan:
     """What the quantiser makes int8 of."""
 
-    layers: tuple[Layer, ...]
+    layers: tuple[IntegerLayer, ...]
     ports: tuple[str, ...]  # tensors that are rounded whatever the layers do: the input and the embedding
     moved: Mapping[str, str]  # the result of a pad or reshape -> the tensor it hands on
 
-    def rounded(self, exempt: frozenset[str]) -> set[str]:
+    def rounded_tensors(self, exempt: frozenset[str]) -> set[str]:
         """Gives the tensors that are rounded if the layers `exempt` stay float: what an int8 layer reads or gives."""
         computing = [layer for layer in self.layers if layer.name not in exempt]
         return {*self.ports, *(layer.name for layer in computing), *(name for row in computing for name in row.reads)}
 
 
-def plan_of(fp32: bytes, int8: bytes) -> Plan:
+def plan_of(fp32: bytes, int8: bytes) -> RoundingPlan:
     """Reads off which operators of `fp32` are integer ones in `int8`, the file the quantiser made of it."""
     model = unpack(fp32)
     graph = model.subgraphs[0]
@@ -52,7 +52,7 @@ def plan_of(fp32: bytes, int8: bytes) -> Plan:
     }
     names = [_name(tensor) for tensor in graph.tensors]
     moved: dict[str, str] = {}
-    layers: list[Layer] = []
+    layers: list[IntegerLayer] = []
     for operator in graph.operators:
         code, result = _code(model, operator), names[operator.outputs[0]]
         computed = [names[index] for index in operator.inputs if index >= 0 and not _constant(model, graph, index)]
@@ -63,9 +63,9 @@ def plan_of(fp32: bytes, int8: bytes) -> Plan:
             elements = int(np.prod(graph.tensors[operator.outputs[0]].shape))
             weights = graph.tensors[operator.inputs[1]].shape if code in WEIGHTED else [1, 0]
             each = np.prod(weights[1:3]) if code == "DEPTHWISE_CONV_2D" else np.prod(weights[1:])
-            layers.append(Layer(result, reads, code in WEIGHTED, int(elements * each), elements))
+            layers.append(IntegerLayer(result, reads, code in WEIGHTED, int(elements * each), elements))
     ports = tuple(moved.get(names[index], names[index]) for index in (*graph.inputs, *graph.outputs))
-    return Plan(tuple(layers), ports, moved)
+    return RoundingPlan(tuple(layers), ports, moved)
 
 
 def with_rounded(fp32: bytes, tensor: str, bounds: Range) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,10 +11,14 @@ from ...files import sha256_of, written_whole
 from ..artifact import METADATA_KEY, Artifact, Card, ConversionError, Note
 from ..graph.reading import read_onnx
 from ..graph.to_onnx import simplified
+from ..graph.view import GraphView
 from .context import Context, Value
 from .delegation import delegation
 from .flatbuffer import pack, set_metadata, unpack
 from .operators import OPERATORS
+
+if TYPE_CHECKING:
+    from onnx import GraphProto
 
 
 def to_tflite(onnx_path: Path, card: Card, path: Path) -> Artifact:
@@ -39,7 +43,7 @@ def to_tflite(onnx_path: Path, card: Card, path: Path) -> Artifact:
     context = Context(graph, onnx_path.name)
     shape = (1, card.contract.height, card.contract.width, 3)
     faces = context.writer.tensor("input", shape)
-    context.values[_inputs(graph)[0].name] = Value(faces, shape)
+    context.values[context.view.ports(onnx_path.name)[0].name] = Value(faces, shape)
     for node in graph.node:
         if node.output[0] in context.fused or node.op_type == "Constant":
             continue
@@ -78,18 +82,14 @@ def write_tflite_card(path: Path, card: Card, to: Path) -> None:
     write_tflite(unpack(path.read_bytes()), card, to)
 
 
-def _graph(path: Path, card: Card) -> Any:
+def _graph(path: Path, card: Card) -> GraphProto:
     """Reads the graph with batch 1, the card's size and every shape known."""
     import onnx
 
     model = read_onnx(path)
     graph = model.graph
-    inputs = _inputs(graph)
-    if len(inputs) != 1 or len(graph.output) != 1:
-        raise ConversionError(
-            f"{path.name} has {len(inputs)} inputs and {len(graph.output)} outputs; an embedder has one of each"
-        )
-    sides = inputs[0].type.tensor_type.shape.dim
+    face, embedding = GraphView(graph).ports(path.name)
+    sides = face.type.tensor_type.shape.dim
     wanted = (1, 3, card.contract.height, card.contract.width)
     if len(sides) != 4 or not all(side.dim_value in (0, want) for side, want in zip(sides, wanted, strict=True)):
         shown = "x".join(str(side.dim_value or side.dim_param or "?") for side in sides)
@@ -99,7 +99,7 @@ def _graph(path: Path, card: Card) -> Any:
         side.dim_value = want
     if free:
         del graph.value_info[:]
-        for side in graph.output[0].type.tensor_type.shape.dim:
+        for side in embedding.type.tensor_type.shape.dim:
             side.Clear()
     if free or {node.op_type for node in graph.node} - set(OPERATORS) - {"Constant"}:
         model = simplified(model, path.name)  # what computes shapes becomes constant
@@ -109,11 +109,6 @@ def _graph(path: Path, card: Card) -> Any:
         reason = " ".join(str(error).split())
         raise ConversionError(f"{path.name}: its shapes contradict each other: {reason}") from error
     return model.graph
-
-
-def _inputs(graph: Any) -> list[Any]:
-    known = {tensor.name for tensor in graph.initializer}
-    return [value for value in graph.input if value.name not in known]
 
 
 def _embedding(context: Context, name: str, card: Card) -> int:

@@ -1,1 +1,1 @@
-"""The renderer of synthetic faces: rendered identities, nobody's photo."""
+"""The renderer of synthetic faces: photos of people who do not exist."""

@@ -1,20 +1,20 @@
-"""What hides parts of a synthetic face: glasses, masks, hats, hands, scarves, things."""
+"""Accessories that hide parts of a synthetic face: glasses, masks, hats, hands, scarves, things."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from .brush import Colour, Lattice, Picture, bell, darken, far, lay, noise, step
+from .brush import Colour, Lattice, Picture, bell, darken, distance, lay, noise, step
 from .head import Camera, Plane, Surface
 from .paint import skin_colour
 from .person import Person, Shot
 
 PROPS = {"mask": 0.03, "sunglasses": 0.04, "hat": 0.07, "scarf": 0.05, "hand": 0.04, "thing": 0.04}
-"""The share of shots in which each one is worn or held."""
+"""The share of shots with each of them."""
 
 
 def prop_of(shot: Shot) -> str:
-    """Gives what is worn or held in this shot, or nothing."""
+    """Gives the prop of this shot; empty if there is none."""
     left = shot.prop
     for name, share in PROPS.items():
         if left < share:
@@ -41,7 +41,7 @@ def put_on_mask(p: Person, shot: Shot, at: Surface, albedo: Picture, gloss: Plan
 
 
 def put_on_hat(shot: Shot, shell: Surface, lattice: Lattice) -> tuple[Picture, Plane]:
-    """Gives the albedo of a knitted hat, and where it is."""
+    """Gives the albedo of a knitted hat, and its mask."""
     edge = -44 + 4 * shot.prop_y + 0.15 * shot.prop_x * shell.x
     knit = 0.75 + 0.25 * np.sin(shell.x * 1.1) + 0.2 * noise(lattice, shell.x / 6, shell.y / 6)
     knit *= 1 - 0.4 * bell(shell.y, edge - 22, 2)
@@ -95,6 +95,6 @@ def hold(p: Person, shot: Shot, plane: tuple[Plane, Plane], lattice: Lattice, sc
             down = y - 66 - 12.5 * finger - 6 * shot.prop_y
             along, aside = across * np.cos(lean) - down * np.sin(lean), across * np.sin(lean) + down * np.cos(lean)
             tip = (14.0, 20.0, 17.0, 6.0)[finger]
-            off = far(np.maximum(tip - along, 0), aside) * (1 / 7.6)
+            off = distance(np.maximum(tip - along, 0), aside) * (1 / 7.6)
             round_ = np.sqrt(np.maximum(1 - off * off, 0.05)) - 0.15 * bell(along - tip, 22, 2.5)
             lay(scene, step(1 - off, 0.25), skin_colour(p)[:, None, None] * (0.35 + 0.65 * round_) * light)

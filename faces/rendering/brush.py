@@ -1,4 +1,4 @@
-"""What synthetic faces are painted with: soft edges, soft spots, noise, and colours laid over colours."""
+"""Painting primitives of the renderer: soft edges, soft spots, noise, and layers of colour."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ Colour = NDArray[np.float64]
 Picture = NDArray[np.float64]
 """(3, H, W) linear RGB, 0..1."""
 Lattice = NDArray[np.float64]
-"""(64, 64) random values 0..1 from which a person's textures are read."""
+"""(64, 64) random values 0..1, from which a person's textures are interpolated."""
 
 
 def linear(*srgb: float) -> Colour:
-    """Turns 0..255 into linear light; gamma 2, which costs a square root, is near enough."""
+    """Converts 0..255 to linear light, with gamma 2 for speed."""
     return np.square(np.array(srgb) / 255)
 
 
 def blend(ramp: NDArray[np.float64], at: float) -> Colour:
-    """Gives the colour at 0..1 of a ramp."""
+    """Gives the colour at position 0..1 of a ramp."""
     where = min(max(at, 0.0), 1.0) * (len(ramp) - 1)
     return np.array([np.interp(where, range(len(ramp)), channel) for channel in ramp.T])
 
@@ -46,8 +46,8 @@ def bell(at: Plane, middle: float | Plane, spread: float) -> Plane:
     return np.exp(at, out=at)
 
 
-def far(x: Plane, y: Plane) -> Plane:
-    """Gives the distance to the origin; twice as fast as hypot."""
+def distance(x: Plane, y: Plane) -> Plane:
+    """Gives the distance to the origin; twice as fast as np.hypot."""
     return np.sqrt(x * x + y * y)
 
 
@@ -60,7 +60,7 @@ def lay(picture: Picture, mask: Plane, colour: Colour | Picture) -> None:
 
 
 def darken(picture: Picture, amount: Plane, colour: tuple[float, float, float] = (1, 1, 1)) -> None:
-    """Takes `amount` 0..1 of each channel's share from `picture`, in place."""
+    """Darkens each channel of `picture` by `amount` (0..1) times its `colour`, in place."""
     for channel, share in zip(picture, colour, strict=True):
         channel *= 1 - share * amount
 

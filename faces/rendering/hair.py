@@ -1,15 +1,15 @@
-"""What frames a synthetic face: hair, ears, neck."""
+"""Hair, ears and neck of a synthetic face."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from .brush import Lattice, Picture, bell, far, lay, noise, step
-from .head import ROWS, Camera, Plane, Shape, Surface
+from .brush import Lattice, Picture, bell, distance, lay, noise, step
+from .head import ROWS, Camera, HeadShape, Plane, Surface
 from .paint import hair_colour
 from .person import Person, Shot
 
-LONG = 60.0  # mm below the eyes from where on hair hangs and hides the ears
+LONG = 60.0  # mm below the eyes; longer hair hangs and hides the ears
 
 
 def hair_length(p: Person) -> float:
@@ -17,7 +17,7 @@ def hair_length(p: Person) -> float:
     return 12 + 24 * p.hair_long if p.hair_long < 0.5 else LONG + 240 * (p.hair_long - 0.5)
 
 
-def hair_shape(p: Person, shot: Shot, head: Shape) -> Shape:
+def hair_shape(p: Person, shot: Shot, head: HeadShape) -> HeadShape:
     """Gives the shell of the hair, some mm outside the skull; long hair hangs down from the temples."""
     hangs, curly = hair_length(p) > LONG, max(0.0, p.hair_curl - 0.75) * 4
     thick = 3 + 16 * p.hair_top + 10 * curly * p.hair_top + 0.8 * shot.hair_move
@@ -28,11 +28,11 @@ def hair_shape(p: Person, shot: Shot, head: Shape) -> Shape:
         width = width * (1 + 0.0014 * np.clip(ROWS - 15, 0, 100))
     aside = (0.35 + 0.55 * p.hair_long) * thick * taper
     solid = width > 2
-    return Shape(np.where(solid, width + aside, 0), np.where(solid, front + 0.6 * thick * taper, 0))
+    return HeadShape(np.where(solid, width + aside, 0), np.where(solid, front + 0.6 * thick * taper, 0))
 
 
 def paint_hair(p: Person, shot: Shot, shell: Surface, lattice: Lattice) -> tuple[Picture, Plane, Plane, Plane]:
-    """Gives the hair's albedo and gloss, and how much of it hangs before and behind the head."""
+    """Gives the hair's albedo and gloss, and its masks in front of and behind the head."""
     x, y, curly = shell.x, shell.y, max(0.0, p.hair_curl - 0.55) * 2.2
     # Strands leave the parting sideways and bend down: curves of equal u.
     u = (x - p.hair_part) / np.sqrt(np.maximum(y + 134, 6))
@@ -56,7 +56,7 @@ def paint_hair(p: Person, shot: Shot, shell: Surface, lattice: Lattice) -> tuple
 
 
 def _hairline(p: Person, shell: Surface, fringe: float) -> Plane:
-    """Gives the y above which there is hair, for each direction from the head's axis."""
+    """Gives the y of the hairline for each direction from the head's axis."""
     long, top, recede = hair_length(p), fringe - p.forehead, 16 * p.recede
     side = p.hair_curtain if long > LONG else 64.0
     turns = [0, 14, 27, 38, 50, 58, side + 6, side + 12, 100]
@@ -71,7 +71,7 @@ def _hairline(p: Person, shell: Surface, fringe: float) -> Plane:
 def paint_ears(
     p: Person, camera: Camera, plane: tuple[Plane, Plane], scene: Picture, light: Picture, near: bool
 ) -> None:
-    """Lays ears over `scene`: the `near` one that a turned head shows, or those behind the cheeks."""
+    """Lays ears over `scene`: the `near` one of a turned head, or those behind the cheeks."""
     for sign in (-1, 1):
         turned = -sign * float(camera.rotation[0, 2])  # > 0: the head shows this side
         if (turned > 0.12) != near:
@@ -81,13 +81,13 @@ def paint_ears(
         rows = slice(*np.searchsorted(plane[1][:, 0], [middle[1] - 32, middle[1] + 32]))
         across, down = sign * (plane[0][rows] - middle[0]), plane[1][rows] - middle[1]
         across = (across + 0.10 * down + 1.5 * (down > 0)) * (1 / wide)
-        ring = far(across, down * (1 / 29))
-        hollow = 0.30 * bell(far(across + 0.25, down * (1 / 25)), 0.5, 0.13) + 0.35 * bell(across, -0.8, 0.4)
+        ring = distance(across, down * (1 / 29))
+        hollow = 0.30 * bell(distance(across + 0.25, down * (1 / 25)), 0.5, 0.13) + 0.35 * bell(across, -0.8, 0.4)
         lay(scene[:, rows], step(1 - ring, 3 * camera.pixel / wide), light * (1.0 - hollow))
 
 
 def neck_mask(p: Person, camera: Camera, plane: tuple[Plane, Plane]) -> Plane:
-    """Gives where the neck is seen, under everything else."""
+    """Gives the mask of the neck, which lies under everything else."""
     middle = camera.rotation @ np.array([0, 120, -25])
     wide = 50 - 5 * p.sex + 3 * p.weight + 0.004 * np.square(np.maximum(plane[1] - 100, 0))
     return step(wide - np.abs(plane[0] - middle[0]), 3) * step(plane[1] - 40, 20)

@@ -1,4 +1,4 @@
-"""The shape of a synthetic head: where each pixel's ray meets it."""
+"""The shape of a synthetic head, and where each pixel's ray meets it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLUMNS = np.arange(-SIDE, SIDE + STEP, STEP)
 
 @dataclass(frozen=True)
 class Camera:
-    """Looks at the head along z and puts it into the crop by a similarity, as an aligner does."""
+    """Looks at the head along z and maps it into the crop by a similarity, as an aligner does."""
 
     rotation: NDArray[np.float64]  # (3, 3), head to camera
     scale: complex  # pixel = scale * (x + iy) + shift
@@ -36,13 +36,13 @@ class Camera:
     def plane(self, size: int) -> tuple[Plane, Plane]:
         """Gives x and y of each pixel in mm, as the camera sees them."""
         across = np.arange(size)
-        seen = (across + 1j * across[:, None] - self.shift) / self.scale
-        return np.ascontiguousarray(seen.real), np.ascontiguousarray(seen.imag)
+        points = (across + 1j * across[:, None] - self.shift) / self.scale
+        return np.ascontiguousarray(points.real), np.ascontiguousarray(points.imag)
 
     def project(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Gives the (N, 2) pixels of (N, 3) head points."""
-        seen = points @ self.rotation.T
-        pixels = self.scale * (seen[:, 0] + 1j * seen[:, 1]) + self.shift
+        turned = points @ self.rotation.T
+        pixels = self.scale * (turned[:, 0] + 1j * turned[:, 1]) + self.shift
         return np.stack([pixels.real, pixels.imag], axis=1)
 
 
@@ -58,8 +58,8 @@ class Surface:
 
 
 @dataclass(frozen=True)
-class Shape:
-    """A head: ellipses stacked along y, and what stands out of them over (y, x), in mm."""
+class HeadShape:
+    """A head: ellipses stacked along y, and a relief on them over (y, x), in mm."""
 
     width: NDArray[np.float64]  # (rows,) half widths
     front: NDArray[np.float64]  # (rows,) half depths
@@ -84,8 +84,8 @@ def _bell(at: NDArray[np.float64], middle: float, spread: float) -> NDArray[np.f
     return np.exp(-0.5 * np.square((at - middle) / spread))
 
 
-def head_shape(p: Person, shot: Shot) -> Shape:
-    """Gives the skull, and the relief of the face on it for the shot's expression."""
+def head_shape(p: Person, shot: Shot) -> HeadShape:
+    """Gives the skull with the relief of the face for the shot's expression."""
     drop = 9 * shot.talk  # an opened mouth takes the chin down
     chin_y = p.chin_y + 0.7 * drop
     skull, cheek, jaw, chin, bone = p.skull, p.cheekbone, p.jaw, p.chin, p.forehead_out
@@ -100,7 +100,7 @@ def head_shape(p: Person, shot: Shot) -> Shape:
         [0, 36, 66, 84 + bone, 92 + bone, 93, 90, 90, 91, 88, 78, 50, 0],
         3.5,
     )
-    return Shape(width, front, _features(p, shot, chin_y, p.mouth_y + 0.35 * drop) + _nose(p))
+    return HeadShape(width, front, _features(p, shot, chin_y, p.mouth_y + 0.35 * drop) + _nose(p))
 
 
 def _features(p: Person, shot: Shot, chin_y: float, mouth_y: float) -> NDArray[np.float64]:
@@ -145,7 +145,7 @@ def mouth_corner(p: Person, shot: Shot) -> tuple[float, float]:
     return p.mouth_width + wider - 2.5 * shot.talk, p.mouth_y + p.mouth_corner - up + 1.0 * shot.talk
 
 
-def face_points(p: Person, shot: Shot, shape: Shape) -> NDArray[np.float64]:
+def face_points(p: Person, shot: Shot, shape: HeadShape) -> NDArray[np.float64]:
     """Gives the (5, 3) eyes, nose tip and mouth corners, in mm on the head."""
     right, low = mouth_corner(p, shot)
     x = np.array([-p.eye_x, p.eye_x, 0.6 * p.nose_bend, -right, right])
@@ -157,13 +157,13 @@ def face_points(p: Person, shot: Shot, shape: Shape) -> NDArray[np.float64]:
 
 
 def aim(points: NDArray[np.float64], shot: Shot, size: int) -> Camera:
-    """Turns the head and fits its five points to the template, as far off as a detector is."""
+    """Turns the head and fits its five points to the template, with the error of a detector."""
     yaw, pitch = np.radians(shot.yaw), np.radians(shot.pitch)
     turn = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
     nod = np.array([[1, 0, 0], [0, np.cos(pitch), np.sin(pitch)], [0, -np.sin(pitch), np.cos(pitch)]])
     rotation = nod @ turn
-    seen = points @ rotation.T
-    source = seen[:, 0] + 1j * seen[:, 1]
+    turned = points @ rotation.T
+    source = turned[:, 0] + 1j * turned[:, 1]
     target = np.array(TEMPLATES["arcface"]) @ np.array([1, 1j]) * (size / 112)
     spread = source - source.mean()
     scale = complex(np.vdot(spread, target) / np.vdot(spread, spread))
@@ -172,8 +172,8 @@ def aim(points: NDArray[np.float64], shot: Shot, size: int) -> Camera:
     return Camera(rotation, scale, complex(shift))
 
 
-def meet(shape: Shape, camera: Camera, plane: tuple[Plane, Plane], start: Surface | None = None) -> Surface:
-    """Gives where each pixel's ray meets `shape`; `start`, a surface close by, saves half of the work."""
+def meet(shape: HeadShape, camera: Camera, plane: tuple[Plane, Plane], start: Surface | None = None) -> Surface:
+    """Gives where each pixel's ray meets `shape`; starting at a nearby surface saves half of the time."""
     (right, down, ray), (height, width) = camera.rotation.tolist(), plane[0].shape
     origin = [plane[0] * a + plane[1] * b for a, b in zip(right, down, strict=True)]
     if start is None:
@@ -192,9 +192,9 @@ def meet(shape: Shape, camera: Camera, plane: tuple[Plane, Plane], start: Surfac
 
 
 def _approach(
-    shape: Shape, origin: list[Plane], ray: list[float], x: Plane, y: Plane
+    shape: HeadShape, origin: list[Plane], ray: list[float], x: Plane, y: Plane
 ) -> tuple[Plane, Plane, Plane, Plane]:
-    """Meets the ellipse and the bump that are at (x, y); gives x, y, depth, and how far inside the outline."""
+    """Intersects rays with the ellipse and relief at (x, y); gives x, y, depth, and the distance inside the outline."""
     row = np.minimum(np.maximum((y - TOP) * (1 / STEP), 0), len(ROWS) - 1.001)
     above = row.astype(np.intp)
     row -= above
@@ -204,7 +204,7 @@ def _approach(
     a, b = ray[0] ** 2 * sx + ray[2] ** 2 * sz, ray[0] * wx + ray[2] * wz
     near = b * b - a * (origin[0] * wx + z * wz - 1)
     depth = (np.sqrt(np.maximum(near, 0)) - b) / a
-    # The ray's least distance from the axis, in half widths, tells how far sideways the outline is.
+    # The ray's least distance from the axis, in half widths, gives the distance to the outline.
     inside = (1 - np.sqrt(np.maximum(1 - near / a, 0))) / np.sqrt(sx)
     return origin[0] + depth * ray[0], origin[1] + depth * ray[1], depth, np.clip(inside, -20, 20)
 
@@ -228,5 +228,5 @@ def _relief(table: NDArray[np.float64], above: NDArray[np.intp], part: Plane, x:
 
 
 def composed(face: Surface, shell: Surface, front: Plane) -> Surface:
-    """Gives the surface that is seen where the hair's `front` 0..1 covers the face."""
+    """Gives the visible surface, where the hair covers `front` (0..1) of the face."""
     return replace(face, depth=face.depth + front * (shell.depth - face.depth))

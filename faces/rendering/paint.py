@@ -1,4 +1,4 @@
-"""What a synthetic face is coloured with: skin, eyes, brows, mouth, beard."""
+"""The colours of a synthetic face: skin, eyes, brows, mouth, beard."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .brush import Colour, Lattice, Picture, bell, blend, darken, far, lay, linear, noise, step
+from .brush import Colour, Lattice, Picture, bell, blend, darken, distance, lay, linear, noise, step
 from .head import Plane, Surface, mouth_corner
 from .person import Person, Shot
 
@@ -42,7 +42,7 @@ def hair_colour(p: Person) -> Colour:
 
 @dataclass(frozen=True)
 class Canvas:
-    """The part of a picture that a painter paints on, in place, and where on the head each pixel is, in mm."""
+    """A part of a picture, painted in place, with the position of each pixel on the head in mm."""
 
     albedo: Picture
     gloss: Plane
@@ -52,14 +52,14 @@ class Canvas:
     soft: float  # the width of an edge
 
     def between(self, top: float, bottom: float) -> Canvas:
-        """Gives the rows that see y between `top` and `bottom`."""
-        seen = np.flatnonzero((self.y.max(1) > top) & (self.y.min(1) < bottom))
-        rows = slice(seen[0], seen[-1] + 1) if len(seen) else slice(0)
+        """Gives the rows with y between `top` and `bottom`."""
+        inside = np.flatnonzero((self.y.max(1) > top) & (self.y.min(1) < bottom))
+        rows = slice(inside[0], inside[-1] + 1) if len(inside) else slice(0)
         return replace(self, albedo=self.albedo[:, rows], gloss=self.gloss[rows], x=self.x[rows], y=self.y[rows])
 
 
 def paint_face(p: Person, shot: Shot, at: Surface, lattice: Lattice, pixel: float) -> tuple[Picture, Plane]:
-    """Gives the face's albedo, and how glossy it is; `pixel` is in mm."""
+    """Gives the face's albedo and gloss; `pixel` is in mm."""
     x, y = at.x - 0.006 * p.asymmetry * at.y, at.y
     gloss = 0.5 + 0.5 * bell(x, 0, 16)
     face = Canvas(paint_skin(p, x, y, lattice), gloss, x, y, lattice, max(1.1 * pixel, 1.0))
@@ -96,7 +96,7 @@ def paint_folds(p: Person, shot: Shot, canvas: Canvas) -> None:
 
 
 def paint_wrinkles(p: Person, shot: Shot, canvas: Canvas) -> None:
-    """Paints bags under the eyes, and with age lines on the forehead and beside the eyes."""
+    """Paints bags under the eyes, and for older people lines on the forehead and beside the eyes."""
     x, y, old = canvas.x, canvas.y, p.age - 0.45
     side = np.abs(x)
     dark = 0.30 * p.bags * bell(side, p.eye_x - 3, 10) * bell(y, p.eye_lower + 5, 3.2)
@@ -113,15 +113,15 @@ def paint_nostrils(p: Person, shot: Shot, canvas: Canvas) -> None:
     x, y = canvas.x, canvas.y
     side, base = np.abs(x), p.nose_y + 9 - p.nose_up
     across = (side - 0.48 * p.nose_width) * (1 / p.nostril)
-    hole = step(1 - far(across, (y - base + 0.12 * side) * (1.9 / p.nostril)), 0.9 + 0.2 * canvas.soft)
-    ring = far(side - p.nose_width + 5.5, y - p.nose_y - 3) - 6.3
+    hole = step(1 - distance(across, (y - base + 0.12 * side) * (1.9 / p.nostril)), 0.9 + 0.2 * canvas.soft)
+    ring = distance(side - p.nose_width + 5.5, y - p.nose_y - 3) - 6.3
     wing = 0.38 * bell(ring, 0, 1.2) * step(side - p.nose_width + 4, 4) * bell(y, p.nose_y + 3, 5)
     under = 0.18 * bell(y, base + 4, 2.5) * bell(x, 0, 0.7 * p.nose_width)
     darken(canvas.albedo, 1 - (1 - 0.75 * hole) * (1 - wing) * (1 - under), (0.9, 0.97, 1.0))
 
 
 def paint_mouth(p: Person, shot: Shot, canvas: Canvas) -> None:
-    """Paints lips, teeth and what is behind them."""
+    """Paints lips, teeth and the inside of the mouth."""
     albedo, gloss, x, y, soft = canvas.albedo, canvas.gloss, canvas.x, canvas.y, canvas.soft
     corner_x, corner_y = mouth_corner(p, shot)
     u = np.abs(x) * (1 / corner_x)
@@ -168,7 +168,7 @@ def paint_eyes(p: Person, shot: Shot, canvas: Canvas) -> None:
     lid = bell(down, -p.eye_upper - 1.5, 3.9) * bell(u, 0, 0.75)
     darken(albedo, (0.10 + 0.14 * p.lid_fold) * lid, (0.8, 1.0, 1.0))
     glance = out - shot.gaze_x * sign
-    ball = far(glance, down - shot.gaze_y + 0.3)
+    ball = distance(glance, down - shot.gaze_y + 0.3)
     white = linear(196, 187, 180)[:, None, None] * (0.55 + 0.45 * arch)
     iris = blend(IRIS, 0.25 + 0.75 * p.iris_dark if p.iris_dark > 0.4 else 0.6 * p.iris_hue)
     reach = np.minimum(ball * (1 / 6.0), 1)
@@ -176,7 +176,7 @@ def paint_eyes(p: Person, shot: Shot, canvas: Canvas) -> None:
     lay(white, step(2.3 - ball, soft), linear(12, 10, 10))
     darken(white, 0.55 * np.exp(np.minimum(upper - down, 0) * (1 / 1.7)))
     lay(albedo, eye, white)
-    glint = far(glance - sign * 1.8 * min(max(shot.light_x, -1.0), 1.0), down - shot.gaze_y + 2.2)
+    glint = distance(glance - sign * 1.8 * min(max(shot.light_x, -1.0), 1.0), down - shot.gaze_y + 2.2)
     lay(albedo, 0.9 * eye * step(1.25 - glint, soft), np.ones(3))
     gloss *= 1 - eye
 
@@ -191,7 +191,7 @@ def paint_eyes(p: Person, shot: Shot, canvas: Canvas) -> None:
 
 
 def paint_brows(p: Person, shot: Shot, canvas: Canvas) -> None:
-    """Paints the brows, hair by hair as far as pixels go."""
+    """Paints the brows."""
     x, y = canvas.x, canvas.y
     side = np.abs(x)
     along = (side - p.eye_x - p.brow_gap) * (1 / (p.brow_length - p.brow_gap))
@@ -224,7 +224,7 @@ def paint_beard(p: Person, shot: Shot, canvas: Canvas) -> None:
 
 
 PAINTERS: tuple[tuple[Callable[[Person, Shot, Canvas], None], float, float], ...] = (
-    (paint_folds, 20, 100),  # in the order in which they lie over each other; between which y, in mm
+    (paint_folds, 20, 100),  # in the order of painting; the range of y in mm
     (paint_wrinkles, -75, 30),
     (paint_beard, 25, 195),
     (paint_nostrils, 15, 70),

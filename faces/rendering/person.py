@@ -1,4 +1,4 @@
-"""Who is in a synthetic photo, and how it was taken: two records of random traits, one line a trait."""
+"""The random traits of a synthetic person and of a shot, one per line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _rare(chance: float, low: float, high: float) -> Any:
 
 @dataclass(frozen=True)
 class Person:
-    """What stays from shot to shot. Lengths in mm on a head whose pupils are at y = 0; y points down."""
+    """The traits of a person, equal in all shots. Lengths in mm on a head with pupils at y = 0; y points down."""
 
     sex: float = _uniform(-1, 1)  # -1 male .. 1 female: shifts other traits
     tone: float = _uniform(0, 1)  # skin, light to dark
@@ -122,11 +122,11 @@ class Person:
 
 @dataclass(frozen=True)
 class Shot:
-    """What changes from shot to shot. Angles in degrees."""
+    """The traits of one shot. Angles in degrees."""
 
     yaw: float = _normal(0, 14)
     pitch: float = _normal(0, 8)
-    tilt: float = _normal(0, 1.5)  # what a detector leaves
+    tilt: float = _normal(0, 1.5)  # left over by the detector
     shift_x: float = _normal(0, 1.0)  # pixels of a 112 crop
     shift_y: float = _normal(0, 1.0)
     zoom: float = _normal(0, 0.02)
@@ -169,7 +169,7 @@ def draw(kind: type[Traits], rng: np.random.Generator) -> Traits:
 
 
 def draw_person(rng: np.random.Generator) -> Person:
-    """Draws a person whose traits go together: sex, tone and age pull the others with them."""
+    """Draws a person with correlated traits: sex, tone and age shift the others."""
     person = draw(Person, rng)
     sex, dark, old = person.sex, person.tone - 0.5, person.age - 0.5
     return replace(

@@ -1,4 +1,4 @@
-"""What a camera makes of a synthetic head: light, background, blur, grain, compression."""
+"""The photo of a synthetic head: light, background, blur, grain, compression."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ YCC = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418
 RGB = np.linalg.inv(YCC)
 COSINES = np.array([[np.cos((2 * i + 1) * k * np.pi / 16) for i in range(8)] for k in range(8)]) / 2
 COSINES[0] /= np.sqrt(2)
-COARSER = 1 + 0.45 * np.add.outer(np.arange(8), np.arange(8))  # for finer waves, as in JPEG's tables
+COARSER = 1 + 0.45 * np.add.outer(np.arange(8), np.arange(8))  # steps grow with frequency, as in JPEG's tables
 
 
 def hues(shot: Shot) -> tuple[Colour, Colour]:
@@ -25,7 +25,7 @@ def hues(shot: Shot) -> tuple[Colour, Colour]:
 
 
 def shade(depth: Plane, albedo: Picture, gloss: Plane, shot: Shot, pixel: float) -> Picture:
-    """Gives the light that a surface sends to the viewer; depth and pixel in mm."""
+    """Gives the light from a surface towards the viewer; depth and pixel in mm."""
     smooth = gaussian_filter(depth, max(0.7, 1.1 / pixel), truncate=2.5)
     down, right = np.gradient(smooth, pixel)
     down, right = np.clip(down, -1.9, 1.9), np.clip(right, -1.9, 1.9)
@@ -46,7 +46,7 @@ def shade(depth: Plane, albedo: Picture, gloss: Plane, shot: Shot, pixel: float)
     shine *= shine
     sheen = gloss * shot.light * (0.012 * shine + 0.045 * shine * np.square(shine))
     rim = shot.side_light * np.maximum(0.25 * nz - np.sign(shot.light_x) * nx, 0)
-    # Blood lets red light creep furthest round the terminator.
+    # Under skin red light spreads furthest past the terminator.
     sent = np.empty_like(albedo)
     for channel, wrap in enumerate((0.34, 0.20, 0.14)):
         lit = direct * np.maximum(facing * (1 / (1 + wrap)) + wrap / (1 + wrap), 0) * main[channel]
@@ -56,27 +56,27 @@ def shade(depth: Plane, albedo: Picture, gloss: Plane, shot: Shot, pixel: float)
 
 
 def shadow(depth: Plane, light: NDArray[np.float64], pixel: float) -> Plane:
-    """Gives 0..1, how much of the main light passes what stands in its way: nose, brows, hair."""
+    """Gives the share (0..1) of the main light that nose, brows and hair do not block."""
     flat = float(np.sqrt(light[0] ** 2 + light[1] ** 2))
     highest = depth - 1e3
     if flat > 0.05:
         for reach in (4.0, 7.0, 11.0, 16.0, 22.0):  # mm in the picture plane
             right, down = (round(reach * float(part) / flat / pixel) for part in light[:2])
             rise = np.sqrt(right * right + down * down) * pixel * light[2] / flat
-            np.maximum(highest, moved(depth, down, right) - rise, out=highest)
+            np.maximum(highest, shift_plane(depth, down, right) - rise, out=highest)
     dark = step(highest - depth - 2.5, 7.0)
     return 1 - 0.65 * np.asarray(gaussian_filter(dark, 1.8 / pixel, truncate=2.5))
 
 
-def moved(plane: Plane, down: int, right: int) -> Plane:
-    """Gives `plane` read (down, right) pixels away, its edge going on."""
+def shift_plane(plane: Plane, down: int, right: int) -> Plane:
+    """Gives `plane` shifted by (down, right) pixels, with its edge repeated."""
     rows = np.clip(np.arange(plane.shape[0]) + down, 0, plane.shape[0] - 1)
     columns = np.clip(np.arange(plane.shape[1]) + right, 0, plane.shape[1] - 1)
     return plane.take(rows, 0).take(columns, 1)
 
 
 def background(rng: np.random.Generator, size: int) -> Picture:
-    """Gives a place out of focus: a few patches of light, sometimes an edge."""
+    """Gives a background out of focus: a few patches of light, sometimes an edge."""
     cells = int(rng.integers(2, 7))
     base = rng.uniform(0.02, 0.7) * np.exp(rng.normal(0, 0.18, (3, 1, 1)))
     light = rng.normal(0, rng.uniform(0.1, 0.9), (1, cells, cells))
@@ -93,7 +93,7 @@ def background(rng: np.random.Generator, size: int) -> Picture:
 
 
 def develop(light: Picture, shot: Shot, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Gives the stored photo of linear light: exposure, curve, blur, grain, compression."""
+    """Gives the photo of linear light: exposure, tone curve, blur, grain, compression."""
     size = light.shape[1]
     if shot.blur:
         for axis in (1, 2):
@@ -107,12 +107,12 @@ def develop(light: Picture, shot: Shot, rng: np.random.Generator) -> NDArray[np.
     grain = shot.grain * gaussian_filter1d(rng.standard_normal((size, size)), 0.5, axis=1, truncate=2)
     photo += np.stack([grain + 0.4 * grain[::-1], grain, grain + 0.4 * grain[:, ::-1]])
     if shot.squeeze:
-        photo = squeeze(np.clip(photo, 0, 255), shot.squeeze)
+        photo = quantise_blocks(np.clip(photo, 0, 255), shot.squeeze)
     return np.ascontiguousarray(np.clip(np.rint(photo), 0, 255).astype(np.uint8).transpose(1, 2, 0))
 
 
-def squeeze(photo: Picture, coarse: float) -> Picture:
-    """Rounds the 8x8 cosine waves of brightness and colour, as JPEG does."""
+def quantise_blocks(photo: Picture, coarse: float) -> Picture:
+    """Quantises the 8x8 cosine transform of brightness and colour, as JPEG does."""
     size = photo.shape[1]
     count = -(-size // 8)
     planes = np.pad(mix(YCC, photo), ((0, 0), (0, 8 * count - size), (0, 8 * count - size)), mode="edge")
@@ -125,5 +125,5 @@ def squeeze(photo: Picture, coarse: float) -> Picture:
 
 
 def mix(matrix: NDArray[np.float64], photo: Picture) -> Picture:
-    """Gives each pixel's channels multiplied by a (3, 3) matrix."""
+    """Multiplies each pixel's channels by a (3, 3) matrix."""
     return np.stack([row[0] * photo[0] + row[1] * photo[1] + row[2] * photo[2] for row in matrix])

@@ -1,4 +1,4 @@
-"""Synthetic faces: rendered identities, each shot in another pose, light, expression and place; nobody's photo."""
+"""Synthetic faces: rendered identities, each shot with its own pose, light, expression and background."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..contract import Faces
 from .accessories import hold, prop_of, put_on_glasses, put_on_hat, put_on_mask
 from .brush import Lattice, Picture, lay, step
 from .hair import LONG, hair_length, hair_shape, neck_mask, paint_ears, paint_hair
-from .head import Camera, Shape, aim, composed, face_points, head_shape, meet
+from .head import Camera, HeadShape, aim, composed, face_points, head_shape, meet
 from .paint import paint_face, skin_colour
 from .person import Person, Shot, draw, draw_person
 from .photo import background, develop, shade
@@ -20,16 +20,16 @@ SMALLEST, LARGEST = 32, 1024  # pixels a side
 
 
 def render_face(identity: int, shot: int, seed: int = 0, size: int = 112) -> NDArray[np.uint8]:
-    """Renders one photo of one person, aligned to the ArcFace template as far as a detector would.
+    """Renders one photo of one person, aligned to the ArcFace template with the error of a detector.
 
     Args:
-        identity: Who; the same number and seed give the same person in every shot.
-        shot: Which photo of them.
-        seed: Another seed, other people.
+        identity: Number of the person; the same number and seed give the same person in every shot.
+        shot: Number of the photo.
+        seed: Another seed gives other people.
         size: Pixels a side, 32 to 1024.
 
     Returns:
-        (size, size, 3) uint8 RGB; the same bytes at every call.
+        (size, size, 3) uint8 RGB; the same bytes in every call.
 
     Raises:
         ValueError: A number is negative, or the size is out of range.
@@ -46,7 +46,7 @@ def render_face(identity: int, shot: int, seed: int = 0, size: int = 112) -> NDA
 
 
 def face_landmarks(identity: int, shot: int, seed: int = 0, size: int = 112) -> NDArray[np.float64]:
-    """Gives where the five points of `render_face`'s photo truly are.
+    """Gives the exact positions of the five landmarks in the photo of `render_face`.
 
     Returns:
         (5, 2) x and y in pixels, in the order of `TEMPLATES`: eyes, nose tip, mouth corners, left to right.
@@ -66,14 +66,14 @@ def synthetic_faces(
     """Renders `shots` photos of each of `identities` people, person by person.
 
     Args:
-        identities: How many people; their numbers are `first`, `first` + 1, ...
-        shots: How many photos of each.
+        identities: Number of people; they are `first`, `first` + 1, ...
+        shots: Number of photos of each.
         seed: As in `render_face`.
         size: As in `render_face`.
-        first: The first person's number; sets whose numbers do not overlap share nobody.
+        first: Number of the first person; sets with disjoint numbers have no person in common.
 
     Returns:
-        (identities * shots, size, size, 3) uint8 RGB, and each one's person as (identities * shots,) int64.
+        (identities * shots, size, size, 3) uint8 RGB, and the person's number of each, (identities * shots,) int64.
 
     Raises:
         ValueError: As `render_face`.
@@ -87,7 +87,7 @@ def synthetic_faces(
 
 
 def contact_sheet(identities: int = 8, shots: int = 8, seed: int = 0) -> NDArray[np.uint8]:
-    """Lays faces out to be looked at: a row a person, a column a shot.
+    """Gives a picture of faces in a grid: one row per person, one column per shot.
 
     Returns:
         (112 * identities, 112 * shots, 3) uint8 RGB.
@@ -111,7 +111,7 @@ def _person(identity: int, seed: int) -> tuple[Person, Lattice]:
     return draw_person(rng), rng.random((64, 64))
 
 
-def _pose(person: Person, take: Shot, size: int) -> tuple[Shape, NDArray[np.float64], Camera]:
+def _pose(person: Person, take: Shot, size: int) -> tuple[HeadShape, NDArray[np.float64], Camera]:
     shape = head_shape(person, take)
     points = face_points(person, take, shape)
     return shape, points, aim(points, take, size)
@@ -121,13 +121,13 @@ def _scene(
     person: Person,
     take: Shot,
     lattice: Lattice,
-    shape: Shape,
+    shape: HeadShape,
     points: NDArray[np.float64],
     camera: Camera,
     size: int,
     rng: np.random.Generator,
 ) -> Picture:
-    """Gives the light that reaches the camera, laid from the back to the front."""
+    """Gives the light that reaches the camera, composed from back to front."""
     plane, prop = camera.plane(size), prop_of(take)
     face = meet(shape, camera, plane)
     shell = meet(hair_shape(person, take, shape), camera, plane, start=face)
@@ -157,5 +157,5 @@ def _scene(
     if prop == "sunglasses" or take.wears > (0.15 if person.glasses else 0.97):
         put_on_glasses(person, take, camera, plane, points[0, 2] + 11, scene, cover)
     hold(person, take, plane, lattice, scene)
-    scene *= (0.33 / float(skin_colour(person).mean())) ** 0.4  # a camera opens up for dark skin
+    scene *= (0.33 / float(skin_colour(person).mean())) ** 0.4  # a camera exposes longer for dark skin
     return scene

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
@@ -15,26 +16,26 @@ from .groups import Group, cut_channels
 def cut_keeping_means(
     backbone: nn.Module,
     groups: Sequence[Group],
-    gone: Mapping[str, Tensor],
+    cuts: Mapping[str, Tensor],
     batches: Callable[[], Iterable[Tensor]],
 ) -> None:
     """Cuts channels from `backbone` in place, and sets biases and batch norms to what `batches` show.
 
     Args:
         backbone: The network that `groups` were found in.
-        groups: The groups; those that `gone` does not name stay whole.
-        gone: By group name, which of its channels are cut.
+        groups: The groups; those that `cuts` does not name stay whole.
+        cuts: By group name, which of its channels are cut.
         batches: Gives batches, each (N, 3, H, W) and preprocessed; called at most twice.
     """
-    absorb_means(backbone, groups, gone, batches())
-    cut_channels(backbone, groups, gone)
+    absorb_means(backbone, groups, cuts, batches())
+    cut_channels(backbone, groups, cuts)
     if any(isinstance(layer, _BatchNorm) for layer in backbone.modules()):
         reestimate_batch_norms(backbone, batches())
 
 
 @torch.no_grad()
 def absorb_means(
-    backbone: nn.Module, groups: Sequence[Group], gone: Mapping[str, Tensor], batches: Iterable[Tensor]
+    backbone: nn.Module, groups: Sequence[Group], cuts: Mapping[str, Tensor], batches: Iterable[Tensor]
 ) -> None:
     """Adds to the readers' biases the mean contribution of the channels that will be cut, in place.
 
@@ -44,14 +45,14 @@ def absorb_means(
     Args:
         backbone: Before the cut; in eval mode afterwards.
         groups: Of the backbone.
-        gone: By group name, the channels that will be cut.
+        cuts: By group name, the channels that will be cut.
         batches: Each (N, 3, H, W), preprocessed; not used if no reader has a bias.
     """
     lost: dict[str, list[int]] = {}
     for group in groups:
-        for share in group.readers if group.name in gone else ():
+        for share in group.readers if group.name in cuts else ():
             if backbone.get_submodule(share.layer).bias is not None:
-                lost.setdefault(share.layer, []).extend(share.index[gone[group.name]].flatten().tolist())
+                lost.setdefault(share.layer, []).extend(share.index[cuts[group.name]].flatten().tolist())
     for name, mean in _means(backbone, sorted(lost), batches).items():
         layer = backbone.get_submodule(name)
         assert isinstance(layer.bias, Tensor) and isinstance(layer.weight, Tensor)
@@ -74,11 +75,9 @@ def _means(backbone: nn.Module, names: Sequence[str], batches: Iterable[Tensor])
 
         return before
 
-    hooks = [backbone.get_submodule(name).register_forward_pre_hook(hook_of(name)) for name in names]
-    try:
+    with ExitStack() as hooks:
+        for name in names:
+            hooks.enter_context(backbone.get_submodule(name).register_forward_pre_hook(hook_of(name)))
         for batch in batches:
             backbone.eval()(batch.to(next(backbone.parameters()).device))
-    finally:
-        for hook in hooks:
-            hook.remove()
     return {name: total / counts[name] for name, total in sums.items()}

@@ -99,21 +99,21 @@ def uncut_reasons(backbone: nn.Module, example: Tensor, groups: Sequence[Group])
     return _uncut_reasons(traced, coupled_channels(traced, example), groups)
 
 
-def cut_channels(backbone: nn.Module, groups: Sequence[Group], gone: Mapping[str, Tensor]) -> None:
+def cut_channels(backbone: nn.Module, groups: Sequence[Group], cuts: Mapping[str, Tensor]) -> None:
     """Cuts channels from `backbone` in place; the other weights keep their values.
 
     Given:
         conv1(3 -> 16) -> bn1(16) -> conv2(16 -> 8), group "conv1" of width 16
-    Result of `gone={"conv1": tensor([0, 5])}`:
+    Result of `cuts={"conv1": tensor([0, 5])}`:
         conv1(3 -> 14) -> bn1(14) -> conv2(14 -> 8)
 
     Args:
         backbone: The network that `groups` were found in.
-        groups: The groups; those that `gone` does not name are not cut.
-        gone: By group name, which of its channels are cut.
+        groups: The groups; those that `cuts` does not name are not cut.
+        cuts: By group name, which of its channels are cut.
     """
     widths, state = widths_of(backbone), backbone.state_dict()
-    for name, (kept_in, kept_out) in _kept(backbone, groups, gone).items():
+    for name, (kept_in, kept_out) in _kept(backbone, groups, cuts).items():
         layer = backbone.get_submodule(name)
         for key in ("weight", "bias", "running_mean", "running_var"):
             tensor = state.get(f"{name}.{key}")
@@ -134,16 +134,16 @@ def cut_channels(backbone: nn.Module, groups: Sequence[Group], gone: Mapping[str
     backbone.load_state_dict(state)
 
 
-def _kept(backbone: nn.Module, groups: Sequence[Group], gone: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+def _kept(backbone: nn.Module, groups: Sequence[Group], cuts: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
     """Gives, for every layer that loses channels, masks of the inputs and of the outputs that remain."""
     masks: dict[str, tuple[Tensor, Tensor]] = {}
     for group in groups:
-        for share in group.shares if len(gone.get(group.name, ())) else ():
+        for share in group.shares if len(cuts.get(group.name, ())) else ():
             width = widths_of(backbone.get_submodule(share.layer))[""]
             if share.layer not in masks:
                 outputs = width[0 if len(width) == 1 else 1]
                 masks[share.layer] = torch.ones(width[0], dtype=torch.bool), torch.ones(outputs, dtype=torch.bool)
-            lost = share.index[gone[group.name]].flatten()
+            lost = share.index[cuts[group.name]].flatten()
             if share.side != "out":
                 masks[share.layer][0][lost] = False
             if share.side != "in":
@@ -172,10 +172,10 @@ def _untrained(backbone: nn.Module) -> nn.Module:
 
 def _is_exact(backbone: nn.Module, groups: Sequence[Group], example: Tensor) -> bool:
     """Tells whether cutting a quarter of one group's channels, three quarters of the next's, equals ignoring them."""
-    generator, gone = torch.Generator().manual_seed(0), {}
+    generator, cuts = torch.Generator().manual_seed(0), {}
     for i, group in enumerate(groups):  # unequal shares, as the halves of a layer may be cut unequally
         count = max(1, group.width * (3 if i % 2 else 1) // 4)
-        gone[group.name] = torch.randperm(group.width, generator=generator)[:count]
+        cuts[group.name] = torch.randperm(group.width, generator=generator)[:count]
     smaller, ignoring = copy.deepcopy(backbone), copy.deepcopy(backbone)
     try:
         with torch.no_grad():
@@ -183,8 +183,8 @@ def _is_exact(backbone: nn.Module, groups: Sequence[Group], example: Tensor) -> 
                 for share in group.readers:
                     weight = ignoring.get_submodule(share.layer).weight
                     assert isinstance(weight, Tensor)
-                    weight[:, share.index[gone[group.name]].flatten()] = 0
-            cut_channels(smaller, groups, gone)
+                    weight[:, share.index[cuts[group.name]].flatten()] = 0
+            cut_channels(smaller, groups, cuts)
             actual, expected = smaller(example), ignoring(example)
     except Exception:  # reshapes, heads and layers that count their channels fail on other widths
         return False

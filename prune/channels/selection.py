@@ -85,11 +85,11 @@ def select(
     """
     order = {group.name: torch.argsort(scores[group.name], stable=True) for group in groups}
     if by == "score":
-        gone = _below(groups, scores, target, floors, round_to)
+        cuts = _below(groups, scores, target, floors, round_to)
     else:
         check_reachable(groups, sizes, by, target, floors)
-        gone = _greedy(groups, scores, sizes, by, target, floors, cost, round_to)
-    return {name: order[name][:count].sort().values for name, count in gone.items()}
+        cuts = _greedy(groups, scores, sizes, by, target, floors, cost, round_to)
+    return {name: order[name][:count].sort().values for name, count in cuts.items()}
 
 
 def cost_of(recipe: PruneRecipe) -> Cost:
@@ -122,11 +122,6 @@ def groups_in_scope(groups: Sequence[Group], backbone: nn.Module, scope: str) ->
     An addition couples the filters of two layers, depthwise ones aside, in one group; a layer that is added to its
     input is coupled to the layers that made the input. A product of two layers, as in squeeze-and-excitation, counts
     like an addition. A concatenation couples nothing.
-
-    Args:
-        groups: Of `backbone`.
-        backbone: The network.
-        scope: "all" or "papers".
 
     Raises:
         ValueError: Nothing is left.
@@ -173,16 +168,16 @@ def _greedy(
     widths = {group.name: group.width for group in groups}
     sums = {name: [0.0, *scores[name].double().sort().values.cumsum(0).tolist()] for name in widths}
     in_one = math.ceil(WIDEST_TILE / round_to) if by in MEASURED or cost == "measured" else 1
-    left, gone = sizes.before, dict.fromkeys(widths, 0)
+    left, cuts = sizes.before, dict.fromkeys(widths, 0)
 
     def next_bunches(name: str) -> Iterator[Bunch]:
-        done, channels = gone[name], 0
+        done, channels = cuts[name], 0
         for _ in range(in_one):
             channels += (widths[name] - done - channels) % round_to or round_to
             if widths[name] - done - channels < max(floors[name], 1):
                 return
             worth = sums[name][done + channels] - sums[name][done]
-            yield Bunch(name, channels, worth, sizes.saved(name, channels, gone))
+            yield Bunch(name, channels, worth, sizes.saved(name, channels, cuts))
 
     bunches = {name: list(next_bunches(name)) for name in widths}
     while left.of(by) > target:
@@ -190,25 +185,25 @@ def _greedy(
         if not candidates:  # every group is at its floor, which equals the target up to rounding
             break
         best = min(candidates, key=lambda bunch: bunch.rank(left, sizes.before, by, target, cost))
-        gone[best.group] += best.channels
+        cuts[best.group] += best.channels
         left = left - best.saved
         for name in sizes.neighbours(best.group):
             bunches[name] = list(next_bunches(name))
-    return {name: count for name, count in gone.items() if count}
+    return {name: count for name, count in cuts.items() if count}
 
 
 def _below(
     groups: Sequence[Group], scores: Mapping[str, Tensor], target: float, floors: Mapping[str, int], round_to: int
 ) -> dict[str, int]:
     """Gives, by group name, how many channels have scores of at most `target`, in whole bunches and above the floor."""
-    gone = {}
+    cuts = {}
     for group in groups:
         below = int((scores[group.name] <= target + 1e-6 * abs(target)).sum())
         least = max(floors[group.name], group.width - below)
         left = min(group.width, math.ceil(least / round_to) * round_to)
         if left < group.width:
-            gone[group.name] = group.width - left
-    return gone
+            cuts[group.name] = group.width - left
+    return cuts
 
 
 def _text(value: float) -> str:

@@ -36,22 +36,19 @@ class Size:
 
     def __add__(self, other: Size) -> Size:
         """Adds each count."""
-        return Size(
-            self.filters + other.filters,
-            self.parameters + other.parameters,
-            self.macs + other.macs,
-            self.bytes + other.bytes,
-            self.measured + other.measured,
-        )
+        return self._plus(other, 1)
 
     def __sub__(self, other: Size) -> Size:
         """Subtracts each count."""
+        return self._plus(other, -1)
+
+    def _plus(self, other: Size, sign: int) -> Size:
         return Size(
-            self.filters - other.filters,
-            self.parameters - other.parameters,
-            self.macs - other.macs,
-            self.bytes - other.bytes,
-            self.measured - other.measured,
+            self.filters + sign * other.filters,
+            self.parameters + sign * other.parameters,
+            self.macs + sign * other.macs,
+            self.bytes + sign * other.bytes,
+            self.measured + sign * other.measured,
         )
 
     def __str__(self) -> str:
@@ -89,7 +86,7 @@ class LayerFormula:
 
 
 class Sizes:
-    """Sizes of an embedder with channels of some groups gone."""
+    """Sizes of an embedder with channels of some groups cut."""
 
     def __init__(self, embedder: Embedder, groups: Sequence[Group], table: CostTable | None = None) -> None:
         """Runs `embedder` once.
@@ -130,23 +127,23 @@ class Sizes:
         """Gives the groups whose savings change when channels of `group` are cut, itself among them."""
         return {other for layer, _, _ in self._shares[group] for other, _, _ in self._touching[layer]}
 
-    def without(self, gone: Mapping[str, int]) -> Size:
-        """Gives the size with `gone` channels of each group cut."""
-        touched = dict.fromkeys(layer for group in gone for layer, _, _ in self._shares[group])
-        return sum((self._size(layer, gone) - self._size(layer, {}) for layer in touched), self.before)
+    def without(self, cuts: Mapping[str, int]) -> Size:
+        """Gives the size with `cuts[name]` channels of each group cut."""
+        touched = dict.fromkeys(layer for group in cuts for layer, _, _ in self._shares[group])
+        return sum((self._size(layer, cuts) - self._size(layer, {}) for layer in touched), self.before)
 
-    def saved(self, group: str, channels: int, gone: Mapping[str, int]) -> Size:
-        """Gives the saving of cutting `channels` more of `group` when `gone` channels of each group are cut already."""
-        more = {**gone, group: gone.get(group, 0) + channels}
+    def saved(self, group: str, channels: int, cuts: Mapping[str, int]) -> Size:
+        """Gives the saving of cutting `channels` more of `group` when `cuts[name]` of each group are cut already."""
+        more = {**cuts, group: cuts.get(group, 0) + channels}
         saved = Size()
         for layer in dict.fromkeys(layer for layer, _, _ in self._shares[group]):
-            saved += self._size(layer, gone) - self._size(layer, more)
+            saved += self._size(layer, cuts) - self._size(layer, more)
         return saved
 
-    def _size(self, layer: str, gone: Mapping[str, int]) -> Size:
+    def _size(self, layer: str, cuts: Mapping[str, int]) -> Size:
         inputs = outputs = 0
         for group, per_input, per_output in self._touching[layer]:
-            lost = gone.get(group, 0)
+            lost = cuts.get(group, 0)
             inputs, outputs = inputs + per_input * lost, outputs + per_output * lost
         return self._size_of_layer(layer, inputs, outputs)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -63,13 +63,10 @@ def capturing_gates(capture: Capture, readers: Iterable[str], reduce: Reduction)
 
         return before
 
-    backbone = capture.backbone
-    hooks = [backbone.get_submodule(name).register_forward_pre_hook(hook_of(name)) for name in sorted(set(readers))]
-    try:
+    with ExitStack() as hooks:
+        for name in sorted(set(readers)):
+            hooks.enter_context(capture.backbone.get_submodule(name).register_forward_pre_hook(hook_of(name)))
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def places_of(values: Tensor, channel: int = 1) -> Tensor:

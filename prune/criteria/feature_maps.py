@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -84,13 +84,11 @@ def capturing_maps(capture: Capture, groups: Sequence[Group]) -> Iterator[None]:
 
         return after
 
-    leaves = [(name, layer) for name, layer in capture.backbone.named_modules() if not any(layer.children())]
-    hooks = [layer.register_forward_hook(hook_of(name)) for name, layer in leaves]
-    try:
+    with ExitStack() as hooks:
+        for name, layer in capture.backbone.named_modules():
+            if not any(layer.children()):
+                hooks.enter_context(layer.register_forward_hook(hook_of(name)))
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _maps_with(capture: Capture, values: Tensor) -> list[Tensor] | None:

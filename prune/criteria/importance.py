@@ -57,36 +57,20 @@ CRITERIA: dict[CriterionName, Criterion] = {
 
 
 @dataclass
-class ChannelScorer:
-    """Scores channels while mini-batches pass through a network.
+class ScoreSums:
+    """Scores summed over mini-batches: saved and set again, they let a killed epoch be resumed."""
 
-    `totals` and `batches` are plain sums: saved and set again, they let a killed epoch be resumed.
-    """
-
-    criterion: Criterion
-    groups: Sequence[Group]
-    capture: Capture
     totals: dict[str, Tensor] = field(default_factory=dict)  # by group, (width,) float32
     batches: int = 0
 
-    @torch.no_grad()
-    def observe(self) -> None:
-        """Adds the scores of the last mini-batch; call it after each backward, before the weights change."""
-        self._follow_to_device()
-        for group in self.groups:
-            score = self.criterion.score(self.capture, group)
-            self.totals[group.name] = self.totals[group.name].to(score) + score if self.batches else score
-        self.batches += 1
-        self.capture.clear()
-
-    def scores(self) -> dict[str, Tensor]:
-        """Gives the mean over the mini-batches, each counting the same.
+    def mean(self) -> dict[str, Tensor]:
+        """Gives the mean over the mini-batches, each with the same weight.
 
         Returns:
             By group name, (width,) float32 on the CPU, >= 0; the lowest goes first.
 
         Raises:
-            ValueError: No mini-batch was seen, or a group's scores are not finite or all zero.
+            ValueError: There was no mini-batch, or a group's scores are not finite or all zero.
         """
         if not self.batches:
             raise ValueError("there are no scores before a mini-batch was scored; one at least would do")
@@ -99,6 +83,31 @@ class ChannelScorer:
                 raise ValueError(f"the scores of group {name!r} are all zero; the embedding does not depend on it")
         return scores
 
+
+@dataclass
+class ChannelScorer:
+    """Scores channels while mini-batches pass through a network."""
+
+    criterion: Criterion
+    groups: Sequence[Group]
+    capture: Capture
+    sums: ScoreSums
+
+    @torch.no_grad()
+    def observe(self) -> None:
+        """Adds the scores of the last mini-batch; call it after each backward, before the weights change."""
+        self._follow_to_device()
+        totals = self.sums.totals
+        for group in self.groups:
+            score = self.criterion.score(self.capture, group)
+            totals[group.name] = totals[group.name].to(score) + score if self.sums.batches else score
+        self.sums.batches += 1
+        self.capture.clear()
+
+    def scores(self) -> dict[str, Tensor]:
+        """Gives the mean scores, see `ScoreSums.mean`."""
+        return self.sums.mean()
+
     def _follow_to_device(self) -> None:
         device = next(self.capture.backbone.parameters()).device
         if any(group.shares[0].index.device != device for group in self.groups[:1]):
@@ -107,7 +116,11 @@ class ChannelScorer:
 
 @contextmanager
 def channel_scorer(
-    backbone: nn.Module, groups: Sequence[Group], criterion: CriterionName, seed: int = 0
+    backbone: nn.Module,
+    groups: Sequence[Group],
+    criterion: CriterionName,
+    seed: int = 0,
+    sums: ScoreSums | None = None,
 ) -> Iterator[ChannelScorer]:
     """Gives a scorer whose hooks stay on `backbone` inside the `with`; the network's outputs do not change.
 
@@ -117,13 +130,14 @@ def channel_scorer(
         criterion: A key of `CRITERIA`. Those of signal `loss` use the gradients of the training's own loss, and
             `gauss-newton` then is its empirical Fisher diagonal.
         seed: Of `random`.
+        sums: Of earlier mini-batches, to be added to; None: there were none.
 
     Yields:
         A scorer: call `observe` after each mini-batch, then `scores`.
     """
     chosen, capture = CRITERIA[criterion], Capture(backbone, seed)
     with chosen.hooks(capture, groups):
-        yield ChannelScorer(chosen, groups, capture)
+        yield ChannelScorer(chosen, groups, capture, ScoreSums() if sums is None else sums)
 
 
 def importance(

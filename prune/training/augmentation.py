@@ -64,7 +64,7 @@ def augment(faces: Faces, others: Faces, dice: list[np.random.Generator]) -> Fac
     def uniform(low: float, high: float, *columns: int) -> Tensor:
         return low + (high - low) * rolls[:, columns]
 
-    x = _moved(torch.from_numpy(faces).permute(0, 3, 1, 2).float(), rolls[:, :8])
+    x = _warped(torch.from_numpy(faces).permute(0, 3, 1, 2).float(), rolls[:, :8])
     x = (x - 128) * uniform(0.7, 1.25, 8)[..., None, None] + 128 + uniform(-30, 30, 9)[..., None, None]
     x = x * uniform(0.92, 1.08, 10, 11, 12)[..., None, None]
     for i, (share, amount, down, right) in enumerate(rolls[:, 13:17].tolist()):
@@ -83,7 +83,7 @@ def augment(faces: Faces, others: Faces, dice: list[np.random.Generator]) -> Fac
     return x.clamp(0, 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def _moved(x: Tensor, rolls: Tensor) -> Tensor:
+def _warped(x: Tensor, rolls: Tensor) -> Tensor:
     """Flips, turns, scales and shifts (N, 3, H, W); half of them are mirrored beyond the edge, half are black there."""
     flip = torch.where(rolls[:, 0] < 0.5, -1.0, 1.0)
     angle = (12 * rolls[:, 1] - 6) * (math.pi / 180) * (rolls[:, 2] < 0.7)
@@ -94,11 +94,11 @@ def _moved(x: Tensor, rolls: Tensor) -> Tensor:
     )
     grid = F.affine_grid(theta, list(x.shape), align_corners=False)
     mirrored = rolls[:, 6] < 0.5
-    moved = torch.empty_like(x)
+    warped = torch.empty_like(x)
     for mask, padding in ((mirrored, "reflection"), (~mirrored, "zeros")):
         if mask.any():
-            moved[mask] = F.grid_sample(x[mask], grid[mask], padding_mode=padding, align_corners=False)
-    return moved
+            warped[mask] = F.grid_sample(x[mask], grid[mask], padding_mode=padding, align_corners=False)
+    return warped
 
 
 def _blurred(image: Tensor, sigma: float) -> Tensor:

@@ -69,15 +69,7 @@ def cosface_loss(
 ) -> Tensor:
     """Gives the cross-entropy of 64 times the cosines, with `margin` subtracted from that of the right class.
 
-    Args:
-        embeddings: (N, D); their length does not matter.
-        labels: (N,) int64.
-        weight: (classes, D); the length of its rows does not matter.
-        bias: None: cosines have no bias.
-        margin: A cosine.
-
-    Returns:
-        A scalar, >= 0.
+    The arguments are those of `arcface_loss`, but the margin is a cosine.
 
     Source: Wang et al., CosFace, CVPR 2018, eq. 4 and sec. 4.
     """

@@ -210,9 +210,9 @@ def round_activations(values: Tensor, scale: Tensor | None = None) -> Tensor:
         scale: (C,) factor on each channel, divided out afterwards; None: 1.
     """
     factors = 1.0 if scale is None else scale.view(1, -1, *[1] * (values.ndim - 2))
-    seen, places = values.detach(), (0, *range(2, values.ndim))
-    low = float((seen.amin(places, keepdim=True) * factors).amin().clamp(max=0))
-    high = float((seen.amax(places, keepdim=True) * factors).amax().clamp(min=0))
+    detached, places = values.detach(), (0, *range(2, values.ndim))
+    low = float((detached.amin(places, keepdim=True) * factors).amin().clamp(max=0))
+    high = float((detached.amax(places, keepdim=True) * factors).amax().clamp(min=0))
     step = max(high - low, LEAST_RANGE) / 255
     first = round(low / step)
     return round_to_levels(values * (factors / step), first, first + 255) * (step / factors)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -22,27 +20,15 @@ from .classifier_heads import ClassifierHead
 LARGEST_CACHE = 1 << 29  # bytes of teacher embeddings in memory; beyond that they are computed anew for each batch
 
 
-class Signal(Protocol):
-    """What the student's embeddings are trained towards."""
+class Signal(nn.Module):
+    """What the student's embeddings are trained towards; its own parameters are trained too."""
 
     def loss(self, embeddings: Tensor, chosen: NDArray[np.int64]) -> Tensor:
         """Gives a scalar for embeddings (n, D) of any length of the crops `chosen` (n,)."""
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """Parameters that are trained besides the student's."""
-
-    def to(self, device: torch.device) -> None:
-        """Moves what is trained to the student's device."""
-
-    def state(self) -> dict[str, Tensor]:
-        """The tensors that a resumed training needs; `load` restores them."""
-
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """Restores what `state` gave."""
+        raise NotImplementedError
 
 
-@dataclass
-class Distillation:
+class Distillation(Signal):
     """The student's embedding of a crop is trained to point where the teacher's does.
 
     The loss is 1 - cosine. Embeddings of different sizes cannot be compared one by one; then the loss is the mean
@@ -50,8 +36,10 @@ class Distillation:
     CVPR 2019, with cosines for distances.
     """
 
-    teacher: Callable[[NDArray[np.int64]], Embeddings]  # embeddings by crop numbers
-    size: int  # of the teacher's embeddings
+    def __init__(self, teacher: Callable[[NDArray[np.int64]], Embeddings], size: int) -> None:
+        """Takes what gives the teacher's embeddings by crop numbers, and their size."""
+        super().__init__()
+        self.teacher, self.size = teacher, size
 
     def loss(self, embeddings: Tensor, chosen: NDArray[np.int64]) -> Tensor:
         """Gives 1 - cosine, or the squared differences of similarities."""
@@ -62,48 +50,19 @@ class Distillation:
         pairs = ~torch.eye(len(student), dtype=torch.bool, device=student.device)
         return (student @ student.T - teacher @ teacher.T)[pairs].square().mean()
 
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """None."""
-        return iter(())
 
-    def to(self, device: torch.device) -> None:
-        """Moves nothing: the teacher stays on its device."""
-
-    def state(self) -> dict[str, Tensor]:
-        """Nothing: a teacher is not trained."""
-        return {}
-
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """Restores nothing."""
-
-
-@dataclass
-class Classification:
+class Classification(Signal):
     """A classifier on top of the embedder is trained to name the person; it is dropped afterwards."""
 
-    head: ClassifierHead
-    labels: NDArray[np.int64]  # (N,) by face
+    def __init__(self, head: ClassifierHead, labels: NDArray[np.int64]) -> None:
+        """Takes the head, and the labels (N,) of the faces."""
+        super().__init__()
+        self.head, self.labels = head, labels
 
     def loss(self, embeddings: Tensor, chosen: NDArray[np.int64]) -> Tensor:
         """Gives the head's cross-entropy."""
         labels = torch.from_numpy(self.labels[chosen % len(self.labels)]).to(embeddings.device)
         return self.head.loss(embeddings, labels)
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """The head's."""
-        return self.head.parameters()
-
-    def to(self, device: torch.device) -> None:
-        """Moves the head."""
-        self.head.to(device)
-
-    def state(self) -> dict[str, Tensor]:
-        """The head's weights."""
-        return self.head.state_dict()
-
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """Sets the head's weights."""
-        self.head.load_state_dict(state)
 
 
 def distillation(teacher: Embedder, crops: Crops, answers: Embeddings | None) -> Distillation:

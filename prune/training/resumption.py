@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ...files import written_whole
 from ...models.embedder import Embedder, Embeddings
 from ...models.widths import resize, widths_of
+from ..criteria.importance import ScoreSums
 from ..recipe import TrainingRecipe
 from .losses import Signal
 from .recovery import Progress, lay_out, start_recovery
@@ -51,8 +52,7 @@ class TrainingState:
     phase: int = 0  # of the plan; earlier ones are done
     notes: list[dict[str, Any]] = field(default_factory=list)  # one for each phase so far
     recovery: Progress | None = None  # of this phase, once it has begun
-    score_sums: dict[str, Tensor] = field(default_factory=dict)  # by group, summed over the batches of this phase
-    scored_batches: int = 0  # how many mini-batches were summed
+    scores: ScoreSums = field(default_factory=ScoreSums)  # of the channels, over the batches of this phase
     share: float = 1.0  # of the planned removal; halved whenever it was too much
     before_cut: Snapshot | None = None  # to go back to
 
@@ -77,10 +77,10 @@ class TrainingStore:
             return
         backbone = state.student.backbone
         tensors = {f"weights.{name}": tensor for name, tensor in backbone.state_dict().items()}
-        tensors |= {f"signal.{name}": tensor for name, tensor in signal.state().items()}
-        tensors |= {f"score_sums.{name}": tensor for name, tensor in state.score_sums.items()}
-        values: dict[str, Any] = {name: getattr(state, name) for name in ("phase", "notes", "share", "scored_batches")}
-        values["widths"] = widths_of(backbone)
+        tensors |= {f"signal.{name}": tensor for name, tensor in signal.state_dict().items()}
+        tensors |= {f"scores.{name}": tensor for name, tensor in state.scores.totals.items()}
+        values: dict[str, Any] = {name: getattr(state, name) for name in ("phase", "notes", "share")}
+        values |= {"scored_batches": state.scores.batches, "widths": widths_of(backbone)}
         if state.before_cut is not None:
             tensors |= {f"before_cut.{name}": tensor for name, tensor in state.before_cut.weights.items()}
             values["before_cut_widths"] = state.before_cut.widths
@@ -106,9 +106,9 @@ class TrainingStore:
         tensors, values = stored
         Snapshot(values["widths"], _part(tensors, "weights.")).restore(backbone)
         lay_out(state.student, torch.channels_last)
-        signal.load(_part(tensors, "signal."))
+        signal.load_state_dict(_part(tensors, "signal."))
         state.phase, state.notes, state.share = values["phase"], values["notes"], values["share"]
-        state.score_sums, state.scored_batches = _part(tensors, "score_sums."), values["scored_batches"]
+        state.scores = ScoreSums(_part(tensors, "scores."), values["scored_batches"])
         if "before_cut_widths" in values:
             state.before_cut = Snapshot(values["before_cut_widths"], _part(tensors, "before_cut."))
         if "batch" in values:
@@ -122,15 +122,15 @@ class TrainingStore:
             state.recovery.batch, state.recovery.losses = values["batch"], values["losses"]
         return state
 
-    def save_teacher(self, embeddings: Embeddings | None, asked: str) -> None:
-        """Stores the teacher's embeddings, if they fit in memory; `asked` is a fingerprint of teacher and crops."""
+    def save_teacher(self, embeddings: Embeddings | None, fingerprint: str) -> None:
+        """Stores the teacher's embeddings, if they fit in memory; the fingerprint is of teacher and crops."""
         if self.folder is not None and self.writes and embeddings is not None:
-            _write(self.folder / TEACHER, {"embeddings": torch.from_numpy(embeddings)}, {"fingerprint": asked})
+            _write(self.folder / TEACHER, {"embeddings": torch.from_numpy(embeddings)}, {"fingerprint": fingerprint})
 
-    def load_teacher(self, asked: str) -> Embeddings | None:
+    def load_teacher(self, fingerprint: str) -> Embeddings | None:
         """Gives the teacher's stored embeddings if they are of that teacher and those crops."""
         stored = None if self.folder is None else _read(self.folder / TEACHER)
-        if stored is None or stored[1].get("fingerprint") != asked:
+        if stored is None or stored[1].get("fingerprint") != fingerprint:
             return None
         return np.asarray(stored[0]["embeddings"].numpy(), np.float32)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,8 @@ from torch import Tensor
 
 from ...faces.folders import LabelledFaces
 from ...models.embedder import Embedder
-from ..channels.groups import Group
-from ..criteria.importance import ChannelScorer, channel_scorer
-from ..recipe import CriterionName, PruneRecipe, TrainingRecipe
+from ..criteria.importance import ScoreSums
+from ..recipe import TrainingRecipe
 from ..schedules import Phase
 from .augmentation import Crops
 from .fading_activations import fading_prelus, finish_fading
@@ -41,7 +39,7 @@ def recover(
 
     Args:
         student: Left as it is.
-        faces: Crops as both embedders want them, which must be of the same size.
+        faces: Crops of the size that both embedders expect.
         recipe: What to learn from, and how long.
         teacher: Required by the signal `distillation`, and only by it; its embeddings may be of another size.
         progress: Gets a line now and then.
@@ -55,7 +53,7 @@ def recover(
     """
     if (teacher is not None) != (recipe.signal == "distillation"):
         raise ValueError(
-            f"the signal {recipe.signal} wants {'a teacher' if teacher is None else 'labels, not a teacher'}; "
+            f"the signal {recipe.signal} needs {'a teacher' if teacher is None else 'labels, not a teacher'}; "
             "distillation learns from a teacher, softmax, arcface and cosface from labels"
         )
     fading_prelus(student.backbone, recipe)  # checks the recipe before anything slow begins
@@ -114,12 +112,12 @@ def signal_of(
         return classification(teacher, faces, recipe)
     teacher = teacher.clone()
     lay_out(teacher, torch.channels_last)
-    asked = fingerprint_of(teacher.sha256, faces.sha256, f"{crops.variants} {crops.seed}")
-    answers = store.load_teacher(asked)
+    fingerprint = fingerprint_of(teacher.sha256, faces.sha256, f"{crops.variants} {crops.seed}")
+    answers = store.load_teacher(fingerprint)
     if answers is None and recipe.epochs > 0:
         progress(f"embedding {len(crops):,} crops of {len(faces.faces):,} faces with {teacher.name}")
         answers = teacher_answers(teacher, crops)
-        store.save_teacher(answers, asked)
+        store.save_teacher(answers, fingerprint)
     return distillation(teacher, crops, answers)
 
 
@@ -131,23 +129,19 @@ def train(
     recipe: TrainingRecipe,
     store: TrainingStore,
     progress: Callable[[str], None],
-    groups: Sequence[Group] = (),
+    observe: Callable[[], None] = lambda: None,
 ) -> None:
     """Trains `state.student` for one phase, saves every half minute, and notes the first and last loss.
 
-    With `groups`, channels are scored on every mini-batch; the sums are stored in `state.score_sums`.
+    `observe` is called after each backward, before the weights change.
     """
     assert state.recovery is not None
     saved = time.monotonic()
-    with scorer_of(state, groups, recipe) as scorer:
-        observe = (lambda: None) if scorer is None else scorer.observe
-        for recovery in learn(state.student, signal, crops, recipe, phase.epochs, state.phase, state.recovery, observe):
-            if scorer is not None:
-                state.score_sums, state.scored_batches = scorer.totals, scorer.batches
-            if time.monotonic() - saved >= SECONDS_BETWEEN_SAVES:
-                store.save(state, signal)
-                saved = time.monotonic()
-                progress(f"phase {state.phase + 1}: batch {recovery.batch}, loss {np.mean(recovery.losses[-50:]):.4f}")
+    for recovery in learn(state.student, signal, crops, recipe, phase.epochs, state.phase, state.recovery, observe):
+        if time.monotonic() - saved >= SECONDS_BETWEEN_SAVES:
+            store.save(state, signal)
+            saved = time.monotonic()
+            progress(f"phase {state.phase + 1}: batch {recovery.batch}, loss {np.mean(recovery.losses[-50:]):.4f}")
     losses = state.recovery.losses
     note: dict[str, Any] = {"epochs": phase.epochs, "batches": len(losses)}
     if losses:
@@ -158,34 +152,18 @@ def train(
     state.recovery = None
 
 
-@contextmanager
-def scorer_of(state: TrainingState, groups: Sequence[Group], recipe: TrainingRecipe) -> Iterator[ChannelScorer | None]:
-    """Gives a scorer that goes on from the sums in `state`; without groups, None."""
-    if not groups:
-        yield None
-        return
-    assert isinstance(recipe, PruneRecipe), "only pruning scores channels"
-    with channel_scorer(state.student.backbone, groups, recipe.criterion) as scorer:
-        if state.score_sums:
-            scorer.totals, scorer.batches = state.score_sums, state.scored_batches
-        yield scorer
-
-
-def training_scores(state: TrainingState, groups: Sequence[Group], criterion: CriterionName) -> dict[str, Tensor]:
-    """Gives the scores of the latest training phase, averaged over all processes."""
+def mean_scores(sums: ScoreSums) -> dict[str, Tensor]:
+    """Gives the mean scores of the latest training phase, averaged over all processes."""
     from accelerate.utils import reduce
 
-    with channel_scorer(state.student.backbone, groups, criterion) as scorer:
-        scorer.totals = {name: reduce(total, "mean") for name, total in state.score_sums.items()}
-        scorer.batches = state.scored_batches
-        return scorer.scores()
+    return ScoreSums({name: reduce(total, "mean") for name, total in sums.totals.items()}, sums.batches).mean()
 
 
-def agree_on(gone: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def agree_on(cuts: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Gives the first process's choice of channels in every process."""
     from accelerate.utils import broadcast_object_list
 
-    choice = [dict(gone)]
+    choice = [dict(cuts)]
     broadcast_object_list(choice)
     return choice[0]
 

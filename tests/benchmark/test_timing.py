@@ -82,7 +82,7 @@ def test_a_recipe_s_runtimes_are_all_timed(entries, asked, tmp_path):
     recipe = BenchmarkRecipe(threads=(1,), runtimes=("litert", "litert-no-xnnpack"))
     rows = latencies(entries[:1], recipe, tmp_path, lambda line: None)
     assert [row.runtime for row in rows if row.metric == "latency_ms_p50"] == ["litert", "litert-no-xnnpack"]
-    assert [job.opener.partition(":")[2] for job in asked[0]["jobs"]] == ["open_session", "litert_without_xnnpack"]
+    assert [job.opener.partition(":")[2] for job in asked[0]["jobs"]] == ["LiteRTSession", "litert_without_xnnpack"]
 
 
 def test_a_runtime_that_is_not_there_has_a_row_with_the_reason(entries, asked, tmp_path, monkeypatch):

@@ -1,13 +1,14 @@
 """A format is one record and one writer (`toy_format.py`): every stage takes it, and names it by its record."""
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
-from toy_format import RECORD, WRITER
 
 from pocketface.benchmark.measurement import Measurement
 from pocketface.benchmark.recipe import BenchmarkRecipe
@@ -15,7 +16,7 @@ from pocketface.benchmark.report.page import write_report
 from pocketface.benchmark.runner import benchmark_files
 from pocketface.export.app.handoff import handoff
 from pocketface.export.exporter import export
-from pocketface.export.formats import FORMATS, Format, files_in, format_of, read_card, uncertified_sha256, write_card
+from pocketface.export.formats import FORMATS, Format, find_files, format_of, read_card, uncertified_sha256, write_card
 from pocketface.export.recipe import ExportRecipe
 from pocketface.export.targets import TARGETS
 from pocketface.faces.contract import InputContract
@@ -23,12 +24,17 @@ from pocketface.faces.drawn_pairs import synthetic_pairs
 from pocketface.files import sha256_of
 from pocketface.models.embedder import Embedder
 
+HERE = str(Path(__file__).parent)
+sys.path.insert(0, HERE)  # where the format is
+
+from toy_format import RECORD, WRITER  # noqa: E402
+
 
 @pytest.fixture(autouse=True)
 def the_two_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(FORMATS, "toy", RECORD)
     monkeypatch.setitem(TARGETS, "toy", WRITER)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=":")  # files run in processes of their own
+    monkeypatch.setenv("PYTHONPATH", HERE, prepend=os.pathsep)  # files run in processes of their own
 
 
 @pytest.fixture
@@ -80,7 +86,7 @@ def test_a_format_without_a_suffix_is_known_by_what_lies_in_it(tmp_path: Path) -
     (tmp_path / "net.toy").write_bytes(b"")
     (tmp_path / "notes.txt").write_bytes(b"")
     assert format_of(tmp_path / "checkpoint").name == "pytorch" and format_of(tmp_path / "net.toy") is RECORD
-    assert files_in([tmp_path], FORMATS.values()) == [tmp_path / "checkpoint", tmp_path / "net.toy"]
+    assert find_files([tmp_path], FORMATS.values()) == [tmp_path / "checkpoint", tmp_path / "net.toy"]
     with pytest.raises(ValueError, match=r"notes\.txt is no checkpoint and ends in none of \.tflite, .*, \.toy"):
         format_of(tmp_path / "notes.txt")
 

@@ -46,7 +46,9 @@ def test_an_alias_means_its_target() -> None:
 
 @pytest.mark.parametrize(("typed", "meant"), [("tflite-w8a88", "tflite-w8a8"), ("coreml_fp16", "coreml-fp16")])
 def test_an_unknown_target_names_the_nearest(typed: str, meant: str) -> None:
-    with pytest.raises(ValueError, match=rf"no target '{typed}'; did you mean '{meant}'\? known: onnx, onnx-dynamic, "):
+    with pytest.raises(
+        ValueError, match=rf"no target '{typed}'; known: onnx, onnx-dynamic, .*; did you mean '{meant}'\?"
+    ):
         known_target(typed)
     with pytest.raises(ValidationError, match="did you mean"):
         ExportRecipe(targets=(typed,))

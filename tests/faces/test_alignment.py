@@ -195,7 +195,7 @@ def test_two_photos_that_would_become_one_crop_are_told(tmp_path, known_face):
 
 @pytest.mark.parametrize("inside", [".", "crops"])
 def test_crops_do_not_go_among_the_photos(tmp_path, inside):
-    with pytest.raises(ValueError, match=r"would be taken for photos of .* name a folder outside"):
+    with pytest.raises(ValueError, match=r"would be read as photos of .* name a folder outside"):
         align_folder(tmp_path, tmp_path / inside, tmp_path / "yunet.onnx", ARCFACE)
 
 
@@ -216,7 +216,7 @@ def test_a_missing_opencv_names_the_extra(tmp_path, monkeypatch):
     (tmp_path / "yunet.onnx").write_bytes(b"")
     with pytest.raises(ValueError) as error:
         alignment.yunet(tmp_path / "yunet.onnx")
-    assert str(error.value) == "alignment wants OpenCV: pip install 'pocketface[align]'"
+    assert str(error.value) == "alignment needs OpenCV: pip install 'pocketface[align]'"
 
 
 def test_a_file_that_is_no_detector_is_told(tmp_path):

@@ -50,7 +50,7 @@ def test_no_faces_give_an_empty_batch():
 
 
 def test_faces_of_another_size_are_refused():
-    with pytest.raises(ValueError, match="faces are 8x8, the embedder wants 112x112"):
+    with pytest.raises(ValueError, match="faces are 8x8, the embedder expects 112x112"):
         ARCFACE.preprocess(one_pixel(0, 0, 0))
 
 
@@ -63,7 +63,7 @@ def test_faces_of_another_size_are_refused():
     ],
 )
 def test_what_is_no_batch_of_photos_is_refused(faces):
-    with pytest.raises(ValueError, match="faces want uint8"):
+    with pytest.raises(ValueError, match="faces must be uint8"):
         ARCFACE.preprocess(faces)
 
 

@@ -168,7 +168,7 @@ def test_a_face_on_disk_is_refused_when_it_is_asked_for(people, disk):
 
 
 def test_faces_on_disk_of_another_size_are_told_at_once(people, disk):
-    with pytest.raises(ValueError, match="is 8x8, the embedder wants 112x112"):
+    with pytest.raises(ValueError, match="is 8x8, the embedder expects 112x112"):
         read_folder(people, 112, 112)
 
 

@@ -102,7 +102,7 @@ class Calls:
 def test_a_shell_command_is_refused_and_not_run(tmp_path, protocol):
     trace = tmp_path / "ran"
     content = pickle.dumps((IMAGES, [Calls(os.system, f"touch {trace}")]), protocol)
-    assert f"it wants to call '{os.system.__module__}.system'" in refuse(tmp_path, content)
+    assert f"it would call '{os.system.__module__}.system'" in refuse(tmp_path, content)
     assert not trace.exists()
 
 

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from pocketface.faces.pairs import deal_folds, read_pairs
+from pocketface.faces.shards import read_faces
 
 
 def save(path, value, ending=".png"):
@@ -52,6 +53,15 @@ def test_lfw_pairs_are_read_by_name_and_number(people):
     )
     assert got.identities.tolist() == [0, 0, 1, 1, 2]
     assert len(got) == 4
+
+
+def test_paths_may_be_texts_and_crops_are_112_pixels_by_default(tmp_path):
+    (tmp_path / "pairs.txt").write_text("Ann 1 2\n")
+    for number, grey in ((1, 5), (2, 6)):
+        (tmp_path / "Ann").mkdir(exist_ok=True)
+        Image.new("RGB", (112, 112), (grey,) * 3).save(tmp_path / "Ann" / f"Ann_000{number}.png")
+    assert greys(read_pairs(str(tmp_path / "pairs.txt"), str(tmp_path))) == [(5, 6)]
+    assert read_faces(str(tmp_path)).faces.shape == (2, 112, 112, 3)
 
 
 def test_a_crop_that_several_pairs_share_is_held_once(people):
@@ -140,7 +150,7 @@ def test_a_name_that_leaves_the_folder_is_refused(people, name):
 
 
 def test_an_image_of_another_size_is_told(people):
-    with pytest.raises(ValueError, match=r"Ann_000.\.png is 8x8, the embedder wants 112x112: align"):
+    with pytest.raises(ValueError, match=r"Ann_000.\.png is 8x8, the embedder expects 112x112: align"):
         (people / "pairs.txt").write_text("Ann 1 2\n")
         read_pairs(people / "pairs.txt", None, 112, 112)
 
@@ -175,7 +185,7 @@ def test_folds_of_a_table_are_numbered_from_zero(people):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "has no column 'left'; its first line wants: left,right,same"),
+        ("", "has no column 'left'; its first line needs: left,right,same"),
         ("left,right\na,b\n", "has no column 'same'"),
         ("left,right,same\n", "holds no pairs"),
         ("left,right,same\na.png,b.png\n", "line 2 has 2 cells, the first line 3"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pocketface.faces import folders, images
+from pocketface.faces import folders, image_files
 from pocketface.faces.folders import StoredFaces
 from pocketface.faces.shards import read_faces, read_shards
 
@@ -201,7 +201,7 @@ def test_a_bad_image_is_named_by_shard_and_member(tmp_path, disk):
 
 def test_an_image_of_another_size_is_told_at_once(tmp_path, disk):
     path = shard(tmp_path / "x.tar", sample("0", 1, 1))
-    with pytest.raises(ValueError, match=r"x\.tar: 0\.png is 8x8, the embedder wants 112x112: align"):
+    with pytest.raises(ValueError, match=r"x\.tar: 0\.png is 8x8, the embedder expects 112x112: align"):
         read_shards(path, 112, 112)
 
 
@@ -213,21 +213,24 @@ def test_an_image_of_another_size_is_told_at_once(tmp_path, disk):
     [
         ([], r"holds no image; files whose names end at their first dot with \.jpg, \.jpeg, \.png"),
         ([("0.face.png", encoded(1))], "holds no image"),
-        ([("0.png", encoded(1)), ("0.jpg", encoded(2))], "the sample '0' has 2 images; one is wanted"),
-        ([("0.png", encoded(1)), ("0.png", encoded(2))], "the sample '0' has 2 images; one is wanted"),
+        ([("0.png", encoded(1)), ("0.jpg", encoded(2))], "the sample '0' has 2 images; it needs one"),
+        ([("0.png", encoded(1)), ("0.png", encoded(2))], "the sample '0' has 2 images; it needs one"),
         ([("0.png", encoded(1)), ("1.png", encoded(2)), ("0.cls", b"1")], "the sample '0' has 0 images"),
-        ([*sample("0", 1, 5), ("1.png", encoded(2))], "some samples say who is on them and some do not"),
-        (sample("0", 1, ""), "the label of '0' is none: '' is neither a whole number nor a name"),
-        ([("0.cls", b"\xff"), ("0.png", encoded(1))], "the label of '0' is none: 'utf-8' codec"),
+        ([*sample("0", 1, 5), ("1.png", encoded(2))], "some samples have an identity and some do not"),
+        (sample("0", 1, ""), "the label of '0' cannot be read: '' is neither a whole number nor a name"),
+        ([("0.cls", b"\xff"), ("0.png", encoded(1))], "label of '0' cannot be read: 'utf-8' codec"),
         (
             [("0.cls", b"1" * 70_000), ("0.png", encoded(1))],
-            "the label of '0' is none: 70000 bytes are more than 65536",
+            "the label of '0' cannot be read: 70000 bytes are more than 65536",
         ),
-        ([("0.json", b"{"), ("0.png", encoded(1))], "the label of '0' is none: Expecting"),
-        ([("0.json", b"[" * 60_000), ("0.png", encoded(1))], "the label of '0' is none: "),
+        ([("0.json", b"{"), ("0.png", encoded(1))], "the label of '0' cannot be read: Expecting"),
+        ([("0.json", b"[" * 60_000), ("0.png", encoded(1))], "the label of '0' cannot be read: "),
         ([("0.json", b'{"label": 1.5}'), ("0.png", encoded(1))], "1.5 is neither a whole number nor a name"),
         ([("0.json", b'{"label": true}'), ("0.png", encoded(1))], "True is neither a whole number nor a name"),
-        ([("0.json", b'{"label": "\\ud800"}'), ("0.png", encoded(1))], "the label of '0' is none: 'utf-8' codec"),
+        (
+            [("0.json", b'{"label": "\\ud800"}'), ("0.png", encoded(1))],
+            "the label of '0' cannot be read: 'utf-8' codec",
+        ),
     ],
 )
 def test_what_is_no_sample_is_told(tmp_path, files, sentence):
@@ -244,7 +247,8 @@ def test_a_folder_without_shards_is_told(tmp_path):
 
 
 def test_the_real_training_folder_reads_the_same_from_shards(shared, tmp_path, disk):
-    paths = images.image_paths(shared / "faces" / "train112")[:60]
+    folder = shared / "faces" / "train112"
+    paths = [folder / name for name in image_files.image_names(folder)[:60]]
     files = [(f"{row:06d}.jpg", path.read_bytes()) for row, path in enumerate(paths)]
     read = read_faces(shard(tmp_path / "x.tar", files), 112, 112)
     assert np.array_equal(read.faces[::-1], folders.read_images(paths, 112, 112)[::-1])

@@ -11,7 +11,8 @@ import torch
 from pocketface.faces.contract import InputContract
 from pocketface.faces.folders import LabelledFaces
 from pocketface.faces.rendering.synthetic import synthetic_faces
-from pocketface.models.checkpoint import load_checkpoint, open_embedder, save_checkpoint
+from pocketface.models import checkpoint as checkpoint_module
+from pocketface.models.checkpoint import EMBEDDED_DEFAULT, load_checkpoint, open_embedder, save_checkpoint
 from pocketface.models.complexity import parameters
 from pocketface.models.embedder import Embedder
 from pocketface.models.zoo import ZOO, create
@@ -40,6 +41,16 @@ def checkpoint(tmp_path: Path, foreign: str) -> Path:
 def same_bits(left: Embedder, right: Embedder) -> bool:
     a, b = left.backbone.state_dict(), right.backbone.state_dict()
     return list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_name_may_be_a_path_or_a_text(checkpoint: Path, foreign: str) -> None:
+    rebuilt = open_embedder(foreign, checkpoint)
+    assert same_bits(rebuilt, open_embedder(foreign, str(checkpoint)))
+    weights = str(checkpoint / "weights.safetensors")
+    again = open_embedder(foreign, weights, contract=InputContract(16, 16), licence="MIT")
+    assert same_bits(again, rebuilt) and again.licence == "MIT"
+    default = Path(checkpoint_module.__file__).parent / EMBEDDED_DEFAULT
+    assert same_bits(open_embedder(default), open_embedder(EMBEDDED_DEFAULT))
 
 
 @pytest.mark.parametrize("name", sorted(ZOO))

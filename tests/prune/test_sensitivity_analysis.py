@@ -169,7 +169,7 @@ def test_a_line_is_told_for_each_group(faces):
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.5, 25.0])
 def test_a_share_that_is_none_is_refused(faces, share):
-    with pytest.raises(ValueError, match=r"between 0 and 1, and .* do not all; 0\.25 is a quarter"):
+    with pytest.raises(ValueError, match=r"between 0 and 1, and .* are not all; 0\.25 is a quarter"):
         measured(embedder(Eight), faces, (0.5, share))
 
 

@@ -64,7 +64,7 @@ def test_within_a_pose_none_meets_itself_and_across_all_meet(table):
 @pytest.mark.parametrize(
     ("table", "sentence"),
     [
-        ("image,person\na1.jpg,ann\n", "no column 'template'; its first line wants: image,person,template"),
+        ("image,person\na1.jpg,ann\n", "no column 'template'; its first line needs: image,person,template"),
         ("image,person,template\nc.jpg,ann,0\n", "line 2: no face 'c.jpg' among the pairs' 6"),
         ("image,person,template\na1.jpg,ann,0\na1.jpg,ann,1\n", "line 3: a1.jpg is in line 2 already"),
         ("image,person,template\na1.jpg,ann\n", "line 2 has 2 cells, the first line 3"),

@@ -63,13 +63,16 @@ def test_the_fastest_that_keeps_accuracy_is_recommended_and_not_the_smallest():
 def test_of_files_whose_latency_intervals_overlap_the_smallest_is_recommended():
     choice = chosen(QUICK, MIXED)
     assert name(choice) == "mixed.tflite"
-    assert choice.why == "the fastest that meets the limits, the smallest of 2 as fast (their intervals overlap)"
-    assert why_not(choice) == {"quick.tflite": "as fast, but larger: 1.40 MB against 1.30 MB"}
+    assert (
+        choice.why
+        == "the fastest that meets the limits, the smallest of 2 equally fast files (their intervals overlap)"
+    )
+    assert why_not(choice) == {"quick.tflite": "equally fast, but larger: 1.40 MB against 1.30 MB"}
 
 
 def test_worse_and_cannot_tell_are_told_apart():
     choice = chosen(QUICK, HARMED, UNSURE)
-    assert {each.line.name: each.accuracy for each in choice.judged} == {
+    assert {each.line.name: each.accuracy for each in choice.files} == {
         "quick.tflite": "keeps",
         "harmed.tflite": "worse",
         "unsure.tflite": "cannot tell",
@@ -103,7 +106,7 @@ def test_what_the_others_are_compared_with_keeps_accuracy():
 
 def test_files_that_nobody_compared_are_not_recommended():
     choice = chosen(file("a.tflite", 1, (1, 1, 1), None))
-    assert (name(choice), choice.judged[0].accuracy) == (None, "not measured")
+    assert (name(choice), choice.files[0].accuracy) == (None, "not measured")
 
 
 def test_limits_leave_files_out_and_say_which():

@@ -8,8 +8,7 @@ import pytest
 from torch import nn
 
 from pocketface.benchmark.arm64.emulator import installed
-from pocketface.benchmark.arm64.instruction_meter import instruction_meter
-from pocketface.benchmark.cost_meters import meter_of
+from pocketface.benchmark.cost_meters import instruction_meter, meter_of
 from pocketface.benchmark.speed.layer_measuring import layer_costs, layer_file, tflite_of, widths_up_to
 from pocketface.benchmark.speed.meters import Meter, fastest_ms, stopwatch_meter
 from pocketface.faces.contract import InputContract

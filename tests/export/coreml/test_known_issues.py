@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pocketface.export.coreml.known_issues import DOUBTS, FLEXIBLE, doubts
-from pocketface.export.coreml.package import import_coremltools, quietly
+from pocketface.export.coreml.known_issues import FLEXIBLE, KNOWN_ISSUES, known_issues_of
+from pocketface.export.coreml.package import import_coremltools
 
 Array = NDArray[Any]
 Build = Callable[[Any, Any], Any]
@@ -18,32 +18,7 @@ def numbers(*shape: int) -> Array:
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
-def package(
-    path: Path, build: Build, compress: Compress | None = None, target: str = "iOS16", entry: Any = None
-) -> Path:
-    """Saves, by coremltools itself, the half precision program that `build(mb, x)` makes of x (1, 6, 8, 8)."""
-    ct = import_coremltools()
-    with quietly():
-        from coremltools.converters.mil import Builder as mb
-        from coremltools.converters.mil.mil import Function, Placeholder, Program, types
-
-        face = Placeholder(sym_shape=entry.shape.symbolic_shape if entry else (1, 6, 8, 8), dtype=types.fp32, name="x")
-        program = Program()
-        with Function({"x": face}, opset_version=getattr(ct.target, target)) as function:
-            function.set_outputs([build(mb, function.inputs["x"])])
-        program.add_function("main", function)
-        model = ct.convert(
-            program,
-            source="milinternal",
-            convert_to="mlprogram",
-            inputs=[entry or ct.TensorType(name="x", shape=(1, 6, 8, 8))],
-            minimum_deployment_target=getattr(ct.target, target),
-            skip_model_load=True,
-        )
-        if compress is not None:
-            model = compress(ct.optimize.coreml, model)
-        model.save(str(path))
-    return path
+SHAPE = (1, 6, 8, 8)
 
 
 def conv(mb: Any, x: Any) -> Any:
@@ -119,23 +94,27 @@ CASES: dict[str, tuple[Build, Compress | None, str, list[str]]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_doubtful_form_is_named_and_a_sound_one_is_not(name: str, tmp_path: Path) -> None:
+def test_a_doubtful_form_is_named_and_a_sound_one_is_not(
+    package: Callable[..., Path], name: str, tmp_path: Path
+) -> None:
     build, compress, target, expected = CASES[name]
-    found = doubts(package(tmp_path / "a.mlpackage", build, compress, target))
+    found = known_issues_of(package(tmp_path / "a.mlpackage", build, True, target, compress, SHAPE))
     assert [note[: len(start)] for note, start in zip(found, expected, strict=True)] == expected
 
 
 def test_every_doubt_is_tried() -> None:
     starts = [start.removeprefix("1 x ") for *_, expected in CASES.values() for start in expected]
-    assert all(any(doubt.sentence.startswith(start) for start in starts) for doubt in DOUBTS)
+    assert all(any(issue.sentence.startswith(start) for start in starts) for issue in KNOWN_ISSUES)
 
 
-def test_a_form_that_occurs_twice_is_counted(tmp_path: Path) -> None:
-    path = package(tmp_path / "a.mlpackage", lambda mb, x: grouped(2)(mb, grouped(3)(mb, x)))
-    assert [note[:3] for note in doubts(path)] == ["2 x"]
+def test_a_form_that_occurs_twice_is_counted(package: Callable[..., Path], tmp_path: Path) -> None:
+    path = package(tmp_path / "a.mlpackage", lambda mb, x: grouped(2)(mb, grouped(3)(mb, x)), True, shape=SHAPE)
+    assert [note[:3] for note in known_issues_of(path)] == ["2 x"]
 
 
-def test_a_shape_that_is_not_fixed_is_named(tmp_path: Path) -> None:
+def test_a_shape_that_is_not_fixed_is_named(package: Callable[..., Path], tmp_path: Path) -> None:
     ct = import_coremltools()
-    entry = ct.TensorType(name="x", shape=(ct.RangeDim(1, 8), 6, 8, 8))
-    assert doubts(package(tmp_path / "a.mlpackage", lambda mb, x: mb.relu(x=x), entry=entry)) == (FLEXIBLE,)
+    entry = ct.TensorType(name="input", shape=(ct.RangeDim(1, 8), 6, 8, 8))
+    assert known_issues_of(package(tmp_path / "a.mlpackage", lambda mb, x: mb.relu(x=x), True, entry=entry)) == (
+        FLEXIBLE,
+    )

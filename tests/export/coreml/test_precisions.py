@@ -1,7 +1,82 @@
+"""How small weights are stored, what it costs, and palettes by hand."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from pocketface.export.artifact import Card
+from pocketface.export.coreml.evaluator import CoreMLEvaluator, constants_of
+from pocketface.export.coreml.package import import_coremltools, quietly, read_package
 from pocketface.export.coreml.precisions import palette
+from pocketface.export.coreml.to_coreml import to_coreml
+from pocketface.export.graph.ranges import activation_ranges
+from pocketface.faces.contract import InputContract
+from pocketface.models.embedder import unit
+
+Array = NDArray[Any]
+
+
+SIDE = 8
+
+
+def numbers(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def card(size: int, side: int = SIDE, **more: Any) -> Card:
+    return Card("tiny", InputContract(side, side), size, **more)
+
+
+def make(source: Path, path: Path, precision: Any, **how: Any) -> Path:
+    """Writes a package of (1, 16), for w8a8 with the ranges of eight noisy faces."""
+    ranges = activation_ranges(source, numbers(8, 3, SIDE, SIDE, seed=4), "minmax") if precision == "w8a8" else None
+    return to_coreml(source, card(16), path, precision, ranges=ranges, **how).path
+
+
+@pytest.mark.parametrize(
+    ("precision", "least"), [("fp16", 0.99999), ("w8", 0.9995), ("w6", 0.998), ("w4", 0.98), ("w8a8", 0.999)]
+)
+def test_smaller_precisions_stay_close(
+    run_onnx: Callable[..., Any], precision: Any, least: float, tiny: Path, tmp_path: Path
+) -> None:
+    package = make(tiny, tmp_path / "a.mlpackage", precision)
+    faces = numbers(8, 3, SIDE, SIDE, seed=4)
+    cosine = (unit(CoreMLEvaluator(package).run(faces)) * unit(run_onnx(tiny, faces))).sum(1)
+    assert least < cosine.min() < 1 - 1e-9
+
+
+def test_w8_stores_unsigned_bytes_around_127_with_a_scale_for_each_channel(tiny: Path, tmp_path: Path) -> None:
+    package = read_package(to_coreml(tiny, card(16), tmp_path / "a.mlpackage", "w8").path)
+    from coremltools.proto import MIL_pb2
+
+    (stored,) = [one for one in package.program.operations if one.type.startswith("constexpr")]
+    assert stored.type == "constexpr_affine_dequantize"
+    types = {key: value.type.tensorType for key, value in stored.attributes.items()}
+    assert types["quantized_data"].dataType == types["zero_point"].dataType == MIL_pb2.UINT8
+    assert [one.constant.size for one in types["scale"].dimensions] == [96]
+    with quietly():
+        ct = import_coremltools()
+        model = ct.models.MLModel(str(tmp_path / "a.mlpackage"), skip_model_load=True)
+        from coremltools.converters.mil.frontend.milproto.load import load
+
+        program = load(model.get_spec(), model.get_spec().specificationVersion, model.weights_dir)
+    (op,) = program.functions["main"].find_ops(op_type="constexpr_affine_dequantize")
+    assert set(op.zero_point.val.tolist()) == {127}
+    assert 0 <= op.quantized_data.val.min() and op.quantized_data.val.max() <= 254
+
+
+@pytest.mark.parametrize(("precision", "entries"), [("w6", 64), ("w4", 16)])
+def test_palettes_hold_the_weights_of_large_layers(precision: Any, entries: int, tiny: Path, tmp_path: Path) -> None:
+    package = read_package(make(tiny, tmp_path / "a.mlpackage", precision))
+    (stored,) = [one for one in package.program.operations if one.type.startswith("constexpr")]  # 2,592; not 1,536
+    assert stored.type == "constexpr_lut_to_dense"
+    weights = constants_of(package)[stored.outputs[0].name]
+    assert isinstance(weights, np.ndarray) and len(np.unique(weights)) == entries
+    assert np.abs(weights - numbers(96, 3, 3, 3)).mean() < 1.5 / entries
 
 
 def test_two_clusters_are_their_means() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from pocketface.export.artifact import Card, ConversionError
-from pocketface.export.graph.prelu import as_skip
+from pocketface.export.graph.prelu import decompose_prelu
 from pocketface.export.graph.to_onnx import to_onnx
 from pocketface.models.factories import load_embedder
 
@@ -99,7 +99,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_the_network_computes_what_it_computed(name: str) -> None:
     before, steps = CASES[name]
-    after, sites = as_skip(before)
+    after, sites = decompose_prelu(before)
     assert sites == 1
     for ours, exact in zip(run(after), run(before), strict=True):
         np.testing.assert_allclose(ours, exact, rtol=1e-5, atol=1e-5)
@@ -116,7 +116,7 @@ def test_a_channel_with_a_slope_over_one_is_flipped_on_both_sides_by_hand() -> N
         slopes=np.float32([3, 0.5]).reshape(2, 1, 1),
         v=np.float32([[9, 10]]).reshape(1, 2, 1, 1),
     )
-    after, _ = as_skip(before)
+    after, _ = decompose_prelu(before)
     constants = {tensor.name: numpy_helper.to_array(tensor).squeeze().tolist() for tensor in after.graph.initializer}
     convolutions = [[constants[name] for name in node.input[1:]] for node in after.graph.node if node.op_type == "Conv"]
     assert convolutions == [[[[-1, -2, -3], [4, 5, 6]], [-7, 8]], [[2, -0.5]], [[-9, 10]]]
@@ -141,7 +141,7 @@ def test_convolutions_in_a_row_are_flipped_twice_and_a_shared_bias_for_each_of_i
         s1=SLOPES.reshape(8, 1, 1),
         s2=SLOPES[::-1].reshape(8, 1, 1).copy(),
     )
-    after, sites = as_skip(before)
+    after, sites = decompose_prelu(before)
     assert sites == 2
     # y1 is handed out, so its sign may not change
     assert operators(after) == ["Conv", *SIGNED, "Conv", *SKIP, "Conv"]
@@ -151,32 +151,32 @@ def test_convolutions_in_a_row_are_flipped_twice_and_a_shared_bias_for_each_of_i
 
 def test_one_slope_for_all_stays() -> None:
     before = model([node("PRelu", "input slope", "out")], slope=np.float32([[[0.25]]]))
-    after, sites = as_skip(before)
+    after, sites = decompose_prelu(before)
     assert (sites, operators(after)) == (0, ["PRelu"])
 
 
 def test_the_given_model_is_left_alone() -> None:
     before, _ = CASES["depthwise reads it"]
     kept = before.SerializeToString()
-    as_skip(before)
+    decompose_prelu(before)
     assert before.SerializeToString() == kept
 
 
 def test_slopes_that_differ_from_pixel_to_pixel_are_refused() -> None:
     with pytest.raises(ConversionError, match=r"PRelu 'out' has slopes of shape \(3, 8, 8\); only one per channel"):
-        as_skip(model([node("PRelu", "input slopes", "out")], slopes=weights(3, 8, 8)))
+        decompose_prelu(model([node("PRelu", "input slopes", "out")], slopes=weights(3, 8, 8)))
 
 
 def test_computed_slopes_are_refused() -> None:
     with pytest.raises(ConversionError, match="PRelu 'out' computes its slopes; only constant ones are supported"):
-        as_skip(model([node("Abs", "input", "slopes"), node("PRelu", "input slopes", "out")]))
+        decompose_prelu(model([node("Abs", "input", "slopes"), node("PRelu", "input slopes", "out")]))
 
 
 def test_a_trained_net_stays_what_it_was(shared: Path, tmp_path: Path) -> None:
     architecture = f"{Path(__file__).parents[3] / 'examples' / 'published_mobilefacenets.py'}:insightface_y1"
     embedder = load_embedder(architecture, shared / "models" / "mobilefacenet_prelu.safetensors")
     before = onnx.load(to_onnx(embedder, Card("y1", embedder.contract, 128), tmp_path / "y1.onnx").path)
-    after, sites = as_skip(before)
+    after, sites = decompose_prelu(before)
     slopes = [node.input[1] for node in before.graph.node if node.op_type == "PRelu"]
     trained = [numpy_helper.to_array(tensor) for tensor in before.graph.initializer if tensor.name in slopes]
     flipped = [tensor for tensor in after.graph.initializer if tensor.name.endswith("/flipped_1")]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from pocketface.export.artifact import Card, ConversionError
-from pocketface.export.graph.ranges import WAYS, How, activation_ranges
+from pocketface.export.graph.ranges import RANGE_METHODS, RangeMethod, activation_ranges
 from pocketface.export.tflite.to_tflite import to_tflite
 from pocketface.faces.contract import InputContract
 
@@ -85,8 +85,8 @@ def test_mse_keeps_the_whole_of_what_is_even(tmp_path: Path) -> None:
     assert activation_ranges(doubling(tmp_path), faces, "mse")["doubled"] == pytest.approx((-2, 2), rel=0.03)
 
 
-@pytest.mark.parametrize("how", WAYS)
-def test_onnx_and_tflite_have_the_same_ranges_by_the_same_names(tmp_path: Path, how: How) -> None:
+@pytest.mark.parametrize("how", RANGE_METHODS)
+def test_onnx_and_tflite_have_the_same_ranges_by_the_same_names(tmp_path: Path, how: RangeMethod) -> None:
     path = doubling(tmp_path)
     faces = np.random.default_rng(1).normal(0, 1, (6, 3, SIDE, SIDE)).astype(np.float32)
     tflite = to_tflite(path, Card("net", InputContract(SIDE, SIDE), 3), tmp_path / "net.tflite")

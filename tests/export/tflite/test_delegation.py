@@ -1,19 +1,18 @@
 """What XNNPACK leaves of a graph: known by counting, with the reason."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+import pytest
+from onnx import helper
 
-from pocketface.export.artifact import Artifact, Card
+from pocketface.export.artifact import Artifact
 from pocketface.export.tflite.delegation import Delegation, delegation
 from pocketface.export.tflite.flatbuffer import pack, unpack
 from pocketface.export.tflite.quantise import quantise_tflite, quantised_content
-from pocketface.export.tflite.to_tflite import to_tflite
-from pocketface.faces.contract import InputContract
 
 RNG = np.random.default_rng(0)
 FACES = RNG.normal(0, 1, (4, 3, 8, 8)).astype(np.float32)
@@ -30,50 +29,44 @@ def node(operator: str, inputs: str, output: str, **attributes: Any) -> onnx.Nod
     return helper.make_node(operator, inputs.split(), [output], name=output, **attributes)
 
 
-def fp32(folder: Path, *middle: onnx.NodeProto) -> Artifact:
-    """Conv to 8 channels `x` of 6x6, a depthwise one to `y` of 4x4, `middle` from `y` to `z`, conv to 4 numbers."""
-    nodes = [
-        node("Conv", "input w", "x"),
-        node("Conv", "x d", "y", group=8),
-        *middle,
-        node("Conv", "z v", "c"),
-        node("Flatten", "c", "embedding"),
-    ]
-    constants: dict[str, NDArray[Any]] = {
-        name: values for name, values in WEIGHTS.items() if any(name in row.input for row in nodes)
-    }
-    graph = helper.make_graph(
-        nodes,
-        "net",
-        [helper.make_tensor_value_info("input", onnx.TensorProto.FLOAT, [1, 3, 8, 8])],
-        [helper.make_tensor_value_info("embedding", onnx.TensorProto.FLOAT, [1, 4])],
-        [numpy_helper.from_array(values, name) for name, values in constants.items()],
-    )
-    path = folder / "net.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
-    return to_tflite(path, Card("net", InputContract(8, 8), 4), folder / "net.tflite")
+@pytest.fixture
+def fp32(tmp_path: Path, written: Callable[..., Path], converted: Callable[..., Artifact]) -> Callable[..., Artifact]:
+    """Conv to 8 channels `x` of 6x6, a depthwise one to `y` of 4x4, nodes from `y` to `z`, conv to 4 numbers."""
+
+    def convert(*middle: onnx.NodeProto) -> Artifact:
+        nodes = [
+            node("Conv", "input w", "x"),
+            node("Conv", "x d", "y", group=8),
+            *middle,
+            node("Conv", "z v", "c"),
+            node("Flatten", "c", "embedding"),
+        ]
+        constants = {name: values for name, values in WEIGHTS.items() if any(name in row.input for row in nodes)}
+        return converted(written(tmp_path, nodes, constants, 4), 4)
+
+    return convert
 
 
 PRELU = node("PRelu", "y slopes", "z")
 
 
-def test_float_is_one_partition_and_the_artifact_says_so(tmp_path: Path) -> None:
-    artifact = fp32(tmp_path, PRELU)
+def test_float_is_one_partition_and_the_artifact_says_so(fp32: Callable[..., Artifact]) -> None:
+    artifact = fp32(PRELU)
     assert tuple(map(str, artifact.notes)) == ("1 XNNPACK partition",)
     taken = delegation(artifact.path)
     assert (taken.partitions, taken.leftovers) == (1, {})
 
 
-def test_an_int8_maximum_falls_off(tmp_path: Path) -> None:
+def test_an_int8_maximum_falls_off(fp32: Callable[..., Artifact], tmp_path: Path) -> None:
     middle = node("Clip", "y low", "z")
-    artifact = quantise_tflite(fp32(tmp_path, middle), "w8a8", tmp_path / "q.tflite", FACES)
+    artifact = quantise_tflite(fp32(middle), "w8a8", tmp_path / "q.tflite", FACES)
     assert tuple(map(str, artifact.notes)) == (
         "2 XNNPACK partitions; fall off: 1 MAXIMUM (XNNPACK's MAXIMUM is float)",
     )
 
 
-def test_int16_falls_off_but_for_the_prelu_which_stays_float(tmp_path: Path) -> None:
-    artifact = quantise_tflite(fp32(tmp_path, PRELU), "w8a16", tmp_path / "q.tflite", FACES)
+def test_int16_falls_off_but_for_the_prelu_which_stays_float(fp32: Callable[..., Artifact], tmp_path: Path) -> None:
+    artifact = quantise_tflite(fp32(PRELU), "w8a16", tmp_path / "q.tflite", FACES)
     assert tuple(map(str, artifact.notes)) == (
         "1 XNNPACK partition; fall off: 2 CONV_2D, 1 DEPTHWISE_CONV_2D, 1 DEQUANTIZE, 1 QUANTIZE, 1 RESHAPE "
         "(XNNPACK has no kernels for int16 activations)",
@@ -81,19 +74,19 @@ def test_int16_falls_off_but_for_the_prelu_which_stays_float(tmp_path: Path) -> 
     )
 
 
-def test_a_depthwise_convolution_with_dynamic_ranges_falls_off(tmp_path: Path) -> None:
+def test_a_depthwise_convolution_with_dynamic_ranges_falls_off(fp32: Callable[..., Artifact], tmp_path: Path) -> None:
     from ai_edge_quantizer import recipe
 
     path = tmp_path / "q.tflite"
-    path.write_bytes(quantised_content(fp32(tmp_path, PRELU).path, recipe.dynamic_wi8_afp32()))
+    path.write_bytes(quantised_content(fp32(PRELU).path, recipe.dynamic_wi8_afp32()))
     assert delegation(path).note().text == (
         "2 XNNPACK partitions; fall off: 1 DEPTHWISE_CONV_2D "
         "(XNNPACK has no depthwise convolution of float activations with int8 weights)"
     )
 
 
-def test_an_int8_prelu_falls_off(tmp_path: Path) -> None:
-    path = quantise_tflite(fp32(tmp_path, PRELU), "w8a8", tmp_path / "q.tflite", FACES).path
+def test_an_int8_prelu_falls_off(fp32: Callable[..., Artifact], tmp_path: Path) -> None:
+    path = quantise_tflite(fp32(PRELU), "w8a8", tmp_path / "q.tflite", FACES).path
     model = unpack(path.read_bytes())
     graph = model.subgraphs[0]
     before, prelu, after = graph.operators[2:5]  # DEQUANTIZE, PRELU, QUANTIZE: made one here
@@ -108,8 +101,8 @@ def test_an_int8_prelu_falls_off(tmp_path: Path) -> None:
     assert delegation(path).note().text == "2 XNNPACK partitions; fall off: 1 PRELU (XNNPACK's PRELU is float)"
 
 
-def test_a_length_falls_off(tmp_path: Path) -> None:
-    artifact = fp32(tmp_path, node("LpNormalization", "y", "z", axis=1))
+def test_a_length_falls_off(fp32: Callable[..., Artifact]) -> None:
+    artifact = fp32(node("LpNormalization", "y", "z", axis=1))
     assert tuple(map(str, artifact.notes)) == (
         "2 XNNPACK partitions; fall off: 1 L2_NORMALIZATION (XNNPACK does not know it)",
     )

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from pocketface.faces.contract import TEMPLATES
-from pocketface.faces.rendering.head import ROWS, Camera, Shape, meet
+from pocketface.faces.rendering.head import ROWS, Camera, HeadShape, meet
 from pocketface.faces.rendering.person import Person, Shot, draw, draw_person
-from pocketface.faces.rendering.photo import squeeze
+from pocketface.faces.rendering.photo import quantise_blocks
 from pocketface.faces.rendering.synthetic import contact_sheet, face_landmarks, render_face, synthetic_faces
 
 
@@ -132,21 +132,21 @@ def test_rays_meet_a_sphere_where_pythagoras_says(yaw, pitch):
     nod = np.array([[1, 0, 0], [0, np.cos(pitch), np.sin(pitch)], [0, -np.sin(pitch), np.cos(pitch)]])
     camera = Camera(nod @ turn, 0.5 + 0j, 56 + 56j)
     x, y = plane = camera.plane(112)
-    surface = meet(Shape(profile, profile), camera, plane)
-    far, between = np.hypot(x, y), np.abs(y) < 50  # the poles of a table over y are no part of a face
-    inner = between & (far < 55)
-    assert surface.depth[inner] == pytest.approx(np.sqrt(80**2 - far[inner] ** 2), abs=2.0 if pitch else 0.1)
-    assert (surface.inside[between & (far < 76)] > 0).all()
-    assert (surface.inside[between & (far > 84)] < 0).all()
+    surface = meet(HeadShape(profile, profile), camera, plane)
+    distance, between = np.hypot(x, y), np.abs(y) < 50  # the poles of a table over y are no part of a face
+    inner = between & (distance < 55)
+    assert surface.depth[inner] == pytest.approx(np.sqrt(80**2 - distance[inner] ** 2), abs=2.0 if pitch else 0.1)
+    assert (surface.inside[between & (distance < 76)] > 0).all()
+    assert (surface.inside[between & (distance > 84)] < 0).all()
 
 
 @pytest.mark.parametrize("size", [64, 113])
 def test_squeezing_by_almost_nothing_changes_nothing(size):
     photo = np.random.default_rng(0).uniform(0, 255, (3, size, size))
-    assert squeeze(photo, 1e-9) == pytest.approx(photo, abs=1e-3)
+    assert quantise_blocks(photo, 1e-9) == pytest.approx(photo, abs=1e-3)
 
 
 def test_squeezing_hard_leaves_each_block_one_colour():
     """Steps of 1e4 round every wave away: what is left is the mid grey from which waves are counted."""
     photo = np.random.default_rng(0).uniform(0, 255, (3, 16, 16))
-    assert np.ptp(squeeze(photo, 1e4)) == pytest.approx(0, abs=1e-6)
+    assert np.ptp(quantise_blocks(photo, 1e4)) == pytest.approx(0, abs=1e-6)

@@ -36,11 +36,11 @@ def colours(filters, biases=None, reader=None):
 
 
 def scored(backbone, *batches, group="0"):
-    with channel_scorer(backbone.eval(), find_groups(backbone, EXAMPLE), "feature-map") as watch:
+    with channel_scorer(backbone.eval(), find_groups(backbone, EXAMPLE), "feature-map") as scorer:
         for batch in batches:
             backbone(batch)
-            watch.observe()
-    return watch.scores()[group].tolist()
+            scorer.observe()
+    return scorer.scores()[group].tolist()
 
 
 def close(*values):

@@ -66,12 +66,12 @@ def scored(criterion, backbone, faces, images=40, seed=0):
 
 def watched(criterion, backbone, batches, loss):
     """Scores while `loss` of the embeddings is backpropagated, a mini-batch after the other."""
-    with channel_scorer(backbone, find_groups(backbone, EXAMPLE), criterion) as watch:
+    with channel_scorer(backbone, find_groups(backbone, EXAMPLE), criterion) as scorer:
         for batch in batches:
             backbone.zero_grad()
             loss(backbone(batch)).backward()
-            watch.observe()
-    return watch.scores()
+            scorer.observe()
+    return scorer.scores()
 
 
 def loss_of(embeddings):

@@ -10,7 +10,7 @@ from torch import nn
 from pocketface.faces.contract import InputContract
 from pocketface.models.embedder import Embedder
 from pocketface.prune.channels.groups import find_groups
-from pocketface.prune.criteria.importance import CRITERIA, channel_scorer, importance
+from pocketface.prune.criteria.importance import CRITERIA, ScoreSums, channel_scorer, importance
 
 GRADIENTS = [name for name, criterion in CRITERIA.items() if criterion.signal in ("probe", "loss")]
 EXAMPLE = torch.zeros(1, 3, 16, 16)
@@ -80,11 +80,11 @@ def test_training_does_not_notice_that_it_is_watched(criterion, faces):
     alone, watched = Small().train(), Small().train()
     loss = alone(inputs).square().sum()
     loss.backward()
-    with channel_scorer(watched, find_groups(watched, EXAMPLE), criterion) as watch:
+    with channel_scorer(watched, find_groups(watched, EXAMPLE), criterion) as scorer:
         same = watched(inputs).square().sum()
         same.backward()
-        watch.observe()
-        watch.scores()
+        scorer.observe()
+        scorer.scores()
     assert torch.equal(loss, same)
     for one, other in zip(alone.parameters(), watched.parameters(), strict=True):
         assert torch.equal(one.grad, other.grad)
@@ -97,40 +97,38 @@ def test_training_does_not_notice_that_it_is_watched(criterion, faces):
 def test_a_watch_that_was_interrupted_goes_on_where_it_was(criterion, faces):
     inputs = torch.from_numpy(InputContract(16, 16).preprocess(faces.faces)).split(10)
 
-    def watched(parts, totals=None, batches=0):
+    def watched(parts, sums=None):
         backbone = Small().eval()
-        with channel_scorer(backbone, find_groups(backbone, EXAMPLE), criterion) as watch:
-            if totals is not None:
-                watch.totals, watch.batches = totals, batches
+        with channel_scorer(backbone, find_groups(backbone, EXAMPLE), criterion, sums=sums) as scorer:
             for part in parts:
                 backbone.zero_grad()
                 backbone(part).square().sum().backward()
-                watch.observe()
-            return watch
+                scorer.observe()
+            return scorer
 
     whole, half = watched(inputs), watched(inputs[:2])
-    saved = {name: total.clone() for name, total in half.totals.items()}
-    rest = watched(inputs[2:], saved, half.batches)
-    assert rest.batches == 4
+    saved = ScoreSums({name: total.clone() for name, total in half.sums.totals.items()}, half.sums.batches)
+    rest = watched(inputs[2:], saved)
+    assert rest.sums.batches == 4
     assert all(torch.equal(whole.scores()[name], score) for name, score in rest.scores().items())
 
 
 def test_scores_are_the_mean_over_mini_batches():
     backbone = two_layers()
-    with channel_scorer(backbone, find_groups(backbone, EXAMPLE), "l1") as watch:
-        watch.observe()
-        once = watch.scores()["0"]
+    with channel_scorer(backbone, find_groups(backbone, EXAMPLE), "l1") as scorer:
+        scorer.observe()
+        once = scorer.scores()["0"]
         backbone[0].weight.data[:4] *= 3
-        watch.observe()
+        scorer.observe()
         changed = backbone[0].weight.detach().abs().sum((1, 2, 3))
-    torch.testing.assert_close(watch.scores()["0"], (once + changed / changed.mean()) / 2)
+    torch.testing.assert_close(scorer.scores()["0"], (once + changed / changed.mean()) / 2)
 
 
 def test_there_are_no_scores_before_a_mini_batch():
     backbone = two_layers()
-    with channel_scorer(backbone, find_groups(backbone, EXAMPLE), "l1") as watch:
+    with channel_scorer(backbone, find_groups(backbone, EXAMPLE), "l1") as scorer:
         with pytest.raises(ValueError, match="one at least would do"):
-            watch.scores()
+            scorer.scores()
 
 
 @pytest.mark.parametrize("criterion", GRADIENTS)

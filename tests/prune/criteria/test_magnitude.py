@@ -34,9 +34,9 @@ class Sum(nn.Module):
 
 
 def scored(criterion, backbone, seed=0):
-    with channel_scorer(backbone, find_groups(backbone, EXAMPLE), criterion, seed) as watch:
-        watch.observe()
-    return watch.scores()
+    with channel_scorer(backbone, find_groups(backbone, EXAMPLE), criterion, seed) as scorer:
+        scorer.observe()
+    return scorer.scores()
 
 
 def theirs(backbone, layer, scorer):

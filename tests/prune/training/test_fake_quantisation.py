@@ -238,5 +238,5 @@ def test_what_cannot_be_traced_is_refused():
 
 
 def test_pruning_itself_learns_in_fp32():
-    with pytest.raises(ValueError, match="not for pruning, but for recovering afterwards"):
+    with pytest.raises(ValueError, match="when recovering after pruning, not for pruning itself"):
         PruneRecipe(precision="w8a8")

@@ -11,7 +11,7 @@ Rows = Iterator[tuple[int, dict[str, str]]]
 """The line number of each row, and its cells by column, without surrounding spaces."""
 
 
-def read_table(
+def read_csv_table(
     path: Path, contents: str, required: Sequence[str] = (), optional: Sequence[str] = ()
 ) -> tuple[tuple[str, ...], Rows]:
     """Opens a CSV file whose first line names its columns; empty lines are skipped.
@@ -36,7 +36,7 @@ def read_table(
     for column in required:
         if column not in columns:
             form = ",".join(required) + "".join(f"[,{name}]" for name in optional)
-            raise ValueError(f"{path} has no column {column!r}; its first line wants: {form}")
+            raise ValueError(f"{path} has no column {column!r}; its first line needs: {form}")
     for column in columns:
         if columns.count(column) > 1:
             raise ValueError(f"{path} has two columns {column!r}; rename one")

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from pocketface.export.artifact import Card
-from pocketface.export.graph.equalise import equalise
+from pocketface.export.graph.cross_layer_equalisation import equalise_across_layers
 from pocketface.export.graph.to_onnx import to_onnx
 from pocketface.export.tflite.litert import LiteRTSession
 from pocketface.export.tflite.quantise import quantise_tflite
@@ -68,7 +68,7 @@ def weights_of(network: onnx.ModelProto, place: int) -> tuple[NDArray[Any], NDAr
 
 
 def test_a_depthwise_site_is_brought_to_one_range_by_hand() -> None:
-    result, sites = equalise(model(PRELU, DEPTHWISE, 3), FACES)
+    result, sites = equalise_across_layers(model(PRELU, DEPTHWISE, 3), FACES)
     first, second = weights_of(result, 1)
     bias, _ = weights_of(result, 2)
     assert sites == 1  # channels reach 20, 1 and 0.5, so the scales are 1, 20 and 40
@@ -78,7 +78,7 @@ def test_a_depthwise_site_is_brought_to_one_range_by_hand() -> None:
 
 
 def test_a_site_that_mixes_channels_goes_half_of_the_way() -> None:
-    result, sites = equalise(model(PRELU, MIXING, 1), FACES)
+    result, sites = equalise_across_layers(model(PRELU, MIXING, 1), FACES)
     first, second = weights_of(result, 1)
     assert sites == 1
     np.testing.assert_allclose(first[1, 0, 0, 0], np.sqrt(20), rtol=1e-6)
@@ -88,7 +88,7 @@ def test_a_site_that_mixes_channels_goes_half_of_the_way() -> None:
 @pytest.mark.parametrize(("second", "groups"), [(DEPTHWISE, 3), (DEPTHWISE.repeat(2, 0), 3), (MIXING, 1)])
 def test_the_network_computes_what_it_computed(second: NDArray[np.float32], groups: int) -> None:
     before = model(PRELU, second, groups)
-    after, _ = equalise(before, FACES)
+    after, _ = equalise_across_layers(before, FACES)
     face = np.random.default_rng(0).normal(0, 1, (1, 3, 8, 8)).astype(np.float32)
     np.testing.assert_allclose(run(after, face), run(before, face), rtol=1e-5, atol=1e-5)
 
@@ -97,7 +97,7 @@ CLIP = [helper.make_node("Clip", ["first", "low", "high"], ["between"])]
 
 
 def test_under_a_relu6_a_channel_keeps_a_quarter_of_headroom_by_hand() -> None:
-    result, sites = equalise(model(CLIP, DEPTHWISE, 3), FACES)
+    result, sites = equalise_across_layers(model(CLIP, DEPTHWISE, 3), FACES)
     first, second = weights_of(result, 1)
     assert sites == 1  # channels reach 6, 1 and 0 behind the clip: 6 / (1.25 * 1), and no more than 64 for the silent
     np.testing.assert_allclose(first[:, :, 0, 0], [[10, 10, 0], [4.8, 0, 0], [0, -64, 0]], rtol=1e-6)
@@ -106,7 +106,7 @@ def test_under_a_relu6_a_channel_keeps_a_quarter_of_headroom_by_hand() -> None:
 
 def test_under_a_relu6_what_was_seen_passes_and_what_is_far_above_is_cut() -> None:
     before = model(CLIP, DEPTHWISE, 3)
-    after, _ = equalise(before, FACES)
+    after, _ = equalise_across_layers(before, FACES)
     np.testing.assert_allclose(run(after, 1.2 * FACES[:1])[0, :2], run(before, 1.2 * FACES[:1])[0, :2], rtol=1e-6)
     assert run(before, 3 * FACES[:1])[0, 1].max() == 6  # 2 times 3
     np.testing.assert_allclose(run(after, 3 * FACES[:1])[0, 1], 2 * 1.25, rtol=1e-6)
@@ -114,7 +114,7 @@ def test_under_a_relu6_what_was_seen_passes_and_what_is_far_above_is_cut() -> No
 
 def test_nothing_happens_between_a_relu6_and_a_layer_that_mixes_channels() -> None:
     before = model(CLIP, MIXING, 1)
-    after, sites = equalise(before, FACES)
+    after, sites = equalise_across_layers(before, FACES)
     assert sites == 0
     assert run(after, FACES[:1]).tolist() == run(before, FACES[:1]).tolist()
 
@@ -123,30 +123,30 @@ def test_nothing_happens_across_a_clip_that_is_no_relu() -> None:
     network = model(CLIP, DEPTHWISE, 3)
     network.graph.initializer.append(numpy_helper.from_array(np.float32(-1), "minus"))
     network.graph.node[1].input[1] = "minus"
-    assert equalise(network, FACES)[1] == 0
+    assert equalise_across_layers(network, FACES)[1] == 0
 
 
 def test_a_clip_without_a_top_is_a_relu() -> None:
     network = model([helper.make_node("Clip", ["first", "low"], ["between"])], DEPTHWISE, 3)
-    first, _ = weights_of(equalise(network, FACES)[0], 1)
+    first, _ = weights_of(equalise_across_layers(network, FACES)[0], 1)
     np.testing.assert_allclose(first[:, :, 0, 0], [[10, 10, 0], [20, 0, 0], [0, -64, 0]])
 
 
 def test_nothing_happens_where_a_third_one_listens() -> None:
     middle = [*PRELU, helper.make_node("Identity", ["first"], ["elsewhere"])]
-    assert equalise(model(middle, MIXING, 1), FACES)[1] == 0
+    assert equalise_across_layers(model(middle, MIXING, 1), FACES)[1] == 0
 
 
 def test_the_given_model_is_left_alone() -> None:
     before = model(PRELU, DEPTHWISE, 3)
     kept = before.SerializeToString()
-    equalise(before, FACES)
+    equalise_across_layers(before, FACES)
     assert before.SerializeToString() == kept
 
 
 def test_no_faces_are_refused() -> None:
     with pytest.raises(ValueError, match="wants faces"):
-        equalise(model(PRELU, DEPTHWISE, 3), FACES[:0])
+        equalise_across_layers(model(PRELU, DEPTHWISE, 3), FACES[:0])
 
 
 def test_int8_of_a_trained_prelu_net_gains(shared: Path, tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_int8_of_a_trained_prelu_net_gains(shared: Path, tmp_path: Path) -> None
     calibration, probe = np.split(embedder.contract.preprocess(crops), [24])
     card = Card("y1", embedder.contract, 128)
     graph = to_onnx(embedder, card, tmp_path / "plain.onnx")
-    result, sites = equalise(onnx.load(graph.path), calibration)
+    result, sites = equalise_across_layers(onnx.load(graph.path), calibration)
     onnx.save(result, tmp_path / "equalised.onnx")
     exact = unit(embedder.backbone(torch.from_numpy(probe)).detach().numpy())
 

@@ -12,34 +12,35 @@ from numpy.typing import NDArray
 from PIL import Image
 
 EXTENSIONS: dict[str, str] = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".webp": "WEBP"}
-"""What counts as an image, and the Pillow decoders that may run: no others do, whatever a file claims."""
+"""The file endings that count as images, and the Pillow decoders that may run, whatever a file claims to be."""
 
 
 def read_image(path: Path, height: int, width: int) -> NDArray[np.uint8]:
     """Reads one crop: (H, W, 3) uint8 RGB, as stored.
 
-    Grey becomes RGB, 16 bits become the upper 8, CMYK is converted, alpha is dropped, of an animation the
-    first frame is taken. EXIF orientation is ignored: crops are written by aligners, not by cameras.
+    Grey becomes RGB, 16 bits become the upper 8, CMYK is converted, alpha is dropped, and of an animation the first
+    frame is read. EXIF orientation is ignored: crops are written by aligners, not by cameras.
 
     Raises:
-        ValueError: No such file, no image, or another size, which is checked before a pixel is decoded.
+        ValueError: No such file, not an image, or another size, which is checked before a pixel is decoded.
     """
     return decode_image(path, str(path), height, width)
 
 
 def decode_image(source: Path | BinaryIO, name: str, height: int, width: int) -> NDArray[np.uint8]:
-    """Does what `read_image` does, for a file or for bytes that are called `name` when they are refused."""
+    """Does what `read_image` does, for a file or for bytes; errors call it `name`."""
     try:
         with Image.open(source, formats=tuple(EXTENSIONS.values())) as image:
-            size = image.height, image.width  # only the header has been read: a decompression bomb stays shut
+            size = image.height, image.width  # only the header has been read, so a decompression bomb is not decoded
             if size == (height, width):
                 return rgb(image)
     except FileNotFoundError:
         raise ValueError(f"no image {name}") from None
-    except Exception as error:  # Pillow's decoders raise SyntaxError, struct.error, zlib.error and others for bad bytes
+    except Exception as error:  # Pillow's decoders raise SyntaxError, struct.error, zlib.error and others
         raise ValueError(f"{name} cannot be read as an image: {error or type(error).__name__}") from error
     raise ValueError(
-        f"{name} is {size[0]}x{size[1]}, the embedder wants {height}x{width}: align the photos first (pocketface align)"
+        f"{name} is {size[0]}x{size[1]}, the embedder expects {height}x{width}: "
+        "align the photos first (pocketface align)"
     )
 
 
@@ -51,31 +52,26 @@ def rgb(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(image.convert("RGB"))
 
 
-def image_paths(folder: Path) -> list[Path]:
-    """Lists the images below `folder`, sorted by path.
+def image_names(folder: Path) -> list[str]:
+    """Lists the images below `folder`, relative to it and sorted by path; hidden ones are skipped, links followed.
 
     Raises:
         ValueError: No such folder.
     """
-    return [folder / name for name in image_names(folder)]
-
-
-def image_names(folder: Path) -> list[str]:
-    """Lists what `image_paths` does, relative to `folder`: plain texts, of which memory holds millions."""
     if not folder.is_dir():
         raise ValueError(f"no folder {folder}")
     return sorted(_walk(folder, "", set()), key=lambda name: name.replace("/", "\0"))  # as its parts would sort
 
 
-def _walk(folder: Path, name: str, seen: set[Path]) -> Iterator[str]:
+def _walk(folder: Path, name: str, visited: set[Path]) -> Iterator[str]:
     here = (folder / name).resolve()
-    if here in seen:  # a link that leads back up, or to where another link led
+    if here in visited:  # a link that leads back up, or to where another link led
         return
-    seen.add(here)
+    visited.add(here)
     for entry in sorted(os.listdir(here)):
         if entry.startswith("."):  # among them the `._x.jpg` that macOS leaves, which are no images
             continue
         if os.path.isdir(here / entry):
-            yield from _walk(folder, f"{name}{entry}/", seen)
+            yield from _walk(folder, f"{name}{entry}/", visited)
         elif os.path.splitext(entry)[1].lower() in EXTENSIONS and os.path.isfile(here / entry):
             yield name + entry

@@ -27,21 +27,19 @@ def csv_of(runs: Iterable[tuple[str, Sequence[Measurement]]]) -> str:
     table.writeheader()
     for run, rows in runs:
         for row in rows:
-            # not asdict, which would copy the conditions deeply
-            fields = {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
             conditions = json.dumps(row.conditions, ensure_ascii=False, sort_keys=True)
-            table.writerow({"run": run, **fields, "valid": str(row.valid).lower(), "conditions": conditions})
+            table.writerow({"run": run, **vars(row), "valid": str(row.valid).lower(), "conditions": conditions})
     return text.getvalue()
 
 
 def json_of(lines: Sequence[Line], recommendations: Sequence[tuple[str, Recommendation]]) -> str:
-    """Gives the lines of the table, each cell with its interval and validity, and what is recommended and why."""
-    told = {
+    """Gives the lines of the table, each cell with its interval and validity, and the recommended files and why."""
+    report = {
         "pocketface_report": 1,
         "recommendations": [_recommendation(run, each) for run, each in recommendations],
         "lines": [_line(line) for line in lines],
     }
-    return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(report, indent=1, ensure_ascii=False) + "\n"
 
 
 def _recommendation(run: str, recommendation: Recommendation) -> dict[str, Any]:
@@ -55,8 +53,8 @@ def _recommendation(run: str, recommendation: Recommendation) -> dict[str, Any]:
                 "why": choice.why,
                 "nearest": choice.nearest.line.artifact if choice.nearest else None,
                 "files": [
-                    *([{**_judged(choice.best), "why_not": ""}] if choice.best else []),
-                    *({**_judged(judged), "why_not": why} for judged, why in choice.others),
+                    *([{**_file(choice.best), "why_not": ""}] if choice.best else []),
+                    *({**_file(file), "why_not": why} for file, why in choice.others),
                 ],
             }
             for title, choice in recommendation.choices
@@ -64,14 +62,14 @@ def _recommendation(run: str, recommendation: Recommendation) -> dict[str, Any]:
     }
 
 
-def _judged(judged: JudgedFile) -> dict[str, Any]:
+def _file(file: JudgedFile) -> dict[str, Any]:
     return {
-        "artifact": judged.line.artifact,
-        "meets": judged.meets,
-        "accuracy": judged.accuracy,
-        "size_bytes": judged.line.value("size_bytes"),
-        "latency_ms": judged.milliseconds,
-        "misses": [miss.limit for miss in judged.misses],
+        "artifact": file.line.artifact,
+        "meets": file.meets,
+        "accuracy": file.accuracy,
+        "size_bytes": file.line.value("size_bytes"),
+        "latency_ms": file.milliseconds,
+        "misses": [miss.limit for miss in file.misses],
     }
 
 

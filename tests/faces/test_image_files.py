@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pocketface.faces.images import read_image
+from pocketface.faces.image_files import read_image
 
 
 def save(path, pixels, **options):
@@ -74,7 +74,7 @@ def test_another_size_says_what_would_do(tmp_path):
     with pytest.raises(ValueError) as error:
         read_image(path, 112, 112)
     assert str(error.value) == (
-        f"{path} is 250x200, the embedder wants 112x112: align the photos first (pocketface align)"
+        f"{path} is 250x200, the embedder expects 112x112: align the photos first (pocketface align)"
     )
 
 
@@ -105,5 +105,5 @@ def test_a_decompression_bomb_is_refused_by_its_header(tmp_path):
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 9000, 8000, 8, 2, 0, 0, 0))
     (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"no pixels to decode"))
-    with pytest.raises(ValueError, match=r"x\.png is 8000x9000, the embedder wants 112x112"):
+    with pytest.raises(ValueError, match=r"x\.png is 8000x9000, the embedder expects 112x112"):
         read_image(tmp_path / "x.png", 112, 112)

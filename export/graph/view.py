@@ -1,0 +1,179 @@
+"""A view of an ONNX graph: who computes and who reads each value, its constants, and the edits that passes share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..artifact import ConversionError
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
+
+Array = NDArray[Any]
+
+
+class GraphView:
+    """A graph and its links, read once; edits change the graph in place.
+
+    Constants that are added are known at once. The links and shapes of computed values stay those of the graph as it
+    was read, which is what a pass over it wants.
+    """
+
+    def __init__(self, graph: GraphProto) -> None:
+        """Reads `graph`; shapes are those that it states."""
+        import onnx
+
+        self.graph = graph
+        self.outputs = {output.name for output in graph.output}
+        self.constants: dict[str, Array] = {
+            tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer
+        }
+        """Initializers and the results of Constant nodes, by name."""
+        self._producers: dict[str, NodeProto] = {}
+        self._consumers: dict[str, list[NodeProto]] = {}
+        for node in graph.node:
+            if node.op_type == "Constant":
+                self.constants[node.output[0]] = constant_value(node)
+            for name in node.output:
+                self._producers[name] = node
+            for name in node.input:
+                self._consumers.setdefault(name, []).append(node)
+        values = (*graph.input, *graph.value_info, *graph.output)
+        self._shapes = {value.name: sides(value) for value in values}
+
+    def producer(self, name: str) -> NodeProto | None:
+        """Gives the node that computes `name`; None for inputs and initializers."""
+        return self._producers.get(name)
+
+    def consumers(self, name: str) -> list[NodeProto]:
+        """Gives the nodes that read `name`, one that reads it twice twice."""
+        return self._consumers.get(name, [])
+
+    def sole_consumer(self, name: str) -> NodeProto | None:
+        """Gives the one node that reads `name`, unless `name` is an output of the graph."""
+        consumers = self.consumers(name)
+        return consumers[0] if len(consumers) == 1 and name not in self.outputs else None
+
+    def constant(self, name: str) -> Array | None:
+        """Gives the values of a constant, or None for what is computed."""
+        return self.constants.get(name)
+
+    def has_constant_weights(self, node: NodeProto) -> bool:
+        """Says whether all inputs of `node` but the first are constants."""
+        return all(name in self.constants for name in node.input[1:])
+
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """Gives the shape that the graph states, 0 for a free side, or None where it does not list the value."""
+        return self._shapes.get(name)
+
+    def entries(self) -> list[ValueInfoProto]:
+        """Gives the inputs that are no weights."""
+        return [value for value in self.graph.input if value.name not in self.constants]
+
+    def ports(self, file: str) -> tuple[ValueInfoProto, ValueInfoProto]:
+        """Gives the one input that is no weight, and the one output.
+
+        Raises:
+            ConversionError: There are more, or none.
+        """
+        inputs, outputs = self.entries(), self.graph.output
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ConversionError(
+                f"{file} has {len(inputs)} inputs and {len(outputs)} outputs; an embedder has one of each"
+            )
+        return inputs[0], outputs[0]
+
+    def set_constant(self, name: str, values: Array) -> str:
+        """Adds an initializer, or replaces the one of that name; gives the name."""
+        import onnx
+
+        tensor = onnx.numpy_helper.from_array(values, name)
+        if name in self.constants:
+            next(known for known in self.graph.initializer if known.name == name).CopyFrom(tensor)
+        else:
+            self.graph.initializer.append(tensor)
+        self.constants[name] = values
+        return name
+
+    def scale_input(self, node: NodeProto, place: int, factors: Array, label: str) -> None:
+        """Multiplies a constant input, under a name of its own: other nodes may share the old one.
+
+        Given   Conv(x, W) -> y
+        Result  Conv(x, y/label_1) -> y        with y/label_1 = W * factors
+        """
+        values = self.constants[node.input[place]] * factors
+        node.input[place] = self.set_constant(f"{node.output[0]}/{label}_{place}", values)
+
+    def set_nodes(self, nodes: Iterable[NodeProto]) -> None:
+        """Puts `nodes`, in that order, in the place of those that are there."""
+        kept = list(nodes)
+        del self.graph.node[:]
+        self.graph.node.extend(kept)
+
+    def drop_unread(self) -> None:
+        """Removes the initializers that no node reads any more."""
+        read = {name for node in self.graph.node for name in node.input}
+        kept = [tensor for tensor in self.graph.initializer if tensor.name in read]
+        del self.graph.initializer[:]
+        self.graph.initializer.extend(kept)
+
+
+def copied(model: ModelProto) -> ModelProto:
+    """Gives a copy of `model` for a pass to change."""
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy
+
+
+def with_nodes_named(model: ModelProto) -> ModelProto:
+    """Gives a copy whose nodes are named after their first results.
+
+    onnxruntime's tools tell nodes apart by their names, which may be empty or shared.
+    """
+    copy = copied(model)
+    for node in copy.graph.node:
+        node.name = node.output[0]
+    return copy
+
+
+def attribute(node: NodeProto, name: str, default: Any = None) -> Any:
+    """Gives a node's attribute as a Python value, text as str."""
+    import onnx
+
+    for one in node.attribute:
+        if one.name == name:
+            value = onnx.helper.get_attribute_value(one)
+            return value.decode() if isinstance(value, bytes) else value
+    return default
+
+
+def constant_value(node: NodeProto) -> Array:
+    """Gives the value of a Constant node, whichever of its attributes holds it."""
+    import onnx
+
+    (one,) = node.attribute
+    value = onnx.helper.get_attribute_value(one)
+    if isinstance(value, onnx.TensorProto):
+        return np.asarray(onnx.numpy_helper.to_array(value))
+    return np.array(value, np.float32 if one.name.startswith("value_float") else np.int64)
+
+
+def clip_bounds(node: NodeProto, low: Array | None = None, high: Array | None = None) -> tuple[float, float]:
+    """Gives what a Relu or a Clip with these inputs clips to; a bound that is left out is infinite."""
+    if node.op_type == "Relu":
+        return 0.0, np.inf
+    return (
+        float(attribute(node, "min", -np.inf) if low is None else low),  # an attribute before opset 11
+        float(attribute(node, "max", np.inf) if high is None else high),
+    )
+
+
+def sides(value: ValueInfoProto) -> tuple[int, ...]:
+    """Gives the sides that a value states, 0 for those that are free."""
+    return tuple(side.dim_value for side in value.type.tensor_type.shape.dim)

@@ -1,0 +1,266 @@
+"""Operators that map each value by itself, and what cannot be said in TFLite: against onnxruntime, and by hand."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from pocketface.export.artifact import Artifact, ConversionError
+from pocketface.export.tflite.litert import LiteRTSession
+
+RNG = np.random.default_rng(0)
+FACES = RNG.normal(0, 2, (3, 3, 8, 8)).astype(np.float32)
+
+
+Constants = dict[str, NDArray[Any]]
+
+
+def node(operator: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
+    return helper.make_node(operator, inputs.split(), [output], name=f"the_{output}", **attributes)
+
+
+def channels(*values: float) -> NDArray[np.float32]:
+    return np.array(values, np.float32).reshape(-1, 1, 1)
+
+
+def weights(*shape: int) -> NDArray[np.float32]:
+    return RNG.normal(0, 0.5, shape).astype(np.float32)
+
+
+CASES: dict[str, tuple[list[onnx.NodeProto], Constants, list[str]]] = {
+    "relu alone": ([node("Relu", "input", "map")], {}, ["RELU"]),
+    "clip to -1..1": (
+        [node("Clip", "input low high", "map")],
+        {"low": np.float32(-1), "high": np.float32(1)},
+        ["RELU_N1_TO_1"],
+    ),
+    "clip to other bounds": (
+        [node("Clip", "input low high", "map")],
+        {"low": np.float32(-0.5), "high": np.float32(2)},
+        ["MAXIMUM", "MINIMUM"],
+    ),
+    "clip below only": ([node("Clip", "input low", "map")], {"low": np.float32(-1)}, ["MAXIMUM"]),
+    "clip to nothing": ([node("Clip", "input", "i"), node("Relu", "i", "map")], {}, ["RELU"]),
+    "prelu (C, 1, 1)": ([node("PRelu", "input s", "map")], {"s": channels(0.1, -0.5, 2)}, ["PRELU"]),
+    "prelu (1, C, 1, 1)": ([node("PRelu", "input s", "map")], {"s": channels(0.1, -0.5, 2)[None]}, ["PRELU"]),
+    "prelu (1,)": ([node("PRelu", "input s", "map")], {"s": np.float32([-0.3])}, ["LEAKY_RELU"]),
+    "leaky relu": ([node("LeakyRelu", "input", "map", alpha=0.2)], {}, ["LEAKY_RELU"]),
+    "sigmoid": ([node("Sigmoid", "input", "map")], {}, ["LOGISTIC"]),
+    "tanh": ([node("Tanh", "input", "map")], {}, ["TANH"]),
+    "hard sigmoid": ([node("HardSigmoid", "input", "map")], {}, ["MUL", "ADD", "MUL"]),
+    "hard sigmoid of PyTorch": ([node("HardSigmoid", "input", "map", alpha=1 / 6)], {}, ["ADD", "MUL"]),
+    "hard swish": ([node("HardSwish", "input", "map")], {}, ["HARD_SWISH"]),
+    "constant on the left, along the width": (
+        [node("Sub", "k input", "map")],
+        {"k": np.arange(8, dtype=np.float32)},
+        ["SUB"],
+    ),
+    "constant of a whole image": ([node("Mul", "input k", "map")], {"k": weights(1, 3, 8, 8)}, ["MUL"]),
+    "division by channel": ([node("Div", "input k", "map")], {"k": channels(2, 4, 8)}, ["DIV"]),
+    "sum, relu": ([node("Add", "input input", "s"), node("Relu", "s", "map")], {}, ["ADD"]),
+    "squeeze and excite": (
+        [node("GlobalAveragePool", "input", "g"), node("Sigmoid", "g", "s"), node("Mul", "input s", "map")],
+        {},
+        ["MEAN", "LOGISTIC", "MUL"],
+    ),
+    "concat of channels": (
+        [node("Relu", "input", "r"), node("Concat", "input r", "map", axis=1)],
+        {},
+        ["RELU", "CONCATENATION"],
+    ),
+    "concat along the width": ([node("Concat", "input input", "map", axis=-1)], {}, ["CONCATENATION"]),
+    "what does nothing": (
+        [
+            node("Identity", "input", "i"),
+            node("Dropout", "i", "j"),
+            node("Cast", "j", "k", to=1),
+            node("Relu", "k", "map"),
+        ],
+        {},
+        ["RELU"],
+    ),
+    "constant nodes": (
+        [
+            node("Constant", "", "k", value=numpy_helper.from_array(channels(1, 2, 3))),
+            node("Constant", "", "six", value_float=6.0),
+            node("Add", "input k", "s"),
+            node("Clip", "s zero six", "map"),
+        ],
+        {"zero": np.float32(0)},
+        ["ADD"],
+    ),
+    "unit length of each pixel": ([node("LpNormalization", "input", "map", axis=1)], {}, ["L2_NORMALIZATION"]),
+}
+
+
+def test_prelu_slopes_by_hand(written: Callable[..., Path], converted: Callable[..., Artifact], tmp_path: Path) -> None:
+    nodes = [node("PRelu", "input s", "p"), node("GlobalAveragePool", "p", "g"), node("Flatten", "g", "embedding")]
+    path = written(tmp_path, nodes, {"s": channels(0.5, -1, 3)}, 3)
+    result = LiteRTSession(converted(path, 3).path).run(np.full((1, 3, 8, 8), -2, np.float32))
+    assert result.tolist() == [[-1, 2, -6]]
+
+
+def test_slopes_of_shape_c_mean_channels_as_older_exporters_write_them(
+    written: Callable[..., Path], converted: Callable[..., Artifact], tmp_path: Path
+) -> None:
+    nodes = [node("PRelu", "input s", "p"), node("GlobalAveragePool", "p", "g"), node("Flatten", "g", "embedding")]
+    path = written(tmp_path, nodes, {"s": np.float32([0.5, -1, 3])}, 3, opset=7)
+    result = LiteRTSession(converted(path, 3).path).run(np.full((1, 3, 8, 8), -2, np.float32))
+    assert result.tolist() == [[-1, 2, -6]]
+
+
+class Normalised(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 8)
+
+    def forward(self, faces: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize(self.conv(faces).flatten(1))
+
+
+@pytest.mark.parametrize("dynamo", [True, False])
+def test_torchs_normalize_becomes_one_operator(
+    converted: Callable[..., Artifact],
+    operators: Callable[[Path], list[str]],
+    exported: Callable[..., None],
+    tmp_path: Path,
+    dynamo: bool,
+) -> None:
+    torch.manual_seed(0)
+    path, network = tmp_path / "net.onnx", Normalised().eval()
+    exported(network, torch.from_numpy(FACES[:1]), path, dynamo)
+    artifact = converted(path, 4)
+    result = LiteRTSession(artifact.path).run(FACES)
+    np.testing.assert_allclose(result, network(torch.from_numpy(FACES)).detach(), atol=1e-6)
+    assert operators(artifact.path)[-1] == "L2_NORMALIZATION"
+
+
+REFUSED: dict[str, tuple[list[onnx.NodeProto], Constants, str]] = {
+    "a Slice with steps": (
+        [
+            node("Slice", "input from to axes steps", "s"),
+            node("GlobalAveragePool", "s", "g"),
+            node("Flatten", "g", "embedding"),
+        ],
+        {"from": np.array([0]), "to": np.array([8]), "axes": np.array([2]), "steps": np.array([2])},
+        "Slice 'the_s' takes every other value, or cuts a flattened image; only plain parts are supported",
+    ),
+    "an Erf of its own": (
+        [node("Erf", "input", "e"), node("GlobalAveragePool", "e", "g"), node("Flatten", "g", "embedding")],
+        {},
+        "Erf 'the_e' is no part of x (1 + erf(x / sqrt 2)) / 2; only that use of it is supported",
+    ),
+    "almost a GELU: sqrt 2 / x": (
+        [
+            node("Div", "root input", "d"),
+            node("Erf", "d", "e"),
+            node("Add", "e plus", "a"),
+            node("Mul", "half a", "h"),
+            node("Mul", "input h", "m"),
+            node("GlobalAveragePool", "m", "g"),
+            node("Flatten", "g", "embedding"),
+        ],
+        {"root": np.float32(2**0.5), "plus": np.float32(1), "half": np.float32(0.5)},
+        "Erf 'the_e' is no part of x (1 + erf(x / sqrt 2)) / 2; only that use of it is supported",
+    ),
+    "almost a GELU: x squared": (
+        [
+            node("Div", "input root", "d"),
+            node("Mul", "input d", "q"),
+            node("Erf", "q", "e"),
+            node("Add", "e plus", "a"),
+            node("Mul", "half a", "h"),
+            node("GlobalAveragePool", "h", "g"),
+            node("Flatten", "g", "embedding"),
+        ],
+        {"root": np.float32(2**0.5), "plus": np.float32(1), "half": np.float32(0.5)},
+        "Erf 'the_e' is no part of x (1 + erf(x / sqrt 2)) / 2; only that use of it is supported",
+    ),
+    "unknown operator": (
+        [node("Sin", "input", "s"), node("Flatten", "s", "embedding")],
+        {},
+        "Sin 'the_s' has no counterpart here",
+    ),
+    "transpose of a flattened image": (
+        [node("Flatten", "input", "f"), node("Transpose", "f", "t"), node("Reshape", "t row", "embedding")],
+        {"row": np.array([1, 192])},
+        "reorders a flattened image",
+    ),
+    "some of the values": (
+        [
+            node("GlobalAveragePool", "input", "g"),
+            node("Reshape", "g row", "r"),
+            node("Gather", "r places", "p"),
+            node("Reshape", "p one", "embedding"),
+        ],
+        {"row": np.array([3]), "places": np.array([0, 2]), "one": np.array([1, 2])},
+        "picks some of the values",
+    ),
+    "layer norm of an image": (
+        [
+            node("LayerNormalization", "input scale", "n", axis=1),
+            node("Flatten", "n", "embedding"),
+        ],
+        {"scale": weights(3, 8, 8)},
+        "normalises along several axes",
+    ),
+    "flattened output": ([node("Flatten", "input", "embedding")], {}, "the card's embedding is"),
+    "mean over a flattened image": (
+        [node("Flatten", "input", "f"), node("ReduceMean", "f a", "embedding")],
+        {"a": np.array([1])},
+        "averages a flattened image",
+    ),
+    "dilated pool": (
+        [
+            node("MaxPool", "input", "m", kernel_shape=[2, 2], dilations=[2, 2]),
+            node("Flatten", "m", "embedding"),
+        ],
+        {},
+        "has dilation",
+    ),
+    "computed weights": (
+        [node("Conv", "input w", "c"), node("Conv", "input c", "d"), node("Flatten", "d", "embedding")],
+        {"w": weights(3, 3, 1, 1)},
+        "only a constant is supported there",
+    ),
+    "floor under a length": (
+        [
+            node("GlobalAveragePool", "input", "g"),
+            node("Flatten", "g", "f"),
+            node("ReduceL2", "f a", "l"),
+            node("Clip", "l one", "c"),
+            node("Div", "f c", "embedding"),
+        ],
+        {"a": np.array([1]), "one": np.float32(1)},
+        "is no part of x / |x|",
+    ),
+    "length that does not divide": (
+        [node("ReduceL2", "input a", "l"), node("Flatten", "l", "embedding")],
+        {"a": np.array([1])},
+        "is no part of x / |x|",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_said_in_tflite_is_one_sentence(
+    written: Callable[..., Path], converted: Callable[..., Artifact], tmp_path: Path, case: str
+) -> None:
+    nodes, constants, sentence = REFUSED[case]
+    path = written(tmp_path, nodes, constants, "D")
+    with pytest.raises(ConversionError, match=r"^net\.onnx.*") as caught:
+        converted(path, 3)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not path.with_suffix(".tflite").exists()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_operators_compute_what_onnxruntime_computes(computes_the_same: Callable[..., None], case: str) -> None:
+    computes_the_same(*CASES[case])
