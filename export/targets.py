@@ -19,7 +19,7 @@ from .coreml.to_coreml import to_coreml
 from .graph.batch import free_batch
 from .graph.float16 import to_half
 from .graph.qdq import quantise_onnx
-from .graph.ranges import How, activation_ranges
+from .graph.ranges import RangeMethod, activation_ranges
 from .graph.reading import read_onnx
 from .graph.rewrites import RewriteChain
 from .graph.to_onnx import adopt_onnx, to_onnx, write_onnx
@@ -54,7 +54,7 @@ class ExportSettings(Protocol):
     """The fields of an `ExportRecipe` that makers read."""
 
     @property
-    def ranges(self) -> How: ...  # noqa: D102
+    def ranges(self) -> RangeMethod: ...  # noqa: D102
 
     @property
     def least_int8_cosine(self) -> float: ...  # noqa: D102
