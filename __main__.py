@@ -207,9 +207,9 @@ def benchmark(
     out: cli.Out = Path("runs/benchmark"),
 ) -> None:
     """Measure size, latency and accuracy. Writes OUT/measurements.json."""
-    from .benchmark.findings.unlabelled import compare_unlabelled
     from .benchmark.recipe import BenchmarkRecipe
     from .benchmark.runner import benchmark_files
+    from .benchmark.unlabelled_runner import compare_unlabelled
     from .inputs import open_pairs
 
     recipe = cli.recipe_of(BenchmarkRecipe, settings, threads=threads)
@@ -236,13 +236,13 @@ def phone(
 ) -> None:
     """Time .tflite files on an Android phone over adb. Adds to OUT/measurements.json; tested on no real phone."""
     from .benchmark.adb.measuring import files_in, measure_on_phone
-    from .benchmark.adb.phone import sentences
+    from .benchmark.adb.phone import phone_sentences
     from .benchmark.adb.phone_rows import keep
     from .benchmark.adb.recipe import PhoneRecipe
 
     recipe = cli.recipe_of(PhoneRecipe, settings, threads=threads, cores=cores)
     if not files:
-        for sentence in sentences():
+        for sentence in phone_sentences():
             say(sentence)
         return
     rows = measure_on_phone(files_in(files), serial, benchmark_model, out, recipe, say)

@@ -10,11 +10,10 @@ import numpy as np
 
 from ..export.formats import FORMATS
 from .accuracy.intervals import Estimate, Floats
+from .accuracy.paired import at_old_threshold, judge_difference, paired_differences, unpaired_difference
 from .accuracy.record import Record
 from .accuracy.verification import verify_similarities
 from .figures import number_kind, number_text
-from .findings.differences import compared, judge, unpaired
-from .findings.transfer import transferred
 from .measurement import Measurement
 from .metric_keys import key_of, phrase_of
 from .metrics import metric_of
@@ -123,7 +122,7 @@ def _latency_change(what: str, old: Measurement, new: Measurement, limits: GateL
             return Change(what, *texts, "not judged", f"not measured {run}: {row.reason}")
         if not (row.value and row.low and row.high and 0 < row.low <= row.value <= row.high):
             return Change(what, *texts, "not judged", f"has no interval {run}, so what is noise is not known")
-    ratio = unpaired(_log(new), _log(old))
+    ratio = unpaired_difference(_log(new), _log(old))
     assert ratio.value is not None and ratio.low is not None and ratio.high is not None
     slower, least, most = (math.exp(end) for end in (ratio.value, ratio.low, ratio.high))
     short = _percent(slower - 1, "+")
@@ -165,12 +164,12 @@ def _accuracy(before: Side, after: Side, limits: GateLimits) -> Iterator[Change]
     if None in (old.low, old.high, new.low, new.high):
         yield Change(what, *texts, "not judged", "has no interval")
         return
-    yield _judged(what, texts, unpaired(_estimate(new), _estimate(old)), new.n or 0, limits, UNPAIRED)
+    yield _judged(what, texts, unpaired_difference(_estimate(new), _estimate(old)), new.n or 0, limits, UNPAIRED)
 
 
 def _paired(then: Floats, now: Floats, record: Record, limits: GateLimits) -> Iterator[Change]:
     old, new = (verify_similarities(each, record.same, record.fold, record.people) for each in (then, now))
-    for pair in compared(new, old, record.same, record.people):
+    for pair in paired_differences(new, old, record.same, record.people):
         if pair.mine.value is None or pair.other.value is None:
             continue  # too few impostor pairs for this FAR
         metric = ACCURACY if pair.metric == "accuracy_difference" else pair.metric.removesuffix("_difference")
@@ -182,7 +181,7 @@ def _paired(then: Floats, now: Floats, record: Record, limits: GateLimits) -> It
 def _judged(
     what: str, texts: tuple[str, str], difference: Estimate, pairs: int, limits: GateLimits, caveat: str = ""
 ) -> Change:
-    verdict = judge(difference, limits.margin, pairs)
+    verdict = judge_difference(difference, limits.margin, pairs)
     fails = verdict.word == "worse" and (difference.value or 0.0) < -limits.margin
     explanation = verdict.said + (f"; {caveat}" if caveat else "")
     short = f"{100 * (difference.value or 0.0):+.2f} points{', unpaired' if caveat else ''}"
@@ -203,7 +202,7 @@ def _thresholds(before: Side, after: Side, limits: GateLimits) -> Iterator[Chang
         shared = _same_pairs(before, after)
         if shared is not None:
             then, now, record = shared
-            rates = transferred(now, then, record.same, record.people, Estimate(old.value))
+            rates = at_old_threshold(now, then, record.same, record.people, Estimate(old.value))
             accepted, tar, flipped = (_percent(estimate.value or 0.0) for estimate in rates.values())
             explanation += f"; the old one now gives FAR {accepted}, TAR {tar}, and flips {flipped} of the decisions"
         yield Change(what, *texts, "changed", explanation, short=f"{new.value - old.value:+.3f}")

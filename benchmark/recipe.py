@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from .arm64.cores import core_of
-from .speed.runtimes import check_names
+from .runtimes import check_names
 
 
 class BenchmarkRecipe(BaseModel):
@@ -21,7 +21,7 @@ class BenchmarkRecipe(BaseModel):
     minimum_seconds: float = Field(0.5, ge=0, le=3600)
     rounds: int = Field(2, ge=1, le=1000)  # fresh processes per file and thread count, files interleaved
     warm_up_seconds: float = Field(0.1, ge=0, le=3600)  # before the runs that count, five runs at least
-    runtimes: tuple[str, ...] = ()  # names of speed/runtimes.py or "all"; () is the usual one of each format
+    runtimes: tuple[str, ...] = ()  # names of runtimes.py or "all"; () is the usual one of each format
     strict: bool = False  # 1,024 runs and 60 s for each row, MLPerf Mobile's single stream
     layers: bool = False  # how far each layer of a quantised file lies from the source's
     operators: bool = False  # time every operator too, where the runtime tells
