@@ -91,10 +91,11 @@ def convert(tool: str, precision: str, folder: Path, arguments: list[object], pe
     started = time.perf_counter()
     with open(path.with_suffix(".log"), "w") as log:
         status = subprocess.run([str(part) for part in command], stdout=log, stderr=log, check=False).returncode
-    seconds, log = time.perf_counter() - started, path.with_suffix(".log").read_text(errors="replace").splitlines()
-    peak = [int(line.rpartition(" ")[2]) * 1024 for line in log if line.startswith("peak memory, KiB:")]
+    seconds = time.perf_counter() - started
+    lines = path.with_suffix(".log").read_text(errors="replace").splitlines()
+    peak = [int(line.rpartition(" ")[2]) * 1024 for line in lines if line.startswith("peak memory, KiB:")]
     if status or not path.is_file() or not peak:
-        conversion: Conversion = {"reason": f"{tool} makes no {precision} file: {log[-1] if log else status}"}
+        conversion: Conversion = {"reason": f"{tool} makes no {precision} file: {lines[-1] if lines else status}"}
     else:
         conversion = {"file": str(path), "seconds": seconds, "bytes": peak[0]}
     note.write_text(json.dumps(conversion))
