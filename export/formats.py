@@ -206,7 +206,19 @@ def find_files(paths: Iterable[Path], formats: Iterable[Format]) -> list[Path]:
 
 
 def open_session(path: Path, threads: int = 1, factory: str | None = None) -> Session:
-    """Opens `path` in the usual runtime of its format; see `Format.open`."""
+    """Opens `path` in the usual runtime of its format.
+
+    Args:
+        path: A converted file, or a checkpoint folder.
+        threads: Of the CPU.
+        factory: The code of a checkpoint whose network is not of the zoo; see `load_checkpoint`.
+
+    Returns:
+        The open file, ready to embed.
+
+    Raises:
+        ValueError: It is not there, of no known format, or its runtime refuses it.
+    """
     return format_of(path).open(path, threads, factory)
 
 
@@ -216,6 +228,9 @@ def read_artifact(path: Path, contract: InputContract | None = None) -> Artifact
     Args:
         path: A file of a known format.
         contract: How to feed a file without a card; a file with one is fed by that.
+
+    Returns:
+        The file, its format, and what its card says.
 
     Raises:
         ValueError: There is no card and no contract.
