@@ -50,7 +50,7 @@ def mixed_precision(
         judged: Other faces, (M, 3, H, W): they say when it is enough.
         exact: (M, D) the source's unit embeddings of `judged`.
         least_cosine: What the mean cosine on them must reach.
-        ranges: RangeMethod they are set; see `activation_ranges`.
+        ranges: How they are set; see `activation_ranges`.
         progress: Told a line a step.
 
     Returns:
