@@ -146,6 +146,14 @@ def test_no_faces_are_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def as_written(path: Path, inputs: np.ndarray) -> np.ndarray:
+    """Computes the graph node by node: int8 kernels of x86 without VNNI add in 16 bits, and cut off what is more."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return np.concatenate([session.run(None, {session.get_inputs()[0].name: face[None]})[0] for face in inputs])
+
+
 def test_a_trained_net_keeps_its_embeddings(shared: Path, tmp_path: Path) -> None:
     from pocketface.inputs import open_faces, open_source
     from pocketface.run_recipe import Roots, read_recipe
@@ -158,7 +166,7 @@ def test_a_trained_net_keeps_its_embeddings(shared: Path, tmp_path: Path) -> Non
     calibration, probe = np.ascontiguousarray(faces[chosen[:32]]), source.contract.preprocess(faces[chosen[32:]])
     *_, result = export(source, calibration, ExportRecipe(targets=("onnx-w8a8",)), tmp_path)
     assert result.artifact is not None
-    integers = open_session(result.artifact.path).run(probe)
+    integers = as_written(result.artifact.path, probe)
     exact = open_session(tmp_path / "mobilefacenet-prelu.onnx").run(probe)
     cosines = (integers * exact).sum(1) / np.linalg.norm(integers, axis=1) / np.linalg.norm(exact, axis=1)
     assert cosines.mean() > 0.99  # 0.995 and more with 100 calibration faces
