@@ -84,7 +84,7 @@ def exported(folder: Path) -> list[Path]:
 
 def compared(file: Path, rounds: int) -> list[Measurement]:
     """Gives our rows, the tool's median, and the ratio of both."""
-    tool, code = TOOLS[format_of(file)]
+    tool, code = TOOLS[format_of(file).name]
     job = job_of(file)
     ours, theirs = [], []
     for number in range(rounds):

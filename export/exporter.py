@@ -84,10 +84,10 @@ def export(
     )
     job = ExportJob(source, card, contract.preprocess(sample), recipe, lambda line: progress(f"  {line}"))
     memo = Memo(folder / RECORD, _key(card, recipe, sample))
-    done = memo.read(lambda record: dict(record["targets"])) or {}
+    recorded = memo.read(lambda record: dict(record["targets"])) or {}
     results: dict[str, Exported] = {}
     for target in with_bases(recipe.targets):
-        kept = _kept(done.get(target), target, folder)
+        kept = _kept(recorded.get(target), target, folder)
         results[target] = kept or _make(target, job, results, recipe, probe, reference.embeddings, folder)
         for line in _lines(results[target], kept is not None):
             progress(line)
@@ -106,12 +106,12 @@ def _make(
 ) -> Exported:
     started = time.perf_counter()
     base = TARGETS[target].make.base
-    made = {name: result.artifact for name, result in results.items() if result.artifact is not None}
+    files = {name: result.artifact for name, result in results.items() if result.artifact is not None}
     path = folder / (job.card.model + TARGETS[target].suffix)
     try:
-        if base is not None and base not in made:
+        if base is not None and base not in files:
             raise ConversionError(f"{target} is made from {base}, which failed: {results[base].reason}")
-        artifact = TARGETS[target].make(job, made, path)
+        artifact = TARGETS[target].make(job, files, path)
         parity = measure_parity(unit_embeddings(open_session(artifact.path), job.card.contract, probe), reference)
         check_parity(artifact, parity, recipe)
     except ConversionError as error:
