@@ -1,4 +1,4 @@
-"""Embeds faces by the files themselves, each in a process of its own, as many at a time as there are cores."""
+"""Embeds faces with the files themselves, each in a process of its own, as many at a time as there are cores."""
 
 from __future__ import annotations
 

@@ -74,13 +74,13 @@ class RowMaker:
 
     def estimate(self, metric: str, estimate: Estimate, /, n: int | None = None, **conditions: Any) -> Measurement:
         """Gives the row of an estimate; one with a reason is not valid, whether it has a value or not."""
-        known = known_metric(metric)
-        assert known is not None, f"metrics.py has no line for {metric}"
+        definition = known_metric(metric)
+        assert definition is not None, f"metrics.py has no line for {metric}"
         return Measurement(
             *(self.model, self.artifact, self.format, self.precision, self.runtime, self.device),
             metric=metric,
             value=estimate.value,
-            unit=known.unit,
+            unit=definition.unit,
             low=estimate.low,
             high=estimate.high,
             n=n,

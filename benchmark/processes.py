@@ -45,21 +45,21 @@ def ask(
     answers = [json.loads(line) for line in process.stdout.splitlines() if line.startswith("{")]  # runtimes print too
     if process.returncode or not answers:
         raise RuntimeError(f"{name} could not be {task}: {last_line(process)}")
-    found: dict[str, Any] = answers[-1]
-    if "error" in found:
-        raise RuntimeError(f"{name} could not be {task}: {found['error']}")
-    return found
+    reply: dict[str, Any] = answers[-1]
+    if "error" in reply:
+        raise RuntimeError(f"{name} could not be {task}: {reply['error']}")
+    return reply
 
 
 def answer(work: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Prints what `work` makes of the request on the command line, as a line of JSON; or why it makes nothing."""
     try:
-        found = work(json.loads(sys.argv[1]))
+        reply = work(json.loads(sys.argv[1]))
     except ValueError as error:
-        found = {"error": str(error)}
+        reply = {"error": str(error)}
     except Exception as error:  # whatever a runtime throws is a reason for the table
-        found = {"error": f"{type(error).__name__}: {error}"}
-    print("\n" + json.dumps(found))
+        reply = {"error": f"{type(error).__name__}: {error}"}
+    print("\n" + json.dumps(reply))
 
 
 def opener_of(name: str, factory: str | None = None) -> Callable[..., Any]:
@@ -70,8 +70,8 @@ def opener_of(name: str, factory: str | None = None) -> Callable[..., Any]:
         factory: The code of a checkpoint that is not of the zoo; the function is given it too.
     """
     module, _, function = name.partition(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    return found if factory is None else partial(found, factory=factory)
+    open_file: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return open_file if factory is None else partial(open_file, factory=factory)
 
 
 def last_line(process: subprocess.CompletedProcess[str]) -> str:

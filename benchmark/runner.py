@@ -1,4 +1,4 @@
-"""Stage 3: files in, measurements out; each number is taken on the file that ships."""
+"""Stage 3: files in, measurements out; every number is measured on the file that ships."""
 
 from __future__ import annotations
 

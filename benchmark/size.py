@@ -1,4 +1,4 @@
-"""How large a file is: on the disk, as a store ships it, and what of it are weights."""
+"""The size of a file: on disk, compressed as an app store ships it, and of its weights alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def size_bytes(path: Path) -> int:
 
 
 def compressed_bytes(path: Path) -> int:
-    """Gives what the same files take in a zip: each deflated by itself, as an app store ships an app.
+    """Gives the bytes of the same files in a zip: each is deflated by itself, as an app store ships an app.
 
     The names and tables of the zip, some 100 bytes a file, are left out.
 
@@ -41,8 +41,8 @@ def weights_bytes(path: Path) -> int | None:
     """
     try:
         weigh = format_of(path).weigh
-        found = 0 if weigh is None else weigh(path)
-        return found if 0 < found <= size_bytes(path) else None  # or it claims more than there is
+        total = 0 if weigh is None else weigh(path)
+        return total if 0 < total <= size_bytes(path) else None  # or it claims more than there is
     except (ValueError, TypeError, AttributeError, OSError, struct.error):
         return None
 

@@ -1,4 +1,4 @@
-"""What is measured: the files of a run, and what one of them made of the faces."""
+"""The files of a run that are measured, and the verified embeddings of one of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .runtimes import runtimes_of, usual_runtime
 
 @dataclass(frozen=True)
 class Subject:
-    """One embedder of a run: its checkpoint, and what was made of it."""
+    """One embedder of a run: its checkpoint, and the files that were exported from it."""
 
     embedder: Embedder
     checkpoint: Path
@@ -42,7 +42,7 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class VerifiedFile:
-    """What one file made of the faces that pairs are verified on, and what to judge it by."""
+    """One file's embeddings of the pairs' faces, their verification, and the source that it is compared with."""
 
     candidate: Candidate
     name: str  # in the rows: the path below the run folder
@@ -64,7 +64,7 @@ Part = Callable[[VerifiedFile, RowMaker], list[Measurement]]
 
 
 def row_maker(artifact: Artifact, folder: Path, runtime: str | None = None, device: str | None = None) -> RowMaker:
-    """Gives what makes rows about a file; in the usual runtime of its format, on this machine, unless told."""
+    """Gives the maker of a file's rows: in its format's usual runtime and on this machine by default."""
     own = usual_runtime(artifact.format)
     known = next((one for one in runtimes_of(artifact.format) if one.name == runtime), own)
     return RowMaker(
@@ -94,19 +94,19 @@ def embedding_job(candidate: Candidate, faces: str) -> EmbeddingJob:
 
 
 def candidates_of(subject: Subject) -> list[Candidate]:
-    """Gives the checkpoint and every file that was made of it."""
+    """Gives the checkpoint and every file that was exported from it."""
     embedder = subject.embedder
     factory = embedder.architecture if ":" in embedder.architecture else None
     costs = _costs(embedder)
-    made = [result.artifact for result in subject.exported if result.artifact is not None]
+    artifacts = [result.artifact for result in subject.exported if result.artifact is not None]
     return [
         Candidate(_checkpoint(subject.checkpoint, embedder), factory, costs),
-        *(Candidate(artifact, None, costs) for artifact in made),
+        *(Candidate(artifact, None, costs) for artifact in artifacts),
     ]
 
 
 def candidates_in(paths: Iterable[Path], contract: InputContract | None, factory: str | None) -> list[Candidate]:
-    """Gives files that lie anywhere; of a folder all that lie in it.
+    """Gives files anywhere on this machine; of a folder, every file in it.
 
     Args:
         paths: Files, checkpoints, or folders that hold some.

@@ -1,4 +1,4 @@
-"""Times every file in every runtime that is wanted, and keeps what an earlier try has taken."""
+"""Times every file in every runtime that the recipe names; latencies that an earlier try measured are kept."""
 
 from __future__ import annotations
 
@@ -52,20 +52,21 @@ class Timing:
 def latencies(
     candidates: Sequence[Candidate], recipe: BenchmarkRecipe, folder: Path, progress: Callable[[str], None]
 ) -> list[Measurement]:
-    """Times every file in every runtime that is wanted, all in turns, and compares each with its reference.
+    """Times every file in every runtime that the recipe names, in turns, and compares each with its reference.
 
     Files that cannot be timed here, or whose runtime is not installed, get a row that says so.
     """
-    wanted = [
+    requested = [
         Timing(candidate, runtime, threads)
         for candidate in candidates
         for runtime in runtimes_for(candidate.artifact.format, recipe.runtimes)
         for threads in recipe.threads
     ]
     hindered = {
-        timing: FORMATS[timing.candidate.artifact.format].why_no_latency or timing.runtime.missing for timing in wanted
+        timing: FORMATS[timing.candidate.artifact.format].why_no_latency or timing.runtime.missing
+        for timing in requested
     }
-    timings = [timing for timing in wanted if not hindered[timing]]
+    timings = [timing for timing in requested if not hindered[timing]]
     memo = Memo(folder / "latency.json", _key(timings, recipe))
     rows = memo.read(lambda results: [Measurement(**row) for row in results["rows"]])
     if rows is None:
@@ -92,7 +93,7 @@ def _timed(
     runs, seconds = recipe.minimum_runs, recipe.minimum_seconds
     if recipe.strict:  # all rounds together make one row
         runs, seconds = max(runs, math.ceil(STRICT_RUNS / recipe.rounds)), max(seconds, STRICT_SECONDS / recipe.rounds)
-    taken = measure_all(
+    results = measure_all(
         [timing.job for timing in timings],
         recipe.rounds,
         runs,
@@ -101,14 +102,14 @@ def _timed(
         timeout=300 + 20 * seconds,
         warm_up_seconds=recipe.warm_up_seconds,
     )
-    told = dict(zip(timings, taken, strict=True))
+    by_timing = dict(zip(timings, results, strict=True))
     rows: list[Measurement] = []
-    for timing, latency in told.items():
+    for timing, latency in by_timing.items():
         row, reference = timing.row(folder), latency_reference(timing, timings)
         rows += [_held_to_rule(found) if recipe.strict else found for found in latency_rows(latency, row)]
         if reference is not timing:
             against = name_in(reference.candidate.artifact.path, folder)
-            rows.append(ratio_row(told[reference], latency, against, row))
+            rows.append(ratio_row(by_timing[reference], latency, against, row))
         if recipe.operators and timing.threads == recipe.threads[0] and not latency.reason:
             progress(f"operators: {timing.job}")
             rows += operator_rows(timing.job, timing.runtime.name, row)
@@ -116,14 +117,14 @@ def _timed(
 
 
 def _held_to_rule(row: Measurement) -> Measurement:
-    """Marks a quantile that too few undisturbed runs stand behind; names the rule in all."""
+    """Marks a quantile of too few undisturbed runs as not valid, and names the rule in every quantile's row."""
     if row.metric not in QUANTILES:
         return row
     row = dataclasses.replace(row, conditions={**row.conditions, "rule": f"{STRICT_RUNS} runs and {STRICT_SECONDS} s"})
     if not row.valid or (row.n or 0) >= STRICT_RUNS:
         return row
     return dataclasses.replace(
-        row, valid=False, reason=f"strict wants {STRICT_RUNS} runs that nothing disturbed; there are {row.n}"
+        row, valid=False, reason=f"strict needs {STRICT_RUNS} undisturbed runs; there are {row.n}"
     )
 
 

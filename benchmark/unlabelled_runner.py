@@ -48,8 +48,8 @@ def compare_unlabelled(
         ValueError: No faces or files, or files that want different inputs.
     """
     candidates = candidates_in(paths, contract, factory)
-    wanted = candidates[0].artifact.card.contract
-    labelled = read_folder(faces, wanted.height, wanted.width)
+    source_contract = candidates[0].artifact.card.contract
+    labelled = read_folder(faces, source_contract.height, source_contract.width)
     chosen = drawn_faces(len(labelled))
     crops = labelled.faces[chosen]
     crops = np.concatenate([crops, jittered(crops)])
@@ -58,7 +58,7 @@ def compare_unlabelled(
     source = embedded[0]
     if isinstance(source, str):
         raise ValueError(f"nothing to hold the files against: {source}")
-    known = _known(candidates[0].artifact.card.certificate, threshold)
+    source_threshold = _known(candidates[0].artifact.card.certificate, threshold)
     model = candidates[0].artifact.card.model
     rows: list[Measurement] = []
     for number, (candidate, raw) in enumerate(zip(candidates, embedded, strict=True)):
@@ -68,7 +68,7 @@ def compare_unlabelled(
         if isinstance(raw, str):
             rows.append(row.missing("jitter_consistency", raw))
             continue
-        rows += _compared(unit(source), unit(raw), known, model, row, itself=number == 0)
+        rows += _compared(unit(source), unit(raw), source_threshold, model, row, itself=number == 0)
     rows += latencies(candidates, recipe, folder, progress)
     write_measurements(rows, folder / NAME)
     return rows
@@ -87,7 +87,7 @@ def _known(certificate: Any, threshold: float | None) -> float | str:
 
 
 def _compared(
-    source: Embeddings, embeddings: Embeddings, known: float | str, model: str, row: RowMaker, itself: bool
+    source: Embeddings, embeddings: Embeddings, source_threshold: float | str, model: str, row: RowMaker, itself: bool
 ) -> list[Measurement]:
     (before, before_jittered), (faces, again) = np.split(source, 2), np.split(embeddings, 2)
     consistency = jitter_consistency(faces, again)
@@ -102,4 +102,4 @@ def _compared(
     else:
         reason = f"{model} gives {before.shape[1]} numbers per face, this file {faces.shape[1]}"
         rows.append(row.missing("embedding_cosine_mean", reason))
-    return [*rows, overlap_row(before, faces, row), transported_row(before, faces, known, row)]
+    return [*rows, overlap_row(before, faces, row), transported_row(before, faces, source_threshold, row)]

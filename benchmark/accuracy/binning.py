@@ -1,4 +1,4 @@
-"""Ten million pairs as a hundred thousand cells: what no interval need tell apart is counted together."""
+"""Ten million pairs as a hundred thousand cells: pairs that no interval needs to tell apart are counted together."""
 
 from __future__ import annotations
 

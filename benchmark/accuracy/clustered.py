@@ -1,4 +1,4 @@
-"""Means over some of the pairs, and how sure they are where the same people recur: in closed form."""
+"""Means over some of the pairs with intervals in closed form, also where the same people recur."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .intervals import Booleans, Estimate, Floats, Integers, Units
 
 @dataclass(frozen=True, eq=False)
 class ClusteredPairs:
-    """Some of the pairs, and which of them are not independent."""
+    """Some of the pairs, and which of them are not independent because they share people."""
 
     pairs: Integers = field(repr=False)  # (n,) which pairs
     first: NDArray[np.integer[Any]] = field(repr=False)  # (n,) the unit of each

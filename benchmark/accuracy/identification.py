@@ -1,4 +1,4 @@
-"""One against many: who is it, and is it anybody that is known? Galleries made of the people in the pairs."""
+"""Identification, one against many: rank 1 and TPIR at FPIR, with galleries made of the people in the pairs."""
 
 from __future__ import annotations
 
@@ -57,15 +57,15 @@ def search_of(identities: Integers, images: int = 1) -> Search:
     """
     order = np.argsort(identities, kind="stable")
     faces = np.split(order, np.flatnonzero(np.diff(identities[order])) + 1)
-    known = [rows for rows in faces if len(rows) > images]
+    enrollable = [rows for rows in faces if len(rows) > images]
     strange = [rows for rows in faces if len(rows) <= images]
     if sum(map(len, strange)) < FEWEST_STRANGERS:
-        known, strange = known[::2], strange + known[1::2]
+        enrollable, strange = enrollable[::2], strange + enrollable[1::2]
     none = [np.zeros(0, np.int64)]
     return Search(
-        gallery=tuple(rows[:images] for rows in known),
-        enrolled=np.array([identities[rows[0]] for rows in known], dtype=np.int64),
-        mated=np.concatenate([rows[images:] for rows in known] or none),
+        gallery=tuple(rows[:images] for rows in enrollable),
+        enrolled=np.array([identities[rows[0]] for rows in enrollable], dtype=np.int64),
+        mated=np.concatenate([rows[images:] for rows in enrollable] or none),
         strangers=np.concatenate(strange or none),
     )
 
@@ -90,16 +90,16 @@ def identify(embeddings: Embeddings, identities: Integers, search: Search, seed:
     best, first = _looked_up(gallery, search.enrolled, embeddings[probes], identities[probes])
     units = resampling_units(len(probes), (identities[probes], identities[probes]))
     right = first & mated
-    found = np.where(mated & ~first, NEVER, best)
+    similarity = np.where(mated & ~first, NEVER, best)
     with np.errstate(invalid="ignore"):  # a resample that holds no mated probe counts for none
         shares = [weights @ right / (weights @ mated) for weights in units.weights(seed)]
     points: dict[float, TarAtFar] = {}
     fpirs = [fpir for fpir in FPIRS if len(search.strangers) * fpir >= 1]
-    again = resampled(found, mated, right, units, fpirs, seed) if fpirs else {}
+    again = resampled(similarity, mated, right, units, fpirs, seed) if fpirs else {}
     among = units.among(mated)
     for fpir in FPIRS:
         if fpir in fpirs:
-            points[fpir] = with_intervals(tar_at_far(found, mated, fpir), again, among)
+            points[fpir] = with_intervals(tar_at_far(similarity, mated, fpir), again, among)
             continue
         wants = f"FPIR {rate_name(fpir)} wants at least {1 / fpir:,.0f} probes of people who are not enrolled"
         refused = Estimate(None, reason=f"{wants}; there are {len(search.strangers):,}")

@@ -1,4 +1,4 @@
-"""How sure a number is: 95 % intervals from resampled pairs, or from the people in them."""
+"""95 % intervals from resampled pairs, or from resampled people where people recur."""
 
 from __future__ import annotations
 

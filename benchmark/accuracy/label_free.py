@@ -1,4 +1,4 @@
-"""What embeddings of faces without labels tell of two files: neighbours, steadiness under jitter, equal thresholds."""
+"""Two files compared on faces without labels: nearest neighbours, cosine under jitter, equivalent thresholds."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def transported_threshold(source: Embeddings, embeddings: Embeddings, threshold:
     one, other = left[near] % GROUPS, right[near] % GROUPS
     without = []
     for group in range(GROUPS):
-        kept = near[(one != group) & (other != group)]
-        without.append(_largest(after[kept], max(1, int(accepted[kept].sum()))))
+        rest = near[(one != group) & (other != group)]
+        without.append(_largest(after[rest], max(1, int(accepted[rest].sum()))))
     reach = STUDENT * float(np.sqrt((GROUPS - 1) * np.var(without)))
     return TransportedThreshold(Estimate(value, value - reach, value + reach), count, len(before))
 

@@ -1,4 +1,4 @@
-"""What may be said of two files on the same pairs: equal, better, worse, or that these pairs cannot tell."""
+"""Two files on the same pairs: the difference with its interval, and the verdict: equal, better, worse, cannot tell."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHANCE = 0.8  # of telling the two apart, or equal, that `pairs_needed` promises
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a paired difference allows to say."""
+    """The verdict that a paired difference allows."""
 
     word: str  # "equal", "better", "worse", "cannot tell"
     said: str  # the sentence
@@ -158,12 +158,12 @@ def paired_differences(
     worth = min(_independent(of.accuracy, units, len(same)) for of in (mine, other))
     rates = Estimate(float(mine.correct.mean())), Estimate(float(other.correct.mean()))
     accuracy = paired_estimate(*rates, mine.again["accuracy anew"], other.again["accuracy anew"], worth)
-    found = [PairedDifference("accuracy_difference", mine.accuracy, other.accuracy, accuracy)]
+    results = [PairedDifference("accuracy_difference", mine.accuracy, other.accuracy, accuracy)]
     for far, point in mine.tar.items():
         tars = point.tar, other.tar[far].tar
         difference = paired_estimate(*tars, mine.again["tar", far], other.again["tar", far], worth * float(same.mean()))
-        found.append(PairedDifference(f"tar_at_far_{rate_name(far)}_difference", *tars, difference))
-    return found
+        results.append(PairedDifference(f"tar_at_far_{rate_name(far)}_difference", *tars, difference))
+    return results
 
 
 def at_old_threshold(
@@ -203,8 +203,8 @@ def at_old_threshold(
         return share(float(once @ (part & whole) / (once @ whole)), resampled, units.among(pairs))
 
     everyone = np.ones_like(is_same)
-    found = (of(is_accepted, ~is_same, ~same), of(is_accepted, is_same, same), of(is_flipped, everyone, same | ~same))
-    return dict(zip(names, found, strict=True))
+    results = (of(is_accepted, ~is_same, ~same), of(is_accepted, is_same, same), of(is_flipped, everyone, same | ~same))
+    return dict(zip(names, results, strict=True))
 
 
 def _independent(share: Estimate, units: int, pairs: int) -> float:

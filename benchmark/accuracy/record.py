@@ -1,4 +1,4 @@
-"""RUN/verification.npz: what every file of a run made of every pair, for whoever wants to compare later."""
+"""RUN/verification.npz: the similarity that every file of a run gave every pair, for later comparisons."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Record:
     @property
     def people(self) -> tuple[Integers, Integers] | None:
         """Who is on the left and on the right; None where anybody is not known."""
-        known = bool((self.left >= 0).all() and (self.right >= 0).all())
-        return (self.left, self.right) if known else None
+        all_known = bool((self.left >= 0).all() and (self.right >= 0).all())
+        return (self.left, self.right) if all_known else None
 
 
 def compact(similarity: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
@@ -92,28 +92,28 @@ def read_record(path: Path) -> Record:
             heavy = [name for name, size in sizes.items() if size > HEADER + 8 * max(same.size, 128)]
             if heavy:
                 raise ValueError(f"{heavy[0]} is larger than {same.size} pairs can be")
-            found = {name: arrays[name] for name in arrays.files}
+            contents = {name: arrays[name] for name in arrays.files}
     except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, RuntimeError) as error:
         raise ValueError(f"{path} is no record of a verification: {error}") from None
-    _check(path, found)
+    _check(path, contents)
     similarity = {
         name.removeprefix(SIMILARITY): values.astype(np.float64)
-        for name, values in found.items()
+        for name, values in contents.items()
         if name.startswith(SIMILARITY)
     }
-    return Record(same, found["fold"], found["left"], found["right"], str(found["sha256"]), similarity)
+    return Record(same, contents["fold"], contents["left"], contents["right"], str(contents["sha256"]), similarity)
 
 
-def _check(path: Path, found: Mapping[str, NDArray[Any]]) -> None:
+def _check(path: Path, contents: Mapping[str, NDArray[Any]]) -> None:
     """Refuses arrays of other shapes and types than `write_record` writes."""
-    pairs = found["same"].shape
-    wanted = {"same": "b", "fold": "i", "left": "i", "right": "i", "sha256": "U"}
-    wanted |= {name: "f" for name in found if name.startswith(SIMILARITY)}
-    for name, kind in wanted.items():
-        if name not in found:
+    pairs = contents["same"].shape
+    types = {"same": "b", "fold": "i", "left": "i", "right": "i", "sha256": "U"}
+    types |= {name: "f" for name in contents if name.startswith(SIMILARITY)}
+    for name, kind in types.items():
+        if name not in contents:
             raise ValueError(f"{path} is no record of a verification: it holds no {name!r}")
-        shape, dtype = found[name].shape, found[name].dtype
+        shape, dtype = contents[name].shape, contents[name].dtype
         if dtype.kind != kind or shape != (() if name == "sha256" else pairs) or len(pairs) != 1:
             raise ValueError(f"{path} is no record of a verification: {name!r} is {dtype} of shape {shape}")
-        if kind == "f" and not np.isfinite(found[name]).all():
+        if kind == "f" and not np.isfinite(contents[name]).all():
             raise ValueError(f"{path} is no record of a verification: {name!r} holds numbers that are not finite")

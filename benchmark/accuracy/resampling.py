@@ -1,4 +1,4 @@
-"""What a verification gives on pairs drawn anew, again and again: the spread that intervals are read off."""
+"""The bootstrap: every statistic of a verification on resampled pairs, for its interval."""
 
 from __future__ import annotations
 

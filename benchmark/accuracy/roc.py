@@ -1,4 +1,4 @@
-"""Similarities and labels in, error rates out: the exact step functions that every threshold lies on."""
+"""ROC, EER, AUC and TAR at FAR from similarities and labels, exact: every threshold is tried, none interpolated."""
 
 from __future__ import annotations
 
@@ -130,8 +130,8 @@ def tar_at_far(similarity: Floats, same: Booleans, far: float) -> TarAtFar:
     impostor, genuine = similarity[~same], similarity[same]
     impostors = len(impostor)
     if impostors * far < 1 - 1e-9:
-        wanted = int(np.ceil(1 / far - 1e-9))
-        reason = f"FAR {rate_name(far)} wants at least {wanted:,} impostor pairs; there are {impostors:,}"
+        fewest = int(np.ceil(1 / far - 1e-9))
+        reason = f"FAR {rate_name(far)} wants at least {fewest:,} impostor pairs; there are {impostors:,}"
         return TarAtFar(far, Estimate(None, reason=reason), Estimate(None, reason=reason))
     accepted = int(impostors * far * (1 + 1e-9))  # at most, but for a rounding
     rejected = np.partition(impostor, impostors - 1 - accepted)[impostors - 1 - accepted]  # the most similar such

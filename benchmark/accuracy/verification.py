@@ -59,11 +59,11 @@ def similarities(embeddings: NDArray[np.floating[Any]], left: Integers, right: I
     >>> similarities(np.float32([[1, 0], [0, 1]]), np.array([0, 0]), np.array([0, 1])).tolist()
     [1.0, 0.0]
     """
-    found = np.empty(len(left))
+    cosines = np.empty(len(left))
     for start in range(0, len(left), TOGETHER):
         part = slice(start, start + TOGETHER)
-        found[part] = np.einsum("pd,pd->p", embeddings[left[part]], embeddings[right[part]], dtype=np.float64)
-    return found
+        cosines[part] = np.einsum("pd,pd->p", embeddings[left[part]], embeddings[right[part]], dtype=np.float64)
+    return cosines
 
 
 def tenfold_accuracy(similarity: Floats, same: Booleans, fold: Integers) -> tuple[Floats, Floats]:

@@ -1,4 +1,4 @@
-"""LiteRT's `benchmark_model`: its command line, and what it prints, as numbers; and what any tool here is."""
+"""LiteRT's `benchmark_model`: its command line and the numbers that it prints; and what a timing tool is."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def benchmark_model(path: Path) -> Tool:
         return " ".join([shlex.quote(f"./{path.name}"), *(f"--{flag}={value}" for flag, value in flags.items())])
 
     def profiling(graph: str, how: RunLimits, profile: str) -> str:
-        asked = f"--enable_op_profiling=true --profiling_output_csv_file={profile} --report_peak_memory_footprint=true"
-        return f"{timing(graph, how)} {asked}"
+        report = f"--profiling_output_csv_file={profile} --report_peak_memory_footprint=true"
+        return f"{timing(graph, how)} --enable_op_profiling=true {report}"
 
     return Tool("benchmark_model", f"sha256 {sha256_of(path)[:12]}", (path,), timing, profiling)
 

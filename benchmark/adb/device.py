@@ -94,8 +94,8 @@ class Device:
         status = f"printf '\\n{EXIT} %s\\n' $?"
         line = f"{{ ( {command}\n) 2>&1 </dev/null; {status}; }} | tail -c {LONGEST_ANSWER}"
         output, _ = self._adb("shell", line, patience=patience)
-        text, found, number = output.rpartition(f"\n{EXIT} ")
-        if not found or not number.strip().isdigit():
+        text, matches, number = output.rpartition(f"\n{EXIT} ")
+        if not matches or not number.strip().isdigit():
             raise self._vanished(output)
         return Answer(text, int(number))
 
@@ -192,13 +192,13 @@ def chosen_device(serial: str | None = None) -> Device:
         ValueError: No adb, no such device, several to choose from, or one that cannot be used; says what would do.
     """
     devices = listed_devices()
-    found = [one for one in devices if serial is None or one.serial == serial]
-    known = ", ".join(one.serial for one in devices)
-    if not found:
-        raise ValueError(f"adb finds no device {serial}; there is {known}" if known else NO_DEVICE)
-    if len(found) > 1:
-        raise ValueError(f"adb finds {len(found)} devices, {known}; say which with --serial")
-    (one,) = found
+    matches = [one for one in devices if serial is None or one.serial == serial]
+    serials = ", ".join(one.serial for one in devices)
+    if not matches:
+        raise ValueError(f"adb finds no device {serial}; there is {serials}" if serials else NO_DEVICE)
+    if len(matches) > 1:
+        raise ValueError(f"adb finds {len(matches)} devices, {serials}; say which with --serial")
+    (one,) = matches
     if one.trouble:
         raise ValueError(one.trouble)
     return Device(one.serial)

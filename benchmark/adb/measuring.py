@@ -63,11 +63,11 @@ def measure_on_phone(
     recipe = recipe or PhoneRecipe()
     device = chosen_device(serial)
     phone = describe_phone(device)
-    made = benchmark_model(tool) if tool else runner(progress)
-    if made.abi and phone.abi not in (made.abi, "unknown"):
-        raise ValueError(f"our runner is for {made.abi}; this phone is {phone.abi}, which wants --benchmark-model")
-    if made.most_threads and max(recipe.threads) > made.most_threads:
-        raise ValueError(f"our runner has {made.most_threads} thread; {max(recipe.threads)} want --benchmark-model")
+    program = benchmark_model(tool) if tool else runner(progress)
+    if program.abi and phone.abi not in (program.abi, "unknown"):
+        raise ValueError(f"our runner is for {program.abi}; this phone is {phone.abi}, which wants --benchmark-model")
+    if program.most_threads and max(recipe.threads) > program.most_threads:
+        raise ValueError(f"our runner has {program.most_threads} thread; {max(recipe.threads)} want --benchmark-model")
     jobs = [
         PhoneJob(path, f"{number}.tflite", threads, phone.pinned(recipe.cores, threads))
         for threads in recipe.threads
@@ -76,15 +76,15 @@ def measure_on_phone(
     progress(f"{phone}: {phone.clusters}")
     try:
         with _folder_on(device, progress) as place:
-            _push(device, made, jobs, place)
+            _push(device, program, jobs, place)
             start = _state(device, jobs[0].cores).celsius if jobs else None
             for number in range(1, recipe.rounds + 1):
                 for job in _sound(jobs):
                     progress(f"{phone.model}, round {number} of {recipe.rounds}: {job.name}")
-                    _time(device, made, job, place, recipe, start)
-            for job in _sound(jobs) if made.profiling else ():
+                    _time(device, program, job, place, recipe, start)
+            for job in _sound(jobs) if program.profiling else ():
                 progress(f"{phone.model}, operators: {job.name}")
-                _profile(device, made, job, place, recipe)
+                _profile(device, program, job, place, recipe)
     except ValueError as error:  # the phone is gone, or the tool is not on it
         for job in _sound(jobs):
             if len(job.rounds) < recipe.rounds:
@@ -93,7 +93,7 @@ def measure_on_phone(
             elif not (job.operators or job.operators_reason):
                 job.operators_reason = str(error)
     mark_slowed(jobs, recipe)
-    return [row for job in jobs for row in phone_rows(job, phone, made, folder)]
+    return [row for job in jobs for row in phone_rows(job, phone, program, folder)]
 
 
 def files_in(paths: Sequence[Path]) -> list[Path]:
@@ -209,10 +209,10 @@ def _run(
     patience = 2 * recipe.most_seconds + recipe.patience_seconds  # warming up has a limit like timing's
     try:
         answer = device.shell(f"{start}; echo; echo {ENDED}; {state_command(job.cores)}; exit $status", patience)
-        told, ended, state = answer.text.rpartition(f"\n{ENDED}\n")
+        output, ended, state = answer.text.rpartition(f"\n{ENDED}\n")
         if answer.status:
-            raise ValueError(Answer(told if ended else state, answer.status).failure)
-        return read_timings(told), _with_battery(device, read_state(state))
+            raise ValueError(Answer(output if ended else state, answer.status).failure)
+        return read_timings(output), _with_battery(device, read_state(state))
     except VanishedError:
         raise
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What a phone is: its name, its cores, which of them to use; and how warm and how fast it is at the moment."""
+"""A phone: its name, its cores and which of them to use, its temperature and clock at the moment."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ PROPERTIES = (
 )
 FEATURES = {"asimdhp": "fp16", "asimddp": "dotprod", "i8mm": "i8mm"}  # as Linux names them: as Arm does
 MOST_CORES = 64
+CHIP = "cpu|soc|big|mid|little|cluster|tsens"  # in the names of sensors of the processor
 DEGREES = (1.0, 150.0)  # a sensor beyond is broken, or measures something else
 
 
@@ -69,22 +70,22 @@ class Phone:
         """
         there = {core.number for core in self.cores}
         if cores == "all":
-            taken = there
+            numbers = there
         elif cores == "big":
-            taken = set()
+            numbers = set()
             for speed in sorted({core.megahertz for core in self.cores}, reverse=True):
-                taken |= {core.number for core in self.cores if core.megahertz == speed}
-                if len(taken) >= threads:
+                numbers |= {core.number for core in self.cores if core.megahertz == speed}
+                if len(numbers) >= threads:
                     break
         else:
             if not re.fullmatch("(0x)?[0-9a-fA-F]{1,16}", cores) or not (mask := int(cores, 16)):
                 raise ValueError(f"no cores {cores!r}; they are big, all, or a hexadecimal mask such as f0")
-            taken = {number for number in range(MOST_CORES) if mask >> number & 1}
-            if taken - there:
-                raise ValueError(f"mask {cores} names core {max(taken - there)}; the phone has {_ranges(there)}")
-        if len(taken) < threads:
-            raise ValueError(f"{threads} threads want as many cores; of {cores!r} there are {len(taken)}")
-        return tuple(sorted(taken))
+            numbers = {number for number in range(MOST_CORES) if mask >> number & 1}
+            if numbers - there:
+                raise ValueError(f"mask {cores} names core {max(numbers - there)}; the phone has {_ranges(there)}")
+        if len(numbers) < threads:
+            raise ValueError(f"{threads} threads want as many cores; of {cores!r} there are {len(numbers)}")
+        return tuple(sorted(numbers))
 
 
 @dataclass(frozen=True)
@@ -102,12 +103,12 @@ def describe_phone(device: Device) -> Phone:
         VanishedError: It does not answer.
         ValueError: It answers nonsense.
     """
-    asked = "; ".join(f'echo "{name}=$(getprop {name})"' for name in PROPERTIES)
-    values = dict(line.partition("=")[::2] for line in device.shell(asked).text.splitlines() if "=" in line)
-    told = {name: clean(value) or "unknown" for name, value in values.items()}
-    model = told.get("ro.product.model", "unknown")
-    maker = told.get("ro.product.manufacturer", "unknown")
-    soc = told.get("ro.soc.model", "unknown")
+    command = "; ".join(f'echo "{name}=$(getprop {name})"' for name in PROPERTIES)
+    values = dict(line.partition("=")[::2] for line in device.shell(command).text.splitlines() if "=" in line)
+    properties = {name: clean(value) or "unknown" for name, value in values.items()}
+    model = properties.get("ro.product.model", "unknown")
+    maker = properties.get("ro.product.manufacturer", "unknown")
+    soc = properties.get("ro.soc.model", "unknown")
     frequencies = device.shell(
         f"for core in {CPU}/cpu[0-9]*; do "
         'echo "core ${core##*/cpu} $(cat $core/cpufreq/cpuinfo_max_freq 2>/dev/null)"; done; cat /proc/cpuinfo'
@@ -122,9 +123,9 @@ def describe_phone(device: Device) -> Phone:
     flags = set(re.findall(r"\w+", " ".join(re.findall(r"^Features\s*:(.*)$", frequencies, re.MULTILINE))))
     return Phone(
         model=model if maker == "unknown" or model.lower().startswith(maker.lower()) else f"{maker} {model}",
-        soc=told.get("ro.board.platform", "unknown") if soc == "unknown" else soc,
-        android=told.get("ro.build.version.release", "unknown"),
-        abi=told.get("ro.product.cpu.abi", "unknown"),
+        soc=properties.get("ro.board.platform", "unknown") if soc == "unknown" else soc,
+        android=properties.get("ro.build.version.release", "unknown"),
+        abi=properties.get("ro.product.cpu.abi", "unknown"),
         serial_hash=hashlib.sha256(device.serial.encode()).hexdigest()[:6],
         cores=tuple(sorted(cores, key=lambda core: core.number)),
         features=tuple(name for flag, name in FEATURES.items() if flag in flags),
@@ -165,11 +166,11 @@ def read_state(text: str) -> PhoneState:
         (name, _celsius(float(value))) for name, value in re.findall(r"^zone (\S+) (-?\d{1,9})$", text, re.MULTILINE)
     ]
     zones += [("battery", int(tenths) / 10) for tenths in re.findall(r"^\s*temperature: (\d{1,5})\s*$", text, re.M)]
-    known = [(name, degrees) for name, degrees in zones if DEGREES[0] <= degrees <= DEGREES[1]]
-    chip = [degrees for name, degrees in known if re.search("cpu|soc|big|mid|little|cluster|tsens", name.lower())]
+    temperatures = [(name, degrees) for name, degrees in zones if DEGREES[0] <= degrees <= DEGREES[1]]
+    chip = [degrees for name, degrees in temperatures if re.search(CHIP, name.lower())]
     kilohertz = [int(value) for value in re.findall(r"^speed (\d{1,9})$", text, re.MULTILINE)]
     return PhoneState(
-        max(chip or [degrees for _, degrees in known], default=None),
+        max(chip or [degrees for _, degrees in temperatures], default=None),
         max(kilohertz) // 1000 if kilohertz else None,
     )
 

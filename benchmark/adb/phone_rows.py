@@ -1,4 +1,4 @@
-"""What came of timing a file on a phone, judged, and as rows of measurements.json."""
+"""The timings of a file on a phone, checked for heat and throttling, as rows of measurements.json."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def phone_rows(job: PhoneJob, phone: Phone, tool: Tool, folder: Path) -> list[Me
 
     if not job.rounds:
         return [row("latency_ms_mean", Estimate(None))]
-    taken = {
+    of_rounds = {
         "rounds": len(job.rounds),
         "mean_by_round_ms": [round(timed.mean, 4) for timed in job.rounds],
         "temperature_c_before": [state.celsius for state in job.before],
@@ -87,10 +87,10 @@ def phone_rows(job: PhoneJob, phone: Phone, tool: Tool, folder: Path) -> list[Me
         "interval": "the least and the most of the rounds",
     }
     runs, rounds = sum(timed.runs for timed in job.rounds), len(job.rounds)
-    rows = [row("latency_ms_mean", _spread([t.mean for t in job.rounds], statistics.fmean), runs, **taken)]
+    rows = [row("latency_ms_mean", _spread([t.mean for t in job.rounds], statistics.fmean), runs, **of_rounds)]
     medians = [timed.median for timed in job.rounds if timed.median is not None]
     if len(medians) == rounds:
-        rows.append(row("latency_ms_p50", _spread(medians, statistics.median), runs, **taken))
+        rows.append(row("latency_ms_p50", _spread(medians, statistics.median), runs, **of_rounds))
     rows += [
         row("latency_ms_min", Estimate(min(timed.least for timed in job.rounds)), runs),
         row("load_ms", _spread([timed.load for timed in job.rounds], statistics.median), rounds),
@@ -118,8 +118,8 @@ def keep(rows: Sequence[Measurement], folder: Path) -> Path:
     before = read_measurements(path) if path.is_file() else []
     folder.mkdir(parents=True, exist_ok=True)
     anew = {(row.artifact, row.runtime, row.device) for row in rows}
-    kept = [row for row in before if (row.artifact, row.runtime, row.device) not in anew]
-    write_measurements([*kept, *rows], path)
+    others = [row for row in before if (row.artifact, row.runtime, row.device) not in anew]
+    write_measurements([*others, *rows], path)
     return path
 
 

@@ -1,1 +1,1 @@
-"""Emulated ARM64 cores: what a .tflite file executes on a phone, counted."""
+"""Emulated ARM64 cores: the instructions that a .tflite file executes on a phone, counted."""

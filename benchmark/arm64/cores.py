@@ -1,4 +1,4 @@
-"""Phone cores to emulate: what qemu is told, and the files in which ARM64 Linux describes a core to its programs."""
+"""Phone cores to emulate: their settings for qemu, and the files in which ARM64 Linux describes a core to programs."""
 
 from __future__ import annotations
 

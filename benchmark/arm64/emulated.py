@@ -1,4 +1,4 @@
-"""What a .tflite file executes on a phone's ARM64 core: instructions counted and embeddings made in an emulator.
+"""Instruction counts and embeddings of a .tflite file on a phone's ARM64 core, in an emulator.
 
 The code is LiteRT's own for ARM64, with the kernels that it chooses on that core; counts are exact and repeat. They
 are no milliseconds: an emulator has no caches and no pipeline. What they are worth as a guess of time was seen on
@@ -97,11 +97,11 @@ class EmulatedSession(LiteRTSession):
 
     def _outputs(self, images: NDArray[Any]) -> NDArray[Any]:
         with TemporaryDirectory() as folder:
-            given, made = Path(folder, "inputs"), Path(folder, "outputs")
-            given.write_bytes(images.tobytes())
-            self._emulator.run(self.core, self._emulator.runner, "embed", self.path.resolve(), given, made)
+            input_file, output_file = Path(folder, "inputs"), Path(folder, "outputs")
+            input_file.write_bytes(images.tobytes())
+            self._emulator.run(self.core, self._emulator.runner, "embed", self.path.resolve(), input_file, output_file)
             width = int(np.prod(self._output["shape"]))
-            return np.frombuffer(made.read_bytes(), self._output["dtype"]).reshape(len(images), width)
+            return np.frombuffer(output_file.read_bytes(), self._output["dtype"]).reshape(len(images), width)
 
 
 def _counts(paths: Sequence[Path], core: str) -> list[Counter[str]]:

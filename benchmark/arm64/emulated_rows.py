@@ -1,4 +1,4 @@
-"""The rows of the emulated cores that a run asks for: instructions of one inference, and what kernels they tell of.
+"""The rows of emulated cores: instructions of one inference, and the kernels that they point to.
 
 A count is exact, and the same whenever it is taken. What it is worth as a guess of time stands in `emulated`. Counts
 are kept in RUN/arm64.json by file, core and emulator, so that a run that was killed goes on.
@@ -63,8 +63,8 @@ def arm64_rows(
     """
     every = zip(candidates, embedded, strict=True)
     files = [(candidate, raw) for candidate, raw in every if FORMATS[candidate.artifact.format].in_litert]
-    asked = tuple(dict.fromkeys(USUAL if recipe.arm64 is None else recipe.arm64))
-    if not files or not asked:
+    core_names = tuple(dict.fromkeys(USUAL if recipe.arm64 is None else recipe.arm64))
+    if not files or not core_names:
         return []
     try:
         emulator: Emulator | str = setup(progress)
@@ -74,28 +74,28 @@ def arm64_rows(
             return []
         emulator = str(error)
     able = [candidate.artifact.path for candidate, raw in files if not isinstance(raw, str)]
-    told = _profiles(able, asked, emulator, folder / KEPT, progress)
+    profiles = _profiles(able, core_names, emulator, folder / KEPT, progress)
     how = {"threads": 1, **({} if isinstance(emulator, str) else emulator.versions())}
     rows: list[Measurement] = []
     for candidate, raw in files:
-        for core in asked:
+        for core in core_names:
             row = row_maker(candidate.artifact, folder, f"litert-arm64-{core}", "emulated")
             counted = row.under(**how)
             if isinstance(raw, str):  # what does not run here is not tried there
                 rows += count_rows(raw, counted)
                 continue
-            rows += count_rows(told[candidate.artifact.path, core], counted)
+            rows += count_rows(profiles[candidate.artifact.path, core], counted)
             if recipe.arm64_pairs and isinstance(emulator, Emulator):
                 rows += sample_rows(candidate, raw, core, pairs, recipe.arm64_pairs, folder, emulator, row, progress)
     return rows
 
 
-def count_rows(told: Profile | str, row: RowMaker) -> list[Measurement]:
+def count_rows(result: Profile | str, row: RowMaker) -> list[Measurement]:
     """Gives the rows of one file on one core; `told` is what was counted, or why nothing was."""
-    if isinstance(told, str):
-        return [row.missing("arm64_instructions", told)]
-    shares = [row.value("arm64_instruction_share", share, part=kind) for kind, share in told.mix.items()]
-    return [row.value("arm64_instructions", told.instructions, kernels=kernels(told.mix)), *shares]
+    if isinstance(result, str):
+        return [row.missing("arm64_instructions", result)]
+    shares = [row.value("arm64_instruction_share", share, part=kind) for kind, share in result.mix.items()]
+    return [row.value("arm64_instructions", result.instructions, kernels=kernels(result.mix)), *shares]
 
 
 def kernels(mix: Mapping[str, float]) -> str:
@@ -109,34 +109,38 @@ def kernels(mix: Mapping[str, float]) -> str:
     >>> kernels({"arithmetic": 0.6, "memory": 0.38, "sdot": 0.02})
     'plain: no class of multiplications makes 5 % of the instructions'
     """
-    found = sorted((kind for kind in KERNELS if mix.get(kind, 0) >= LEAST), key=lambda kind: -mix[kind])
-    if not found:
+    kinds = sorted((kind for kind in KERNELS if mix.get(kind, 0) >= LEAST), key=lambda kind: -mix[kind])
+    if not kinds:
         return f"plain: no class of multiplications makes {100 * LEAST:.0f} % of the instructions"
-    first, *others = (f"{KERNELS[kind]}, {100 * mix[kind]:.0f} %" for kind in found)
+    first, *others = (f"{KERNELS[kind]}, {100 * mix[kind]:.0f} %" for kind in kinds)
     return "; ".join([f"{first} of the instructions", *others])
 
 
 def _profiles(
-    paths: Sequence[Path], asked: Sequence[str], emulator: Emulator | str, store: Path, progress: Callable[[str], None]
+    paths: Sequence[Path],
+    core_names: Sequence[str],
+    emulator: Emulator | str,
+    store: Path,
+    progress: Callable[[str], None],
 ) -> dict[tuple[Path, str], Profile | str]:
     """Gives what every file executes on every core, or why it does not; as many at a time as there are cores."""
-    tasks = [(path, core) for path in paths for core in asked]
+    tasks = [(path, core) for path in paths for core in core_names]
     if isinstance(emulator, str):
         return dict.fromkeys(tasks, emulator)
-    memo, found = Memo(store, emulator.folder.name), dict[tuple[Path, str], Profile | str]()
-    kept = memo.read(_profiles_in) or {}
+    memo, profiles = Memo(store, emulator.folder.name), dict[tuple[Path, str], Profile | str]()
+    earlier = memo.read(_profiles_in) or {}
     hashes = {path: uncertified_sha256(path) for path in paths}
     keys = {task: f"{hashes[task[0]]} {task[1]}" for task in tasks}
     with ThreadPoolExecutor(lent_cores()) as pool:
-        counted = pool.map(lambda task: kept.get(keys[task]) or _told(*task), tasks)
-        for task, told in zip(tasks, counted, strict=True):
-            found[task] = told
-            if isinstance(told, Profile) and kept.get(keys[task]) != told:
-                kept[keys[task]] = told
-                memo.write(profiles={key: dataclasses.asdict(one) for key, one in kept.items()})
-            if task[1] == asked[-1]:
-                progress(_line(task[0], {core: found[task[0], core] for core in asked}))
-    return found
+        counted = pool.map(lambda task: earlier.get(keys[task]) or _told(*task), tasks)
+        for task, result in zip(tasks, counted, strict=True):
+            profiles[task] = result
+            if isinstance(result, Profile) and earlier.get(keys[task]) != result:
+                earlier[keys[task]] = result
+                memo.write(profiles={key: dataclasses.asdict(one) for key, one in earlier.items()})
+            if task[1] == core_names[-1]:
+                progress(_line(task[0], {core: profiles[task[0], core] for core in core_names}))
+    return profiles
 
 
 def _told(path: Path, core: str) -> Profile | str:
@@ -146,10 +150,10 @@ def _told(path: Path, core: str) -> Profile | str:
         return str(error).replace(str(path.resolve()), path.name)
 
 
-def _line(path: Path, told: Mapping[str, Profile | str]) -> str:
+def _line(path: Path, result: Mapping[str, Profile | str]) -> str:
     counts = [
         f"{core} {one.instructions / 1e6:.1f}" if isinstance(one, Profile) else f"{core} none ({one})"
-        for core, one in told.items()
+        for core, one in result.items()
     ]
     return f"{path.name}: million ARM64 instructions, emulated: {', '.join(counts)}"
 

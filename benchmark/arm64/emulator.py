@@ -37,8 +37,8 @@ class Emulator:
     def versions(self) -> dict[str, str]:
         """Gives what made a count: qemu's version, and what tells this counter from others."""
         said = subprocess.run(["qemu-aarch64", "--version"], capture_output=True, text=True, check=False).stdout
-        found = re.search(r"version (\S+)", said)
-        return {"emulator": f"qemu {found[1] if found else 'unknown'}", "counter": self.folder.name.rpartition("-")[2]}
+        match = re.search(r"version (\S+)", said)
+        return {"emulator": f"qemu {match[1] if match else 'unknown'}", "counter": self.folder.name.rpartition("-")[2]}
 
     @property
     def runner(self) -> Path:

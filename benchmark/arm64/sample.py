@@ -1,4 +1,4 @@
-"""What an emulated core makes of a sample of the pairs, against this machine's LiteRT on the same faces.
+"""A sample of the pairs verified on an emulated core, and compared with this machine's LiteRT on the same faces.
 
 To embed a face takes an emulator up to some seconds, so thousands of pairs are out of reach. A sample tells what is
 asked here all the same: whether the phone's kernels compute what was verified on all pairs.
@@ -101,11 +101,11 @@ def sample_rows(
     natively = (similarity[chosen] >= threshold) == same
 
     people = (pairs.identities[pairs.left[chosen]], pairs.identities[pairs.right[chosen]])
-    known = people if min(side.min() for side in people) >= 0 else None
-    units = resampling_units(len(chosen), known)
+    identities = people if min(side.min() for side in people) >= 0 else None
+    units = resampling_units(len(chosen), identities)
     again = np.concatenate([weights @ correct / weights.sum(axis=1) for weights in units.weights()])
     accuracy = share(float(correct.mean()), again, units.count)
-    difference = accuracy_difference(natively, correct, known)
+    difference = accuracy_difference(natively, correct, identities)
     cosine = _cosines(embeddings, raw[faces])
     row = row.under(sample_pairs=len(pairs))
     protocol = (
@@ -148,12 +148,12 @@ def _embedded(
     parts = []
     for start in range(0, len(faces), TOGETHER):
         part = faces[start : start + TOGETHER]
-        kept = folder / "embeddings" / EmbeddingJob(path, contract, f"{decides}|{part.tolist()}").name
-        if not kept.is_file():
+        file = folder / "embeddings" / EmbeddingJob(path, contract, f"{decides}|{part.tolist()}").name
+        if not file.is_file():
             session = session or EmulatedSession(path, core)
             embeddings = raw_embeddings(session, contract, pairs.faces[part], TOGETHER)
-            with written_whole(kept) as beside, beside.open("wb") as stream:
+            with written_whole(file) as beside, beside.open("wb") as stream:
                 np.save(stream, embeddings)
             progress(f"{path.name}: {start + len(part)} of {len(faces)} faces embedded on an emulated {core}")
-        parts.append(np.load(kept, allow_pickle=False))
+        parts.append(np.load(file, allow_pickle=False))
     return np.concatenate(parts)

@@ -1,1 +1,1 @@
-"""What is found out about each file on faces: differences, transfer, templates, slices and more."""
+"""Rows about each file on faces: differences, transfer, templates, slices and more."""

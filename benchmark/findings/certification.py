@@ -1,4 +1,4 @@
-"""Verification in, threshold certificate out: what a file may say of itself."""
+"""The threshold certificate of a file, made from its verification and written into its metadata."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def certificate_of(verification: Verification, pairs: Pairs, name: str, runtime:
         name: Of the pairs, without a folder: "pairs.txt", or "synthetic".
         runtime: What embedded, and its version.
     """
-    known = bool((pairs.identities >= 0).all())
+    all_known = bool((pairs.identities >= 0).all())
     return Certificate(
         points=tuple(_point(verification.tar[far]) for far in sorted(verification.tar)),
         pairs=len(pairs),
         genuine=int(pairs.same.sum()),
         impostor=int((~pairs.same).sum()),
-        identities=len(set(pairs.identities.tolist())) if known else None,
+        identities=len(set(pairs.identities.tolist())) if all_known else None,
         pairs_name=name,
         pairs_sha256=verification.sha256,
         runtime=runtime,

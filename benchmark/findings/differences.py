@@ -23,16 +23,16 @@ def differences(file: VerifiedFile, row: RowMaker) -> list[Measurement]:
         "interval": f"paired bootstrap of {mine.resampled}, thresholds chosen anew",
     }
     row, rows = row.under(**conditions), []
-    for found in paired_differences(mine, other, pairs.same, people_of(pairs.identities, pairs)):
-        more = {} if found.difference.value is None else verdict_of(found.difference, margin, mine.pairs)
-        if found.metric == "accuracy_difference":
+    for comparison in paired_differences(mine, other, pairs.same, people_of(pairs.identities, pairs)):
+        more = {} if comparison.difference.value is None else verdict_of(comparison.difference, margin, mine.pairs)
+        if comparison.metric == "accuracy_difference":
             more["mcnemar_p"] = mcnemar(other.correct, mine.correct)
-        rows.append(row.estimate(found.metric, found.difference, mine.pairs, **more))
+        rows.append(row.estimate(comparison.metric, comparison.difference, mine.pairs, **more))
     return rows
 
 
 def verdict_of(estimate: Estimate, margin: float, pairs: int) -> dict[str, Any]:
     """Gives the conditions of a row that tell the verdict."""
     verdict = judge_difference(estimate, margin, pairs)
-    found = {"verdict": verdict.word, "margin": margin, "said": verdict.said}
-    return found if verdict.pairs_needed is None else {**found, "pairs_needed": verdict.pairs_needed}
+    conditions = {"verdict": verdict.word, "margin": margin, "said": verdict.said}
+    return conditions if verdict.pairs_needed is None else {**conditions, "pairs_needed": verdict.pairs_needed}

@@ -42,10 +42,10 @@ def verification_rows(
     ]
     where = "in the file's own metadata" if certified else None
     for far, point in verification.tar.items():
-        known = {"measured_far": point.measured_far}
-        rows.append(row.estimate(f"tar_at_far_{rate_name(far)}", point.tar, pairs, **known))
+        measured_far = {"measured_far": point.measured_far}
+        rows.append(row.estimate(f"tar_at_far_{rate_name(far)}", point.tar, pairs, **measured_far))
         rows.append(
-            row.estimate(f"threshold_at_far_{rate_name(far)}", point.threshold, pairs, **known, certified=where)
+            row.estimate(f"threshold_at_far_{rate_name(far)}", point.threshold, pairs, **measured_far, certified=where)
         )
     return rows
 
@@ -56,18 +56,18 @@ def identification_rows(file: VerifiedFile, row: RowMaker) -> list[Measurement]:
     search = search_of(identities)
     if (identities < 0).any() or len(search.gallery) < FEWEST_PEOPLE:
         return []
-    found = identify(file.embeddings, identities, search)
+    rates = identify(file.embeddings, identities, search)
     row = row.under(
         protocol="gallery: the first image of each person; probes: the others, and people who are not enrolled",
-        enrolled=found.people,
-        mated_probes=found.mated,
-        non_mated_probes=found.strangers,
+        enrolled=rates.people,
+        mated_probes=rates.mated,
+        non_mated_probes=rates.strangers,
         interval="bootstrap of the probes' people",
     )
-    rows = [row.estimate("rank1", found.rank1, found.mated)]
-    for fpir, at in found.tpir.items():
+    rows = [row.estimate("rank1", rates.rank1, rates.mated)]
+    for fpir, at in rates.tpir.items():
         conditions = {"measured_fpir": at.measured_far, "threshold": at.threshold.value}
         rows.append(
-            row.estimate(f"tpir_at_fpir_{rate_name(fpir)}", at.tar, found.mated + found.strangers, **conditions)
+            row.estimate(f"tpir_at_fpir_{rate_name(fpir)}", at.tar, rates.mated + rates.strangers, **conditions)
         )
     return rows

@@ -1,4 +1,4 @@
-"""Where a file loses what it loses: every value that it shares with its source, layer by layer."""
+"""Where quantisation does its damage: every value that a file shares with its source, layer by layer."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def layer_rows(
                 continue
             row = row_maker(artifact, folder)
             try:
-                found = trace(subject.embedder, artifact, faces[:FACES])
+                tracing = trace(subject.embedder, artifact, faces[:FACES])
             except ValueError as error:
                 rows.append(row.missing("layer_cosine", str(error)))
                 continue
-            progress(f"{artifact.path.name}: {found.verdict()}")
-            for layer in found.layers:
+            progress(f"{artifact.path.name}: {tracing.verdict()}")
+            for layer in tracing.layers:
                 part = row.under(part=f"{layer.name} ({layer.kind})", to=subject.embedder.name)
                 for metric, value in (("layer_change", layer.difference), ("layer_cosine", layer.cosine)):
                     estimate = Estimate(value) if math.isfinite(layer.difference) else NOT_FINITE

@@ -1,4 +1,4 @@
-"""What a file makes of disturbed crops: moved, compressed, channels swapped, darkened."""
+"""Accuracy on disturbed crops: moved, compressed, channels swapped, darkened."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class DisturbedVerdicts:
-    """What one file made of a sample."""
+    """One file's verdicts on a sample, under every disturbance."""
 
     right: dict[str, Booleans] = field(repr=False)  # by condition, (n,) whether each pair was decided right
     cosine: dict[str, float]  # by condition, the mean between a face's embedding and its undisturbed one

@@ -1,4 +1,4 @@
-"""Where a file is worse: its accuracy on dark, blurred, flat pairs, and on whatever groups a table makes."""
+"""Accuracy by slice: on dark, blurred or flat pairs, and on the groups of a table."""
 
 from __future__ import annotations
 

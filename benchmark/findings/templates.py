@@ -1,4 +1,4 @@
-"""Several photos as one template, compared within and across poses, by a table of groups."""
+"""Verification of templates of several photos, within and across poses, grouped by a table."""
 
 from __future__ import annotations
 
@@ -159,15 +159,15 @@ def _rows(
     fars = usual_fars(same)
     again = resampled(similarity, same, same, units, fars)
     genuine = units.among(same)
-    found = {
+    estimates = {
         "template_similarity_mean": _mean(similarity[same], people[0][same]),
         "template_eer": share(eer(similarity, same), again["eer"], min(genuine, units.among(~same))),
     }
     for far in fars:
         point = with_intervals(tar_at_far(similarity, same, far), again, genuine)
-        found[f"template_tar_at_far_{rate_name(far)}"] = point.tar
+        estimates[f"template_tar_at_far_{rate_name(far)}"] = point.tar
     interval = f"bootstrap of {units.name}"
-    return [row.estimate(metric, estimate, len(same), interval=interval) for metric, estimate in found.items()]
+    return [row.estimate(metric, estimate, len(same), interval=interval) for metric, estimate in estimates.items()]
 
 
 def _mean(similarity: Floats, person: NDArray[np.int64]) -> Estimate:

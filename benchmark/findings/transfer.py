@@ -1,4 +1,4 @@
-"""What becomes of an app that has thresholds and enrolled templates of the source when this file replaces it."""
+"""A file that replaces the source in an app: old thresholds and old enrolled templates with the new file."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def threshold_transfer(file: VerifiedFile, row: RowMaker) -> list[Measurement]:
     people = people_of(file.pairs.identities, file.pairs)
     before, now = file.source.verification, file.verification
     for far, point in before.tar.items():
-        found = at_old_threshold(now.similarity, before.similarity, file.pairs.same, people, point.threshold)
+        results = at_old_threshold(now.similarity, before.similarity, file.pairs.same, people, point.threshold)
         conditions: dict[str, Any] = {"to": file.source.model, "threshold": point.threshold.value}
         conditions["interval"] = f"bootstrap of {now.resampled}; the threshold stays"
-        for what, estimate in found.items():
+        for what, estimate in results.items():
             rows.append(row.estimate(f"{what}_{rate_name(far)}", estimate, now.pairs, **conditions))
     return rows
 
@@ -52,8 +52,10 @@ def template_compatibility(file: VerifiedFile, row: RowMaker) -> list[Measuremen
     else:
         stacked = np.concatenate([old, new])
         similarity = similarities(stacked, pairs.left, pairs.right + len(old))
-        found = verify_similarities(similarity, pairs.same, pairs.fold, people_of(pairs.identities, pairs), tuple(fars))
-        conditions["interval"] = f"bootstrap of {found.resampled}"
-        estimates = {"cross_accuracy": found.accuracy}
-        estimates |= {f"cross_tar_at_far_{rate_name(far)}": point.tar for far, point in found.tar.items()}
+        crossed = verify_similarities(
+            similarity, pairs.same, pairs.fold, people_of(pairs.identities, pairs), tuple(fars)
+        )
+        conditions["interval"] = f"bootstrap of {crossed.resampled}"
+        estimates = {"cross_accuracy": crossed.accuracy}
+        estimates |= {f"cross_tar_at_far_{rate_name(far)}": point.tar for far, point in crossed.tar.items()}
     return [row.estimate(metric, estimate, len(pairs), **conditions) for metric, estimate in estimates.items()]

@@ -1,4 +1,4 @@
-"""What can be said of a file on faces of whom nobody said who they are: it is held against the source."""
+"""Rows about a file on faces without labels: it is compared with the source."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def unlabelled_rows(file: VerifiedFile, row: RowMaker) -> list[Measurement]:
     source, embeddings = file.source.embeddings[chosen], file.embeddings[chosen]
     point = file.source.verification.tar.get(FAR)
     if point is None or point.threshold.value is None:
-        known: float | str = "the source has no threshold at FAR 1e-3" if point is None else point.threshold.reason
+        threshold: float | str = "the source has no threshold at FAR 1e-3" if point is None else point.threshold.reason
     else:
-        known = point.threshold.value
+        threshold = point.threshold.value
     row = row.under(to=file.source.model)
-    return [overlap_row(source, embeddings, row), transported_row(source, embeddings, known, row)]
+    return [overlap_row(source, embeddings, row), transported_row(source, embeddings, threshold, row)]
 
 
 def drawn_faces(faces: int) -> NDArray[np.int64]:
@@ -49,11 +49,11 @@ def overlap_row(source: Embeddings, embeddings: Embeddings, row: RowMaker) -> Me
     return row.estimate(f"neighbour_overlap_{NEIGHBOURS}", overlap, len(source))
 
 
-def transported_row(source: Embeddings, embeddings: Embeddings, known: float | str, row: RowMaker) -> Measurement:
+def transported_row(source: Embeddings, embeddings: Embeddings, threshold: float | str, row: RowMaker) -> Measurement:
     """Gives the row of the threshold that accepts as many pairs as the source at `known`, or the reason for none."""
     metric, row = "transported_threshold_1e-3", row.under(faces=len(source))
-    if isinstance(known, str):
-        return row.missing(metric, known)
-    found = transported_threshold(source, embeddings, known)
-    conditions = {"from": known, "accepted": found.accepted, "interval": "jackknife over tenths of the faces"}
-    return row.estimate(metric, found.threshold, found.pairs, **conditions)
+    if isinstance(threshold, str):
+        return row.missing(metric, threshold)
+    transported = transported_threshold(source, embeddings, threshold)
+    conditions = {"from": threshold, "accepted": transported.accepted, "interval": "jackknife over tenths of the faces"}
+    return row.estimate(metric, transported.threshold, transported.pairs, **conditions)

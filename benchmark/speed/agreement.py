@@ -1,4 +1,4 @@
-"""Whether the runtimes that may run a file agree on what it gives: the usual one is the judge."""
+"""Whether other runtimes give the same embeddings of a file as its format's usual one."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def runtime_difference(file: VerifiedFile, row: RowMaker) -> list[Measurement]:
     """
     artifact = file.candidate.artifact
     judge = usual_runtime(artifact.format)
-    found = [runtime for runtime in runtimes_for(artifact.format, file.recipe.runtimes) if not runtime.missing]
-    others = [runtime for runtime in found if runtime != judge]
+    available = [runtime for runtime in runtimes_for(artifact.format, file.recipe.runtimes) if not runtime.missing]
+    others = [runtime for runtime in available if runtime != judge]
     judged = _embedded(file, judge) if others else ""  # seen.embeddings may be sums of a face and its mirror image
     return [_compared(file, runtime, judged) for runtime in others]
 

@@ -1,4 +1,4 @@
-"""How long one run takes, how long loading, and how much memory: each file timed in processes of its own."""
+"""Latency, loading time and peak memory of files, each timed in fresh processes."""
 
 from __future__ import annotations
 
@@ -221,5 +221,5 @@ def _taken(latency: Latency, best_reference_ms: float | None) -> tuple[bool, flo
 
 
 def _median(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.median(known) if known else None
+    numbers = [value for value in values if value is not None]
+    return statistics.median(numbers) if numbers else None

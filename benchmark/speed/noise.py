@@ -1,4 +1,4 @@
-"""Whether a machine left a measurement alone: what others took of its cores, and how fast a known piece of work was."""
+"""Whether a timing was disturbed: by other processes on its cores, by the host, or by a slower clock."""
 
 from __future__ import annotations
 
@@ -142,9 +142,9 @@ def load_average() -> float:
 
 def _mhz(cores: Sequence[int]) -> float | None:
     """The clock of the slowest of `cores`, of any where there are none."""
-    told = [text_of(CPUS / f"cpu{cpu}/cpufreq/scaling_cur_freq") for cpu in cores or (0,)]
-    if all(kilohertz.isdigit() for kilohertz in told):
-        return min(float(kilohertz) for kilohertz in told) / 1000
+    clocks = [text_of(CPUS / f"cpu{cpu}/cpufreq/scaling_cur_freq") for cpu in cores or (0,)]
+    if all(kilohertz.isdigit() for kilohertz in clocks):
+        return min(float(kilohertz) for kilohertz in clocks) / 1000
     lines = [line for line in text_of(Path("/proc/cpuinfo")).splitlines() if line.startswith("cpu MHz")]
     return min((float(line.partition(":")[2]) for line in lines), default=None)
 
@@ -156,9 +156,9 @@ def _counted(cores: Sequence[int]) -> tuple[float | None, float | None, float | 
     threads = [text_of(thread).split() for thread in Path("/proc/self/task").glob("*/schedstat")]
     waits = [int(fields[1]) for fields in threads if len(fields) == 3]  # nanoseconds in line for a core
     waited = sum(waits) / 1e9 if waits else None
-    wanted = {f"cpu{core}" for core in cores} or {"cpu"}
+    names = {f"cpu{core}" for core in cores} or {"cpu"}
     lines = [line.split() for line in text_of(Path("/proc/stat")).splitlines()]
-    ticks = [[int(field) for field in fields[1:9]] for fields in lines if fields and fields[0] in wanted]
+    ticks = [[int(field) for field in fields[1:9]] for fields in lines if fields and fields[0] in names]
     if not ticks or any(len(fields) < 8 for fields in ticks):
         return waited, None, None
     second = os.sysconf("SC_CLK_TCK")

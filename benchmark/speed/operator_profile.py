@@ -1,4 +1,4 @@
-"""How long each kind of operator takes, where a runtime tells: LiteRT with XNNPACK, onnxruntime, PyTorch."""
+"""Time by kind of operator, from the profilers of LiteRT with XNNPACK, onnxruntime and PyTorch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Times = dict[str, tuple[int, float]]
 
 
 def operator_rows(job: TimingJob, runtime: str, row: RowMaker) -> list[Measurement]:
-    """Gives a row `operator_ms` per kind of operator, the slowest first; none where the runtime does not tell.
+    """Gives a row `operator_ms` per kind of operator, the slowest first; none where the runtime has no profiler.
 
     Taken with one thread, in a process of its own and apart from the latency, for telling takes time as well.
     """
@@ -37,20 +37,20 @@ def operator_rows(job: TimingJob, runtime: str, row: RowMaker) -> list[Measureme
     job = dataclasses.replace(job, threads=1)
     try:
         request = {**job.request, "runtime": runtime}
-        told = ask("pocketface.benchmark.speed.operator_profile", request, str(job), "timed", timeout=TIMEOUT)
+        report = ask("pocketface.benchmark.speed.operator_profile", request, str(job), "timed", timeout=TIMEOUT)
     except RuntimeError as error:
         return [row.missing("operator_ms", str(error), threads=1, part="all operators")]
-    total = sum(milliseconds for _, milliseconds in told["times"].values())
+    total = sum(milliseconds for _, milliseconds in report["times"].values())
     return [
         row.estimate(
             "operator_ms",
-            Estimate(milliseconds, reason=told["disturbed"]),
+            Estimate(milliseconds, reason=report["disturbed"]),
             RUNS,
             part=f"{kind} x {count}",
             threads=1,
             share=round(milliseconds / total, 4) if total else 0.0,
         )
-        for kind, (count, milliseconds) in sorted(told["times"].items(), key=lambda item: -item[1][1])
+        for kind, (count, milliseconds) in sorted(report["times"].items(), key=lambda item: -item[1][1])
     ]
 
 
@@ -83,8 +83,8 @@ def torch_times(path: Path, inputs: NDArray[np.float32], factory: str | None = N
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         for _ in range(RUNS):
             session.run(inputs)
-    told = profiler.key_averages()
-    return summed((event.key, event.self_cpu_time_total / 1000 / RUNS, event.count / RUNS) for event in told)
+    report = profiler.key_averages()
+    return summed((event.key, event.self_cpu_time_total / 1000 / RUNS, event.count / RUNS) for event in report)
 
 
 TELLERS: Mapping[str, Callable[[Path, NDArray[np.float32], str | None], Times]] = {
@@ -132,10 +132,10 @@ class _LiteRT:
         import ai_edge_litert
 
         (folder,) = ai_edge_litert.__path__
-        found = [path for path in Path(folder).glob("libLiteRt.*") if path.suffix in (".so", ".dylib", ".dll")]
-        if not found:
+        libraries = [path for path in Path(folder).glob("libLiteRt.*") if path.suffix in (".so", ".dylib", ".dll")]
+        if not libraries:
             raise ValueError("this LiteRT brings no library with a C interface, so nobody tells about operators")
-        self._library = ctypes.CDLL(str(found[0]))
+        self._library = ctypes.CDLL(str(libraries[0]))
 
     def profile(self, path: Path, inputs: NDArray[np.float32], runs: int) -> list[tuple[str, float, float]]:
         """Gives every node with its milliseconds per run."""
@@ -146,10 +146,10 @@ class _LiteRT:
         self._call("LiteRtSetOptionsHardwareAccelerators", options, ctypes.c_int(1))  # the CPU
         text = ctypes.create_string_buffer(b"enable_profiling = true\n")
         keep = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: None)  # ours: nobody else is to free it
-        asked = self._made(
+        profiling = self._made(
             "LiteRtCreateOpaqueOptions", byte(b"runtime_options_string"), ctypes.cast(text, ctypes.c_void_p), keep
         )
-        self._call("LiteRtAddOpaqueOptions", options, asked)
+        self._call("LiteRtAddOpaqueOptions", options, profiling)
         compiled = self._made("LiteRtCreateCompiledModel", environment, model, options)
         profiler = self._made("LiteRtCompiledModelGetProfiler", compiled)
         signature = self._made("LiteRtGetModelSignature", model, size(0))
@@ -177,8 +177,8 @@ class _LiteRT:
         """Reads the first table of a summary: kind, start, first, average, ..., of every node in the order of runs."""
         table = summary.partition("Top by Computation Time")[0]
         return [
-            (found["kind"].removeprefix("Delegate/"), float(found["numbers"].split()[-1]), 1.0)
-            for found in cls.LINE.finditer(table)
+            (line["kind"].removeprefix("Delegate/"), float(line["numbers"].split()[-1]), 1.0)
+            for line in cls.LINE.finditer(table)
         ]
 
     def _fill(self, buffer: ctypes.c_void_p, inputs: NDArray[np.float32]) -> None:

@@ -1,4 +1,4 @@
-"""How many times faster one file is than another, and how sure that is: from rounds in which they took turns."""
+"""How many times faster one file is than another, with an interval, from rounds in which they took turns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a smaller network is really faster: both in LiteRT, in turns, and one sentence about it."""
+"""Whether a pruned network is faster: both are timed in LiteRT in turns; rows and one sentence."""
 
 from __future__ import annotations
 

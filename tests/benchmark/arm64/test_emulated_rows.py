@@ -134,9 +134,13 @@ def test_what_was_counted_is_kept_and_what_cannot_be_trusted_is_counted_again(
     recipe, store = QUICK.model_copy(update={"arm64": ("a76",)}), tmp_path / "arm64.json"
     counted = rows_of(int8[:1], tmp_path, recipe)[0].value
     kept = json.loads(store.read_text())
-    store.write_text(json.dumps({key: {**one, "instructions": 7} for key, one in kept.items()}))
+
+    def changed(**fields: object) -> str:
+        return json.dumps({**kept, "profiles": {key: {**one, **fields} for key, one in kept["profiles"].items()}})
+
+    store.write_text(changed(instructions=7))
     assert rows_of(int8[:1], tmp_path, recipe)[0].value == 7
-    for damaged in ("", "[]", '{"a": 1}', json.dumps({key: {"instructions": "?", "mix": {}} for key in kept})):
+    for damaged in ("", "[]", '{"a": 1}', changed(instructions="?", mix={})):
         store.write_text(damaged)
         assert rows_of(int8[:1], tmp_path, recipe)[0].value == counted
 
