@@ -1,7 +1,7 @@
 """Evaluates a saved .mlpackage on any operating system: the program and the weights that an app would ship.
 
-It is a reference interpreter of the file, not Apple's runtime: it tells whether the file computes what it should,
-and what rounding to half precision costs. It cannot tell errors of a GPU's or Neural Engine's kernels, nor latency.
+It is a reference interpreter of the file, not Apple's runtime: it shows whether the file computes what it should,
+and what rounding to half precision costs. It shows neither errors of GPU or Neural Engine kernels nor latency.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Step:
     results: tuple[str, ...]
     shape: tuple[int, ...]  # of the first result, for one face
     rounded: bool  # to half precision
-    last_used: tuple[str, ...]  # what nobody needs after this step
+    last_used: tuple[str, ...]  # values that no later step reads
 
 
 class CoreMLEvaluator:
@@ -111,7 +111,7 @@ class CoreMLEvaluator:
         values: dict[str, Tensor] = {self._input: faces.contiguous(memory_format=torch.channels_last)}
         for step in self._steps:
             given: Inputs = dict(step.constants)
-            if step.name == "reshape":  # the program speaks of one face
+            if step.name == "reshape":  # the program states the shape for one face
                 given["shape"] = (len(faces), *step.shape[1:]) if self._apart else step.shape
             try:
                 for name, taken in step.variables.items():
@@ -130,7 +130,7 @@ class CoreMLEvaluator:
 
 
 def constants_of(package: Package) -> dict[str, NDArray[Any] | str]:
-    """Gives each constant of the program, decompressed and rounded to the type that the program says.
+    """Gives each constant of the program, decompressed and rounded to its type in the program.
 
     Raises:
         ValueError: One is damaged or cut off.
@@ -209,7 +209,7 @@ def _is_half(value: Any) -> bool:
 
 
 def _keeps_faces_apart(step: Step, ranks: dict[str, int]) -> bool:
-    """Tells whether the step treats its first axis as faces, so that it can take many where the program says one.
+    """Says whether the step treats its first axis as faces, so that it can run many where the program has one.
 
     Args:
         step: Of a program for one face.

@@ -50,7 +50,7 @@ def import_coremltools() -> Any:
     Raises:
         ValueError: It is not installed; there is none for Windows.
     """
-    # It would load all of TensorFlow, seconds and 500 MB, for a front end that nobody here uses.
+    # It would load all of TensorFlow, seconds and 500 MB, for a front end that is not used here.
     without_tensorflow = "tensorflow" not in sys.modules
     if without_tensorflow:
         sys.modules["tensorflow"] = None  # type: ignore[assignment]
@@ -135,7 +135,7 @@ def card_of(package: Package) -> Card | None:
 
 
 def _root(path: Path) -> str:
-    """Gives the model's path inside Data, as the manifest tells it."""
+    """Gives the model's path inside Data, from the manifest."""
     try:
         manifest = json.loads((path / "Manifest.json").read_bytes())
         root = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
