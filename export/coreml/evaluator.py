@@ -19,7 +19,7 @@ from .images import picture_of
 from .mil_half_sums import HALF_SUMS
 from .mil_operators import OPERATORS, SELECTING, Inputs, Operator
 from .mil_weights import CONSTANTS
-from .package import Package, card_of, read_package, read_value
+from .package import Package, card_of, is_half, read_package, read_value
 
 Mode = Literal["exact", "fp16", "fp16acc"]
 
@@ -149,7 +149,7 @@ def constants_of(package: Package) -> dict[str, NDArray[Any] | str]:
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, ArithmeticError) as error:
             raise ValueError(f"{package.name} is damaged: {operation.type} {name!r} does not fit ({error!r})") from None
         for result, one in zip(operation.outputs, value if isinstance(value, tuple) else (value,), strict=True):
-            half = _is_half(result) and isinstance(one, np.ndarray)
+            half = is_half(result) and isinstance(one, np.ndarray)
             arrays[result.name] = one.astype(np.float16) if half else one
     return arrays
 
@@ -190,7 +190,7 @@ def _steps(package: Package, mode: Mode, output: str) -> list[Step]:
                 variables[key] = names
         used = {name for taken in variables.values() for name in ([taken] if isinstance(taken, str) else taken)}
         shape = tuple(int(dimension.constant.size) for dimension in result.type.tensorType.dimensions)
-        half = mode != "exact" and _is_half(result)
+        half = mode != "exact" and is_half(result)
         rounded = half and operation.type not in SELECTING
         operator = OPERATORS[operation.type]
         if half and mode == "fp16acc":
@@ -200,12 +200,6 @@ def _steps(package: Package, mode: Mode, output: str) -> list[Step]:
         steps.append(Step(operation.type, operator, constants, variables, results, shape, rounded, last_used))
         needed |= used
     return steps[::-1]
-
-
-def _is_half(value: Any) -> bool:
-    from coremltools import proto
-
-    return bool(value.type.tensorType.dataType == proto.MIL_pb2.FLOAT16)
 
 
 def _keeps_faces_apart(step: Step, ranks: dict[str, int]) -> bool:

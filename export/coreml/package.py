@@ -229,8 +229,24 @@ def _unpacked(name: str, data: bytes, kind: str, shape: tuple[int, ...]) -> NDAr
         raise ValueError(f"{name} is damaged: a constant of {count} {kind} has {len(data)} bytes")
     if bits >= 8:
         return np.frombuffer(data, np.dtype(dtype).newbyteorder("<"), count).reshape(shape)
-    ones = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")[: count * bits].reshape(count, bits)
-    numbers = ones @ (1 << np.arange(bits))
+    numbers = unpacked_bits(np.frombuffer(data, np.uint8), bits, count)
     if dtype == "int8":  # two's complement in `bits` bits
         numbers = np.where(numbers >= 1 << (bits - 1), numbers - (1 << bits), numbers)
     return numbers.astype(dtype).reshape(shape)
+
+
+def unpacked_bits(data: NDArray[np.uint8], bits: int, count: int) -> NDArray[Any]:
+    """Gives `count` numbers of `bits` bits each, which are packed lowest bit first.
+
+    >>> unpacked_bits(np.uint8([0b11100100]), 2, 4).tolist()
+    [0, 1, 2, 3]
+    """
+    ones = np.unpackbits(data, bitorder="little")[: count * bits].reshape(count, bits)
+    return np.asarray(ones @ (1 << np.arange(bits)))
+
+
+def is_half(value: Any) -> bool:
+    """Says whether a value of the program has half precision."""
+    from coremltools import proto
+
+    return bool(value.type.tensorType.dataType == proto.MIL_pb2.FLOAT16)
