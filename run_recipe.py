@@ -35,20 +35,20 @@ class RunRecipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    embedder: str = EMBEDDED_DEFAULT  # checkpoint folder, zoo name, or file.py:factory
-    weights: Path | None = None
-    name: str | None = None
-    licence: str = "unknown"  # of the weights
-    options: dict[str, Any] = {}  # of the constructor
-    contract: dict[str, Any] | None = None  # what the embedder must be fed; see InputContract
-    train: str = SYNTHETIC  # faces for recovery and calibration: a folder per identity, or WebDataset shards
+    embedder: str = EMBEDDED_DEFAULT  # zoo name, checkpoint folder, or file.py:factory
+    weights: Path | None = None  # file of weights for a zoo name or a factory: safetensors, or a torch file of tensors
+    name: str | None = None  # name in files and reports; without one, that of the weights or the architecture
+    licence: str = "unknown"  # licence of the weights
+    options: dict[str, Any] = {}  # keyword arguments of the constructor
+    contract: dict[str, Any] | None = None  # what the network is fed; without it that of the zoo, or ArcFace's
+    train: str = SYNTHETIC  # faces to recover and calibrate on: a folder per person, or WebDataset shards
     pairs: str = SYNTHETIC  # pairs.txt, .csv or .bin, for verification only
-    images: Path | None = None  # the folder that the pairs name images of
-    prune: PruneRecipe | None = None
-    sensitivity: bool = False  # also what each layer alone would lose
-    export: ExportRecipe = ExportRecipe()
-    compare: tuple[str, ...] = ("onnx", "tflite-fp32")  # targets made of the unpruned embedder too
-    benchmark: BenchmarkRecipe = BenchmarkRecipe()
+    images: Path | None = None  # folder of the images that the pairs name
+    prune: PruneRecipe | None = None  # how to prune; without this table nothing is pruned
+    sensitivity: bool = False  # also measures what cutting each layer alone would cost
+    export: ExportRecipe = ExportRecipe()  # which files to make
+    compare: tuple[str, ...] = ("onnx", "tflite-fp32")  # targets that are made from the unpruned embedder too
+    benchmark: BenchmarkRecipe = BenchmarkRecipe()  # how to measure
 
     @field_validator("contract")
     @classmethod
@@ -159,20 +159,20 @@ def with_settings(recipe: RunRecipe, settings: Mapping[str, Any]) -> RunRecipe:
     Raises:
         ValueError: No recipe has such a key or value.
     """
-    return validated(RunRecipe, merged(recipe.model_dump(exclude_unset=True), settings))
+    return validated(RunRecipe, merge_tables(recipe.model_dump(exclude_unset=True), settings))
 
 
-def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def merge_tables(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Gives `values` with `changes` put in, table by table.
 
-    >>> merged({"a": 1, "t": {"x": 1, "y": 2}}, {"t": {"y": 3}})
+    >>> merge_tables({"a": 1, "t": {"x": 1, "y": 2}}, {"t": {"y": 3}})
     {'a': 1, 't': {'x': 1, 'y': 3}}
     """
     result = dict(values)
     for key, value in changes.items():
         table = result.get(key)
         result[key] = (
-            merged(table if isinstance(table, Mapping) else {}, value) if isinstance(value, Mapping) else value
+            merge_tables(table if isinstance(table, Mapping) else {}, value) if isinstance(value, Mapping) else value
         )
     return result
 

@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from .arm64 import emulator as arm64_emulator
-from .speed.latency import device_name
+from .machine import device_name
+from .processes import last_line
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,5 @@ def _imported(part: str, version: str, code: str, remedy: str) -> Finding:
     # in a process of its own: a broken library may crash it, and some greet at length
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if process.returncode:
-        last = (process.stderr.strip().splitlines() or [f"exit {process.returncode}"])[-1]
-        return Finding(part, f"broken {version}: {last}", remedy)
+        return Finding(part, f"broken {version}: {last_line(process)}", remedy)
     return Finding(part, f"ok {version}")

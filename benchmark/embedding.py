@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,12 +15,12 @@ from numpy.typing import NDArray
 
 from ..export.formats import OPENER
 from ..faces.contract import Faces, InputContract
-from .speed.latency import cores
-from .speed.stopwatch import opened_by
+from .machine import lent_cores
+from .processes import answer, ask, opener_of
 
 
 @dataclass(frozen=True)
-class Job:
+class EmbeddingJob:
     """A file to embed with, and what decides its embeddings."""
 
     path: Path
@@ -40,7 +36,7 @@ class Job:
 
 
 def embed_all(
-    jobs: Sequence[Job], faces: Faces, folder: Path, progress: Callable[[str], None] = lambda line: None
+    jobs: Sequence[EmbeddingJob], faces: Faces, folder: Path, progress: Callable[[str], None] = lambda line: None
 ) -> list[NDArray[np.float32] | str]:
     """Embeds `faces` with every file.
 
@@ -57,7 +53,7 @@ def embed_all(
     missing = [job for job in jobs if not (folder / job.name).is_file()]
     reasons: dict[str, str] = {}
     if missing:
-        with _on_disk(faces, folder) as crops, ThreadPoolExecutor(min(cores(), len(missing))) as pool:
+        with _on_disk(faces, folder) as crops, ThreadPoolExecutor(min(lent_cores(), len(missing))) as pool:
             for job, reason in zip(missing, pool.map(lambda job: _embed(job, crops, folder), missing), strict=True):
                 progress(f"embedded {len(faces):,} faces with {job.path.name}" if not reason else reason)
                 reasons |= {job.name: reason} if reason else {}
@@ -65,7 +61,7 @@ def embed_all(
 
 
 def flip_summed(
-    jobs: Sequence[Job],
+    jobs: Sequence[EmbeddingJob],
     embedded: Sequence[NDArray[np.float32] | str],
     faces: Faces,
     folder: Path,
@@ -98,7 +94,7 @@ def _on_disk(faces: Faces, folder: Path) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def _embed(job: Job, crops: Path, folder: Path) -> str:
+def _embed(job: EmbeddingJob, crops: Path, folder: Path) -> str:
     """Runs one process; gives its reason if it failed."""
     request = {
         "path": str(job.path.absolute()),
@@ -108,32 +104,25 @@ def _embed(job: Job, crops: Path, folder: Path) -> str:
         "crops": str(crops.absolute()),
         "out": str((folder / job.name).absolute()),
     }
-    command = [sys.executable, "-P", "-m", "pocketface.benchmark.embedding", json.dumps(request)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # the cores are busy with other files
-    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if process.returncode == 0 and (folder / job.name).is_file():
-        return ""
-    said = process.stdout.strip().splitlines() or process.stderr.strip().splitlines()
-    return f"{job.path.name} cannot embed: {said[-1] if said else f'its process ended with {process.returncode}'}"
+    try:
+        ask("pocketface.benchmark.embedding", request, job.path.name, "run")
+    except RuntimeError as error:
+        return str(error)
+    return ""
 
 
-def _main(request: dict[str, Any]) -> int:
+def _main(request: dict[str, Any]) -> dict[str, Any]:
     from ..export.session import raw_embeddings
     from ..files import written_whole
 
     contract = InputContract.from_dict(request["contract"])
     faces = np.load(request["crops"], mmap_mode="r", allow_pickle=False)
-    try:
-        factory = () if request["factory"] is None else (request["factory"],)
-        session = opened_by(request["opener"])(Path(request["path"]), 1, *factory)
-        embeddings = raw_embeddings(session, contract, faces)
-    except ValueError as error:
-        print(error)
-        return 1
+    session = opener_of(request["opener"], request["factory"])(Path(request["path"]), 1)
+    embeddings = raw_embeddings(session, contract, faces)
     with written_whole(Path(request["out"])) as beside, beside.open("wb") as stream:
         np.save(stream, embeddings)
-    return 0
+    return {"faces": len(embeddings)}
 
 
 if __name__ == "__main__":
-    sys.exit(_main(json.loads(sys.argv[1])))
+    answer(_main)

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from .arm64.cores import core_of
-from .speed.runtimes import check_names
+from .runtimes import check_names
 
 
 class BenchmarkRecipe(BaseModel):
@@ -16,23 +16,23 @@ class BenchmarkRecipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    threads: tuple[Annotated[int, Field(ge=1, le=256)], ...] = (1, 2)
+    threads: tuple[Annotated[int, Field(ge=1, le=256)], ...] = (1, 2)  # thread counts to time on
     minimum_runs: int = Field(50, ge=5, le=1_000_000)  # per file, thread count and round
-    minimum_seconds: float = Field(0.5, ge=0, le=3600)
+    minimum_seconds: float = Field(0.5, ge=0, le=3600)  # per file, thread count and round
     rounds: int = Field(2, ge=1, le=1000)  # fresh processes per file and thread count, files interleaved
     warm_up_seconds: float = Field(0.1, ge=0, le=3600)  # before the runs that count, five runs at least
-    runtimes: tuple[str, ...] = ()  # names of speed/runtimes.py or "all"; () is the usual one of each format
+    runtimes: tuple[str, ...] = ()  # names of runtimes, or "all"; without one, the usual runtime of each format
     strict: bool = False  # 1,024 runs and 60 s for each row, MLPerf Mobile's single stream
-    layers: bool = False  # how far each layer of a quantised file lies from the source's
-    operators: bool = False  # time every operator too, where the runtime tells
+    layers: bool = False  # how far each layer of a quantised file is from the source's
+    operators: bool = False  # the time of each operator too, where the runtime reports it
     fars: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()  # besides 1e-2, 1e-3 and lower ones that the pairs carry
-    flip: bool = False  # verifies on the sum of a face's embedding and its mirror image's; times one embedding still
+    flip: bool = False  # verifies on the sum of the embeddings of a face and its mirror image; times one embedding
     templates: Path | None = None  # a table image,person,template[,pose]: which faces make a template
     attributes: Path | None = None  # a table image,...: each column cuts the pairs in slices
     robustness: int = Field(0, ge=0, le=1000)  # pairs to disturb in eight ways and embed again; 0: none
-    margin: float = Field(0.002, gt=0, lt=1)  # the loss in accuracy that is still called equal: 0.2 points
-    arm64: tuple[str, ...] | None = None  # emulated cores for .tflite files; None: a53, a55, a76 where there is qemu
-    arm64_pairs: int = Field(0, ge=0, multiple_of=2)  # a sample to embed on each emulated core: seconds a face
+    margin: float = Field(0.002, gt=0, lt=1)  # loss in accuracy that is still called equal: 0.2 points
+    arm64: tuple[str, ...] | None = None  # emulated cores for .tflite files; without it a53, a55, a76 if qemu is there
+    arm64_pairs: int = Field(0, ge=0, multiple_of=2)  # pairs to embed on each emulated core, which takes seconds a face
 
     @field_validator("threads")
     @classmethod

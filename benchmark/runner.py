@@ -17,13 +17,12 @@ from ..faces.pairs import Pairs
 from ..models.embedder import Embedder, Embeddings, unit
 from .accuracy.record import NAME as RECORD
 from .accuracy.record import compact, write_record
-from .accuracy.verification import Verification, carried, verify
+from .accuracy.verification import Verification, usual_fars, verify
 from .arm64.emulated_rows import arm64_rows
 from .embedding import embed_all, flip_summed
 from .findings.certification import certificate_of, certify
 from .findings.differences import differences
-from .findings.error_rates import verification_rows
-from .findings.identification import identification_rows
+from .findings.error_rates import identification_rows, verification_rows
 from .findings.layer_damage import layer_rows
 from .findings.robustness import robustness_rows
 from .findings.slices import slice_rows
@@ -32,17 +31,17 @@ from .findings.transfer import template_compatibility, threshold_transfer
 from .findings.unlabelled import unlabelled_rows
 from .measurement import NAME, Measurement, RowMaker, write_measurements
 from .recipe import BenchmarkRecipe
+from .runtimes import usual_runtime
 from .size import size_rows
 from .speed.agreement import runtime_difference
-from .speed.runtimes import usual
 from .subjects import (
-    Entry,
+    Candidate,
     Part,
-    Seen,
     Subject,
+    VerifiedFile,
+    candidates_in,
+    candidates_of,
     embedding_job,
-    entries_in,
-    entries_of,
     name_in,
     row_maker,
 )
@@ -72,9 +71,9 @@ def benchmark(
     Returns:
         The rows of `measurements.json`; what could not be measured is a row with its reason.
     """
-    entries = [entry for subject in subjects for entry in entries_of(subject)]
+    candidates = [candidate for subject in subjects for candidate in candidates_of(subject)]
     rows = [row for subject in subjects for row in _export_rows(subject, folder)]
-    rows += _measure(entries, pairs, recipe, folder, progress, pairs_name)
+    rows += _measure(candidates, pairs, recipe, folder, progress, pairs_name)
     rows += layer_rows(subjects, pairs.faces, folder, progress) if recipe.layers else []
     write_measurements(rows, folder / NAME)
     return rows
@@ -112,16 +111,16 @@ def benchmark_files(
         raise ValueError(
             "layers are held against the network of a run; for a file there is pocketface trace SOURCE FILE"
         )
-    entries = entries_in(paths, contract, factory)
+    candidates = candidates_in(paths, contract, factory)
     folder.mkdir(parents=True, exist_ok=True)
-    pairs = read_pairs(entries[0].artifact.card.contract)
-    rows = _measure(entries, pairs, recipe, folder, progress, pairs_name)
+    pairs = read_pairs(candidates[0].artifact.card.contract)
+    rows = _measure(candidates, pairs, recipe, folder, progress, pairs_name)
     write_measurements(rows, folder / NAME)
     return rows
 
 
 def _measure(
-    entries: Sequence[Entry],
+    candidates: Sequence[Candidate],
     pairs: Pairs,
     recipe: BenchmarkRecipe,
     folder: Path,
@@ -132,35 +131,37 @@ def _measure(
         read_templates(recipe.templates, pairs.names)
     if recipe.attributes is not None:
         read_attributes(recipe.attributes, pairs.names)
-    jobs = [embedding_job(entry, pairs.sha256) for entry in entries]
+    jobs = [embedding_job(candidate, pairs.sha256) for candidate in candidates]
     embedded = embed_all(jobs, pairs.faces, folder / "embeddings", progress)
-    fars = tuple(dict.fromkeys((*carried(pairs.same), *recipe.fars)))
+    fars = tuple(dict.fromkeys((*usual_fars(pairs.same), *recipe.fars)))
     judged = flip_summed(jobs, embedded, pairs.faces, folder / "embeddings", progress) if recipe.flip else embedded
     rows: list[Measurement] = []
-    source: Seen | None = None
+    source: VerifiedFile | None = None
     similarity: dict[str, NDArray[np.floating[Any]]] = {}
-    for entry, raw in zip(entries, judged, strict=True):
-        row = row_maker(entry.artifact, folder)
+    for candidate, raw in zip(candidates, judged, strict=True):
+        row = row_maker(candidate.artifact, folder)
         verification = None if isinstance(raw, str) else verify(unit(raw), pairs, pairs.identities, fars)
         # A certificate is for who embeds a face once.
-        certified = verification is not None and not recipe.flip and _certify(entry, verification, pairs, pairs_name)
-        rows += size_rows(entry.artifact.path, row)  # after the certificate, which is part of what ships
-        rows += [row.value(metric, value) for metric, value in entry.costs]
+        certified = (
+            verification is not None and not recipe.flip and _certify(candidate, verification, pairs, pairs_name)
+        )
+        rows += size_rows(candidate.artifact.path, row)  # after the certificate, which is part of what ships
+        rows += [row.value(metric, value) for metric, value in candidate.costs]
         if isinstance(raw, str) or verification is None:
-            rows.append(row.missing("verification_accuracy", raw))
+            rows.append(row.missing("verification_accuracy", str(raw)))
             continue
-        rows += _drift(unit(raw), judged[0], entries[0].artifact.card.model, row)
+        rows += _drift(unit(raw), judged[0], candidates[0].artifact.card.model, row)
         rows += verification_rows(verification, row, certified, recipe.flip)
-        name = name_in(entry.artifact.path, folder)
+        name = name_in(candidate.artifact.path, folder)
         similarity[name] = compact(verification.similarity)
-        seen = Seen(entry, name, unit(raw), verification, pairs, recipe, folder, source)
-        rows += [found for part in PARTS for found in part(seen, row.under(flip=recipe.flip))]
-        if entry is entries[0]:
-            source = seen
-        progress(f"{entry.artifact.path.name}: accuracy {100 * (verification.accuracy.value or 0):.2f} %")
+        file = VerifiedFile(candidate, name, unit(raw), verification, pairs, recipe, folder, source)
+        rows += [found for part in PARTS for found in part(file, row.under(flip=recipe.flip))]
+        if candidate is candidates[0]:
+            source = file
+        progress(f"{candidate.artifact.path.name}: accuracy {100 * (verification.accuracy.value or 0):.2f} %")
     write_record(folder / RECORD, pairs, similarity)
-    rows += latencies(entries, recipe, folder, progress)
-    return rows + arm64_rows(entries, embedded, pairs, recipe, folder, progress)
+    rows += latencies(candidates, recipe, folder, progress)
+    return rows + arm64_rows(candidates, embedded, pairs, recipe, folder, progress)
 
 
 PARTS: tuple[Part, ...] = (
@@ -177,11 +178,11 @@ PARTS: tuple[Part, ...] = (
 """What is found out about every file besides its accuracy; each gives rows."""
 
 
-def _certify(entry: Entry, verification: Verification, pairs: Pairs, name: str | None) -> bool:
+def _certify(candidate: Candidate, verification: Verification, pairs: Pairs, name: str | None) -> bool:
     if name is None:
         return False
-    runtime = usual(entry.artifact.format)
-    return certify(entry.artifact, certificate_of(verification, pairs, name, f"{runtime.name} {runtime.version}"))
+    runtime = usual_runtime(candidate.artifact.format)
+    return certify(candidate.artifact, certificate_of(verification, pairs, name, f"{runtime.name} {runtime.version}"))
 
 
 def _export_rows(subject: Subject, folder: Path) -> list[Measurement]:

@@ -15,11 +15,11 @@ from ..models.checkpoint import load_checkpoint
 from ..models.complexity import macs, parameters
 from ..models.embedder import Embedder, Embeddings
 from .accuracy.verification import Verification
-from .embedding import Job
+from .embedding import EmbeddingJob
+from .machine import device_name
 from .measurement import Measurement, RowMaker
 from .recipe import BenchmarkRecipe
-from .speed.latency import device_name
-from .speed.runtimes import runtimes_of, usual
+from .runtimes import runtimes_of, usual_runtime
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Entry:
+class Candidate:
     """One file to measure."""
 
     artifact: Artifact
@@ -41,31 +41,31 @@ class Entry:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class VerifiedFile:
     """What one file made of the faces that pairs are verified on, and what to judge it by."""
 
-    entry: Entry
+    candidate: Candidate
     name: str  # in the rows: the path below the run folder
     embeddings: Embeddings = field(repr=False)  # (M, D) of unit length, one per face of `pairs`
     verification: Verification
     pairs: Pairs = field(repr=False)
     recipe: BenchmarkRecipe
     folder: Path  # the run folder
-    source: Seen | None  # the first file of the run, unpruned and in PyTorch as a rule; None: this is it
+    source: VerifiedFile | None  # the first file of the run, unpruned and in PyTorch as a rule; None: this is it
 
     @property
     def model(self) -> str:
         """The embedder's name."""
-        return self.entry.artifact.card.model
+        return self.candidate.artifact.card.model
 
 
-Part = Callable[[Seen, RowMaker], list[Measurement]]
+Part = Callable[[VerifiedFile, RowMaker], list[Measurement]]
 """One thing to find out about each file, from its embeddings of the pairs' faces."""
 
 
 def row_maker(artifact: Artifact, folder: Path, runtime: str | None = None, device: str | None = None) -> RowMaker:
     """Gives what makes rows about a file; in the usual runtime of its format, on this machine, unless told."""
-    own = usual(artifact.format)
+    own = usual_runtime(artifact.format)
     known = next((one for one in runtimes_of(artifact.format) if one.name == runtime), own)
     return RowMaker(
         model=artifact.card.model,
@@ -84,26 +84,28 @@ def name_in(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
 
 
-def embedding_job(entry: Entry, faces: str) -> Job:
+def embedding_job(candidate: Candidate, faces: str) -> EmbeddingJob:
     """Gives the job of embedding crops whose hash is `faces` with a file."""
-    artifact, runtime = entry.artifact, usual(entry.artifact.format)
+    artifact, runtime = candidate.artifact, usual_runtime(candidate.artifact.format)
     decides = (uncertified_sha256(artifact.path), faces, runtime.name, runtime.version, artifact.card.contract)
-    return Job(artifact.path, artifact.card.contract, "|".join(map(str, decides)), entry.factory, runtime.opener)
+    return EmbeddingJob(
+        artifact.path, artifact.card.contract, "|".join(map(str, decides)), candidate.factory, runtime.opener
+    )
 
 
-def entries_of(subject: Subject) -> list[Entry]:
+def candidates_of(subject: Subject) -> list[Candidate]:
     """Gives the checkpoint and every file that was made of it."""
     embedder = subject.embedder
     factory = embedder.architecture if ":" in embedder.architecture else None
     costs = _costs(embedder)
     made = [result.artifact for result in subject.exported if result.artifact is not None]
     return [
-        Entry(_checkpoint(subject.checkpoint, embedder), factory, costs),
-        *(Entry(artifact, None, costs) for artifact in made),
+        Candidate(_checkpoint(subject.checkpoint, embedder), factory, costs),
+        *(Candidate(artifact, None, costs) for artifact in made),
     ]
 
 
-def entries_in(paths: Iterable[Path], contract: InputContract | None, factory: str | None) -> list[Entry]:
+def candidates_in(paths: Iterable[Path], contract: InputContract | None, factory: str | None) -> list[Candidate]:
     """Gives files that lie anywhere; of a folder all that lie in it.
 
     Args:
@@ -117,18 +119,20 @@ def entries_in(paths: Iterable[Path], contract: InputContract | None, factory: s
     found = find_files(paths, FORMATS.values())
     if not found:
         raise ValueError(f"no file to measure; what is measured ends in {suffixes()} or is a checkpoint")
-    entries = [_entry(path, contract, factory) for path in found]
-    contracts = {(entry.artifact.card.contract.height, entry.artifact.card.contract.width) for entry in entries}
+    candidates = [_entry(path, contract, factory) for path in found]
+    contracts = {
+        (candidate.artifact.card.contract.height, candidate.artifact.card.contract.width) for candidate in candidates
+    }
     if len(contracts) != 1:
         raise ValueError(f"these files want faces of {len(contracts)} sizes; measure each size by itself")
-    return entries
+    return candidates
 
 
-def _entry(path: Path, contract: InputContract | None, factory: str | None) -> Entry:
+def _entry(path: Path, contract: InputContract | None, factory: str | None) -> Candidate:
     if format_of(path).name != CHECKPOINT:
-        return Entry(read_artifact(path, contract))
+        return Candidate(read_artifact(path, contract))
     embedder = load_checkpoint(path, factory)
-    return Entry(_checkpoint(path, embedder), factory, _costs(embedder))
+    return Candidate(_checkpoint(path, embedder), factory, _costs(embedder))
 
 
 def _checkpoint(folder: Path, embedder: Embedder) -> Artifact:

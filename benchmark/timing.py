@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..export.formats import FORMATS, uncertified_sha256
-from ..files import written_whole
+from ..files import Memo
+from .machine import device_name
 from .measurement import Measurement, RowMaker
 from .recipe import BenchmarkRecipe
-from .speed.latency import QUANTILES, Job, device_name, latency_rows, measure_all
+from .runtimes import Runtime, runtimes_for
+from .speed.latency import QUANTILES, TimingJob, latency_rows, measure_all
 from .speed.operator_profile import operator_rows
 from .speed.ratio import ratio_row
-from .speed.runtimes import Runtime, runtimes_for
-from .subjects import Entry, name_in, row_maker
+from .subjects import Candidate, name_in, row_maker
 
 STRICT_RUNS, STRICT_SECONDS = 1024, 60
 """What MLPerf Mobile asks of the single-stream scenario, which reports the 90th percentile.
@@ -33,47 +33,44 @@ DECIDES = {"threads", "minimum_runs", "minimum_seconds", "rounds", "warm_up_seco
 class Timing:
     """One file in one runtime with so many threads."""
 
-    entry: Entry
+    candidate: Candidate
     runtime: Runtime
     threads: int
 
     @property
-    def job(self) -> Job:
+    def job(self) -> TimingJob:
         """What to do in a process of its own."""
-        contract = self.entry.artifact.card.contract
+        contract = self.candidate.artifact.card.contract
         shape = (1, 3, contract.height, contract.width)
-        return Job(self.entry.artifact.path, self.threads, shape, self.entry.factory, self.runtime.opener)
+        return TimingJob(self.candidate.artifact.path, self.threads, shape, self.candidate.factory, self.runtime.opener)
 
     def row(self, folder: Path) -> RowMaker:
         """Gives what makes rows about it."""
-        return row_maker(self.entry.artifact, folder, self.runtime.name)
+        return row_maker(self.candidate.artifact, folder, self.runtime.name)
 
 
 def latencies(
-    entries: Sequence[Entry], recipe: BenchmarkRecipe, folder: Path, progress: Callable[[str], None]
+    candidates: Sequence[Candidate], recipe: BenchmarkRecipe, folder: Path, progress: Callable[[str], None]
 ) -> list[Measurement]:
     """Times every file in every runtime that is wanted, all in turns, and compares each with its reference.
 
     Files that cannot be timed here, or whose runtime is not installed, get a row that says so.
     """
     wanted = [
-        Timing(entry, runtime, threads)
-        for entry in entries
-        for runtime in runtimes_for(entry.artifact.format, recipe.runtimes)
+        Timing(candidate, runtime, threads)
+        for candidate in candidates
+        for runtime in runtimes_for(candidate.artifact.format, recipe.runtimes)
         for threads in recipe.threads
     ]
     hindered = {
-        timing: FORMATS[timing.entry.artifact.format].why_no_latency or timing.runtime.missing for timing in wanted
+        timing: FORMATS[timing.candidate.artifact.format].why_no_latency or timing.runtime.missing for timing in wanted
     }
     timings = [timing for timing in wanted if not hindered[timing]]
-    key = _key(timings, recipe)
-    path = folder / "latency.json"
-    rows = _kept_rows(path, key)
+    memo = Memo(folder / "latency.json", _key(timings, recipe))
+    rows = memo.read(lambda results: [Measurement(**row) for row in results["rows"]])
     if rows is None:
         rows = _timed(timings, recipe, folder, progress)
-        with written_whole(path) as beside:
-            text = {"key": key, "rows": [dataclasses.asdict(row) for row in rows]}
-            beside.write_text(json.dumps(text, indent=1), encoding="utf-8")
+        memo.write(rows=[dataclasses.asdict(row) for row in rows])
     return rows + [
         timing.row(folder).missing("latency_ms_p50", reason, threads=timing.threads)
         for timing, reason in hindered.items()
@@ -81,11 +78,11 @@ def latencies(
     ]
 
 
-def reference_of(timing: Timing, timings: Sequence[Timing]) -> Timing:
+def latency_reference(timing: Timing, timings: Sequence[Timing]) -> Timing:
     """Gives what a file is compared with: unpruned fp32 in its runtime with as many threads, else the first there."""
     peers = [other for other in timings if (other.runtime, other.threads) == (timing.runtime, timing.threads)]
-    source = timings[0].entry.artifact.card.model
-    whole = [peer for peer in peers if peer.entry.artifact.card.model == source and _precision(peer) == "fp32"]
+    source = timings[0].candidate.artifact.card.model
+    whole = [peer for peer in peers if peer.candidate.artifact.card.model == source and _precision(peer) == "fp32"]
     return (whole or peers)[0]
 
 
@@ -107,10 +104,10 @@ def _timed(
     told = dict(zip(timings, taken, strict=True))
     rows: list[Measurement] = []
     for timing, latency in told.items():
-        row, reference = timing.row(folder), reference_of(timing, timings)
+        row, reference = timing.row(folder), latency_reference(timing, timings)
         rows += [_held_to_rule(found) if recipe.strict else found for found in latency_rows(latency, row)]
         if reference is not timing:
-            against = name_in(reference.entry.artifact.path, folder)
+            against = name_in(reference.candidate.artifact.path, folder)
             rows.append(ratio_row(told[reference], latency, against, row))
         if recipe.operators and timing.threads == recipe.threads[0] and not latency.reason:
             progress(f"operators: {timing.job}")
@@ -131,7 +128,7 @@ def _held_to_rule(row: Measurement) -> Measurement:
 
 
 def _precision(timing: Timing) -> str:
-    return timing.entry.artifact.card.precision
+    return timing.candidate.artifact.card.precision
 
 
 def _key(timings: Sequence[Timing], recipe: BenchmarkRecipe) -> str:
@@ -139,12 +136,3 @@ def _key(timings: Sequence[Timing], recipe: BenchmarkRecipe) -> str:
     decides = recipe.model_dump_json(include=DECIDES) + device_name()
     files = [uncertified_sha256(timing.job.path) + repr(timing.job) + timing.runtime.version for timing in timings]
     return hashlib.sha256((decides + "".join(files)).encode()).hexdigest()
-
-
-def _kept_rows(path: Path, key: str) -> list[Measurement] | None:
-    """Gives the latencies that an earlier try took of the very same files."""
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        return [Measurement(**row) for row in kept["rows"]] if kept["key"] == key else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # there is none, or none that can be trusted: take them again

@@ -17,6 +17,7 @@ Cells = list[list[str]]
 
 HERE = Path(__file__).parent
 PAGES = (HERE / "results.md", HERE.parent / "README.md")
+USUAL: Row = {"low": None, "high": None, "n": None, "valid": True, "reason": ""}  # what rows leave out
 CORES = ("a53", "a55", "a76")
 TABLE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -25,7 +26,7 @@ TABLE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 def rows_of(script: str) -> tuple[Row, ...]:
     """Reads the rows that a script of evidence/ wrote."""
     text = (HERE.parent / "evidence" / f"{script}.jsonl").read_text(encoding="utf-8")
-    return tuple(json.loads(line) for line in text.splitlines())
+    return tuple({**USUAL, **json.loads(line)} for line in text.splitlines())
 
 
 def find(rows: Iterable[Row], metric: str, **wanted: object) -> list[Row]:

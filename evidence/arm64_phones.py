@@ -30,7 +30,8 @@ import torch
 from rows import write_rows
 from torch import nn
 
-from pocketface.benchmark.arm64.emulated import instructions_of, setup
+from pocketface.benchmark.arm64.emulated import instructions_of
+from pocketface.benchmark.arm64.emulator import setup
 from pocketface.benchmark.measurement import Measurement
 from pocketface.export.artifact import Artifact, Card
 from pocketface.export.graph.to_onnx import to_onnx

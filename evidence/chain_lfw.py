@@ -14,10 +14,10 @@ from pathlib import Path
 
 from rows import write_rows
 
+from pocketface.benchmark.machine import device_name
 from pocketface.benchmark.measurement import Measurement, read_measurements
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.report.page import write_report
-from pocketface.benchmark.speed.latency import device_name
 from pocketface.chain import run
 from pocketface.run_recipe import Roots, read_recipe
 

@@ -13,20 +13,20 @@ turns by the engine of `pocketface benchmark`, and compared with PyTorch on 64 o
 """
 
 import argparse
+import dataclasses
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from rows import write_rows
 
-from pocketface.benchmark.measurement import Measurement
-from pocketface.benchmark.speed.latency import Job, device_name, measure_all
-from pocketface.benchmark.speed.latency import measurements as latency_rows
+from pocketface.benchmark.machine import device_name
+from pocketface.benchmark.measurement import Measurement, RowMaker
+from pocketface.benchmark.speed.latency import TimingJob, latency_rows, measure_all
 from pocketface.export.artifact import Card
 from pocketface.export.calibration import choose_calibration_faces
 from pocketface.export.formats import open_session
@@ -91,10 +91,11 @@ def convert(tool: str, precision: str, folder: Path, arguments: list[object], pe
     started = time.perf_counter()
     with open(path.with_suffix(".log"), "w") as log:
         status = subprocess.run([str(part) for part in command], stdout=log, stderr=log, check=False).returncode
-    seconds, log = time.perf_counter() - started, path.with_suffix(".log").read_text(errors="replace").splitlines()
-    peak = [int(line.rpartition(" ")[2]) * 1024 for line in log if line.startswith("peak memory, KiB:")]
+    seconds = time.perf_counter() - started
+    lines = path.with_suffix(".log").read_text(errors="replace").splitlines()
+    peak = [int(line.rpartition(" ")[2]) * 1024 for line in lines if line.startswith("peak memory, KiB:")]
     if status or not path.is_file() or not peak:
-        conversion: Conversion = {"reason": f"{tool} makes no {precision} file: {log[-1] if log else status}"}
+        conversion: Conversion = {"reason": f"{tool} makes no {precision} file: {lines[-1] if lines else status}"}
     else:
         conversion = {"file": str(path), "seconds": seconds, "bytes": peak[0]}
     note.write_text(json.dumps(conversion))
@@ -105,32 +106,28 @@ def convert(tool: str, precision: str, folder: Path, arguments: list[object], pe
 def rows_of(conversions: dict[tuple[str, str], Conversion], source: Embedder, probe: Faces) -> Iterator[Measurement]:
     """Yields the rows of one network's files."""
     reference = source.embed(probe)
-    jobs: list[tuple[Callable[..., Measurement], Job]] = []
+    jobs: list[tuple[RowMaker, TimingJob]] = []
     for (tool, precision), result in conversions.items():
-        identity = dict(model=source.name, format="tflite", precision=precision, device=device_name())
-        row = partial(row_about, tool, identity)
+        row = RowMaker(source.name, "", "tflite", precision, "litert", device_name()).under(converter=tool)
         if "reason" in result:
-            yield row(metric="conversion_s", value=None, unit="s", valid=False, reason=str(result["reason"]))
+            failed = row.missing("load_ms", str(result["reason"]))
+            yield dataclasses.replace(failed, metric="conversion_s", unit="s")
             continue
         path = Path(str(result["file"]))
-        yield row(metric="conversion_s", value=round(float(result["seconds"]), 2), unit="s")
-        yield row(metric="conversion_peak_memory_bytes", value=float(result["bytes"]), unit="bytes")
-        yield row(metric="size_bytes", value=path.stat().st_size, unit="bytes")
-        yield row(metric="xnnpack_partitions", value=delegation(path).partitions, unit="1")
+        seconds = row.value("load_ms", round(float(result["seconds"]), 2))
+        yield dataclasses.replace(seconds, metric="conversion_s", unit="s")
+        memory = row.value("peak_memory_bytes", float(result["bytes"]))
+        yield dataclasses.replace(memory, metric="conversion_peak_memory_bytes")
+        yield row.value("size_bytes", path.stat().st_size)
+        yield row.value("xnnpack_partitions", delegation(path).partitions)
         parity = measure_parity(unit_embeddings(open_session(path), source.contract, probe), reference)
-        yield row(metric="largest_difference", value=parity.largest_difference, unit="1", n=len(probe))
-        yield row(metric="parity_cosine_mean", value=parity.cosine_mean, unit="1", n=len(probe))
-        yield row(metric="parity_cosine_min", value=parity.cosine_min, unit="1", n=len(probe))
-        jobs.append((row, Job(path)))
+        yield row.value("largest_difference", parity.largest_difference, len(probe))
+        yield row.value("parity_cosine_mean", parity.cosine_mean, len(probe))
+        yield row.value("parity_cosine_min", parity.cosine_min, len(probe))
+        jobs.append((row, TimingJob(path)))
     latencies = measure_all([job for _, job in jobs], rounds=5, progress=lambda line: print(line, flush=True))
     for (row, _), latency in zip(jobs, latencies, strict=True):
         yield from latency_rows(latency, row)
-
-
-def row_about(tool: str, identity: dict[str, str], **fields: object) -> Measurement:
-    """Gives a row that says whose file it is about."""
-    conditions = {"converter": tool, **dict(fields.pop("conditions", {}))}  # type: ignore[call-overload]
-    return Measurement(**identity, artifact="", runtime="litert", conditions=conditions, **fields)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from types import SimpleNamespace
 import numpy as np
 from rows import write_rows
 
-from pocketface.benchmark.accuracy.verification import carried, similarities, verify
+from pocketface.benchmark.accuracy.verification import similarities, usual_fars, verify
 from pocketface.benchmark.measurement import Measurement
 
 HERE = Path(__file__).parent
@@ -62,7 +62,7 @@ def made_up(count: int) -> tuple[np.ndarray, np.ndarray, SimpleNamespace]:
 
 def ours(count: int) -> tuple[Callable[[], float], str]:
     vectors, person, pairs = made_up(count)
-    fars = carried(pairs.same)
+    fars = usual_fars(pairs.same)
     text = f"similarities, ten-fold accuracy, EER, AUC, TAR and threshold at {len(fars)} FARs, all with intervals"
     return lambda: verify(vectors, pairs, person, fars).accuracy.value or 0.0, text
 
@@ -147,7 +147,7 @@ def main() -> None:
 
 def rows_of(code: str, count: int, results: list[dict]) -> list[Measurement]:
     """The medians; low and high are the least and the most of the repeats."""
-    from pocketface.benchmark.speed.latency import device_name
+    from pocketface.benchmark.machine import device_name
 
     conditions = {
         "includes": results[0]["includes"],

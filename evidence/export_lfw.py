@@ -25,7 +25,7 @@ from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runner import Subject, benchmark
 from pocketface.chain import run
 from pocketface.export.exporter import export
-from pocketface.export.recipe import TARGETS
+from pocketface.export.targets import TARGETS
 from pocketface.inputs import open_faces, open_pairs, open_source
 from pocketface.models.checkpoint import load_checkpoint, save_checkpoint, save_once
 from pocketface.prune.recipe import TrainingRecipe

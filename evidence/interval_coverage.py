@@ -7,8 +7,8 @@ import numpy as np
 from scipy.stats import norm
 
 from pocketface.benchmark.accuracy.intervals import wilson
+from pocketface.benchmark.accuracy.paired import paired_differences
 from pocketface.benchmark.accuracy.verification import tenfold_accuracy, verify_similarities
-from pocketface.benchmark.findings.differences import compared
 from pocketface.benchmark.measurement import Measurement
 from pocketface.faces.pairs import deal_folds
 
@@ -112,7 +112,7 @@ def simulated(
         "accuracy": verification.accuracy,
         "eer": verification.eer,
         "tar_at_far_1e-2": verification.tar[FAR].tar,
-        **{pair.metric: pair.difference for pair in compared(worse, verification, same, people)},
+        **{pair.metric: pair.difference for pair in paired_differences(worse, verification, same, people)},
     }
     intervals = {metric: (estimate.low, estimate.high) for metric, estimate in estimates.items()}
     worths = (worth(mine, same, fold, MEAN), worth(other, same, fold, WORSE))

@@ -13,18 +13,20 @@ reading out the embedding. Last, the first file is timed beside a busy loop on e
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from functools import partial
 from pathlib import Path
 
 from rows import write_rows
 
-from pocketface.benchmark.measurement import Measurement
-from pocketface.benchmark.speed.latency import Job, device_name, measure_all, measurements, merged
+from pocketface.benchmark.accuracy.intervals import Estimate
+from pocketface.benchmark.machine import device_name
+from pocketface.benchmark.measurement import Measurement, RowMaker
+from pocketface.benchmark.speed.latency import TimingJob, latency_rows, measure_all, merged_rounds
 from pocketface.benchmark.speed.layer_measuring import tflite_of
 from pocketface.benchmark.speed.ratio import METHOD, latency_ratio
 from pocketface.benchmark.speed.stopwatch import Latency
@@ -38,14 +40,15 @@ BUSY = "import os, sys\nos.sched_setaffinity(0, {int(sys.argv[1])})\nprint(flush
 WATCHED = """
 import json, statistics, sys
 from pathlib import Path
-from pocketface.benchmark.speed.noise import Watch, lent_cores, pin
+from pocketface.benchmark.machine import lent_cores, pin
+from pocketface.benchmark.speed.noise import NoiseWatch
 path, told, runs, height, width = sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:])
 lent, cores = lent_cores(), pin(1)
 """
 LITERT = """
 from ai_edge_litert.tools.benchmark_litert_model import main
 sys.argv = ["", f"--model={path}", f"--num_runs={runs}", "--num_threads=1", f"--result_json={told}"]
-with Watch(1, lent, cores) as watch:
+with NoiseWatch(1, lent, cores) as watch:
     main()
 median = json.loads(told.read_text())["latency"]["median_ms"]
 """
@@ -53,7 +56,7 @@ ONNXRUNTIME = """
 import numpy as np
 from pocketface.benchmark.speed.operator_profile import onnxruntime_profile
 inputs = np.random.default_rng(0).uniform(-1, 1, (1, 3, height, width)).astype(np.float32)
-with Watch(1, lent, cores) as watch:
+with NoiseWatch(1, lent, cores) as watch:
     events = onnxruntime_profile(path, inputs, runs)
 median = statistics.median(event["dur"] / 1000 for event in events if event["name"] == "model_run")
 """
@@ -81,7 +84,7 @@ def exported(folder: Path) -> list[Path]:
 
 def compared(file: Path, rounds: int) -> list[Measurement]:
     """Gives our rows, the tool's median, and the ratio of both."""
-    tool, code = TOOLS[format_of(file)]
+    tool, code = TOOLS[format_of(file).name]
     job = job_of(file)
     ours, theirs = [], []
     for number in range(rounds):
@@ -89,39 +92,17 @@ def compared(file: Path, rounds: int) -> list[Measurement]:
         ours += measure_all([job], rounds=1, minimum_runs=RUNS, minimum_seconds=0)
         theirs.append(asked(file, code))
     latency, other = (
-        merged(ours),
+        merged_rounds(ours),
         Latency(tuple((ms,) for ms, _ in theirs), disturbances=tuple(why for _, why in theirs)),
     )
     median, ratio = other.quantile(0.5), latency_ratio(other, latency)
     row = row_of(file)
-    conditions = {"threads": 1, "tool": tool}
-    rows = [found for found in measurements(latency, row) if found.metric == "latency_ms_p50"]
-    rows.append(
-        row(
-            metric="latency_ms_p50",
-            value=median.value,
-            unit="ms",
-            low=min(other.samples_ms),
-            high=max(other.samples_ms),
-            n=rounds * RUNS,
-            valid=not other.disturbed,
-            reason=other.disturbed,
-            conditions={**conditions, "interval": "the rounds"},
-        )
-    )
-    rows.append(
-        row(
-            metric="agreement_ratio",
-            value=ratio.value,
-            unit="1",
-            low=ratio.low,
-            high=ratio.high,
-            n=len({*other.clean} & {*latency.clean}),
-            valid=not ratio.reason,
-            reason=ratio.reason,
-            conditions={**conditions, "interval": METHOD},
-        )
-    )
+    rows = [found for found in latency_rows(latency, row) if found.metric == "latency_ms_p50"]
+    row = row.under(threads=1, tool=tool)
+    theirs_p50 = Estimate(median.value, min(other.samples_ms), max(other.samples_ms), other.disturbed)
+    rows.append(row.estimate("latency_ms_p50", theirs_p50, rounds * RUNS, interval="the rounds"))
+    agreement = row.estimate("latency_ratio", ratio, len({*other.clean} & {*latency.clean}), interval=METHOD)
+    rows.append(dataclasses.replace(agreement, metric="agreement_ratio"))
     return rows
 
 
@@ -151,30 +132,22 @@ def disturbed(file: Path) -> list[Measurement]:
             process.kill()
             process.communicate()
     row = row_of(file)
-    rows = [found for found in measurements(latency, row) if found.metric == "latency_ms_p50"]
-    return [row(**{**vars(found), "conditions": {**found.conditions, "busy_loops": len(cores)}}) for found in rows]
+    rows = [found for found in latency_rows(latency, row) if found.metric == "latency_ms_p50"]
+    return [dataclasses.replace(found, conditions={**found.conditions, "busy_loops": len(cores)}) for found in rows]
 
 
-def job_of(file: Path) -> Job:
+def job_of(file: Path) -> TimingJob:
     """Says what to feed the file."""
     contract = read_artifact(file).card.contract
-    return Job(file, shape=(1, 3, contract.height, contract.width))
+    return TimingJob(file, shape=(1, 3, contract.height, contract.width))
 
 
-def row_of(file: Path) -> partial[Measurement]:
+def row_of(file: Path) -> RowMaker:
     """Gives what makes rows about a file."""
     artifact = read_artifact(file)
     runtime = "litert" if artifact.format == "tflite" else "onnxruntime"
     card = artifact.card
-    return partial(
-        Measurement,
-        model=card.model,
-        artifact=file.name,
-        format=artifact.format,
-        precision=card.precision,
-        runtime=runtime,
-        device=device_name(),
-    )
+    return RowMaker(card.model, file.name, artifact.format, card.precision, runtime, device_name())
 
 
 if __name__ == "__main__":

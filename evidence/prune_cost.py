@@ -24,8 +24,8 @@ import torch_pruning as tp
 from rows import write_rows
 from torch import Tensor, nn
 
+from pocketface.benchmark.machine import device_name
 from pocketface.benchmark.measurement import Measurement
-from pocketface.benchmark.speed.latency import device_name
 from pocketface.models.embedder import Embedder
 from pocketface.models.zoo import create
 from pocketface.prune.channels.groups import cut_channels, find_groups

@@ -26,8 +26,8 @@ import numpy as np
 from rows import read_rows, write_rows
 from scipy.stats import spearmanr
 
+from pocketface.benchmark.machine import device_name
 from pocketface.benchmark.measurement import Measurement
-from pocketface.benchmark.speed.latency import device_name
 from pocketface.faces.folders import LabelledFaces, content_sha256, read_folder
 from pocketface.inputs import open_faces, open_source
 from pocketface.models.embedder import Embedder

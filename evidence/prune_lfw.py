@@ -21,9 +21,10 @@ import torch
 from rows import write_rows
 
 from pocketface.benchmark.accuracy.intervals import accuracy_difference
-from pocketface.benchmark.accuracy.verification import Verification, measurements, verify
-from pocketface.benchmark.measurement import Measurement, read_measurements, write_measurements
-from pocketface.benchmark.speed.latency import device_name
+from pocketface.benchmark.accuracy.verification import Verification, verify
+from pocketface.benchmark.findings.error_rates import verification_rows
+from pocketface.benchmark.machine import device_name
+from pocketface.benchmark.measurement import Measurement, RowMaker, read_measurements, write_measurements
 from pocketface.faces.folders import LabelledFaces
 from pocketface.faces.pairs import Pairs
 from pocketface.inputs import open_faces, open_pairs, open_source
@@ -143,26 +144,19 @@ class Bench:
         if "seconds" in entry:
             conditions |= {"prune_s": entry["seconds"], "batches": sum(phase["batches"] for phase in entry["phases"])}
 
-        def row(**fields: object) -> Measurement:
-            more = fields.pop("conditions", {})
-            name, device = self.source.name, device_name()
-            return Measurement(
-                name, "", "pytorch", "fp32", "torch", device, conditions={**conditions, **more}, **fields
-            )
-
-        yield from measurements(verification, row)
+        row = RowMaker(self.source.name, "", "pytorch", "fp32", "torch", device_name()).under(**conditions)
+        yield from verification_rows(verification, row)
         assert self.unpruned is not None
         identities = self.pairs.identities
         known = (identities[self.pairs.left], identities[self.pairs.right])
         lost = accuracy_difference(
             self.unpruned.correct, verification.correct, known if identities.min() >= 0 else None
         )
-        yield row(
-            metric="accuracy_difference", value=lost.value, unit="1", low=lost.low, high=lost.high, n=len(known[0])
-        )
-        yield row(metric="accuracy_points_lost", value=round(-100 * lost.value, 3), unit="points")
-        yield row(metric="macs", value=size.macs, unit="1")
-        yield row(metric="parameters", value=size.parameters, unit="1")
+        yield row.estimate("accuracy_difference", lost, len(known[0]))
+        points = row.value("accuracy_difference", round(-100 * lost.value, 3))
+        yield dataclasses.replace(points, metric="accuracy_points_lost", unit="points")
+        yield row.value("macs", size.macs)
+        yield row.value("parameters", size.parameters)
 
 
 if __name__ == "__main__":

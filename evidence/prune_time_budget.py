@@ -25,9 +25,10 @@ from rows import write_rows
 from torch import Tensor
 
 from pocketface.benchmark.accuracy.intervals import Estimate, accuracy_difference
-from pocketface.benchmark.accuracy.verification import Verification, measurements, verify
-from pocketface.benchmark.measurement import Measurement
-from pocketface.benchmark.speed.latency import device_name
+from pocketface.benchmark.accuracy.verification import Verification, verify
+from pocketface.benchmark.findings.error_rates import verification_rows
+from pocketface.benchmark.machine import device_name
+from pocketface.benchmark.measurement import Measurement, RowMaker
 from pocketface.benchmark.speed.layer_measuring import layer_costs, tflite_of
 from pocketface.benchmark.speed.meters import stopwatch_meter
 from pocketface.inputs import open_faces, open_pairs, open_source
@@ -134,7 +135,8 @@ class Bench:
             for (budget, net), fastest in zip(nets.items(), fastest_of(list(nets.values())), strict=True):
                 about = self.about(net, budget, share, recovered) | {"fastest_ms": round(fastest, 4)}
                 verification, cosines = verified[budget]
-                rows += measurements(verification, lambda **of: self.row(**of, about=about))  # noqa: B023
+                row = RowMaker(self.source.name, "", "pytorch", "fp32", "torch", device_name()).under(**about)
+                rows += verification_rows(verification, row)
                 rows.append(self.row("embedding_cosine_mean", float(cosines.mean()), "1", about))
             for budget in list(recipes)[1:]:
                 about = {"share": share, "recovered": recovered, "of": "milliseconds", "to": budget}

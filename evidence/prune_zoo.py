@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from rows import write_rows
 
+from pocketface.benchmark.machine import device_name
 from pocketface.benchmark.measurement import Measurement, read_measurements, write_measurements
-from pocketface.benchmark.speed.latency import device_name
 from pocketface.export.exporter import export
 from pocketface.export.recipe import ExportRecipe
 from pocketface.faces.folders import LabelledFaces

@@ -27,12 +27,12 @@ from interval_coverage import coverage
 from rows import write_rows
 
 from pocketface.benchmark.accuracy.intervals import accuracy_difference
+from pocketface.benchmark.accuracy.paired import mcnemar
 from pocketface.benchmark.accuracy.roc import auc, eer, roc, tar_at_far
 from pocketface.benchmark.accuracy.verification import similarities, tenfold_accuracy, verify
-from pocketface.benchmark.embedding import Job, embed_all, flip_summed
-from pocketface.benchmark.findings.differences import mcnemar
+from pocketface.benchmark.embedding import EmbeddingJob, embed_all, flip_summed
+from pocketface.benchmark.machine import device_name
 from pocketface.benchmark.measurement import Measurement
-from pocketface.benchmark.speed.latency import device_name
 from pocketface.faces.pairs import Pairs
 from pocketface.inputs import open_pairs, open_source
 from pocketface.models.checkpoint import save_once
@@ -140,7 +140,7 @@ def lfw(name: str, roots: Roots, out: Path) -> Iterator[Measurement]:
     pairs = open_pairs(recipe.pairs, recipe.images, source.contract)
     factory = source.architecture if ":" in source.architecture else None
     folder = save_once(source, out / source.name, factory)
-    jobs = [Job(folder, source.contract, f"{source.sha256}|{pairs.sha256}|torch {version('torch')}", factory)]
+    jobs = [EmbeddingJob(folder, source.contract, f"{source.sha256}|{pairs.sha256}|torch {version('torch')}", factory)]
     embedded = embed_all(jobs, pairs.faces, out / "embeddings", print)
     summed = flip_summed(jobs, embedded, pairs.faces, out / "embeddings", print)
     for flip, (raw,) in ((False, embedded), (True, summed)):

@@ -3,7 +3,7 @@
     python examples/python_api.py [--out runs/python] [--epochs 2]
 
 Takes about two minutes on two cores, and needs no files: faces and pairs are rendered. With files of your own, open the
-embedder by `pf.open_embedder("my_net.py:build", Path("my_net.safetensors"), contract=...)`, faces by `pf.read_faces`
+embedder by `open_embedder("my_net.py:build", Path("my_net.safetensors"), contract=...)`, faces by `pf.read_faces`
 and pairs by `pf.read_pairs`.
 """
 
@@ -15,6 +15,7 @@ from pocketface.benchmark import benchmark_files
 from pocketface.export import export
 from pocketface.faces import synthetic_pairs
 from pocketface.inputs import open_faces
+from pocketface.models import open_embedder
 from pocketface.prune import prune
 
 TARGETS = ("onnx", "tflite-fp32", "tflite-w8a8")
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=100, help="rendered ones, to recover and verify on")
     options = parser.parse_args()
 
-    embedder = pf.open_embedder("embedded-default")
+    embedder = open_embedder("embedded-default")
     faces = open_faces("synthetic", embedder.contract, options.people)  # four crops of each
     pairs = synthetic_pairs(options.people, shots=4, first=1_000_000)  # of other people
 

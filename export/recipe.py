@@ -28,16 +28,16 @@ class ExportRecipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    targets: tuple[str, ...] = DEFAULT
-    largest_difference: float = Field(1e-5, gt=0)  # of fp32 files to the source, on unit embeddings
-    least_fp16_cosine: float = Field(0.999, gt=0, le=1)
-    parity_faces: int = Field(16, ge=1)
-    calibration_faces: int = Field(200, ge=1)  # that set the int8 ranges
-    ranges: RangeMethod = "mse"  # how the faces set them: minmax, smooth, percentile, mse; see `activation_ranges`
-    least_int8_cosine: float = Field(0.998, gt=0, le=1)  # of tflite-w8a8-mixed, on faces that did not set its ranges
-    seed: int = Field(0, ge=0)  # of the choice of faces
+    targets: tuple[str, ...] = DEFAULT  # kinds of files to make
+    largest_difference: float = Field(1e-5, gt=0)  # of an fp32 file to its source, on unit embeddings
+    least_fp16_cosine: float = Field(0.999, gt=0, le=1)  # least cosine of an fp16 file to its source
+    parity_faces: int = Field(16, ge=1)  # faces on which each file is compared with its source
+    calibration_faces: int = Field(200, ge=1)  # faces that set the int8 ranges
+    ranges: RangeMethod = "mse"  # how the calibration faces set the int8 ranges, see `activation_ranges`
+    least_int8_cosine: float = Field(0.998, gt=0, le=1)  # least cosine of tflite-w8a8-mixed, on faces that set no range
+    seed: int = Field(0, ge=0)  # seed of the choice of faces
     minimum_ios: Literal[15, 16, 17, 18] = 16  # of Core ML files; a precision that needs a later one gets it
-    coreml_image: bool = False  # Core ML files take a picture (CVPixelBuffer) in place of prepared numbers
+    coreml_image: bool = False  # Core ML files take a picture (CVPixelBuffer) instead of prepared numbers
 
     @field_validator("targets")
     @classmethod

@@ -119,7 +119,7 @@ def trace(source: Source, artifact: Artifact, faces: Faces) -> Trace:
     layers = [_compared(SOURCE_ITSELF, "source", own, unit(theirs[OUTPUT].reshape(len(faces), -1)), False)]
     equalised = any(rewrite.kind == "equalise" for rewrite in artifact.card.rewrites)
     rows, missing = _flattened(graph), []
-    spelt = {name: file_format.name_of_value(name) for name in theirs}
+    spelt = {name: file_format.value_name(name) for name in theirs}
     alike = Counter(spelt.values())  # "a/b" and "a.b" are both "a_b" there: neither is compared
     for name, kind in _computed(graph):
         value = ours.get(spelt[name]) if alike[spelt[name]] == 1 else None
@@ -134,8 +134,8 @@ def trace(source: Source, artifact: Artifact, faces: Faces) -> Trace:
     return Trace(tuple(layers), tuple(missing), TOLERANCE.get(artifact.card.precision))
 
 
-def _compared(name: str, kind: str, source: Array, found: Array, scaled: bool) -> TracedLayer:
-    a, b = source.astype(np.float64), found.astype(np.float64)
+def _compared(name: str, kind: str, source: Array, file: Array, scaled: bool) -> TracedLayer:
+    a, b = source.astype(np.float64), file.astype(np.float64)
     if scaled:
         axes = (0, 2, 3)
         factor = (a * b).sum(axes, keepdims=True) / np.maximum((b * b).sum(axes, keepdims=True), 1e-30)

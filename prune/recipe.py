@@ -32,13 +32,13 @@ class TrainingRecipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    signal: SignalName = "distillation"  # the others need labels
+    signal: SignalName = "distillation"  # what is learned from; all but distillation need labels
     epochs: float = Field(10.0, ge=0)  # an epoch is as many crops as there are faces
     batch_size: int = Field(32, ge=2)  # per process
     accumulate: int = Field(1, ge=1)  # batches whose gradients are summed for one step
-    learning_rate: float = Field(3e-3, gt=0)
+    learning_rate: float = Field(3e-3, gt=0)  # highest, during warm-up and cosine decay
     variants: int = Field(6, ge=1)  # crops of each face: the first as it is, the others augmented
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0)  # seed of everything random
     precision: Literal["fp32", "w8a8"] = "fp32"  # w8a8: trains for int8 export; use a tenth of the learning rate
     activation: Literal["relu", "relu6", "leaky"] | None = None  # replaces the PReLUs; leaky has one slope per layer
     activation_layers: int | None = Field(None, ge=1)  # replaces only the first so many, which have the largest maps
@@ -61,8 +61,8 @@ class PruneRecipe(TrainingRecipe):
     700000.0
     """
 
-    schedule: ScheduleName = "iterative"
-    criterion: CriterionName = "gauss-newton"
+    schedule: ScheduleName = "iterative"  # when to score, cut and recover
+    criterion: CriterionName = "gauss-newton"  # how channels are scored
     scope: Literal["all", "papers"] = "all"  # papers: leaves out layers that feed an addition
     by: Budget = "parameters"  # what `remove` and `target` count; bytes: of an fp32 TFLite file
     remove: float = Field(0.3, ge=0, lt=1)  # share of the budget

@@ -141,6 +141,7 @@ def test_tables_of_results_are_those_of_the_rows() -> None:
 def test_every_field_of_every_recipe_is_described() -> None:
     recipes = script("generate_recipes")
     assert recipes.PAGE.read_text(encoding="utf-8") == recipes.page(), "run python docs/generate_recipes.py"
+    assert "|  |" not in recipes.page(), "a field has neither a description nor a comment behind it"
 
 
 def test_floors_are_those_of_the_imports() -> None:

@@ -13,7 +13,7 @@ from .intervals import Booleans, Estimate, Floats, Integers, Units
 
 
 @dataclass(frozen=True, eq=False)
-class Recurring:
+class ClusteredPairs:
     """Some of the pairs, and which of them are not independent."""
 
     pairs: Integers = field(repr=False)  # (n,) which pairs
@@ -51,7 +51,7 @@ class Recurring:
         return min(float(len(values)), float(values.var()) / error**2 if error else float(self.units))
 
 
-def recurring(units: Units, chosen: Booleans) -> Recurring:
+def clustered_pairs(units: Units, chosen: Booleans) -> ClusteredPairs:
     """Gives the pairs of `chosen` (P,) as `units` group them; see `intervals.resampling_units`."""
     where = np.flatnonzero(chosen)
     first, second, couple = units.first[where], None, None
@@ -59,10 +59,10 @@ def recurring(units: Units, chosen: Booleans) -> Recurring:
         second = units.second[where]
         low, high = np.minimum(first, second).astype(np.int64), np.maximum(first, second).astype(np.int64)
         couple = np.unique(low * units.count + high, return_inverse=True)[1]
-    return Recurring(where, first, second, couple, units.among(chosen))
+    return ClusteredPairs(where, first, second, couple, units.among(chosen))
 
 
-def share_of(right: Booleans, among: Recurring, level: float = 0.95) -> Estimate:
+def share_of(right: Booleans, among: ClusteredPairs, level: float = 0.95) -> Estimate:
     """Gives the share that `right` (n,) is true, with Wilson's interval for as many pairs as `among` is worth.
 
     Source: Wilson, Probable Inference, JASA 1927.
@@ -73,7 +73,7 @@ def share_of(right: Booleans, among: Recurring, level: float = 0.95) -> Estimate
     return Estimate(value, max(0.0, centre - reach), min(1.0, centre + reach))
 
 
-def change_of(before: Booleans, after: Booleans, among: Recurring, level: float = 0.95) -> Estimate:
+def change_of(before: Booleans, after: Booleans, among: ClusteredPairs, level: float = 0.95) -> Estimate:
     """Gives how much more often `after` (n,) is right than `before` (n,), pair by pair.
 
     The interval is Bonett and Price's for as many pairs as `among` is worth. It adds one pair to those won and one to

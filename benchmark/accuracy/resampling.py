@@ -63,6 +63,6 @@ def with_intervals(point: TarAtFar, again: Mapping[Any, Floats], genuine: int) -
     return TarAtFar(point.far, tar, threshold, point.measured_far)
 
 
-def about(value: float, drawn: Floats) -> Floats:
+def centred_on(value: float, drawn: Floats) -> Floats:
     """Moves resampled shares so that their mean is `value`."""
     return np.clip(value + drawn - np.nanmean(drawn), 0, 1)

@@ -70,7 +70,7 @@ def roc(similarity: Floats, same: Booleans) -> tuple[Floats, Floats, Floats]:
     Raises:
         ValueError: Similarities and labels do not fit, are not finite, or all of one kind; so for all below.
     """
-    check(similarity, same)
+    check_scores(similarity, same)
     at = steps(similarity)
     return at.count(~same) / np.sum(~same), at.count(same) / np.sum(same), at.thresholds
 
@@ -80,7 +80,7 @@ def eer(similarity: Floats, same: Booleans) -> float:
 
     Where no threshold makes the two equal, the steps before and after are joined by a straight line.
     """
-    check(similarity, same)
+    check_scores(similarity, same)
     values, genuine, impostor = np.sort(similarity), np.sort(similarity[same]), np.sort(similarity[~same])
 
     def at(place: int) -> tuple[float, float]:
@@ -99,7 +99,7 @@ def eer(similarity: Floats, same: Booleans) -> float:
 
 def auc(similarity: Floats, same: Booleans) -> float:
     """Gives the chance that a genuine pair is more similar than an impostor pair, a draw counting half."""
-    check(similarity, same)
+    check_scores(similarity, same)
     genuine, impostor = np.sort(similarity[same]), np.sort(similarity[~same])
     twice = sum(int(np.searchsorted(impostor, genuine, side=side).sum()) for side in ("left", "right"))
     return twice / (2 * len(genuine) * len(impostor))
@@ -126,12 +126,12 @@ def tar_at_far(similarity: Floats, same: Booleans, far: float) -> TarAtFar:
     """
     if not 0 < far < 1:
         raise ValueError(f"FAR {far} is no rate of false accepts; it lies between 0 and 1")
-    check(similarity, same)
+    check_scores(similarity, same)
     impostor, genuine = similarity[~same], similarity[same]
     impostors = len(impostor)
     if impostors * far < 1 - 1e-9:
         wanted = int(np.ceil(1 / far - 1e-9))
-        reason = f"FAR {power(far)} wants at least {wanted:,} impostor pairs; there are {impostors:,}"
+        reason = f"FAR {rate_name(far)} wants at least {wanted:,} impostor pairs; there are {impostors:,}"
         return TarAtFar(far, Estimate(None, reason=reason), Estimate(None, reason=reason))
     accepted = int(impostors * far * (1 + 1e-9))  # at most, but for a rounding
     rejected = np.partition(impostor, impostors - 1 - accepted)[impostors - 1 - accepted]  # the most similar such
@@ -163,7 +163,7 @@ def last_within(far: Floats, most: float) -> Integers:
     return np.asarray(np.sum(far <= most * (1 + 1e-9), axis=-1) - 1)
 
 
-def power(far: float) -> str:
+def rate_name(far: float) -> str:
     """Writes a rate as the metrics name it.
 
     >>> power(0.001)
@@ -173,7 +173,7 @@ def power(far: float) -> str:
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
-def check(similarity: Floats, same: Booleans, *others: NDArray[Any]) -> None:
+def check_scores(similarity: Floats, same: Booleans, *others: NDArray[Any]) -> None:
     """Refuses arrays that no error rate can be computed from."""
     shapes = {array.shape for array in (similarity, same, *others)}
     if len(shapes) != 1 or similarity.ndim != 1:

@@ -17,12 +17,12 @@ from .intervals import (
     resampling_units,
     share,
 )
-from .resampling import about, resampled, with_intervals
+from .resampling import centred_on, resampled, with_intervals
 from .roc import (
     TarAtFar,
     auc,
     best_of_falling,
-    check,
+    check_scores,
     eer,
     tar_at_far,
 )
@@ -86,7 +86,7 @@ def tenfold_accuracy(similarity: Floats, same: Booleans, fold: Integers) -> tupl
 
     Source: Huang et al., Labeled Faces in the Wild, UMass 07-49, 2007, view 2.
     """
-    check(similarity, same, fold)
+    check_scores(similarity, same, fold)
     folds, place = _places(fold)
     if len(folds) < 2:
         raise ValueError("accuracy by folds wants at least 2 folds; all pairs are in one")
@@ -161,7 +161,7 @@ def verify_similarities(
     points = [tar_at_far(similarity, same, far) for far in fars]
     accuracy = float(accuracies.mean())
     return Verification(
-        accuracy=share(accuracy, about(accuracy, again["accuracy anew"]), units.count),
+        accuracy=share(accuracy, centred_on(accuracy, again["accuracy anew"]), units.count),
         accuracy_spread=float(accuracies.std()),
         eer=share(eer(similarity, same), again["eer"], fewer),
         auc=share(auc(similarity, same), again["auc"], fewer),
@@ -176,13 +176,13 @@ def verify_similarities(
     )
 
 
-def carried(same: Booleans) -> tuple[float, ...]:
+def usual_fars(same: Booleans) -> tuple[float, ...]:
     """Gives the usual false accept rates, and every lower power of ten that these impostor pairs carry.
 
     >>> carried(np.zeros(100_000, np.bool_))
     (0.01, 0.001, 0.0001, 1e-05)
     """
-    lower = [10.0**-power for power in range(4, 10) if np.sum(~same) >= 10**power]
+    lower = [10.0**-rate_name for rate_name in range(4, 10) if np.sum(~same) >= 10**rate_name]
     return (*FARS, *lower)
 
 

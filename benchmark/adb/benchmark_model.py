@@ -22,7 +22,7 @@ COLUMNS = 7  # node type, count, avg_ms, avg %, cdf %, mem KB, times called
 
 
 @dataclass(frozen=True)
-class Timing:
+class RunLimits:
     """How long to time, once."""
 
     threads: int = 1
@@ -38,14 +38,14 @@ class Tool:
     name: str
     version: str
     files: tuple[Path, ...]  # what is pushed, into one folder, which is where the command runs
-    timing: Callable[[str, Timing], str]  # file, how -> the command
-    profiling: Callable[[str, Timing, str], str] | None  # file, how, profile to write -> the command
+    timing: Callable[[str, RunLimits], str]  # file, how -> the command
+    profiling: Callable[[str, RunLimits, str], str] | None  # file, how, profile to write -> the command
     most_threads: int | None = None
     abi: str | None = None  # what the phone must be, where that is known
 
 
 @dataclass(frozen=True)
-class Timed:
+class PhoneTimes:
     """What one process told of one file; times in ms."""
 
     runs: int
@@ -69,7 +69,7 @@ def benchmark_model(path: Path) -> Tool:
     if not path.is_file():
         raise ValueError(f"no benchmark_model at {path}; LiteRT offers one built for Android on ARM64")
 
-    def timing(graph: str, how: Timing) -> str:
+    def timing(graph: str, how: RunLimits) -> str:
         flags = {
             "graph": graph,
             "num_threads": how.threads,
@@ -81,14 +81,14 @@ def benchmark_model(path: Path) -> Tool:
         }
         return " ".join([shlex.quote(f"./{path.name}"), *(f"--{flag}={value}" for flag, value in flags.items())])
 
-    def profiling(graph: str, how: Timing, profile: str) -> str:
+    def profiling(graph: str, how: RunLimits, profile: str) -> str:
         asked = f"--enable_op_profiling=true --profiling_output_csv_file={profile} --report_peak_memory_footprint=true"
         return f"{timing(graph, how)} {asked}"
 
     return Tool("benchmark_model", f"sha256 {sha256_of(path)[:12]}", (path,), timing, profiling)
 
 
-def read_timings(text: str) -> Timed:
+def read_timings(text: str) -> PhoneTimes:
     """Reads what benchmark_model prints, of any of its versions since 2019.
 
     Raises:
@@ -104,7 +104,7 @@ def read_timings(text: str) -> Timed:
     try:
         curr = stats["curr"] if "avg" not in stats else None  # one run alone, or all alike: no spread is printed
         mean, least, most = (_ms(curr or stats[key]) for key in ("avg", "min", "max"))
-        return Timed(
+        return PhoneTimes(
             runs=int(stats["count"]),
             mean=mean,
             least=least,

@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from ..processes import signal_name
 
 REMEDY = "apt-get install adb, or Android's platform tools"
 PATIENCE = 30.0  # seconds for a call that should take a moment
@@ -34,7 +35,7 @@ class VanishedError(ValueError):
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedDevice:
     """A line of `adb devices`."""
 
     serial: str
@@ -68,7 +69,7 @@ class Answer:
         if self.status == 126:
             return f"the device refuses to execute it: {said}"
         if self.status > 128:
-            return f"it was ended by {_signal_name(self.status - 128)}"
+            return f"it was ended by {signal_name(self.status - 128)}"
         return f"it ends with status {self.status}: {said or 'it says nothing'}"
 
 
@@ -155,7 +156,7 @@ class Device:
 
     def _state(self) -> str:
         try:
-            return next((one.state for one in listed() if one.serial == self.serial), "")
+            return next((one.state for one in listed_devices() if one.serial == self.serial), "")
         except ValueError:
             return ""
 
@@ -168,7 +169,7 @@ class Device:
         return VanishedError(f"the phone {gone} before its answer was complete; adb says {said!r}")
 
 
-def listed() -> list[Listed]:
+def listed_devices() -> list[ListedDevice]:
     """Gives the devices that adb knows, usable or not; starts adb's server where there is none.
 
     Raises:
@@ -184,13 +185,13 @@ def listed() -> list[Listed]:
     return [_listed(line) for line in lines if line.strip() and not line.startswith("*")]
 
 
-def chosen(serial: str | None = None) -> Device:
+def chosen_device(serial: str | None = None) -> Device:
     """Gives the device of that serial number; without one, the only device there is.
 
     Raises:
         ValueError: No adb, no such device, several to choose from, or one that cannot be used; says what would do.
     """
-    devices = listed()
+    devices = listed_devices()
     found = [one for one in devices if serial is None or one.serial == serial]
     known = ", ".join(one.serial for one in devices)
     if not found:
@@ -209,12 +210,12 @@ def clean(text: str) -> str:
     return " ".join(printable.split())[:LONGEST_TEXT]
 
 
-def _listed(line: str) -> Listed:
+def _listed(line: str) -> ListedDevice:
     serial, _, rest = line.partition(" ") if "\t" not in line else line.partition("\t")
     rest = rest.strip()
     state = "no permissions" if rest.startswith("no permissions") else rest.split(" ")[0]
     model = re.search(r"\bmodel:(\S+)", rest)
-    return Listed(clean(serial), clean(state), clean(model[1]) if model else "")
+    return ListedDevice(clean(serial), clean(state), clean(model[1]) if model else "")
 
 
 def _call(*words: str, patience: float) -> tuple[str, int]:
@@ -237,13 +238,6 @@ def _error(output: str) -> str:
     """Gives the error in what adb printed; empty if it printed none."""
     errors = [line.rpartition("error:")[2] for line in output.splitlines() if "error:" in line]
     return clean(errors[-1]) if errors else ""
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _mb(size: int) -> str:

@@ -15,10 +15,10 @@ from tempfile import TemporaryDirectory
 
 from ...export.formats import FORMATS, find_files
 from ..measurement import Measurement
-from .benchmark_model import LARGEST_PROFILE, Timed, Timing, Tool, benchmark_model, read_profile, read_timings
-from .device import Answer, Device, VanishedError, chosen
-from .phone import State, battery_command, describe, read_state, state_command
-from .phone_rows import Job, mark_slowed, phone_rows
+from .benchmark_model import LARGEST_PROFILE, PhoneTimes, RunLimits, Tool, benchmark_model, read_profile, read_timings
+from .device import Answer, Device, VanishedError, chosen_device
+from .phone import PhoneState, battery_command, describe_phone, read_state, state_command
+from .phone_rows import PhoneJob, mark_slowed, phone_rows
 from .recipe import PhoneRecipe
 from .runner_program import runner
 
@@ -61,15 +61,15 @@ def measure_on_phone(
         ValueError: No adb, no phone that can be used, no tool, or threads or cores that the phone has not.
     """
     recipe = recipe or PhoneRecipe()
-    device = chosen(serial)
-    phone = describe(device)
+    device = chosen_device(serial)
+    phone = describe_phone(device)
     made = benchmark_model(tool) if tool else runner(progress)
     if made.abi and phone.abi not in (made.abi, "unknown"):
         raise ValueError(f"our runner is for {made.abi}; this phone is {phone.abi}, which wants --benchmark-model")
     if made.most_threads and max(recipe.threads) > made.most_threads:
         raise ValueError(f"our runner has {made.most_threads} thread; {max(recipe.threads)} want --benchmark-model")
     jobs = [
-        Job(path, f"{number}.tflite", threads, phone.pinned(recipe.cores, threads))
+        PhoneJob(path, f"{number}.tflite", threads, phone.pinned(recipe.cores, threads))
         for threads in recipe.threads
         for number, path in enumerate(files)
     ]
@@ -110,7 +110,7 @@ def files_in(paths: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
-def _sound(jobs: Sequence[Job]) -> Iterator[Job]:
+def _sound(jobs: Sequence[PhoneJob]) -> Iterator[PhoneJob]:
     return (job for job in jobs if not job.reason)
 
 
@@ -130,7 +130,7 @@ def _folder_on(device: Device, progress: Progress) -> Iterator[str]:
             progress(f"{place} may be left on the phone: {error}")
 
 
-def _push(device: Device, tool: Tool, jobs: Sequence[Job], place: str) -> None:
+def _push(device: Device, tool: Tool, jobs: Sequence[PhoneJob], place: str) -> None:
     """Puts the tool and every file on the device; a file that does not get there keeps the reason."""
     device.push(tool.files, place)
     answer = device.shell(f"cd {place} && chmod 755 *")
@@ -160,7 +160,7 @@ def _pushed(device: Device, tool: Tool, path: Path, graph: str, place: str) -> s
     return ""
 
 
-def _time(device: Device, tool: Tool, job: Job, place: str, recipe: PhoneRecipe, start: float | None) -> None:
+def _time(device: Device, tool: Tool, job: PhoneJob, place: str, recipe: PhoneRecipe, start: float | None) -> None:
     """Adds a round to `job`, or the reason why there is none."""
     before = _cool_down(device, job.cores, recipe, start)
     try:
@@ -177,7 +177,7 @@ def _time(device: Device, tool: Tool, job: Job, place: str, recipe: PhoneRecipe,
         job.peak_memory_bytes = max(timed.peak_memory_bytes, job.peak_memory_bytes or 0)
 
 
-def _profile(device: Device, tool: Tool, job: Job, place: str, recipe: PhoneRecipe) -> None:
+def _profile(device: Device, tool: Tool, job: PhoneJob, place: str, recipe: PhoneRecipe) -> None:
     """Adds operators and memory to `job`: of a process of its own, for looking at them costs time."""
     assert tool.profiling
     try:
@@ -196,7 +196,9 @@ def _profile(device: Device, tool: Tool, job: Job, place: str, recipe: PhoneReci
         job.operators_reason = str(error)
 
 
-def _run(device: Device, tool: Tool, job: Job, place: str, command: str, recipe: PhoneRecipe) -> tuple[Timed, State]:
+def _run(
+    device: Device, tool: Tool, job: PhoneJob, place: str, command: str, recipe: PhoneRecipe
+) -> tuple[PhoneTimes, PhoneState]:
     """Runs a command on the job's cores; gives the times that it printed, and the state of the phone as it ended.
 
     Raises:
@@ -218,11 +220,11 @@ def _run(device: Device, tool: Tool, job: Job, place: str, command: str, recipe:
         raise ValueError(f"{tool.name} cannot time {job.path.name}: {error}") from None
 
 
-def _timing(job: Job, recipe: PhoneRecipe) -> Timing:
-    return Timing(job.threads, recipe.minimum_runs, recipe.minimum_seconds, recipe.most_seconds)
+def _timing(job: PhoneJob, recipe: PhoneRecipe) -> RunLimits:
+    return RunLimits(job.threads, recipe.minimum_runs, recipe.minimum_seconds, recipe.most_seconds)
 
 
-def _cool_down(device: Device, cores: Sequence[int], recipe: PhoneRecipe, start: float | None) -> State:
+def _cool_down(device: Device, cores: Sequence[int], recipe: PhoneRecipe, start: float | None) -> PhoneState:
     """Waits until the phone is about as cool as it was at the start; it gets so long, and no longer."""
     time.sleep(recipe.rest_seconds)
     end = time.monotonic() + recipe.cool_down_seconds
@@ -233,11 +235,11 @@ def _cool_down(device: Device, cores: Sequence[int], recipe: PhoneRecipe, start:
     return state
 
 
-def _state(device: Device, cores: Sequence[int]) -> State:
+def _state(device: Device, cores: Sequence[int]) -> PhoneState:
     return _with_battery(device, read_state(device.shell(state_command(cores)).text))
 
 
-def _with_battery(device: Device, state: State) -> State:
+def _with_battery(device: Device, state: PhoneState) -> PhoneState:
     """Adds the battery's temperature where no sensor is told."""
     if state.celsius is not None:
         return state

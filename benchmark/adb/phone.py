@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .device import NO_DEVICE, Device, clean, listed
+from .device import NO_DEVICE, Device, clean, listed_devices
 
 CPU, THERMAL = "/sys/devices/system/cpu", "/sys/class/thermal"
 PROPERTIES = (
@@ -24,7 +24,7 @@ DEGREES = (1.0, 150.0)  # a sensor beyond is broken, or measures something else
 
 
 @dataclass(frozen=True)
-class Core:
+class PhoneCore:
     """One core of the phone."""
 
     number: int
@@ -40,7 +40,7 @@ class Phone:
     android: str  # "15"
     abi: str  # "arm64-v8a"
     serial_hash: str  # six hexadecimal digits: tells two phones of a kind apart, and names neither
-    cores: tuple[Core, ...]
+    cores: tuple[PhoneCore, ...]
     features: tuple[str, ...]  # "dotprod", "i8mm", "fp16": what makes int8 and fp16 fast
 
     def __str__(self) -> str:
@@ -88,14 +88,14 @@ class Phone:
 
 
 @dataclass(frozen=True)
-class State:
+class PhoneState:
     """How the phone is doing."""
 
     celsius: float | None  # the hottest sensor of the processor, else of any part; None where no sensor is told
     megahertz: int | None  # the fastest of the cores asked for: others may have nothing to do
 
 
-def describe(device: Device) -> Phone:
+def describe_phone(device: Device) -> Phone:
     """Asks a phone what it is.
 
     Raises:
@@ -113,7 +113,7 @@ def describe(device: Device) -> Phone:
         'echo "core ${core##*/cpu} $(cat $core/cpufreq/cpuinfo_max_freq 2>/dev/null)"; done; cat /proc/cpuinfo'
     ).text
     cores = tuple(
-        Core(int(number), int(kilohertz or 0) // 1000)
+        PhoneCore(int(number), int(kilohertz or 0) // 1000)
         for number, kilohertz in re.findall(r"^core (\d{1,2}) (\d{0,9})$", frequencies, re.MULTILINE)
         if int(number) < MOST_CORES
     )
@@ -131,13 +131,13 @@ def describe(device: Device) -> Phone:
     )
 
 
-def sentences() -> list[str]:
+def phone_sentences() -> list[str]:
     """Says of each device that adb finds what it is, or why it cannot be used; a line each.
 
     Raises:
         ValueError: There is no adb, or it finds none.
     """
-    if not (found := listed()):
+    if not (found := listed_devices()):
         raise ValueError(NO_DEVICE)
     return [one.trouble or _sentence(one.serial) for one in found]
 
@@ -159,7 +159,7 @@ def battery_command() -> str:
     return "dumpsys battery 2>/dev/null | grep temperature"
 
 
-def read_state(text: str) -> State:
+def read_state(text: str) -> PhoneState:
     """Reads the lines of `state_command` or `battery_command`, wherever they stand in `text`."""
     zones = [
         (name, _celsius(float(value))) for name, value in re.findall(r"^zone (\S+) (-?\d{1,9})$", text, re.MULTILINE)
@@ -168,7 +168,7 @@ def read_state(text: str) -> State:
     known = [(name, degrees) for name, degrees in zones if DEGREES[0] <= degrees <= DEGREES[1]]
     chip = [degrees for name, degrees in known if re.search("cpu|soc|big|mid|little|cluster|tsens", name.lower())]
     kilohertz = [int(value) for value in re.findall(r"^speed (\d{1,9})$", text, re.MULTILINE)]
-    return State(
+    return PhoneState(
         max(chip or [degrees for _, degrees in known], default=None),
         max(kilohertz) // 1000 if kilohertz else None,
     )
@@ -176,7 +176,7 @@ def read_state(text: str) -> State:
 
 def _sentence(serial: str) -> str:
     try:
-        phone = describe(Device(serial))
+        phone = describe_phone(Device(serial))
     except ValueError as error:
         return f"{serial}: {error}"
     return f"{serial}: {phone}; {phone.clusters}; {' '.join(phone.features) or 'no dotprod, no i8mm'}"

@@ -12,22 +12,22 @@ from ...export.formats import FORMATS, read_artifact
 from ..accuracy.intervals import Estimate
 from ..measurement import NAME, Measurement, RowMaker, read_measurements, write_measurements
 from ..subjects import name_in
-from .benchmark_model import Timed, Tool
-from .phone import Phone, State
+from .benchmark_model import PhoneTimes, Tool
+from .phone import Phone, PhoneState
 from .recipe import PhoneRecipe
 
 
 @dataclass(eq=False)
-class Job:
+class PhoneJob:
     """A file to time with so many threads, and what came of it so far."""
 
     path: Path
     graph: str  # its name on the device
     threads: int
     cores: tuple[int, ...]
-    rounds: list[Timed] = field(default_factory=list)
-    before: list[State] = field(default_factory=list)
-    after: list[State] = field(default_factory=list)  # right after each round
+    rounds: list[PhoneTimes] = field(default_factory=list)
+    before: list[PhoneState] = field(default_factory=list)
+    after: list[PhoneState] = field(default_factory=list)  # right after each round
     operators: dict[str, float] = field(default_factory=dict)  # ms
     peak_memory_bytes: int | None = None
     reason: str = ""  # why it has fewer rounds than asked, or none that count
@@ -44,7 +44,7 @@ class Job:
         return f"{sum(1 << core for core in self.cores):x}"
 
 
-def mark_slowed(jobs: Sequence[Job], recipe: PhoneRecipe) -> None:
+def mark_slowed(jobs: Sequence[PhoneJob], recipe: PhoneRecipe) -> None:
     """Gives a reason to every file in whose rounds the phone got too hot, or ran its cores slower than in others."""
     for job in jobs:
         fastest = max((s.megahertz or 0 for one in jobs if one.cores == job.cores for s in one.after), default=0)
@@ -60,7 +60,7 @@ def mark_slowed(jobs: Sequence[Job], recipe: PhoneRecipe) -> None:
                 job.reason = f"the phone slowed its cores down: {ended}"
 
 
-def phone_rows(job: Job, phone: Phone, tool: Tool, folder: Path) -> list[Measurement]:
+def phone_rows(job: PhoneJob, phone: Phone, tool: Tool, folder: Path) -> list[Measurement]:
     """Gives the rows of one file and thread count; `folder` is what rows name files below."""
     conditions = {
         "runtime_version": tool.version,

@@ -12,15 +12,15 @@ class PhoneRecipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    threads: tuple[Annotated[int, Field(ge=1, le=256)], ...] = Field((1,), min_length=1)
+    threads: tuple[Annotated[int, Field(ge=1, le=256)], ...] = Field((1,), min_length=1)  # thread counts to time on
     cores: str = "big"  # big, all, or a hexadecimal mask as taskset takes it
     rounds: int = Field(3, ge=1, le=1000)  # processes per file and thread count, files in turns
     minimum_runs: int = Field(50, ge=1, le=1_000_000)  # of each process
-    minimum_seconds: float = Field(1.0, ge=0, le=3600)
-    most_seconds: float = Field(30.0, gt=0)  # of timing in one process, whatever the minima say
+    minimum_seconds: float = Field(1.0, ge=0, le=3600)  # of each process
+    most_seconds: float = Field(30.0, gt=0)  # of timing in one process, whatever the minima are
     rest_seconds: float = Field(1.0, ge=0)  # before each process
-    cool_down_seconds: float = Field(60.0, ge=0)  # at most, until the phone is about as cool as it began
+    cool_down_seconds: float = Field(60.0, ge=0)  # longest wait until the phone is about as cool as at the start
     warmer_by: float = Field(2.0, ge=0)  # degrees Celsius that still count as about as cool
-    hottest: float = 75.0  # degrees Celsius as a process ends, above which it does not count
+    hottest: float = 75.0  # degrees Celsius at the end of a process above which it does not count
     slowest: float = Field(0.9, ge=0, le=1)  # share of the cores' highest frequency, below which it does not count
-    patience_seconds: float = Field(30.0, gt=0)  # that a process may take besides timing: to start, to load the file
+    patience_seconds: float = Field(30.0, gt=0)  # that a process may need besides timing: to start, to load the file

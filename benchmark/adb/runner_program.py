@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..arm64.emulator import LIBRARIES, LITERT, setup
-from .benchmark_model import Timing, Tool
+from .benchmark_model import RunLimits, Tool
 
 LOADER = "ld-linux-aarch64.so.1"
 SYSTEM = (LOADER, "libc.so.6", "libm.so.6", "libstdc++.so.6", "libgcc_s.so.1")
@@ -28,7 +28,7 @@ def runner(progress: Callable[[str], None] = lambda line: None) -> Tool:
     folder = setup(progress).folder
     files: tuple[Path, ...] = (folder / "runner", folder / LITERT, *(LIBRARIES / name for name in SYSTEM))
 
-    def timing(graph: str, how: Timing) -> str:
+    def timing(graph: str, how: RunLimits) -> str:
         seconds = f"{how.minimum_seconds:g} {how.most_seconds:g}"
         return f"./{LOADER} --library-path . ./runner time {graph} {how.runs} {seconds}"
 

@@ -25,23 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...export.tflite.litert import LiteRTSession, dequantised, quantised
-from ..speed.latency import cores
-from .cores import CORES, core_of
-from .emulator import REMEDY, Emulator, installed, setup
-
-__all__ = [
-    "CORES",
-    "REMEDY",
-    "EmulatedSession",
-    "Emulator",
-    "Profile",
-    "embed",
-    "installed",
-    "instructions",
-    "instructions_of",
-    "profile",
-    "setup",
-]
+from ..machine import lent_cores
+from .cores import core_of
+from .emulator import setup
 
 
 @dataclass(frozen=True)
@@ -105,7 +91,7 @@ class EmulatedSession(LiteRTSession):
         if inputs.ndim != 4 or inputs.shape[1:] != (channels, height, width):
             raise ValueError(f"{self.path.name} wants (N, {channels}, {height}, {width}), not {inputs.shape}")
         images = quantised(inputs.transpose(0, 2, 3, 1), self._input)
-        parts = np.array_split(images, max(1, min(cores(), len(images))))
+        parts = np.array_split(images, max(1, min(lent_cores(), len(images))))
         with ThreadPoolExecutor(len(parts)) as pool:
             return dequantised(np.concatenate(list(pool.map(self._outputs, parts))), self._output)
 
@@ -118,26 +104,9 @@ class EmulatedSession(LiteRTSession):
             return np.frombuffer(made.read_bytes(), self._output["dtype"]).reshape(len(images), width)
 
 
-def embed(path: Path, core: str, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Gives what a .tflite embedder computes on an emulated core.
-
-    Args:
-        path: The file.
-        core: A name of `CORES`.
-        inputs: (N, 3, H, W) float32, preprocessed.
-
-    Returns:
-        (N, D) float32, dequantised where the file gives integers, of any length.
-
-    Raises:
-        ValueError: As `EmulatedSession`, or the inputs have another shape.
-    """
-    return EmulatedSession(path, core).run(inputs)
-
-
 def _counts(paths: Sequence[Path], core: str) -> list[Counter[str]]:
     kind, emulator, names = core_of(core), setup(), [path.resolve() for path in paths]
-    workers = max(1, min(cores(), len(names)))
+    workers = max(1, min(lent_cores(), len(names)))
 
     def count(first: int) -> list[Counter[str]]:
         # each n-th file: large ones, which often stand together, are shared

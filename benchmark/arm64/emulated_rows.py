@@ -7,22 +7,23 @@ are kept in RUN/arm64.json by file, core and emulator, so that a run that was ki
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...export.formats import FORMATS, uncertified_sha256
 from ...faces.pairs import Pairs
-from ...files import written_whole
+from ...files import Memo
+from ..machine import lent_cores
 from ..measurement import Measurement, RowMaker
 from ..recipe import BenchmarkRecipe
-from ..speed.latency import cores
-from ..subjects import Entry, row_maker
-from .emulated import Emulator, Profile, profile, setup
+from ..subjects import Candidate, row_maker
+from .emulated import Profile, profile
+from .emulator import Emulator, setup
 from .sample import sample_rows
 
 USUAL = ("a53", "a55", "a76")  # counted where nothing else is asked and the emulator is installed
@@ -39,7 +40,7 @@ KEPT = "arm64.json"
 
 
 def arm64_rows(
-    entries: Sequence[Entry],
+    candidates: Sequence[Candidate],
     embedded: Sequence[NDArray[np.float32] | str],
     pairs: Pairs,
     recipe: BenchmarkRecipe,
@@ -49,7 +50,7 @@ def arm64_rows(
     """Runs every file that LiteRT runs on the emulated cores of the recipe.
 
     Args:
-        entries: The files of a run; those of other formats are passed over.
+        candidates: The files of a run; those of other formats are passed over.
         embedded: Per file (M, D) what it makes of the pairs' faces on this machine, of any length; or why nothing.
         pairs: What the faces are.
         recipe: `arm64` names the cores, `arm64_pairs` says how many pairs are embedded on each.
@@ -60,8 +61,8 @@ def arm64_rows(
         Per file and core the instructions, the share of each class and the sample's rows (see `sample_rows`); rows
         with the reason where a file cannot be run. Without an emulator: such rows for cores that the recipe names.
     """
-    every = zip(entries, embedded, strict=True)
-    files = [(entry, raw) for entry, raw in every if FORMATS[entry.artifact.format].in_litert]
+    every = zip(candidates, embedded, strict=True)
+    files = [(candidate, raw) for candidate, raw in every if FORMATS[candidate.artifact.format].in_litert]
     asked = tuple(dict.fromkeys(USUAL if recipe.arm64 is None else recipe.arm64))
     if not files or not asked:
         return []
@@ -72,20 +73,20 @@ def arm64_rows(
             progress(f"no ARM64 instructions are counted: {error}")
             return []
         emulator = str(error)
-    able = [entry.artifact.path for entry, raw in files if not isinstance(raw, str)]
+    able = [candidate.artifact.path for candidate, raw in files if not isinstance(raw, str)]
     told = _profiles(able, asked, emulator, folder / KEPT, progress)
     how = {"threads": 1, **({} if isinstance(emulator, str) else emulator.versions())}
     rows: list[Measurement] = []
-    for entry, raw in files:
+    for candidate, raw in files:
         for core in asked:
-            row = row_maker(entry.artifact, folder, f"litert-arm64-{core}", "emulated")
+            row = row_maker(candidate.artifact, folder, f"litert-arm64-{core}", "emulated")
             counted = row.under(**how)
             if isinstance(raw, str):  # what does not run here is not tried there
                 rows += count_rows(raw, counted)
                 continue
-            rows += count_rows(told[entry.artifact.path, core], counted)
+            rows += count_rows(told[candidate.artifact.path, core], counted)
             if recipe.arm64_pairs and isinstance(emulator, Emulator):
-                rows += sample_rows(entry, raw, core, pairs, recipe.arm64_pairs, folder, emulator, row, progress)
+                rows += sample_rows(candidate, raw, core, pairs, recipe.arm64_pairs, folder, emulator, row, progress)
     return rows
 
 
@@ -122,16 +123,17 @@ def _profiles(
     tasks = [(path, core) for path in paths for core in asked]
     if isinstance(emulator, str):
         return dict.fromkeys(tasks, emulator)
-    kept, found = _kept(store), dict[tuple[Path, str], Profile | str]()
+    memo, found = Memo(store, emulator.folder.name), dict[tuple[Path, str], Profile | str]()
+    kept = memo.read(_profiles_in) or {}
     hashes = {path: uncertified_sha256(path) for path in paths}
-    keys = {task: f"{hashes[task[0]]} {task[1]} {emulator.folder.name}" for task in tasks}
-    with ThreadPoolExecutor(cores()) as pool:
+    keys = {task: f"{hashes[task[0]]} {task[1]}" for task in tasks}
+    with ThreadPoolExecutor(lent_cores()) as pool:
         counted = pool.map(lambda task: kept.get(keys[task]) or _told(*task), tasks)
         for task, told in zip(tasks, counted, strict=True):
             found[task] = told
             if isinstance(told, Profile) and kept.get(keys[task]) != told:
                 kept[keys[task]] = told
-                _keep(store, kept)
+                memo.write(profiles={key: dataclasses.asdict(one) for key, one in kept.items()})
             if task[1] == asked[-1]:
                 progress(_line(task[0], {core: found[task[0], core] for core in asked}))
     return found
@@ -152,18 +154,8 @@ def _line(path: Path, told: Mapping[str, Profile | str]) -> str:
     return f"{path.name}: million ARM64 instructions, emulated: {', '.join(counts)}"
 
 
-def _kept(store: Path) -> dict[str, Profile]:
-    try:
-        told = json.loads(store.read_text(encoding="utf-8"))
-        return {
-            str(key): Profile(int(one["instructions"]), {kind: float(share) for kind, share in one["mix"].items()})
-            for key, one in told.items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        return {}  # there are none, or none that can be trusted: count again
-
-
-def _keep(store: Path, profiles: Mapping[str, Profile]) -> None:
-    with written_whole(store) as beside:
-        text = {key: dataclasses.asdict(one) for key, one in profiles.items()}
-        beside.write_text(json.dumps(text, indent=1), encoding="utf-8")
+def _profiles_in(results: Mapping[str, Any]) -> dict[str, Profile]:
+    return {
+        str(key): Profile(int(one["instructions"]), {kind: float(share) for kind, share in one["mix"].items()})
+        for key, one in results["profiles"].items()
+    }

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from ..processes import last_line
 from .cores import CORES, Core
 
 REMEDY = "apt-get install --no-install-recommends qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc libc6-dev"
@@ -63,8 +64,7 @@ class Emulator:
         command = [*qemu, "-plugin", str(self.folder / "counter.so"), "-0", "program", program, *arguments]
         process = subprocess.run(command, capture_output=True, text=True, env={}, check=False)
         if process.returncode:
-            last = (process.stderr.strip().splitlines() or [f"{program.name} ends with {process.returncode}"])[-1]
-            raise ValueError(f"on an emulated {core.name}: {last}")
+            raise ValueError(f"on an emulated {core.name}: {last_line(process)}")
         return [_totals(line) for line in process.stdout.splitlines() if line.startswith("counts ")]
 
 
@@ -146,8 +146,8 @@ def _fetch(version: str, folder: Path) -> None:
 def _call(*command: str | Path) -> None:
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     if process.returncode:
-        told = process.stderr.strip().splitlines() or [f"exit {process.returncode}"]
-        raise ValueError(f"the ARM64 emulator cannot be built: {' '.join(map(str, command[:4]))} ...: {told[-1]}")
+        called = " ".join(map(str, command[:4]))
+        raise ValueError(f"the ARM64 emulator cannot be built: {called} ...: {last_line(process)}")
 
 
 def _totals(line: str) -> Counter[str]:

@@ -19,15 +19,16 @@ from ...files import written_whole
 from ...models.embedder import unit
 from ..accuracy.intervals import accuracy_difference, resampling_units, share
 from ..accuracy.verification import similarities, tenfold_accuracy
-from ..embedding import Job
+from ..embedding import EmbeddingJob
 from ..measurement import Measurement, RowMaker
-from ..subjects import Entry
-from .emulated import EmulatedSession, Emulator
+from ..subjects import Candidate
+from .emulated import EmulatedSession
+from .emulator import Emulator
 
 TOGETHER = 100  # faces, after which what was made is kept
 
 
-def sample_of(same: NDArray[np.bool_], fold: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+def sample_pairs(same: NDArray[np.bool_], fold: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """Chooses pairs: as many genuine as impostor, evenly spread over the folds and within each.
 
     Args:
@@ -51,7 +52,7 @@ def sample_of(same: NDArray[np.bool_], fold: NDArray[np.int64], count: int) -> N
 
 
 def sample_rows(
-    entry: Entry,
+    candidate: Candidate,
     raw: NDArray[np.float32],
     core: str,
     pairs: Pairs,
@@ -67,7 +68,7 @@ def sample_rows(
     give. So nothing is chosen by the sample, and the two runtimes are judged alike.
 
     Args:
-        entry: A .tflite file.
+        candidate: A .tflite file.
         raw: (M, D) what it makes of the pairs' faces on this machine, of any length.
         core: A name of `CORES`.
         pairs: All of them.
@@ -82,14 +83,14 @@ def sample_rows(
         pairs; `emulated_largest_difference` of any number of two embeddings of unit length, and
         `emulated_cosine_min`, of the sample's faces. Or one row with the reason.
     """
-    chosen = sample_of(pairs.same, pairs.fold, count)
+    chosen = sample_pairs(pairs.same, pairs.fold, count)
     faces = np.unique([pairs.left[chosen], pairs.right[chosen]])
     try:
-        embeddings = _embedded(entry, core, pairs, faces, folder, emulator, progress)
+        embeddings = _embedded(candidate, core, pairs, faces, folder, emulator, progress)
         if embeddings.shape != (len(faces), raw.shape[1]):
             raise ValueError(f"an emulated {core} gives {embeddings.shape} numbers for {len(faces)} faces")
     except ValueError as error:
-        reason = str(error).replace(str(entry.artifact.path.resolve()), entry.artifact.path.name)
+        reason = str(error).replace(str(candidate.artifact.path.resolve()), candidate.artifact.path.name)
         return [row.missing("verification_accuracy", reason)]
     native, emulated = unit(raw), unit(embeddings)
     similarity = similarities(native, pairs.left, pairs.right)
@@ -106,7 +107,7 @@ def sample_rows(
     accuracy = share(float(correct.mean()), again, units.count)
     difference = accuracy_difference(natively, correct, known)
     cosine = _cosines(embeddings, raw[faces])
-    row = row.under(sample_of=len(pairs))
+    row = row.under(sample_pairs=len(pairs))
     protocol = (
         f"cosine; {len(chosen)} of {len(pairs)} pairs, each judged by the threshold that is best for "
         "this machine's LiteRT on all pairs of the other folds"
@@ -132,7 +133,7 @@ def _cosines(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np
 
 
 def _embedded(
-    entry: Entry,
+    candidate: Candidate,
     core: str,
     pairs: Pairs,
     faces: NDArray[np.int64],
@@ -141,13 +142,13 @@ def _embedded(
     progress: Callable[[str], None],
 ) -> NDArray[np.float32]:
     """Gives (len(faces), D) embeddings of any length; those that an earlier try has left are not made again."""
-    path, contract = entry.artifact.path, entry.artifact.card.contract
+    path, contract = candidate.artifact.path, candidate.artifact.card.contract
     decides = f"{uncertified_sha256(path)}|{contract}|{pairs.sha256}|{core}|{emulator.folder.name}"
     session: EmulatedSession | None = None
     parts = []
     for start in range(0, len(faces), TOGETHER):
         part = faces[start : start + TOGETHER]
-        kept = folder / "embeddings" / Job(path, contract, f"{decides}|{part.tolist()}").name
+        kept = folder / "embeddings" / EmbeddingJob(path, contract, f"{decides}|{part.tolist()}").name
         if not kept.is_file():
             session = session or EmulatedSession(path, core)
             embeddings = raw_embeddings(session, contract, pairs.faces[part], TOGETHER)

@@ -17,7 +17,7 @@ Disturbance = Callable[[Faces, np.random.Generator], Faces]
 """(N, H, W, 3) uint8 crops, and what is random about it, to as many disturbed ones."""
 
 
-def moved(
+def displaced(
     faces: Faces, random: np.random.Generator, shift: float = 0.0, turn: float = 0.0, scale: float = 0.0
 ) -> Faces:
     """Gives crops as a detector cuts them whose landmarks lie elsewhere; by cubic interpolation.
@@ -65,14 +65,14 @@ def _through_jpeg(face: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
 
 def jittered(faces: Faces, seed: int = 0) -> Faces:
     """Gives crops as the next frame of a video would be cut: 2 pixels of 112 off, 3 degrees, 3 % in size."""
-    return moved(faces, np.random.default_rng(seed), shift=2, turn=3, scale=0.03)
+    return displaced(faces, np.random.default_rng(seed), shift=2, turn=3, scale=0.03)
 
 
 DISTURBANCES: Mapping[str, Disturbance] = {
-    "shift 2 px": lambda faces, random: moved(faces, random, shift=2),
-    "shift 4 px": lambda faces, random: moved(faces, random, shift=4),
-    "turn 5 degrees": lambda faces, random: moved(faces, random, turn=5),
-    "scale 5 %": lambda faces, random: moved(faces, random, scale=0.05),
+    "shift 2 px": lambda faces, random: displaced(faces, random, shift=2),
+    "shift 4 px": lambda faces, random: displaced(faces, random, shift=4),
+    "turn 5 degrees": lambda faces, random: displaced(faces, random, turn=5),
+    "scale 5 %": lambda faces, random: displaced(faces, random, scale=0.05),
     "JPEG 60": lambda faces, random: compressed(faces, 60),
     "JPEG 30": lambda faces, random: compressed(faces, 30),
     "BGR": lambda faces, random: np.ascontiguousarray(faces[..., ::-1]),

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from ...faces.contract import Faces
 from ...faces.pairs import Pairs
 from ...models.embedder import unit
-from ..accuracy.clustered import Recurring, change_of, recurring, share_of
+from ..accuracy.clustered import ClusteredPairs, change_of, clustered_pairs, share_of
 from ..accuracy.intervals import Booleans, Integers, resampling_units
 from ..accuracy.roc import best_threshold
 from ..accuracy.verification import people_of, similarities
 from ..embedding import embed_all
 from ..measurement import Measurement, RowMaker
-from ..subjects import Seen, embedding_job
+from ..subjects import VerifiedFile, embedding_job
 from .disturbances import DISTURBANCES
 
 UNDISTURBED = "as they are"
@@ -29,7 +29,7 @@ UNDISTURBED = "as they are"
 class Sample:
     """Some of the pairs, with their faces in every condition."""
 
-    among: Recurring = field(repr=False)  # the pairs
+    among: ClusteredPairs = field(repr=False)  # the pairs
     left: Integers = field(repr=False)  # (n,) indices into the faces of one condition
     right: Integers = field(repr=False)
     same: Booleans = field(repr=False)
@@ -39,7 +39,7 @@ class Sample:
 
 
 @dataclass(frozen=True, eq=False)
-class Endured:
+class DisturbedVerdicts:
     """What one file made of a sample."""
 
     right: dict[str, Booleans] = field(repr=False)  # by condition, (n,) whether each pair was decided right
@@ -47,39 +47,39 @@ class Endured:
     threshold: float  # that decides most undisturbed pairs of the sample right
 
 
-def robustness_rows(seen: Seen, row: RowMaker) -> list[Measurement]:
+def robustness_rows(file: VerifiedFile, row: RowMaker) -> list[Measurement]:
     """Gives rows of the accuracy under each disturbance, at the threshold that is best for undisturbed crops.
 
     Both faces of a pair are disturbed, each in its own direction, so it is the worst that an app can do: it disturbs at
     enrolment and at recognition. Single crops are embedded also where the run sums an embedding and its mirror image's.
     """
-    if not seen.recipe.robustness:
+    if not file.recipe.robustness:
         return []
-    sample = sample_of(seen.pairs, seen.recipe.robustness)
-    mine = _embedded(seen, sample)
+    sample = disturbed_sample(file.pairs, file.recipe.robustness)
+    mine = _embedded(file, sample)
     if isinstance(mine, str):
         return [row.missing("disturbed_accuracy", mine)]
-    endured = endure(mine, sample)
-    theirs = None if seen.source is None else _embedded(seen.source, sample)
-    source = None if theirs is None or isinstance(theirs, str) else endure(theirs, sample)
+    verdicts = disturbed_verdicts(mine, sample)
+    theirs = None if file.source is None else _embedded(file.source, sample)
+    source = None if theirs is None or isinstance(theirs, str) else disturbed_verdicts(theirs, sample)
     rows = []
     for part in sample.conditions[1:]:
         of_part = row.under(part=part, flip=False)
-        rows += _rows(part, endured, sample, of_part)
-        if source is not None and seen.source is not None:
-            rows.append(_compared(part, endured, source, seen.source.model, sample, of_part))
+        rows += _rows(part, verdicts, sample, of_part)
+        if source is not None and file.source is not None:
+            rows.append(_compared(part, verdicts, source, file.source.model, sample, of_part))
     return rows
 
 
 @lru_cache(maxsize=1)  # every file of a run is asked about the same pairs
-def sample_of(pairs: Pairs, most: int, seed: int = 0) -> Sample:
+def disturbed_sample(pairs: Pairs, most: int, seed: int = 0) -> Sample:
     """Draws up to `most` pairs, half of them genuine where there are as many, and disturbs their faces by `seed`."""
     random = np.random.default_rng(seed)
     chosen = np.zeros(len(pairs), np.bool_)
     for kind in (pairs.same, ~pairs.same):
         where = np.flatnonzero(kind)
         chosen[random.choice(where, min(len(where), max(1, most // 2)), replace=False)] = True
-    among = recurring(resampling_units(len(pairs), people_of(pairs.identities, pairs)), chosen)
+    among = clustered_pairs(resampling_units(len(pairs), people_of(pairs.identities, pairs)), chosen)
     used, places = np.unique(np.stack([pairs.left[chosen], pairs.right[chosen]]), return_inverse=True)
     left, right = places.reshape(2, -1)
     faces = pairs.faces[used]
@@ -88,38 +88,40 @@ def sample_of(pairs: Pairs, most: int, seed: int = 0) -> Sample:
     return Sample(among, left, right, pairs.same[chosen], (UNDISTURBED, *DISTURBANCES), crops, digest)
 
 
-def endure(embeddings: NDArray[np.floating[Any]], sample: Sample) -> Endured:
+def disturbed_verdicts(embeddings: NDArray[np.floating[Any]], sample: Sample) -> DisturbedVerdicts:
     """Judges (K * F, D) unit embeddings of the sample's crops by the threshold that suits the undisturbed ones."""
     parts = dict(zip(sample.conditions, np.split(embeddings, len(sample.conditions)), strict=True))
     similarity = {name: similarities(part, sample.left, sample.right) for name, part in parts.items()}
     threshold = best_threshold(similarity[UNDISTURBED], sample.same)
     whole = parts[UNDISTURBED].astype(np.float64)
-    return Endured(
+    return DisturbedVerdicts(
         {name: (values >= threshold) == sample.same for name, values in similarity.items()},
         {name: float((part * whole).sum(axis=1).mean()) for name, part in parts.items()},
         threshold,
     )
 
 
-def _embedded(seen: Seen, sample: Sample) -> NDArray[np.float32] | str:
-    (raw,) = embed_all([embedding_job(seen.entry, sample.sha256)], sample.crops, seen.folder / "embeddings")
+def _embedded(file: VerifiedFile, sample: Sample) -> NDArray[np.float32] | str:
+    (raw,) = embed_all([embedding_job(file.candidate, sample.sha256)], sample.crops, file.folder / "embeddings")
     return raw if isinstance(raw, str) else unit(raw)
 
 
-def _rows(part: str, endured: Endured, sample: Sample, row: RowMaker) -> list[Measurement]:
+def _rows(part: str, verdicts: DisturbedVerdicts, sample: Sample, row: RowMaker) -> list[Measurement]:
     accuracy = row.estimate(
         "disturbed_accuracy",
-        share_of(endured.right[part], sample.among),
+        share_of(verdicts.right[part], sample.among),
         len(sample.same),
-        undisturbed=float(endured.right[UNDISTURBED].mean()),
-        threshold=endured.threshold,
+        undisturbed=float(verdicts.right[UNDISTURBED].mean()),
+        threshold=verdicts.threshold,
         interval=f"closed form, {sample.among.units} independent units",
     )
     faces = len(sample.crops) // len(sample.conditions)
-    return [accuracy, row.value("disturbed_cosine_mean", endured.cosine[part], faces)]
+    return [accuracy, row.value("disturbed_cosine_mean", verdicts.cosine[part], faces)]
 
 
-def _compared(part: str, mine: Endured, source: Endured, to: str, sample: Sample, row: RowMaker) -> Measurement:
+def _compared(
+    part: str, mine: DisturbedVerdicts, source: DisturbedVerdicts, to: str, sample: Sample, row: RowMaker
+) -> Measurement:
     change = change_of(source.right[part], mine.right[part], sample.among)
     lost = [float(of.right[UNDISTURBED].mean() - of.right[part].mean()) for of in (mine, source)]
     conditions = {"to": to, "lost": lost[0], "source_lost": lost[1]}

@@ -13,13 +13,13 @@ import numpy as np
 from ...faces.attributes import Attribute, read_attributes
 from ...faces.pairs import Pairs
 from ...faces.quality import measure
-from ..accuracy.clustered import Recurring, change_of, recurring, share_of
+from ..accuracy.clustered import ClusteredPairs, change_of, clustered_pairs, share_of
 from ..accuracy.intervals import Booleans, Floats, resampling_units
 from ..accuracy.verification import people_of
 from ..measurement import Measurement, RowMaker
 
 if TYPE_CHECKING:
-    from ..subjects import Seen
+    from ..subjects import VerifiedFile
 
 FEWEST = 100  # pairs in a slice; fewer say nothing
 MOST_PAIRS = 200_000  # that are cut; of more, so many are drawn
@@ -37,7 +37,7 @@ class Slice:
     """Some of the pairs, and what they have in common."""
 
     name: str  # "brightness: darkest third"
-    among: Recurring = field(repr=False)
+    among: ClusteredPairs = field(repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class Slices:
     empty: tuple[str, ...]
 
 
-def slice_rows(seen: Seen, row: RowMaker) -> list[Measurement]:
+def slice_rows(file: VerifiedFile, row: RowMaker) -> list[Measurement]:
     """Gives accuracy per slice, and how much more often than the source a file is right there, pair by pair.
 
     Each pair keeps the verdict that it has among all pairs: no threshold is chosen for a slice, as no app could. A
@@ -58,19 +58,19 @@ def slice_rows(seen: Seen, row: RowMaker) -> list[Measurement]:
 
     Source: Dunn, Multiple Comparisons Among Means, JASA 1961 (Bonferroni's rule).
     """
-    slices = slices_of(seen.pairs, seen.recipe.attributes)
+    slices = slices_of(file.pairs, file.recipe.attributes)
     rows = []
     for part in slices.found:
         interval = f"closed form, {part.among.units} independent units"
-        of_part = row.under(part=part.name, thresholds="of all pairs", interval=interval, **_balance(seen, part))
-        right = seen.verification.correct[part.among.pairs]
+        of_part = row.under(part=part.name, thresholds="of all pairs", interval=interval, **_balance(file, part))
+        right = file.verification.correct[part.among.pairs]
         rows.append(of_part.estimate("slice_accuracy", share_of(right, part.among), len(right)))
-        if seen.source is None:
+        if file.source is None:
             continue
-        before = seen.source.verification.correct[part.among.pairs]
+        before = file.source.verification.correct[part.among.pairs]
         strict = change_of(before, right, part.among, 1 - (1 - LEVEL) / len(slices.found))
         told = {
-            "to": seen.source.model,
+            "to": file.source.model,
             "slices": len(slices.found),
             "adjusted": [strict.low, strict.high],
             "damaged": strict.high is not None and strict.high < 0,
@@ -110,7 +110,7 @@ def slices_of(pairs: Pairs, attributes: Path | None = None) -> Slices:
             empty.append(column.name)
     drawn = np.random.default_rng(0).random(len(pairs)) * len(pairs) < MOST_PAIRS
     cut = [(name, chosen & drawn) for name, chosen in cut]
-    found = (Slice(name, recurring(units, chosen)) for name, chosen in cut if chosen.sum() >= FEWEST)
+    found = (Slice(name, clustered_pairs(units, chosen)) for name, chosen in cut if chosen.sum() >= FEWEST)
     return Slices(tuple(found), tuple(empty))
 
 
@@ -129,15 +129,15 @@ def _groups(column: Attribute, pairs: Pairs) -> Iterator[tuple[str, Booleans]]:
     yield f"{column.name}: mixed", (left != right) & (left >= 0) & (right >= 0)
 
 
-def _balance(seen: Seen, part: Slice) -> dict[str, Any]:
+def _balance(file: VerifiedFile, part: Slice) -> dict[str, Any]:
     """Gives how many pairs are genuine, and the errors at the threshold that all pairs set for FAR 1e-3."""
-    same = seen.pairs.same[part.among.pairs]
+    same = file.pairs.same[part.among.pairs]
     genuine, impostors = int(same.sum()), int((~same).sum())
     told: dict[str, Any] = {"genuine": genuine, "impostors": impostors}
-    point = seen.verification.tar.get(FAR)
+    point = file.verification.tar.get(FAR)
     if point is None or point.threshold.value is None:
         return told
-    accepted = seen.verification.similarity[part.among.pairs] >= point.threshold.value
+    accepted = file.verification.similarity[part.among.pairs] >= point.threshold.value
     if genuine >= FEWEST:
         told["frr_at_far_1e-3"] = float((~accepted[same]).mean())
     if impostors * FAR >= 1:

@@ -15,12 +15,12 @@ from ...faces.csv_tables import read_csv_table
 from ...models.embedder import Embeddings, unit
 from ..accuracy.intervals import Booleans, Estimate, Floats, Integers, percentiles, resampling_units, share
 from ..accuracy.resampling import resampled, with_intervals
-from ..accuracy.roc import eer, power, tar_at_far
-from ..accuracy.verification import carried, similarities
+from ..accuracy.roc import eer, rate_name, tar_at_far
+from ..accuracy.verification import similarities, usual_fars
 from ..measurement import Measurement, RowMaker
 
 if TYPE_CHECKING:
-    from ..subjects import Seen
+    from ..subjects import VerifiedFile
 
 MOST = 20_000_000  # comparisons of one kind
 
@@ -69,15 +69,16 @@ def read_templates(path: Path, names: Sequence[str]) -> Templates:
     """
     index = {name: face for face, name in enumerate(names)}
     groups: dict[tuple[str, str, str], list[int]] = {}
-    seen: dict[int, int] = {}
+    lines: dict[int, int] = {}
     _, rows = read_csv_table(path, "templates", ("image", "person", "template"), ("pose",))
     for line, cells in rows:
         face = index.get(cells["image"])
         if face is None:
             raise ValueError(f"{path} line {line}: no face {cells['image'][:80]!r} among the pairs' {len(names):,}")
-        if face in seen:
-            raise ValueError(f"{path} line {line}: {cells['image']} is in line {seen[face]} already; one template each")
-        seen[face] = line
+        if face in lines:
+            twice = f"{cells['image']} is in line {lines[face]} already"
+            raise ValueError(f"{path} line {line}: {twice}; one template each")
+        lines[face] = line
         groups.setdefault((cells["person"], cells.get("pose", ""), cells["template"]), []).append(face)
     if not groups:
         raise ValueError(f"{path} holds no template")
@@ -89,7 +90,7 @@ def read_templates(path: Path, names: Sequence[str]) -> Templates:
     )
 
 
-def compared(
+def template_comparisons(
     templates: Templates, embeddings: Embeddings, poses: tuple[str, str] | None = None
 ) -> tuple[Floats, Booleans, tuple[Integers, Integers]]:
     """Compares each template of one pose with each of the other (None: all with all), never one with itself.
@@ -119,22 +120,22 @@ def compared(
     return similarities(embeddings, left, right), people[0] == people[1], people
 
 
-def template_rows(seen: Seen, row: RowMaker) -> list[Measurement]:
+def template_rows(file: VerifiedFile, row: RowMaker) -> list[Measurement]:
     """Gives mean similarity, EER and TAR@FAR of all templates and of each two poses; also of their single images.
 
     Sources: Cao et al., VGGFace2, FG 2018, sec. 4 (templates of five images by pose); Whitelam et al., IARPA Janus
     Benchmark-B, CVPRW 2017 (a template is compared as one).
     """
-    if seen.recipe.templates is None:
+    if file.recipe.templates is None:
         return []
-    templates = read_templates(seen.recipe.templates, seen.pairs.names)
+    templates = read_templates(file.recipe.templates, file.pairs.names)
     sizes = {len(faces) for faces in templates.faces}
     kinds = [(f"templates of {_span(sizes)}", templates)]
     if sizes != {1}:
         kinds.append(("single images", templates.apart()))
     rows: list[Measurement] = []
     for protocol, kind in kinds:
-        embeddings = kind.embed(seen.embeddings)
+        embeddings = kind.embed(file.embeddings)
         couples = list(combinations_with_replacement(kind.poses, 2)) if len(kind.poses) > 1 else []
         for poses in couples if couples and kind is not templates else (None, *couples):
             parts = ([] if poses is None else [" x ".join(poses)]) + ([] if kind is templates else [protocol])
@@ -147,7 +148,7 @@ def _rows(
     templates: Templates, embeddings: Embeddings, poses: tuple[str, str] | None, row: RowMaker
 ) -> list[Measurement]:
     try:
-        similarity, same, people = compared(templates, embeddings, poses)
+        similarity, same, people = template_comparisons(templates, embeddings, poses)
         if same.all() or not same.any():
             raise ValueError(
                 f"all {len(same):,} comparisons are of {'one person' if same.any() else 'different people'}"
@@ -155,7 +156,7 @@ def _rows(
     except ValueError as error:
         return [row.missing("template_eer", str(error))]
     units = resampling_units(len(same), people)
-    fars = carried(same)
+    fars = usual_fars(same)
     again = resampled(similarity, same, same, units, fars)
     genuine = units.among(same)
     found = {
@@ -164,7 +165,7 @@ def _rows(
     }
     for far in fars:
         point = with_intervals(tar_at_far(similarity, same, far), again, genuine)
-        found[f"template_tar_at_far_{power(far)}"] = point.tar
+        found[f"template_tar_at_far_{rate_name(far)}"] = point.tar
     interval = f"bootstrap of {units.name}"
     return [row.estimate(metric, estimate, len(same), interval=interval) for metric, estimate in found.items()]
 

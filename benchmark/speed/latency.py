@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import platform
-import signal
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -18,30 +12,19 @@ from typing import Any
 
 from ...export.formats import FORMATS, OPENER
 from ..accuracy.intervals import Estimate
+from ..machine import lent_cores
 from ..measurement import Measurement, RowMaker
+from ..processes import ask
 from .noise import Noise
-from .noise import lent_cores as cores
-from .stopwatch import Latency, measure_latency
-
-__all__ = [
-    "Job",
-    "Latency",
-    "cores",
-    "device_name",
-    "latency_in_fresh_process",
-    "latency_rows",
-    "measure_all",
-    "measure_latency",
-    "merged",
-]
+from .stopwatch import Latency
 
 QUANTILES = {"latency_ms_p50": 0.5, "latency_ms_p90": 0.9, "latency_ms_p99": 0.99}
 TRIES = 2  # of a process that was disturbed: what lasts longer than both will not be waited for
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+TIMEOUT = 300.0  # seconds that one process may take
 
 
 @dataclass(frozen=True)
-class Job:
+class TimingJob:
     """A file to time, and how."""
 
     path: Path
@@ -57,17 +40,22 @@ class Job:
         return f"{self.path.name}{other} ({self.threads} thread{'s' if self.threads != 1 else ''})"
 
     @property
+    def request(self) -> dict[str, Any]:
+        """What a process of its own must know to open the file and to feed it."""
+        return {"path": str(self.path.absolute()), "shape": self.shape, "factory": self.factory}
+
+    @property
     def conditions(self) -> dict[str, Any]:
         """What a row says of it."""
-        return {"threads": self.threads, "batch": self.shape[0], "cores": cores()}
+        return {"threads": self.threads, "batch": self.shape[0], "cores": lent_cores()}
 
 
 def measure_all(
-    jobs: Sequence[Job],
+    jobs: Sequence[TimingJob],
     rounds: int = 3,
     minimum_runs: int = 40,
     minimum_seconds: float = 0.5,
-    timeout: float = 300,
+    timeout: float = TIMEOUT,
     progress: Callable[[str], None] = lambda line: None,
     warm_up_seconds: float = 0.0,
 ) -> list[Latency]:
@@ -107,10 +95,10 @@ def measure_all(
                 latencies.append(min(tries, key=lambda latency: _taken(latency, best)))
             except RuntimeError as error:
                 latencies.append(Latency((), conditions=job.conditions, reason=str(error)))
-    return [merged(latencies, best) for latencies in taken]
+    return [merged_rounds(latencies, best) for latencies in taken]
 
 
-def merged(latencies: Sequence[Latency], best_reference_ms: float | None = None) -> Latency:
+def merged_rounds(latencies: Sequence[Latency], best_reference_ms: float | None = None) -> Latency:
     """Makes one latency of at least one round; a round that failed spoils the rest.
 
     Each round is judged again, knowing what the reference kernel took at its best in all of them.
@@ -140,10 +128,10 @@ def merged(latencies: Sequence[Latency], best_reference_ms: float | None = None)
 
 
 def latency_in_fresh_process(
-    job: Job,
+    job: TimingJob,
     minimum_runs: int = 30,
     minimum_seconds: float = 0.5,
-    timeout: float = 300,
+    timeout: float = TIMEOUT,
     warm_up_seconds: float = 0.0,
 ) -> Latency:
     """Loads and times a file in a new Python process, which knows nothing of earlier files.
@@ -153,45 +141,19 @@ def latency_in_fresh_process(
     Raises:
         RuntimeError: The process failed, crashed or took longer than `timeout` seconds.
     """
-    asked = {
+    request = {
+        **job.request,
         "minimum_runs": minimum_runs,
         "minimum_seconds": minimum_seconds,
         "warm_up_seconds": warm_up_seconds,
         "opener": job.opener,
         "threads": job.threads,
     }
-    report = in_fresh_process(job, "pocketface.benchmark.speed.stopwatch", asked, timeout)
+    report = ask("pocketface.benchmark.speed.stopwatch", request, str(job), "timed", job.threads, timeout)
     report["rounds_ms"] = tuple(tuple(round_ms) for round_ms in report["rounds_ms"])
     report["conditions"] = {**job.conditions, **report["conditions"]}
     report["noise"] = tuple(_noise(of_round) for of_round in report["noise"])
     return Latency(**report)
-
-
-def in_fresh_process(job: Job, module: str, asked: Mapping[str, Any], timeout: float = 300) -> dict[str, Any]:
-    """Asks `module`, run in a new Python process, about a file; gives what it answers in JSON.
-
-    Raises:
-        RuntimeError: The process failed, crashed or took longer than `timeout` seconds.
-    """
-    request = {"path": str(job.path.absolute()), "shape": job.shape, "factory": job.factory, **asked}
-    environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(job.threads))}
-    # -P: a numpy.py in the folder where somebody works is not ours
-    command = [sys.executable, "-P", "-m", module, json.dumps(request)]
-    try:
-        process = subprocess.run(command, env=environment, capture_output=True, timeout=timeout, check=False)
-    except subprocess.TimeoutExpired:
-        raise RuntimeError(f"{job} was not loaded and timed within {timeout:g} s") from None
-    if process.returncode < 0:
-        raise RuntimeError(f"{job} crashed its process with {signal.Signals(-process.returncode).name}")
-    printed = process.stdout.decode(errors="replace").splitlines()
-    reports = [json.loads(line) for line in printed if line.startswith("{")]  # runtimes print too
-    if process.returncode or not reports:
-        said = process.stderr.decode(errors="replace").strip().splitlines() or [f"exit {process.returncode}"]
-        raise RuntimeError(f"{job} could not be timed: {said[-1]}")
-    report: dict[str, Any] = reports[-1]
-    if "error" in report:
-        raise RuntimeError(f"{job} could not be timed: {report['error']}")
-    return report
 
 
 def latency_rows(latency: Latency, row: RowMaker) -> list[Measurement]:
@@ -256,18 +218,6 @@ def _taken(latency: Latency, best_reference_ms: float | None) -> tuple[bool, flo
     """Sorts the least disturbed first."""
     shares = (noise.taken_share for noise in latency.noise)
     return bool(_disturbance(latency, best_reference_ms)), max(shares, default=0.0)
-
-
-def device_name() -> str:
-    """Names the CPU, how many of its cores are lent, and their kind: "AMD EPYC, 2 cores, x86_64"."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Hardware"))]
-    name = named[0] if named else platform.processor() or platform.system()
-    count = cores()
-    return f"{name}, {count} core{'s' if count != 1 else ''}, {platform.machine()}"
 
 
 def _median(values: Iterable[float | None]) -> float | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ...models.layer_costs import Unit
-from .latency import device_name
+from ..machine import device_name
 
 ROUNDS, RUNS, SECONDS = 2, 20, 0.003  # each round has at least so many runs and lasts at least so long
 

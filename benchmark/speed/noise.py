@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ..machine import CPUS, lent_cores, text_of
+
 MOST_TAKEN = 0.05  # of the time, by other processes: a mean is then at most 5.3 % too long
 MOST_STOLEN = 0.05  # of the time, taken by the host of a virtual machine; told in steps of 10 ms
 MOST_SLOWER = 1.10  # times the reference kernel may take what it took at its best; left alone it hardly varies
 CHUNKS = 40  # of the reference kernel: some ten milliseconds all together
-
-CPUS = Path("/sys/devices/system/cpu")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Noise:
         return ""
 
 
-class Watch:
+class NoiseWatch:
     """Watches from entering to leaving; `noise` tells afterwards.
 
     The reference kernel runs outside of what is timed, just before and just after.
@@ -87,7 +87,7 @@ class Watch:
         """Watches `threads` threads on `lent` cores (default: what this process may use), pinned to `cores`."""
         self._threads, self._lent, self._cores = threads, lent or lent_cores(), tuple(cores)
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> NoiseWatch:
         """Runs the reference kernel, then begins to count."""
         self._load = load_average()
         self._mhz = _mhz(self._cores)
@@ -135,54 +135,17 @@ def reference_ms() -> float:
     return min(times) / 1e6
 
 
-def pin(threads: int) -> tuple[int, ...]:
-    """Pins this process to as many cores as it has threads, so that no run pays for a move; gives them.
-
-    Returns:
-        () where the system does not pin (macOS, Windows) or lends fewer cores than there are threads.
-    """
-    if sys.platform != "linux":
-        return ()
-    chosen = distinct(sorted(os.sched_getaffinity(0)), threads)
-    if chosen:
-        os.sched_setaffinity(0, chosen)
-    return chosen
-
-
-def distinct(lent: Iterable[int], threads: int) -> tuple[int, ...]:
-    """Chooses cores: the fastest kind first, no two that are halves of one core while there are others.
-
-    Among equals those with the highest numbers, for the system's own work gathers on the first.
-    """
-    order = sorted(lent, key=lambda cpu: (-_fastest(cpu), -cpu))
-    wholes: dict[str, int] = {}
-    for cpu in order:
-        wholes.setdefault(_text(CPUS / f"cpu{cpu}/topology/thread_siblings_list") or str(cpu), cpu)
-    ranked = [*wholes.values(), *(cpu for cpu in order if cpu not in wholes.values())]
-    return tuple(sorted(ranked[:threads])) if len(ranked) >= threads else ()
-
-
-def lent_cores() -> int:
-    """Gives how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def load_average() -> float:
     """How many processes wanted a core during the last minute; 0 where the system does not tell."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else 0.0
 
 
-def _fastest(cpu: int) -> float:
-    told = _text(CPUS / f"cpu{cpu}/cpufreq/cpuinfo_max_freq") or _text(CPUS / f"cpu{cpu}/cpu_capacity")
-    return float(told) if told.isdigit() else 0.0
-
-
 def _mhz(cores: Sequence[int]) -> float | None:
     """The clock of the slowest of `cores`, of any where there are none."""
-    told = [_text(CPUS / f"cpu{cpu}/cpufreq/scaling_cur_freq") for cpu in cores or (0,)]
+    told = [text_of(CPUS / f"cpu{cpu}/cpufreq/scaling_cur_freq") for cpu in cores or (0,)]
     if all(kilohertz.isdigit() for kilohertz in told):
         return min(float(kilohertz) for kilohertz in told) / 1000
-    lines = [line for line in _text(Path("/proc/cpuinfo")).splitlines() if line.startswith("cpu MHz")]
+    lines = [line for line in text_of(Path("/proc/cpuinfo")).splitlines() if line.startswith("cpu MHz")]
     return min((float(line.partition(":")[2]) for line in lines), default=None)
 
 
@@ -190,11 +153,11 @@ def _counted(cores: Sequence[int]) -> tuple[float | None, float | None, float | 
     """Seconds so far, of what Noise has as waited, others and stolen; Linux tells."""
     if sys.platform != "linux":
         return None, None, None
-    threads = [_text(thread).split() for thread in Path("/proc/self/task").glob("*/schedstat")]
+    threads = [text_of(thread).split() for thread in Path("/proc/self/task").glob("*/schedstat")]
     waits = [int(fields[1]) for fields in threads if len(fields) == 3]  # nanoseconds in line for a core
     waited = sum(waits) / 1e9 if waits else None
     wanted = {f"cpu{core}" for core in cores} or {"cpu"}
-    lines = [line.split() for line in _text(Path("/proc/stat")).splitlines()]
+    lines = [line.split() for line in text_of(Path("/proc/stat")).splitlines()]
     ticks = [[int(field) for field in fields[1:9]] for fields in lines if fields and fields[0] in wanted]
     if not ticks or any(len(fields) < 8 for fields in ticks):
         return waited, None, None
@@ -211,10 +174,3 @@ def _involuntary_switches() -> int:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii", errors="replace").strip()
-    except OSError:
-        return ""

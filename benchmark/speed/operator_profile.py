@@ -6,7 +6,6 @@ import ctypes
 import dataclasses
 import json
 import re
-import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -17,17 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..accuracy.intervals import Estimate
+from ..machine import lent_cores, pin
 from ..measurement import Measurement, RowMaker
-from .latency import Job, in_fresh_process
-from .noise import Watch, lent_cores, pin
-from .stopwatch import answer
+from ..processes import answer, ask
+from .latency import TIMEOUT, TimingJob
+from .noise import NoiseWatch
 
 RUNS = 20
 Times = dict[str, tuple[int, float]]
 """Kind of operator -> how many there are, and their milliseconds per inference, all together."""
 
 
-def operator_rows(job: Job, runtime: str, row: RowMaker) -> list[Measurement]:
+def operator_rows(job: TimingJob, runtime: str, row: RowMaker) -> list[Measurement]:
     """Gives a row `operator_ms` per kind of operator, the slowest first; none where the runtime does not tell.
 
     Taken with one thread, in a process of its own and apart from the latency, for telling takes time as well.
@@ -36,7 +36,8 @@ def operator_rows(job: Job, runtime: str, row: RowMaker) -> list[Measurement]:
         return []
     job = dataclasses.replace(job, threads=1)
     try:
-        told = in_fresh_process(job, "pocketface.benchmark.speed.operator_profile", {"runtime": runtime})
+        request = {**job.request, "runtime": runtime}
+        told = ask("pocketface.benchmark.speed.operator_profile", request, str(job), "timed", timeout=TIMEOUT)
     except RuntimeError as error:
         return [row.missing("operator_ms", str(error), threads=1, part="all operators")]
     total = sum(milliseconds for _, milliseconds in told["times"].values())
@@ -202,10 +203,10 @@ class _LiteRT:
 def _main(request: dict[str, Any]) -> dict[str, Any]:
     lent, pinned = lent_cores(), pin(1)
     inputs = np.random.default_rng(0).uniform(-1, 1, request["shape"]).astype(np.float32)
-    with Watch(1, lent, pinned) as watch:
+    with NoiseWatch(1, lent, pinned) as watch:
         times = TELLERS[request["runtime"]](Path(request["path"]), inputs, request["factory"])
     return {"times": times, "disturbed": watch.noise.disturbance()}
 
 
 if __name__ == "__main__":
-    answer(_main, sys.argv[1])
+    answer(_main)

@@ -10,9 +10,11 @@ from tempfile import TemporaryDirectory
 from ...export.artifact import ConversionError
 from ...models.embedder import Embedder
 from ..accuracy.intervals import Estimate
+from ..machine import device_name
 from ..measurement import Measurement, RowMaker
-from .latency import Job, Latency, device_name, latency_rows, measure_all
+from .latency import TimingJob, latency_rows, measure_all
 from .layer_measuring import tflite_of
+from .stopwatch import Latency
 
 ROUNDS, RUNS, SECONDS = 5, 30, 0.3  # fresh processes for each file, and what each does at least
 
@@ -39,7 +41,7 @@ def speedup(
                 progress(f"exporting {embedder.name} to time it")
                 contract = embedder.contract
                 path = tflite_of(embedder, Path(folder, name))
-                jobs.append(Job(path, 1, (1, 3, contract.height, contract.width)))
+                jobs.append(TimingJob(path, 1, (1, 3, contract.height, contract.width)))
             latencies = measure_all(jobs, ROUNDS, RUNS, SECONDS, progress=progress)
     except ConversionError as error:
         latencies = [Latency((), reason=str(error))] * 2

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import importlib
-import json
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from ..accuracy.intervals import Estimate, Z
-from .noise import Noise, Watch, lent_cores, pin
+from ..machine import lent_cores, pin
+from ..processes import answer, opener_of
+from .noise import Noise, NoiseWatch
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def measure_latency(
     minimum_seconds: float = 0.5,
     warm_up: int = 5,
     warm_up_seconds: float = 0.0,
-    watch: Watch | None = None,
+    watch: NoiseWatch | None = None,
 ) -> Latency:
     """Times `run` until both minima are reached.
 
@@ -103,7 +102,7 @@ def measure_latency(
     collecting = gc.isenabled()
     gc.disable()
     try:
-        with watch or Watch() as watching:
+        with watch or NoiseWatch() as watching:
             samples = _repeat(run, minimum_runs, minimum_seconds)
     finally:
         if collecting:
@@ -152,23 +151,22 @@ def load_and_time(
 ) -> Latency:
     """Opens the file at `path` and times it on noise; the arguments are those of `latency_in_fresh_process`."""
     lent, pinned = lent_cores(), pin(threads)
-    open_session = opened_by(opener)
-    arguments = (Path(path), threads) if factory is None else (Path(path), threads, factory)
+    open_file = opener_of(opener, factory)
     inputs = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
     before = memory_bytes("VmRSS")
-    session = open_session(*arguments)
+    session = open_file(Path(path), threads)
     latency = measure_latency(
         lambda: session.run(inputs),
         minimum_runs,
         minimum_seconds,
         warm_up_seconds=warm_up_seconds,
-        watch=Watch(threads, lent, pinned),
+        watch=NoiseWatch(threads, lent, pinned),
     )
     return dataclasses.replace(
         latency,
         peak_memory_bytes=memory_bytes("VmHWM"),
         arena_bytes=getattr(session, "arena_bytes", None),
-        load_ms=_load_ms(session, lambda: open_session(*arguments)),
+        load_ms=_load_ms(session, lambda: open_file(Path(path), threads)),
         conditions={**latency.conditions, "memory_before_loading_bytes": before, "pinned_to": list(pinned)},
     )
 
@@ -179,22 +177,5 @@ def _load_ms(session: Any, again: Callable[[], object]) -> float:
     return _timed_ms(again) if told is None else float(told)
 
 
-def opened_by(opener: str) -> Callable[..., Any]:
-    """Gives the function that "module:function" names."""
-    module, _, function = opener.partition(":")
-    return cast("Callable[..., Any]", getattr(importlib.import_module(module), function))
-
-
-def answer(work: Callable[[dict[str, Any]], dict[str, Any]], request: str) -> None:
-    """Prints what `work` makes of a JSON request as a line of JSON, or why it makes nothing: for who started this."""
-    try:
-        report = work(json.loads(request))
-    except ValueError as error:
-        report = {"error": str(error)}
-    except Exception as error:  # whatever a runtime throws is a reason for the table
-        report = {"error": f"{type(error).__name__}: {error}"}
-    print("\n" + json.dumps(report))
-
-
 if __name__ == "__main__":
-    answer(lambda request: dataclasses.asdict(load_and_time(**request)), sys.argv[1])
+    answer(lambda request: dataclasses.asdict(load_and_time(**request)))

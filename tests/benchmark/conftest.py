@@ -1,4 +1,4 @@
-"""Two runs side by side, written by hand."""
+"""Two runs side by side, written by hand; and a small network in several formats."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +11,10 @@ from pocketface.benchmark.accuracy.record import write_record
 from pocketface.benchmark.changes import Change
 from pocketface.benchmark.compare import Comparison, GateLimits, compare
 from pocketface.benchmark.measurement import Measurement, write_measurements
+from pocketface.benchmark.speed.layer_measuring import tflite_of
 from pocketface.faces.pairs import Pairs
+from pocketface.models.checkpoint import save_checkpoint
+from pocketface.models.zoo import create
 
 NAME = "net.tflite in litert"
 SAME = np.arange(4000) % 2 == 0
@@ -68,3 +71,16 @@ def compared(tmp_path: Path) -> Callable[..., Comparison]:
 def only(comparison: Comparison, file: str = NAME) -> Change:
     (change,) = comparison.files[file]
     return change
+
+
+@pytest.fixture(scope="package")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A MobileFaceNet of half the width: "pytorch", "onnx" and "tflite"."""
+    folder = tmp_path_factory.mktemp("files")
+    embedder = create("mobilefacenet", width=0.5)
+    tflite = tflite_of(embedder, folder)
+    return {
+        "pytorch": save_checkpoint(embedder, folder / "checkpoint"),
+        "onnx": tflite.with_suffix(".onnx"),
+        "tflite": tflite,
+    }

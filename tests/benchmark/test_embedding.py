@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from pocketface.benchmark.embedding import Job, embed_all, flip_summed
+from pocketface.benchmark.embedding import EmbeddingJob, embed_all, flip_summed
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runner import benchmark_files
 from pocketface.export.artifact import Card
@@ -41,7 +41,7 @@ def test_flip_sum_is_the_mean_of_both_raw_embeddings(left_half: Path, tmp_path: 
     faces = np.zeros((2, 32, 32, 3), np.uint8)
     faces[0, :, :16], faces[0, :, 16:] = 10, 30
     faces[1, :, 16:] = 8
-    jobs = [Job(left_half, CONTRACT, "left")]
+    jobs = [EmbeddingJob(left_half, CONTRACT, "left")]
     embedded = embed_all(jobs, faces, tmp_path / "embeddings")
     (summed,) = flip_summed(jobs, embedded, faces, tmp_path / "embeddings")
     assert embedded[0].tolist() == [[10, 10, 10], [0, 0, 0]]
@@ -51,7 +51,7 @@ def test_flip_sum_is_the_mean_of_both_raw_embeddings(left_half: Path, tmp_path: 
 
 def test_a_file_that_cannot_embed_has_no_flip_sum_but_a_reason(tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"no network")
-    jobs = [Job(tmp_path / "broken.onnx", CONTRACT, "broken")]
+    jobs = [EmbeddingJob(tmp_path / "broken.onnx", CONTRACT, "broken")]
     faces = np.zeros((2, 32, 32, 3), np.uint8)
     (reason,) = flip_summed(jobs, embed_all(jobs, faces, tmp_path / "e"), faces, tmp_path / "e")
     assert isinstance(reason, str) and "broken.onnx" in reason

@@ -53,7 +53,7 @@ def test_compressed_bytes_are_those_of_a_zip(package):
     with zipfile.ZipFile(package.parent / "app.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for file in ("Manifest.json", "Data/weight.bin"):
             archive.write(package / file, file)
-        theirs = sum(entry.compress_size for entry in archive.infolist())
+        theirs = sum(candidate.compress_size for candidate in archive.infolist())
     assert compressed_bytes(package) == theirs
 
 

@@ -7,19 +7,19 @@ import pytest
 
 from pocketface.benchmark import timing as module
 from pocketface.benchmark.recipe import BenchmarkRecipe
+from pocketface.benchmark.runtimes import RUNTIMES, usual_runtime
 from pocketface.benchmark.speed.layer_measuring import layer_file
 from pocketface.benchmark.speed.noise import Noise
-from pocketface.benchmark.speed.runtimes import RUNTIMES, usual
 from pocketface.benchmark.speed.stopwatch import Latency
-from pocketface.benchmark.subjects import Entry
-from pocketface.benchmark.timing import Timing, latencies, reference_of
+from pocketface.benchmark.subjects import Candidate
+from pocketface.benchmark.timing import Timing, latencies, latency_reference
 from pocketface.export.artifact import Artifact, Card
 from pocketface.export.formats import FORMATS
 from pocketface.faces.contract import InputContract
 from pocketface.models.layer_runs import LayerShape
 
 CALM = Noise(0.5, 1, 2, (1,), (0.2, 0.2), 0.0, 0.0, 0.0, 0, 0.1)
-KNOWN = {runtime.name: runtime for runtime in (*RUNTIMES, *map(usual, FORMATS))}
+KNOWN = {runtime.name: runtime for runtime in (*RUNTIMES, *map(usual_runtime, FORMATS))}
 
 
 def tiny(channels):
@@ -28,14 +28,18 @@ def tiny(channels):
 
 
 @pytest.fixture
-def entries(tmp_path):
+def candidates(tmp_path):
     """Three files: whole fp32, whole int8, pruned fp32."""
 
-    def entry(model, precision, name, kind="tflite"):
+    def candidate(model, precision, name, kind="tflite"):
         (tmp_path / name).write_bytes(tiny(8))
-        return Entry(Artifact(tmp_path / name, kind, Card(model, InputContract(), 8, precision), None))
+        return Candidate(Artifact(tmp_path / name, kind, Card(model, InputContract(), 8, precision), None))
 
-    return [entry("net", "fp32", "a.tflite"), entry("net", "w8a8", "b.tflite"), entry("less", "fp32", "c.tflite")]
+    return [
+        candidate("net", "fp32", "a.tflite"),
+        candidate("net", "w8a8", "b.tflite"),
+        candidate("less", "fp32", "c.tflite"),
+    ]
 
 
 @pytest.fixture
@@ -56,8 +60,8 @@ def asked(monkeypatch):
     return asked
 
 
-def test_each_file_is_compared_with_the_whole_network_in_its_runtime_and_threads(entries, asked, tmp_path):
-    rows = latencies(entries, BenchmarkRecipe(threads=(1, 2)), tmp_path, lambda line: None)
+def test_each_file_is_compared_with_the_whole_network_in_its_runtime_and_threads(candidates, asked, tmp_path):
+    rows = latencies(candidates, BenchmarkRecipe(threads=(1, 2)), tmp_path, lambda line: None)
     ratios = [
         (row.artifact, row.conditions["against"], row.conditions["threads"], row.value)
         for row in rows
@@ -71,53 +75,53 @@ def test_each_file_is_compared_with_the_whole_network_in_its_runtime_and_threads
     ]
 
 
-def test_without_a_whole_network_the_first_file_is_the_reference(entries):
-    timings = [Timing(entry, usual("tflite"), 1) for entry in entries]
-    other = Timing(entries[1], KNOWN["litert-no-xnnpack"], 1)
-    assert reference_of(timings[2], timings) is timings[0]
-    assert reference_of(other, [*timings, other]) is other
+def test_without_a_whole_network_the_first_file_is_the_reference(candidates):
+    timings = [Timing(candidate, usual_runtime("tflite"), 1) for candidate in candidates]
+    other = Timing(candidates[1], KNOWN["litert-no-xnnpack"], 1)
+    assert latency_reference(timings[2], timings) is timings[0]
+    assert latency_reference(other, [*timings, other]) is other
 
 
-def test_a_recipe_s_runtimes_are_all_timed(entries, asked, tmp_path):
+def test_a_recipe_s_runtimes_are_all_timed(candidates, asked, tmp_path):
     recipe = BenchmarkRecipe(threads=(1,), runtimes=("litert", "litert-no-xnnpack"))
-    rows = latencies(entries[:1], recipe, tmp_path, lambda line: None)
+    rows = latencies(candidates[:1], recipe, tmp_path, lambda line: None)
     assert [row.runtime for row in rows if row.metric == "latency_ms_p50"] == ["litert", "litert-no-xnnpack"]
     assert [job.opener.partition(":")[2] for job in asked[0]["jobs"]] == ["LiteRTSession", "litert_without_xnnpack"]
 
 
-def test_a_runtime_that_is_not_there_has_a_row_with_the_reason(entries, asked, tmp_path, monkeypatch):
+def test_a_runtime_that_is_not_there_has_a_row_with_the_reason(candidates, asked, tmp_path, monkeypatch):
     gone = dataclasses.replace(KNOWN["tflite-runtime"], hindrance=lambda: "it was built for NumPy 1")
-    monkeypatch.setattr("pocketface.benchmark.speed.runtimes.RUNTIMES", (gone,))
+    monkeypatch.setattr("pocketface.benchmark.runtimes.RUNTIMES", (gone,))
     recipe = BenchmarkRecipe(threads=(1,), runtimes=("all",)).model_copy(update={"runtimes": ("tflite-runtime",)})
-    (row,) = latencies(entries[:1], recipe, tmp_path, lambda line: None)
+    (row,) = latencies(candidates[:1], recipe, tmp_path, lambda line: None)
     assert (row.runtime, row.value, row.valid) == ("tflite-runtime", None, False)
     assert row.reason == "it was built for NumPy 1"
 
 
-def test_times_are_kept_until_something_that_decides_them_changes(entries, asked, tmp_path):
+def test_times_are_kept_until_something_that_decides_them_changes(candidates, asked, tmp_path):
     recipe = BenchmarkRecipe(threads=(1,))
 
     def take(**change):
-        latencies(entries, recipe.model_copy(update=change), tmp_path, lambda line: None)
+        latencies(candidates, recipe.model_copy(update=change), tmp_path, lambda line: None)
         return len(asked)
 
     assert [take(), take(), take(margin=0.01)] == [1, 1, 1]
     assert [take(minimum_runs=60), take(rounds=3), take(runtimes=("all",))] == [2, 3, 4]
     assert "key" in json.loads((tmp_path / "latency.json").read_text())
-    entries[0].artifact.path.write_bytes(tiny(16))
+    candidates[0].artifact.path.write_bytes(tiny(16))
     assert take(runtimes=("all",)) == 5
 
 
-def test_strict_is_mlperf_s_rule_over_all_rounds(entries, asked, tmp_path):
+def test_strict_is_mlperf_s_rule_over_all_rounds(candidates, asked, tmp_path):
     recipe = BenchmarkRecipe(threads=(1,), rounds=3, strict=True)
-    rows = latencies(entries[:1], recipe, tmp_path, lambda line: None)
+    rows = latencies(candidates[:1], recipe, tmp_path, lambda line: None)
     assert (asked[0]["runs"], asked[0]["seconds"]) == (342, 20)  # 3 x 342 = 1,026 and 3 x 20 s = 60 s
     assert asked[0]["timeout"] > 3 * 20
     p90 = next(row for row in rows if row.metric == "latency_ms_p90")
     assert (p90.valid, p90.n, p90.conditions["rule"]) == (True, 1026, "1024 runs and 60 s")
 
 
-def test_strict_is_not_met_where_a_round_was_disturbed(entries, asked, tmp_path, monkeypatch):
+def test_strict_is_not_met_where_a_round_was_disturbed(candidates, asked, tmp_path, monkeypatch):
     answer = module.measure_all
 
     def disturbed_once(*arguments, **others):
@@ -126,6 +130,6 @@ def test_strict_is_not_met_where_a_round_was_disturbed(entries, asked, tmp_path,
 
     monkeypatch.setattr(module, "measure_all", disturbed_once)
     recipe = BenchmarkRecipe(threads=(1,), rounds=3, strict=True)
-    rows = latencies(entries[:1], recipe, tmp_path, lambda line: None)
+    rows = latencies(candidates[:1], recipe, tmp_path, lambda line: None)
     p90 = next(row for row in rows if row.metric == "latency_ms_p90")
     assert (p90.valid, p90.reason) == (False, "strict wants 1024 runs that nothing disturbed; there are 684")

@@ -11,7 +11,7 @@ import torch
 from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs.InferenceSession import InferenceSession
 from torch import nn
 
-from pocketface.benchmark.speed.latency import Job, latency_in_fresh_process
+from pocketface.benchmark.speed.latency import TimingJob, latency_in_fresh_process
 from pocketface.export.artifact import ConversionError
 from pocketface.export.exporter import export
 from pocketface.export.formats import open_session, read_artifact, uncertified_sha256, write_card
@@ -83,7 +83,7 @@ def test_what_every_cpu_can_fuse_is_fused_and_nothing_is_laid_out_for_this_one(m
 
 
 def test_it_is_timed_by_onnxruntime(made: Path) -> None:
-    job = Job(made / "tiny.ort", shape=(1, 3, 16, 16))
+    job = TimingJob(made / "tiny.ort", shape=(1, 3, 16, 16))
     latency = latency_in_fresh_process(job, minimum_runs=3, minimum_seconds=0.0)
     assert latency.reason == "" and sum(map(len, latency.rounds_ms)) >= 3
 

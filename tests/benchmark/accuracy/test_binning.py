@@ -14,7 +14,7 @@ from pocketface.benchmark.accuracy.intervals import (
 )
 from pocketface.benchmark.accuracy.resampling import resampled
 from pocketface.benchmark.accuracy.roc import auc, eer, roc, tar_at_far
-from pocketface.benchmark.accuracy.verification import carried, verify_similarities
+from pocketface.benchmark.accuracy.verification import usual_fars, verify_similarities
 
 
 def scores(pairs, seed=0):
@@ -90,7 +90,7 @@ def resampled_in_cells(cells, units):
 
 def test_many_pairs_are_exact_where_no_interval_is():
     similarity, same = scores(MOST_PAIRS + 50_000)
-    found = verify_similarities(similarity, same, np.arange(len(same)) // 25_000, fars=carried(same))
+    found = verify_similarities(similarity, same, np.arange(len(same)) // 25_000, fars=usual_fars(same))
     assert list(found.tar) == [1e-2, 1e-3, 1e-4, 1e-5]
     far, tar, thresholds = roc(similarity, same)
     for rate, point in found.tar.items():

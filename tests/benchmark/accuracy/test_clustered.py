@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pocketface.benchmark.accuracy.clustered import change_of, recurring, share_of
+from pocketface.benchmark.accuracy.clustered import change_of, clustered_pairs, share_of
 from pocketface.benchmark.accuracy.intervals import Units, accuracy_difference, resampling_units, wilson
 
 
@@ -12,7 +12,7 @@ def independent(pairs: int) -> Units:
 
 
 def everything(units: Units):  # type: ignore[no-untyped-def]
-    return recurring(units, np.ones(len(units.first), np.bool_))
+    return clustered_pairs(units, np.ones(len(units.first), np.bool_))
 
 
 def test_the_share_of_independent_pairs_has_wilsons_interval() -> None:

@@ -10,17 +10,6 @@ from pocketface.benchmark.accuracy.intervals import accuracy_difference, percent
 from pocketface.benchmark.accuracy.resampling import statistics_of
 from pocketface.benchmark.accuracy.roc import auc, best_threshold, eer, roc, tar_at_far
 from pocketface.benchmark.accuracy.verification import similarities, tenfold_accuracy, verify
-from pocketface.benchmark.findings.error_rates import verification_rows
-from pocketface.benchmark.measurement import RowMaker
-
-ROW = RowMaker(
-    model="m",
-    artifact="a.tflite",
-    format="tflite",
-    precision="fp32",
-    runtime="litert",
-    device="d",
-)
 
 
 def scores(pairs, seed=0, ties=False):
@@ -301,27 +290,3 @@ def test_embeddings_for_other_faces_are_refused():
     similarity, same = scores(20)
     with pytest.raises(ValueError, match="38 embeddings for 40 faces"):
         verify(embeddings_with(similarity)[:-2], labelled(same, np.arange(20) // 2))
-
-
-def test_rows_carry_interval_protocol_and_reason():
-    similarity, same = scores(400)
-    rows = verification_rows(verify(embeddings_with(similarity), labelled(same, np.arange(400) // 40)), ROW)
-    assert [row.metric for row in rows] == [
-        "verification_accuracy",
-        "verification_accuracy_fold_sd",
-        "eer",
-        "auc",
-        "tar_at_far_1e-2",
-        "threshold_at_far_1e-2",
-        "tar_at_far_1e-3",
-        "threshold_at_far_1e-3",
-    ]
-    assert {(row.unit, row.n) for row in rows} == {("1", 400)}
-    assert [row.valid for row in rows] == [True] * 6 + [False] * 2
-    assert rows[-1].value is None
-    assert rows[-1].reason == "FAR 1e-3 wants at least 1,000 impostor pairs; there are 200"
-    assert rows[0].low < rows[0].value < rows[0].high
-    assert rows[0].conditions["flip"] is False
-    assert rows[0].conditions["crops"] == "8x8"
-    assert rows[0].conditions["pairs_sha256"] == "abc"
-    assert rows[4].conditions["measured_far"] <= 0.01

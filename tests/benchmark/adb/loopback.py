@@ -334,8 +334,8 @@ class Stream:
         folder = self.device.path(name)
         for file in sorted(folder.iterdir()) if folder.is_dir() else ():
             found, called = file.stat(), file.name.encode()
-            entry = struct.pack("<4sIIII", b"DENT", found.st_mode, found.st_size, int(found.st_mtime), len(called))
-            self._write(entry + called)
+            candidate = struct.pack("<4sIIII", b"DENT", found.st_mode, found.st_size, int(found.st_mtime), len(called))
+            self._write(candidate + called)
         self._write(struct.pack("<4sIIII", b"DONE", 0, 0, 0, 0))
 
     def _fail(self, why: str) -> None:

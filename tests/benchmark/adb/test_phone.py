@@ -2,10 +2,10 @@
 
 import pytest
 
-from pocketface.benchmark.adb.phone import Core, Phone, read_state
+from pocketface.benchmark.adb.phone import Phone, PhoneCore, read_state
 
 SPEEDS = (1704, 1704, 1704, 1704, 2367, 2367, 2367, 2367, 2914)
-PHONE = Phone("Pixel 8", "Tensor G3", "15", "arm64-v8a", "3f9a1c", tuple(map(Core, range(9), SPEEDS)), ("i8mm",))
+PHONE = Phone("Pixel 8", "Tensor G3", "15", "arm64-v8a", "3f9a1c", tuple(map(PhoneCore, range(9), SPEEDS)), ("i8mm",))
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pocketface.benchmark.arm64.cores import CORES
 from pocketface.benchmark.arm64.emulated import (
-    CORES,
     EmulatedSession,
-    embed,
     instructions,
     instructions_of,
     profile,
-    setup,
 )
+from pocketface.benchmark.arm64.emulator import setup
 from pocketface.export.artifact import Card
 from pocketface.export.graph.to_onnx import to_onnx
 from pocketface.export.tflite.litert import LiteRTSession
@@ -146,7 +145,7 @@ def test_the_shares_of_a_profile_sum_to_one(fp32: list[Path]) -> None:
 @pytest.mark.parametrize("core", CORES)
 def test_int8_embeddings_equal_those_of_x86_bit_for_bit(int8: list[Path], core: str) -> None:
     inputs = faces(5)
-    assert np.array_equal(embed(int8[1], core, inputs), LiteRTSession(int8[1]).run(inputs))
+    assert np.array_equal(EmulatedSession(int8[1], core).run(inputs), LiteRTSession(int8[1]).run(inputs))
 
 
 @pytest.mark.parametrize("core", CORES)
@@ -158,7 +157,7 @@ def test_fp32_embeddings_differ_from_those_of_x86_by_rounding(fp32: list[Path], 
 
 
 def test_no_faces_give_no_embeddings(fp32: list[Path]) -> None:
-    assert embed(fp32[0], "a76", faces(0)).shape == (0, WIDTH)
+    assert EmulatedSession(fp32[0], "a76").run(faces(0)).shape == (0, WIDTH)
 
 
 def test_mobilefacenet_counts_what_an_independent_counter_found(tmp_path: Path) -> None:
@@ -180,7 +179,7 @@ def test_what_is_wrong_is_said(fp32: list[Path], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"noise\.tflite: LiteRtCreateModelFromBuffer"):
         instructions_of([fp32[0], noise], "a76")
     with pytest.raises(ValueError, match=r"wants \(N, 3, 12, 14\), not \(1, 3, 8, 14\)"):
-        embed(fp32[0], "a76", faces(1, 8))
+        EmulatedSession(fp32[0], "a76").run(faces(1, 8))
 
 
 def test_a_machine_without_the_packages_is_told_the_line_that_installs_them(monkeypatch: pytest.MonkeyPatch) -> None:

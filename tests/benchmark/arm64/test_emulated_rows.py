@@ -12,11 +12,11 @@ from pydantic import ValidationError
 from pocketface.benchmark.arm64.emulated import instructions, profile
 from pocketface.benchmark.arm64.emulated_rows import arm64_rows, kernels
 from pocketface.benchmark.arm64.emulator import Emulator
-from pocketface.benchmark.arm64.sample import sample_of
+from pocketface.benchmark.arm64.sample import sample_pairs
 from pocketface.benchmark.measurement import Measurement
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runner import benchmark_files
-from pocketface.benchmark.subjects import Entry
+from pocketface.benchmark.subjects import Candidate
 from pocketface.export.formats import read_artifact
 from pocketface.export.tflite.flatbuffer import pack, unpack
 from pocketface.export.tflite.litert import LiteRTSession
@@ -43,8 +43,8 @@ def natively(path: Path, pairs: Pairs) -> NDArray[np.float32]:
 def rows_of(
     paths: list[Path], folder: Path, recipe: BenchmarkRecipe, given: list[NDArray[np.float32] | str] | None = None
 ) -> list[Measurement]:
-    pairs, entries = noise_pairs(), [Entry(read_artifact(path)) for path in paths]
-    return arm64_rows(entries, given or [natively(path, pairs) for path in paths], pairs, recipe, folder)
+    pairs, candidates = noise_pairs(), [Candidate(read_artifact(path)) for path in paths]
+    return arm64_rows(candidates, given or [natively(path, pairs) for path in paths], pairs, recipe, folder)
 
 
 def named(rows: list[Measurement], metric: str) -> dict[tuple[str, str], Measurement]:
@@ -148,11 +148,11 @@ def test_embeddings_of_a_sample_are_kept_by_the_hundred(emulator: Emulator, int8
     pairs = replace(few, faces=faces, left=left, right=left + 1, same=left % 4 == 0, fold=left // 52)
     pairs = replace(pairs, identities=np.full(104, -1))
     recipe = QUICK.model_copy(update={"arm64": ("a76",), "arm64_pairs": 52})
-    entries, embedded = [Entry(read_artifact(int8[0]))], [natively(int8[0], pairs)]
+    candidates, embedded = [Candidate(read_artifact(int8[0]))], [natively(int8[0], pairs)]
 
     def said() -> list[str]:
         lines = list[str]()
-        rows = arm64_rows(entries, embedded, pairs, recipe, tmp_path, lines.append)
+        rows = arm64_rows(candidates, embedded, pairs, recipe, tmp_path, lines.append)
         assert named(rows, "emulated_largest_difference")[int8[0].name, "litert-arm64-a76"].value == 0
         return [line.partition(": ")[2] for line in lines if "faces" in line]
 
@@ -185,12 +185,12 @@ def test_without_an_emulator_a_line_tells_and_only_cores_asked_for_get_rows(
     int8: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pairs, said = noise_pairs(), list[str]()
-    entries, embedded = [Entry(read_artifact(int8[0]))], [natively(int8[0], pairs)]
+    candidates, embedded = [Candidate(read_artifact(int8[0]))], [natively(int8[0], pairs)]
     monkeypatch.setenv("PATH", "")
-    assert arm64_rows(entries, embedded, pairs, QUICK, tmp_path, said.append) == []
+    assert arm64_rows(candidates, embedded, pairs, QUICK, tmp_path, said.append) == []
     assert len(said) == 1 and "apt-get install --no-install-recommends qemu-user" in said[0]
     asked = QUICK.model_copy(update={"arm64": ("i8mm", "a76"), "arm64_pairs": 2})
-    rows = arm64_rows(entries, embedded, pairs, asked, tmp_path, said.append)
+    rows = arm64_rows(candidates, embedded, pairs, asked, tmp_path, said.append)
     assert [(row.metric, row.runtime, row.valid) for row in rows] == [
         ("arm64_instructions", "litert-arm64-i8mm", False),
         ("arm64_instructions", "litert-arm64-a76", False),
@@ -200,10 +200,10 @@ def test_without_an_emulator_a_line_tells_and_only_cores_asked_for_get_rows(
 
 def test_no_core_asked_for_and_no_tflite_file_give_nothing(int8: list[Path], tmp_path: Path) -> None:
     pairs, said = noise_pairs(), list[str]()
-    entry, embedded = Entry(read_artifact(int8[0])), [natively(int8[0], pairs)]
+    candidate, embedded = Candidate(read_artifact(int8[0])), [natively(int8[0], pairs)]
     none = QUICK.model_copy(update={"arm64": ()})
-    assert arm64_rows([entry], embedded, pairs, none, tmp_path, said.append) == []
-    other = Entry(replace(entry.artifact, format="onnx"))
+    assert arm64_rows([candidate], embedded, pairs, none, tmp_path, said.append) == []
+    other = Candidate(replace(candidate.artifact, format="onnx"))
     assert arm64_rows([other], embedded, pairs, QUICK, tmp_path, said.append) == []
     assert said == []
 
@@ -217,13 +217,13 @@ def test_a_recipe_knows_the_cores_and_wants_an_even_sample() -> None:
 
 def test_a_sample_is_half_genuine_and_spread_over_folds_and_within_them() -> None:
     fold, same = np.repeat(np.arange(10), 600), np.tile(np.repeat([True, False], 300), 10)
-    chosen = sample_of(same, fold, 200)
+    chosen = sample_pairs(same, fold, 200)
     assert len(set(chosen.tolist())) == 200
     assert [int((same[chosen] & (fold[chosen] == k)).sum()) for k in range(10)] == [10] * 10
     assert [int((~same[chosen] & (fold[chosen] == k)).sum()) for k in range(10)] == [10] * 10
     assert (chosen[same[chosen]] % 600).tolist() == list(range(0, 300, 30)) * 10
-    assert sample_of(same, fold, 100_000).tolist() == list(range(6000))
-    assert sample_of(np.array([True, False, False]), np.zeros(3, np.int64), 2).tolist() == [0, 1]
+    assert sample_pairs(same, fold, 100_000).tolist() == list(range(6000))
+    assert sample_pairs(np.array([True, False, False]), np.zeros(3, np.int64), 2).tolist() == [0, 1]
 
 
 def test_kernels_are_named_by_what_makes_up_a_twentieth() -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import onnx
 import pytest
 
-from pocketface.benchmark.findings.disturbances import DISTURBANCES, compressed, jittered, moved
-from pocketface.benchmark.findings.robustness import endure, sample_of
+from pocketface.benchmark.findings.disturbances import DISTURBANCES, compressed, displaced, jittered
+from pocketface.benchmark.findings.robustness import disturbed_sample, disturbed_verdicts
 from pocketface.benchmark.measurement import Measurement
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runner import benchmark_files
@@ -33,13 +33,13 @@ def centres(faces: Faces) -> Any:
 
 
 def test_a_shift_moves_every_crop_as_far_each_in_its_own_direction() -> None:
-    found = centres(moved(spot(56, 56), np.random.default_rng(0), shift=4)) - 56
+    found = centres(displaced(spot(56, 56), np.random.default_rng(0), shift=4)) - 56
     assert np.hypot(*found.T) == pytest.approx(np.full(20, 4), abs=0.15)
     assert len(np.unique(np.rint(np.degrees(np.arctan2(*found.T)) / 30))) >= 6
 
 
 def test_a_turn_is_about_the_centre_to_either_side() -> None:
-    found = centres(moved(spot(86, 56), np.random.default_rng(0), turn=5)) - 56  # 30 pixels right of the centre
+    found = centres(displaced(spot(86, 56), np.random.default_rng(0), turn=5)) - 56  # 30 pixels right of the centre
     assert np.hypot(*found.T) == pytest.approx(np.full(20, 30), abs=0.05)
     angles = np.degrees(np.arctan2(found[:, 1], found[:, 0]))
     assert np.abs(angles) == pytest.approx(np.full(20, 5), abs=0.1)
@@ -47,7 +47,7 @@ def test_a_turn_is_about_the_centre_to_either_side() -> None:
 
 
 def test_a_scale_is_larger_or_smaller() -> None:
-    found = np.hypot(*(centres(moved(spot(86, 56), np.random.default_rng(0), scale=0.05)) - 56).T)
+    found = np.hypot(*(centres(displaced(spot(86, 56), np.random.default_rng(0), scale=0.05)) - 56).T)
     larger = found > 30
     assert found[larger] == pytest.approx(np.full(larger.sum(), 31.5), abs=0.05)
     assert found[~larger] == pytest.approx(np.full((~larger).sum(), 30 / 1.05), abs=0.05)
@@ -56,13 +56,13 @@ def test_a_scale_is_larger_or_smaller() -> None:
 
 def test_small_crops_move_by_as_large_a_part() -> None:
     halved = spot(56, 56)[:, ::2, ::2]
-    found = centres(moved(halved, np.random.default_rng(0), shift=4)) - centres(halved)
+    found = centres(displaced(halved, np.random.default_rng(0), shift=4)) - centres(halved)
     assert np.hypot(*found.T) == pytest.approx(np.full(20, 2), abs=0.15)
 
 
 def test_without_a_move_nothing_changes() -> None:
     faces, _ = synthetic_faces(2, 1, size=64)
-    assert np.array_equal(moved(faces, np.random.default_rng(0)), faces)
+    assert np.array_equal(displaced(faces, np.random.default_rng(0)), faces)
 
 
 def test_a_seed_always_gives_the_same_crops() -> None:
@@ -85,7 +85,7 @@ def test_swapped_channels_and_half_the_brightness() -> None:
 
 def test_a_sample_is_half_genuine_and_holds_each_face_once_per_condition() -> None:
     pairs = synthetic_pairs(20, 3, size=32)
-    sample = sample_of(pairs, 20)
+    sample = disturbed_sample(pairs, 20)
     assert (len(sample.same), int(sample.same.sum())) == (20, 10)
     assert sample.conditions == ("as they are", *DISTURBANCES)
     faces = len(sample.crops) // 9
@@ -93,11 +93,11 @@ def test_a_sample_is_half_genuine_and_holds_each_face_once_per_condition() -> No
     assert np.array_equal(first[sample.left], pairs.faces[pairs.left[chosen]])
     assert np.array_equal(first[sample.right], pairs.faces[pairs.right[chosen]])
     assert np.array_equal(sample.crops[7 * faces : 8 * faces], first[..., ::-1])  # BGR
-    assert len(sample_of(pairs, 1000).same) == len(pairs)
+    assert len(disturbed_sample(pairs, 1000).same) == len(pairs)
 
 
 def test_disturbed_pairs_are_judged_by_the_undisturbed_threshold() -> None:
-    sample = sample_of(synthetic_pairs(20, 3, size=32), 20)
+    sample = disturbed_sample(synthetic_pairs(20, 3, size=32), 20)
     faces = len(sample.crops) // 9
     alone = np.eye(faces, dtype=np.float32)
     person = alone.copy()
@@ -105,12 +105,12 @@ def test_disturbed_pairs_are_judged_by_the_undisturbed_threshold() -> None:
         person[right] = person[left]
     together = np.repeat(unit(np.ones((1, faces), np.float32)), faces, 0)
     # As they are: genuine pairs alike. First disturbance: nobody is like anybody. Second: all are alike.
-    endured = endure(np.concatenate([person, alone, together, *[person] * 6]), sample)
-    shares = [endured.right[name].mean() for name in sample.conditions[:4]]
+    verdicts = disturbed_verdicts(np.concatenate([person, alone, together, *[person] * 6]), sample)
+    shares = [verdicts.right[name].mean() for name in sample.conditions[:4]]
     assert shares[0] == shares[3] >= 0.9
     assert shares[1:3] == [0.5, 0.5]
-    assert endured.cosine["as they are"] == pytest.approx(1)
-    assert endured.cosine["shift 4 px"] == pytest.approx(1 / np.sqrt(faces))
+    assert verdicts.cosine["as they are"] == pytest.approx(1)
+    assert verdicts.cosine["shift 4 px"] == pytest.approx(1 / np.sqrt(faces))
 
 
 def colours(path: Path, weights: tuple[float, float, float]) -> Path:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pocketface.benchmark.accuracy.roc import eer
-from pocketface.benchmark.findings.templates import compared, read_templates, template_rows
+from pocketface.benchmark.findings.templates import read_templates, template_comparisons, template_rows
 from pocketface.benchmark.measurement import RowMaker
 from pocketface.models.embedder import unit
 
@@ -52,13 +52,13 @@ def test_single_images_keep_person_and_pose(table):
 def test_within_a_pose_none_meets_itself_and_across_all_meet(table):
     templates = read_templates(table, NAMES)
     embeddings = np.eye(5, dtype=np.float32)
-    _, same, people = compared(templates, embeddings, ("frontal", "frontal"))
+    _, same, people = template_comparisons(templates, embeddings, ("frontal", "frontal"))
     assert list(zip(*(side.tolist() for side in people), strict=True)) == [(0, 1), (0, 1), (1, 1)]
     assert same.tolist() == [False, False, True]
-    similarity, same, _ = compared(templates, embeddings, ("frontal", "profile"))
+    similarity, same, _ = template_comparisons(templates, embeddings, ("frontal", "profile"))
     assert same.tolist() == [True, False, False, True, False, True]
     assert similarity.tolist() == [0.0] * 6
-    assert len(compared(templates, embeddings)[0]) == 10
+    assert len(template_comparisons(templates, embeddings)[0]) == 10
 
 
 @pytest.mark.parametrize(

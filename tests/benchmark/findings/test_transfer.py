@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from pocketface.benchmark.accuracy.intervals import Estimate, Floats
+from pocketface.benchmark.accuracy.paired import at_old_threshold
 from pocketface.benchmark.accuracy.verification import verify
-from pocketface.benchmark.findings.transfer import template_compatibility, threshold_transfer, transferred
+from pocketface.benchmark.findings.transfer import template_compatibility, threshold_transfer
 from pocketface.benchmark.measurement import RowMaker
 from pocketface.faces.pairs import Pairs
 
@@ -53,13 +54,13 @@ def faces(pairs: int, seed: int = 0) -> tuple[Floats, Any]:
 
 
 def test_what_an_old_threshold_does_is_counted_by_hand() -> None:
-    found = transferred(NOW, BEFORE, SAME, None, Estimate(0.5))
+    found = at_old_threshold(NOW, BEFORE, SAME, None, Estimate(0.5))
     values = {name: estimate.value for name, estimate in found.items()}
     assert values == {"far_at_old_threshold": 0.25, "tar_at_old_threshold": 0.75, "decisions_flipped": 0.25}
 
 
 def test_the_same_file_flips_nothing_and_that_is_not_certain_for_all_pairs() -> None:
-    found = transferred(BEFORE, BEFORE, SAME, None, Estimate(0.5))
+    found = at_old_threshold(BEFORE, BEFORE, SAME, None, Estimate(0.5))
     flipped, far = found["decisions_flipped"], found["far_at_old_threshold"]
     assert (flipped.value, flipped.low, far.value) == (0.0, 0.0, 0.0)
     assert flipped.high == pytest.approx(0.3244, abs=1e-4)  # Wilson's of 0 in 8: 3.8415 / 11.8415
@@ -71,7 +72,7 @@ def test_intervals_are_as_wide_as_those_of_independent_pairs() -> None:
     same = np.arange(4000) % 2 == 0
     before, now = random.uniform(size=4000), random.uniform(size=4000)  # half of all decisions flip
     for name, n in (("far_at_old_threshold", 2000), ("tar_at_old_threshold", 2000), ("decisions_flipped", 4000)):
-        found = transferred(now, before, same, None, Estimate(0.5))[name]
+        found = at_old_threshold(now, before, same, None, Estimate(0.5))[name]
         assert found.value == pytest.approx(0.5, abs=0.03)
         assert found.low is not None and found.high is not None
         assert (found.high - found.low) / 2 == pytest.approx(1.96 * 0.5 / np.sqrt(n), rel=0.12)
@@ -85,14 +86,15 @@ def test_people_who_recur_make_it_less_certain() -> None:
     now = np.where(random.uniform(size=100) < 0.3, 1.0, 0.0)[person]  # the new file takes whole people otherwise
     other = np.where(same, person, person + 100)
     alone, grouped = (
-        transferred(now, before, same, people, Estimate(0.5))["decisions_flipped"] for people in (None, (person, other))
+        at_old_threshold(now, before, same, people, Estimate(0.5))["decisions_flipped"]
+        for people in (None, (person, other))
     )
     assert alone.value == grouped.value
     assert (grouped.high - grouped.low) > 3 * (alone.high - alone.low)  # type: ignore[operator]  # sqrt(20) = 4.5
 
 
 def test_without_an_old_threshold_the_reason_is_passed_on() -> None:
-    found = transferred(NOW, BEFORE, SAME, None, Estimate(None, reason="too few impostor pairs"))
+    found = at_old_threshold(NOW, BEFORE, SAME, None, Estimate(None, reason="too few impostor pairs"))
     assert [estimate.reason for estimate in found.values()] == ["too few impostor pairs"] * 3
 
 

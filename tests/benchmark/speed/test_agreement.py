@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from pocketface.benchmark.recipe import BenchmarkRecipe
+from pocketface.benchmark.runtimes import Runtime, litert_without_xnnpack
 from pocketface.benchmark.speed.agreement import runtime_difference
-from pocketface.benchmark.speed.latency import Job, measure_all
+from pocketface.benchmark.speed.latency import TimingJob, measure_all
 from pocketface.benchmark.speed.operator_profile import onnxruntime_profile
-from pocketface.benchmark.speed.runtimes import Runtime, litert_without_xnnpack
-from pocketface.benchmark.subjects import Entry, Seen
+from pocketface.benchmark.subjects import Candidate, VerifiedFile
 from pocketface.export.formats import open_session, read_artifact
 from pocketface.export.session import unit_embeddings
 from pocketface.faces.drawn_pairs import synthetic_pairs
@@ -44,7 +44,7 @@ def onnxruntime_tells(path, tmp_path):
 def test_our_times_are_those_of_an_independent_tool(files, tmp_path, kind, tool):
     ratios = []
     for _ in range(TRIES):  # who disturbs the tool, which is not watched, spoils one try and not all
-        (latency,) = measure_all([Job(files[kind])], rounds=1, minimum_runs=40, minimum_seconds=0)
+        (latency,) = measure_all([TimingJob(files[kind])], rounds=1, minimum_runs=40, minimum_seconds=0)
         if latency.disturbed:
             continue
         least, median = tool(files[kind], tmp_path)
@@ -59,13 +59,13 @@ def test_our_times_are_those_of_an_independent_tool(files, tmp_path, kind, tool)
 def test_a_further_runtime_is_compared_with_the_usual_one_on_faces(files, tmp_path):
     pairs = synthetic_pairs(4, 2)
     recipe = BenchmarkRecipe(runtimes=("litert", "litert-no-xnnpack"))
-    entry = Entry(read_artifact(files["tflite"]))
+    candidate = Candidate(read_artifact(files["tflite"]))
     embeddings = np.zeros((len(pairs.faces), 128), np.float32)  # of no matter: the faces are embedded anew
-    seen = Seen(entry, "net.tflite", embeddings, None, pairs, recipe, tmp_path, None)
+    seen = VerifiedFile(candidate, "net.tflite", embeddings, None, pairs, recipe, tmp_path, None)
     (row,) = runtime_difference(seen, None)
     assert (row.metric, row.runtime, row.conditions["against"]) == ("runtime_difference", "litert-no-xnnpack", "litert")
     faces = pairs.faces[:16]
-    contract = entry.artifact.card.contract
+    contract = candidate.artifact.card.contract
     plain = unit_embeddings(litert_without_xnnpack(files["tflite"], 1), contract, faces)
     assert row.value == pytest.approx(
         np.abs(plain - unit_embeddings(open_session(files["tflite"]), contract, faces)).max()
@@ -74,10 +74,12 @@ def test_a_further_runtime_is_compared_with_the_usual_one_on_faces(files, tmp_pa
 
 
 def test_a_runtime_that_fails_has_the_reason(files, tmp_path, monkeypatch):
-    broken = Runtime("broken", ("tflite",), ("numpy",), "numpy", "pocketface.benchmark.speed.runtimes:no_such_function")
-    monkeypatch.setattr("pocketface.benchmark.speed.runtimes.RUNTIMES", (broken,))
+    broken = Runtime("broken", ("tflite",), ("numpy",), "numpy", "pocketface.benchmark.runtimes:no_such_function")
+    monkeypatch.setattr("pocketface.benchmark.runtimes.RUNTIMES", (broken,))
     recipe = BenchmarkRecipe(runtimes=("all",))
-    seen = Seen(Entry(read_artifact(files["tflite"])), "", None, None, synthetic_pairs(2, 2), recipe, tmp_path, None)
+    seen = VerifiedFile(
+        Candidate(read_artifact(files["tflite"])), "", None, None, synthetic_pairs(2, 2), recipe, tmp_path, None
+    )
     (row,) = runtime_difference(seen, None)
     assert (row.runtime, row.valid, row.value) == ("broken", False, None)
     assert "no_such_function" in row.reason

@@ -13,16 +13,14 @@ import pytest
 from pocketface.benchmark.measurement import RowMaker
 from pocketface.benchmark.speed import latency as module
 from pocketface.benchmark.speed.latency import (
-    Job,
-    Latency,
-    device_name,
+    TimingJob,
     latency_in_fresh_process,
     latency_rows,
     measure_all,
-    measure_latency,
-    merged,
+    merged_rounds,
 )
 from pocketface.benchmark.speed.noise import Noise
+from pocketface.benchmark.speed.stopwatch import Latency, measure_latency
 
 ROW = RowMaker(
     model="m",
@@ -60,7 +58,7 @@ def job(tmp_path, monkeypatch):
     """Makes jobs for a runtime that does what the file's name says."""
     (tmp_path / "sleepy_runtime.py").write_text(RUNTIME)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    return lambda name, **fields: Job(tmp_path / name, opener="sleepy_runtime:Session", **fields)
+    return lambda name, **fields: TimingJob(tmp_path / name, opener="sleepy_runtime:Session", **fields)
 
 
 def test_two_milliseconds_of_sleep_take_two_milliseconds_or_more():
@@ -143,7 +141,7 @@ def test_the_interval_of_the_median_holds_it_nineteen_times_in_twenty():
 def test_merging_keeps_rounds_apart_and_takes_the_highest_peak():
     first = Latency(((1.0, 2.0),), 5.0, 10.0, 100, {"threads": 1, "load_average": 0.5, "involuntary_switches": 2})
     second = Latency(((3.0,),), 7.0, 20.0, 300, {"threads": 1, "load_average": 1.5, "involuntary_switches": 3})
-    both = merged([first, second])
+    both = merged_rounds([first, second])
     assert both.rounds_ms == ((1.0, 2.0), (3.0,))
     assert (both.first_ms, both.load_ms, both.peak_memory_bytes) == (6.0, 15.0, 300)
     assert both.conditions == {"threads": 1, "load_average": 1.5, "involuntary_switches": 5}
@@ -151,7 +149,7 @@ def test_merging_keeps_rounds_apart_and_takes_the_highest_peak():
 
 def test_a_round_that_failed_spoils_the_rest():
     failed = Latency((), reason="it crashed")
-    assert merged([Latency(((1.0,),)), failed]) == failed
+    assert merged_rounds([Latency(((1.0,),)), failed]) == failed
 
 
 CALM = Noise(0.5, 1, 2, (1,), (0.2, 0.2), 0.01, 0.5, 0.0, 3, 0.1)
@@ -163,7 +161,7 @@ def test_a_disturbed_round_is_left_out_and_two_of_three_spoil_the_row():
 
     def latency(*noise):
         rounds = [Latency(((i + 1.0,) * 60,), 10.0 * i, 1.0, 5, told, noise=(one,)) for i, one in enumerate(noise)]
-        return merged(rounds)
+        return merged_rounds(rounds)
 
     once = latency(CALM, BUSY, CALM)
     assert (once.disturbed, once.clean, once.first_ms) == ("", (0, 2), 10.0)
@@ -184,9 +182,9 @@ def test_a_round_is_judged_by_the_reference_kernel_of_all():
         Latency(((1.0,),), conditions={"load_average": 0.0, "involuntary_switches": 0}, noise=(one,))
         for one in (CALM, slow)
     ]
-    both = merged(rounds, best_reference_ms=0.2)
+    both = merged_rounds(rounds, best_reference_ms=0.2)
     assert both.disturbances == ("", "disturbed: a reference kernel ran 1.5 times slower than at its best")
-    assert merged(rounds).disturbances == ("", "")  # nobody knows that it could be faster
+    assert merged_rounds(rounds).disturbances == ("", "")  # nobody knows that it could be faster
 
 
 def test_a_disturbed_process_is_tried_once_more(job, monkeypatch):
@@ -235,7 +233,7 @@ def test_batch_and_factory_reach_the_runtime(job):
         ("raises", "raises in Session (1 thread) could not be timed: KeyError: 'tensor 7'"),
         ("dies", "dies in Session (1 thread) crashed its process with SIGSEGV"),
         ("leaves", "leaves in Session (1 thread) could not be timed: no way"),
-        ("slow", "slow in Session (1 thread) was not loaded and timed within 2 s"),
+        ("slow", "slow in Session (1 thread) was not timed within 2 s"),
     ],
 )
 def test_a_process_that_fails_says_so_in_one_sentence(job, name, sentence):
@@ -290,7 +288,3 @@ def test_the_timing_process_does_not_pay_for_pytorch_or_scipy():
     code = "import sys, pocketface.benchmark.speed.stopwatch, pocketface.export.session; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "scipy", "onnx", "tensorflow", "PIL"} & set(loaded)
-
-
-def test_the_device_is_named_with_its_cores():
-    assert re.fullmatch(r".+, \d+ cores?, \w+", device_name())

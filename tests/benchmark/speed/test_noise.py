@@ -9,9 +9,8 @@ import time
 import pytest
 
 from pocketface.benchmark.measurement import RowMaker
-from pocketface.benchmark.speed import noise as module
-from pocketface.benchmark.speed.latency import Job, latency_rows, measure_all
-from pocketface.benchmark.speed.noise import Noise, Watch, distinct, reference_ms
+from pocketface.benchmark.speed.latency import TimingJob, latency_rows, measure_all
+from pocketface.benchmark.speed.noise import Noise, NoiseWatch, reference_ms
 
 CALM = Noise(0.5, 1, 2, (1,), (0.2, 0.21), 0.02, 0.5, 0.0, 3, 0.1)
 ROW = RowMaker(model="m", artifact="a", format="tflite", precision="fp32", runtime="litert", device="d")
@@ -65,43 +64,10 @@ def test_the_reference_kernel_takes_the_same_time_twice():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how long threads wait")
 def test_waiting_is_counted_and_work_is_not():
-    with Watch() as alone:
+    with NoiseWatch() as alone:
         time.sleep(0.05)
     assert alone.noise.waited_seconds is not None and alone.noise.waited_seconds < 0.04  # asleep, it wants no core
     assert alone.noise.seconds >= 0.05
-
-
-def test_two_threads_get_the_fast_cores_and_no_two_halves_of_one(tmp_path, monkeypatch):
-    # four slow cores, two fast ones with two halves each: 4 and 5, 6 and 7
-    for cpu in range(8):
-        for name, text in (
-            ("cpufreq/cpuinfo_max_freq", "3000000" if cpu > 3 else "1800000"),
-            ("topology/thread_siblings_list", str(cpu) if cpu < 4 else "4-5" if cpu < 6 else "6-7"),
-        ):
-            path = tmp_path / f"cpu{cpu}" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text + "\n")
-    monkeypatch.setattr(module, "CPUS", tmp_path)
-    assert distinct(range(8), 1) == (7,)
-    assert distinct(range(8), 2) == (5, 7)
-    assert distinct(range(8), 3) == (3, 5, 7)
-    assert distinct(range(8), 8) == tuple(range(8))
-    assert distinct([0, 1, 4], 2) == (1, 4)
-    assert distinct([0, 1], 3) == ()
-
-
-def test_cores_that_tell_nothing_are_taken_from_the_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "CPUS", tmp_path)
-    assert distinct(range(4), 2) == (2, 3)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux pins")
-def test_a_process_is_pinned():
-    code = (
-        "import os; from pocketface.benchmark.speed.noise import pin; print(pin(1) == tuple(os.sched_getaffinity(0)))"
-    )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "True"
 
 
 @pytest.fixture
@@ -109,7 +75,7 @@ def spinning(tmp_path, monkeypatch):
     """A job that computes two milliseconds a run."""
     (tmp_path / "spinning_runtime.py").write_text(SPINNING)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    return Job(tmp_path / "net", opener="spinning_runtime:Session")
+    return TimingJob(tmp_path / "net", opener="spinning_runtime:Session")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how long threads wait")

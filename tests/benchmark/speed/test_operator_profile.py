@@ -5,7 +5,7 @@ import onnx
 import pytest
 
 from pocketface.benchmark.measurement import RowMaker
-from pocketface.benchmark.speed.latency import Job
+from pocketface.benchmark.speed.latency import TimingJob
 from pocketface.benchmark.speed.operator_profile import _LiteRT, onnxruntime_profile, operator_rows, summed
 
 ROW = RowMaker(model="m", artifact="a", format="tflite", precision="fp32", runtime="litert", device="d")
@@ -31,7 +31,7 @@ def test_a_summary_of_litert_is_read_line_by_line_and_once():
 
 
 def told(files, kind, runtime):
-    rows = operator_rows(Job(files[kind], threads=2), runtime, ROW)
+    rows = operator_rows(TimingJob(files[kind], threads=2), runtime, ROW)
     assert {(row.metric, row.unit, row.conditions["threads"]) for row in rows} == {("operator_ms", "ms", 1)}
     assert [row.value for row in rows] == sorted((row.value for row in rows), reverse=True)
     assert sum(row.conditions["share"] for row in rows) == pytest.approx(1, abs=1e-3)
@@ -66,7 +66,7 @@ def test_the_operators_take_what_the_whole_takes(files):
 
 
 def test_a_runtime_that_does_not_tell_has_no_rows_and_one_that_fails_the_reason(files, tmp_path):
-    assert operator_rows(Job(files["tflite"]), "litert-no-xnnpack", ROW) == []
+    assert operator_rows(TimingJob(files["tflite"]), "litert-no-xnnpack", ROW) == []
     (tmp_path / "damaged.tflite").write_bytes(b"\0\0\0\0TFL3 and nothing else")
-    (row,) = operator_rows(Job(tmp_path / "damaged.tflite"), "litert", ROW)
+    (row,) = operator_rows(TimingJob(tmp_path / "damaged.tflite"), "litert", ROW)
     assert not row.valid and row.reason

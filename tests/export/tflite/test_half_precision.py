@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from pocketface.benchmark.arm64.emulated import embed, installed, instructions, profile
+from pocketface.benchmark.arm64.emulated import EmulatedSession, instructions, profile
+from pocketface.benchmark.arm64.emulator import installed
 from pocketface.export.artifact import METADATA_KEY, Artifact, Card, ConversionError
 from pocketface.export.tflite.flatbuffer import read_metadata
 from pocketface.export.tflite.half_precision import half_arithmetic
@@ -90,6 +91,6 @@ def test_only_a_core_that_has_it_computes_in_half_precision(tmp_path: Path) -> N
     assert 0.4 <= instructions(made.path, "a76") / instructions(given.path, "a76") <= 0.6
     assert instructions(made.path, "a53") == instructions(given.path, "a53")
     exact = unit(LiteRTSession(given.path).run(FACES))
-    halved = unit(embed(made.path, "a76", FACES))
+    halved = unit(EmulatedSession(made.path, "a76").run(FACES))
     assert 0.9999 <= (halved * exact).sum(axis=1).min()
     assert 1e-5 <= np.abs(halved - exact).max()  # rounded otherwise: it is half precision

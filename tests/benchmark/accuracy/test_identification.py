@@ -1,11 +1,9 @@
 """Who is found first in a gallery, and what strangers find: small ones counted by hand, larger ones by plain loops."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
-from pocketface.benchmark.findings.identification import Search, identification_rows, identify, search_of
+from pocketface.benchmark.accuracy.identification import Search, identify, search_of
 from pocketface.benchmark.measurement import RowMaker
 from pocketface.models.embedder import unit
 
@@ -86,22 +84,3 @@ def test_a_large_gallery_agrees_with_a_loop_over_the_probes():
         assert found.tpir[fpir].tar.value == pytest.approx(np.mean(hits))
         assert found.tpir[fpir].tar.low < np.mean(hits) < found.tpir[fpir].tar.high
     assert found.rank1.low < found.rank1.value < found.rank1.high
-
-
-def seen(embeddings, identities):
-    return SimpleNamespace(embeddings=embeddings, pairs=SimpleNamespace(identities=identities))
-
-
-def test_rows_say_what_the_gallery_was():
-    rows = identification_rows(seen(*people(150, 0.5)), ROW)
-    assert [row.metric for row in rows] == ["rank1", "tpir_at_fpir_1e-1", "tpir_at_fpir_1e-2"]
-    assert [row.n for row in rows] == [300, 450, 450]
-    assert all(row.valid and row.low <= row.value <= row.high for row in rows)
-    assert (rows[0].conditions["enrolled"], rows[0].conditions["non_mated_probes"]) == (150, 150)
-    assert rows[2].conditions["measured_fpir"] <= 0.01
-
-
-def test_nothing_is_said_where_somebody_is_not_known_or_few_are_enrolled():
-    embeddings, whose = people(150, 0.5)
-    assert identification_rows(seen(embeddings, np.where(whose == 3, -1, whose)), ROW) == []
-    assert identification_rows(seen(embeddings[:12], whose[:12]), ROW) == []

@@ -6,10 +6,10 @@ import numpy as np
 import onnx
 import pytest
 
+from pocketface.benchmark import runtimes as module
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runner import benchmark_files
-from pocketface.benchmark.speed import runtimes as module
-from pocketface.benchmark.speed.runtimes import RUNTIMES, Runtime
+from pocketface.benchmark.runtimes import RUNTIMES, Runtime
 from pocketface.faces import InputContract, synthetic_pairs
 
 CODE = '''

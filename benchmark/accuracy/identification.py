@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...models.embedder import Embeddings, unit
-from ..accuracy.intervals import Booleans, Estimate, Integers, resampling_units, share
-from ..accuracy.resampling import resampled, with_intervals
-from ..accuracy.roc import TarAtFar, power, tar_at_far
-from ..measurement import Measurement, RowMaker
-
-if TYPE_CHECKING:
-    from ..subjects import Seen
+from .intervals import Booleans, Estimate, Integers, resampling_units, share
+from .resampling import resampled, with_intervals
+from .roc import TarAtFar, rate_name, tar_at_far
 
 FPIRS = (1e-1, 1e-2)
 FEWEST_PEOPLE = 10  # enrolled; of fewer nothing is said
@@ -36,7 +31,7 @@ class Search:
 
 
 @dataclass(frozen=True)
-class Identification:
+class IdentificationRates:
     """Shares between 0 and 1, each with its 95 % interval."""
 
     rank1: Estimate  # of mated probes: the most similar template is the right one; thresholds play no part
@@ -75,7 +70,7 @@ def search_of(identities: Integers, images: int = 1) -> Search:
     )
 
 
-def identify(embeddings: Embeddings, identities: Integers, search: Search, seed: int = 0) -> Identification:
+def identify(embeddings: Embeddings, identities: Integers, search: Search, seed: int = 0) -> IdentificationRates:
     """Looks every probe up in the gallery.
 
     The lowest threshold whose false positive identification rate is at most FPIR stands, as for TAR at FAR: the
@@ -106,11 +101,11 @@ def identify(embeddings: Embeddings, identities: Integers, search: Search, seed:
         if fpir in fpirs:
             points[fpir] = with_intervals(tar_at_far(found, mated, fpir), again, among)
             continue
-        wants = f"FPIR {power(fpir)} wants at least {1 / fpir:,.0f} probes of people who are not enrolled"
+        wants = f"FPIR {rate_name(fpir)} wants at least {1 / fpir:,.0f} probes of people who are not enrolled"
         refused = Estimate(None, reason=f"{wants}; there are {len(search.strangers):,}")
         points[fpir] = TarAtFar(fpir, refused, refused)
     rank1 = share(float(right.sum() / mated.sum()), np.concatenate(shares), among)
-    return Identification(rank1, points, len(gallery), len(search.mated), len(search.strangers))
+    return IdentificationRates(rank1, points, len(gallery), len(search.mated), len(search.strangers))
 
 
 def _looked_up(
@@ -126,24 +121,3 @@ def _looked_up(
         best[part] = similarity.max(1)
         first[part] = np.where(own, similarity, NEVER).max(1) > others
     return best, first
-
-
-def identification_rows(seen: Seen, row: RowMaker) -> list[Measurement]:
-    """Gives `rank1` and `tpir_at_fpir_...` where the pairs say who everybody is and enough people have two faces."""
-    identities = seen.pairs.identities
-    search = search_of(identities)
-    if (identities < 0).any() or len(search.gallery) < FEWEST_PEOPLE:
-        return []
-    found = identify(seen.embeddings, identities, search)
-    row = row.under(
-        protocol="gallery: the first image of each person; probes: the others, and people who are not enrolled",
-        enrolled=found.people,
-        mated_probes=found.mated,
-        non_mated_probes=found.strangers,
-        interval="bootstrap of the probes' people",
-    )
-    rows = [row.estimate("rank1", found.rank1, found.mated)]
-    for fpir, at in found.tpir.items():
-        conditions = {"measured_fpir": at.measured_far, "threshold": at.threshold.value}
-        rows.append(row.estimate(f"tpir_at_fpir_{power(fpir)}", at.tar, found.mated + found.strangers, **conditions))
-    return rows

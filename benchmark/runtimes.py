@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ...export.formats import FORMATS, OPENER
-from ...export.session import Session, TorchSession
-from ...export.tflite.litert import LiteRTSession
-from ...spelling import known_names
+from ..export.formats import FORMATS, OPENER
+from ..export.session import Session, TorchSession
+from ..export.tflite.litert import LiteRTSession
+from ..spelling import known_names
 
-HERE = "pocketface.benchmark.speed.runtimes"
+HERE = "pocketface.benchmark.runtimes"
 ALL = "all"  # in a recipe: every runtime that works here
 
 
@@ -72,20 +72,20 @@ def runtimes_for(kind: str, wanted: Sequence[str]) -> list[Runtime]:
         those that do, and the usual one.
     """
     if not wanted:
-        return [usual(kind)]
+        return [usual_runtime(kind)]
     return [
         runtime
         for runtime in runtimes_of(kind)
-        if runtime.name in wanted or (ALL in wanted and (runtime == usual(kind) or not runtime.missing))
+        if runtime.name in wanted or (ALL in wanted and (runtime == usual_runtime(kind) or not runtime.missing))
     ]
 
 
 def runtimes_of(kind: str) -> list[Runtime]:
     """Gives all that run files of a format, the usual one first."""
-    return [usual(kind), *(runtime for runtime in RUNTIMES if kind in runtime.formats)]
+    return [usual_runtime(kind), *(runtime for runtime in RUNTIMES if kind in runtime.formats)]
 
 
-def usual(kind: str) -> Runtime:
+def usual_runtime(kind: str) -> Runtime:
     """Gives the runtime that files of a format are verified in."""
     known = FORMATS[kind]
     packages, module = (known.package,), known.module or known.package

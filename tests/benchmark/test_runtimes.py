@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pocketface.benchmark import runtimes as module
+from pocketface.benchmark.processes import opener_of
 from pocketface.benchmark.recipe import BenchmarkRecipe
-from pocketface.benchmark.speed import runtimes as module
-from pocketface.benchmark.speed.runtimes import RUNTIMES, Runtime, runtimes_for, usual
-from pocketface.benchmark.speed.stopwatch import opened_by
+from pocketface.benchmark.runtimes import RUNTIMES, Runtime, runtimes_for, usual_runtime
 from pocketface.export.formats import FORMATS, open_session
 from pocketface.export.tflite.delegation import delegation
 from pocketface.models.embedder import unit
@@ -22,7 +22,7 @@ def names(kind, *wanted):
 
 
 def test_every_format_has_a_usual_runtime():
-    assert {kind: usual(kind).name for kind in FORMATS} == {
+    assert {kind: usual_runtime(kind).name for kind in FORMATS} == {
         "pytorch": "torch",
         "onnx": "onnxruntime",
         "ort": "onnxruntime",
@@ -50,7 +50,7 @@ def test_all_means_those_that_work_here_and_a_name_means_that_one_anyway(monkeyp
     monkeypatch.setattr(module, "RUNTIMES", table)
     assert names("tflite", "all") == ["usual", "works"]
     assert names("tflite", "all", "hindered") == ["usual", "works", "hindered"]
-    assert [runtime.missing for runtime in (usual("tflite"), *table)] == [
+    assert [runtime.missing for runtime in (usual_runtime("tflite"), *table)] == [
         "usual is not installed: pip install no-such-package",
         "",
         "absent is not installed: pip install no-such-package",
@@ -72,7 +72,7 @@ def test_tflite_runtime_says_why_it_cannot_run_here():
 
 
 def test_litert_without_xnnpack_runs_its_own_kernels_to_the_same_end(files):
-    session = opened_by(KNOWN["litert-no-xnnpack"].opener)(files["tflite"], 1)
+    session = opener_of(KNOWN["litert-no-xnnpack"].opener)(files["tflite"], 1)
     litert = open_session(files["tflite"])
     assert session.runtime == "litert-no-xnnpack"
     assert delegation(files["tflite"]).partitions == 1
@@ -82,7 +82,7 @@ def test_litert_without_xnnpack_runs_its_own_kernels_to_the_same_end(files):
 
 
 def test_the_arena_holds_the_largest_layer_and_less_than_all(files):
-    session = opened_by(KNOWN["litert-no-xnnpack"].opener)(files["tflite"], 1)
+    session = opener_of(KNOWN["litert-no-xnnpack"].opener)(files["tflite"], 1)
     details = session._interpreter.get_tensor_details()
     written = {index for op in session._interpreter._get_ops_details() for index in op["outputs"]}
     sizes = [4 * int(np.prod(tensor["shape"])) for tensor in details if tensor["index"] in written]
@@ -93,7 +93,7 @@ def test_the_arena_holds_the_largest_layer_and_less_than_all(files):
 
 @pytest.mark.skipif(KNOWN["tf.lite"].missing != "", reason=KNOWN["tf.lite"].missing)
 def test_tensorflow_gives_litert_s_embedding(files):
-    session = opened_by(KNOWN["tf.lite"].opener)(files["tflite"], 1)
+    session = opener_of(KNOWN["tf.lite"].opener)(files["tflite"], 1)
     assert session.runtime == "tf.lite"
     np.testing.assert_allclose(unit(session.run(FACES)), unit(open_session(files["tflite"]).run(FACES)), atol=1e-5)
 
@@ -111,7 +111,7 @@ def test_a_compiled_network_gives_pytorch_s_embedding(tmp_path):
     factory = f"{tmp_path / 'net.py'}:make"
     backbone = nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.Flatten())
     path = save_checkpoint(Embedder("two", backbone, InputContract(16, 16), architecture=factory), tmp_path / "c")
-    session = opened_by(KNOWN["torch-compiled"].opener)(path, 1, factory)
+    session = opener_of(KNOWN["torch-compiled"].opener)(path, 1, factory)
     faces = FACES[:1, :, :16, :16].copy()
     np.testing.assert_allclose(session.run(faces), open_session(path, 1, factory).run(faces), atol=1e-6)
     assert session.load_ms > 0

@@ -1,0 +1,87 @@
+"""Work in a Python process of its own: a request goes in as JSON, an answer comes out, or one sentence why not."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def ask(
+    module: str, request: Mapping[str, Any], name: str, task: str, threads: int = 1, timeout: float | None = None
+) -> dict[str, Any]:
+    """Runs `module`, which ends in `answer(...)`, in a new Python process; gives its answer.
+
+    Args:
+        module: "pocketface.benchmark.speed.stopwatch".
+        request: What it is asked, JSON's types.
+        name: What it works on, for the sentences below.
+        task: What is done to that: "timed".
+        threads: That its libraries may start.
+        timeout: Seconds that it may take; None: as long as it wants.
+
+    Raises:
+        RuntimeError: "NAME could not be TASK: ...", "NAME was not TASK within ...", or "NAME crashed its process ...".
+    """
+    environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
+    # -P: a numpy.py in the folder where somebody works is not ours
+    command = [sys.executable, "-P", "-m", module, json.dumps(request)]
+    try:
+        process = subprocess.run(
+            command, env=environment, capture_output=True, text=True, errors="replace", timeout=timeout, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"{name} was not {task} within {timeout:g} s") from None
+    if process.returncode < 0:
+        raise RuntimeError(f"{name} crashed its process with {signal_name(-process.returncode)}")
+    answers = [json.loads(line) for line in process.stdout.splitlines() if line.startswith("{")]  # runtimes print too
+    if process.returncode or not answers:
+        raise RuntimeError(f"{name} could not be {task}: {last_line(process)}")
+    found: dict[str, Any] = answers[-1]
+    if "error" in found:
+        raise RuntimeError(f"{name} could not be {task}: {found['error']}")
+    return found
+
+
+def answer(work: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Prints what `work` makes of the request on the command line, as a line of JSON; or why it makes nothing."""
+    try:
+        found = work(json.loads(sys.argv[1]))
+    except ValueError as error:
+        found = {"error": str(error)}
+    except Exception as error:  # whatever a runtime throws is a reason for the table
+        found = {"error": f"{type(error).__name__}: {error}"}
+    print("\n" + json.dumps(found))
+
+
+def opener_of(name: str, factory: str | None = None) -> Callable[..., Any]:
+    """Gives the function that "module:function" names; it opens a path with so many threads.
+
+    Args:
+        name: Of the function.
+        factory: The code of a checkpoint that is not of the zoo; the function is given it too.
+    """
+    module, _, function = name.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return found if factory is None else partial(found, factory=factory)
+
+
+def last_line(process: subprocess.CompletedProcess[str]) -> str:
+    """Gives the last line that a process wrote to its standard error; its exit status where it wrote none."""
+    return (process.stderr.strip().splitlines() or [f"exit {process.returncode}"])[-1]
+
+
+def signal_name(number: int) -> str:
+    """Gives the name of a signal: "SIGSEGV" of 11."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
