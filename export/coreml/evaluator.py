@@ -1,7 +1,7 @@
 """Evaluates a saved .mlpackage on any operating system: the program and the weights that an app would ship.
 
-It is a reference interpreter of the file, not Apple's runtime: it tells whether the file computes what it should,
-and what rounding to half precision costs. It cannot tell errors of a GPU's or Neural Engine's kernels, nor latency.
+It is a reference interpreter of the file, not Apple's runtime: it shows whether the file computes what it should,
+and what rounding to half precision costs. It shows neither errors of GPU or Neural Engine kernels nor latency.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .images import picture_of
 from .mil_half_sums import HALF_SUMS
 from .mil_operators import OPERATORS, SELECTING, Inputs, Operator
 from .mil_weights import CONSTANTS
-from .package import Package, card_of, read_package, read_value
+from .package import Package, card_of, is_half, read_package, read_value
 
 Mode = Literal["exact", "fp16", "fp16acc"]
 
@@ -37,7 +37,7 @@ class Step:
     results: tuple[str, ...]
     shape: tuple[int, ...]  # of the first result, for one face
     rounded: bool  # to half precision
-    last_used: tuple[str, ...]  # what nobody needs after this step
+    last_used: tuple[str, ...]  # values that no later step reads
 
 
 class CoreMLEvaluator:
@@ -111,7 +111,7 @@ class CoreMLEvaluator:
         values: dict[str, Tensor] = {self._input: faces.contiguous(memory_format=torch.channels_last)}
         for step in self._steps:
             given: Inputs = dict(step.constants)
-            if step.name == "reshape":  # the program speaks of one face
+            if step.name == "reshape":  # the program states the shape for one face
                 given["shape"] = (len(faces), *step.shape[1:]) if self._apart else step.shape
             try:
                 for name, taken in step.variables.items():
@@ -130,7 +130,7 @@ class CoreMLEvaluator:
 
 
 def constants_of(package: Package) -> dict[str, NDArray[Any] | str]:
-    """Gives each constant of the program, decompressed and rounded to the type that the program says.
+    """Gives each constant of the program, decompressed and rounded to its type in the program.
 
     Raises:
         ValueError: One is damaged or cut off.
@@ -149,7 +149,7 @@ def constants_of(package: Package) -> dict[str, NDArray[Any] | str]:
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, ArithmeticError) as error:
             raise ValueError(f"{package.name} is damaged: {operation.type} {name!r} does not fit ({error!r})") from None
         for result, one in zip(operation.outputs, value if isinstance(value, tuple) else (value,), strict=True):
-            half = _is_half(result) and isinstance(one, np.ndarray)
+            half = is_half(result) and isinstance(one, np.ndarray)
             arrays[result.name] = one.astype(np.float16) if half else one
     return arrays
 
@@ -190,7 +190,7 @@ def _steps(package: Package, mode: Mode, output: str) -> list[Step]:
                 variables[key] = names
         used = {name for taken in variables.values() for name in ([taken] if isinstance(taken, str) else taken)}
         shape = tuple(int(dimension.constant.size) for dimension in result.type.tensorType.dimensions)
-        half = mode != "exact" and _is_half(result)
+        half = mode != "exact" and is_half(result)
         rounded = half and operation.type not in SELECTING
         operator = OPERATORS[operation.type]
         if half and mode == "fp16acc":
@@ -202,14 +202,8 @@ def _steps(package: Package, mode: Mode, output: str) -> list[Step]:
     return steps[::-1]
 
 
-def _is_half(value: Any) -> bool:
-    from coremltools import proto
-
-    return bool(value.type.tensorType.dataType == proto.MIL_pb2.FLOAT16)
-
-
 def _keeps_faces_apart(step: Step, ranks: dict[str, int]) -> bool:
-    """Tells whether the step treats its first axis as faces, so that it can take many where the program says one.
+    """Says whether the step treats its first axis as faces, so that it can run many where the program has one.
 
     Args:
         step: Of a program for one face.

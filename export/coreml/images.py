@@ -88,7 +88,7 @@ def pixel_range(contract: InputContract) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Picture:
-    """What a package's picture is to the network: the colours in `layout`, made into numbers as `contract` says."""
+    """How a package turns a picture into numbers: the order of its colours, and mean and scale."""
 
     contract: InputContract
     layout: str  # "rgb" or "bgr"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .mil_node import LEAST
-from .package import Package, read_package, read_value
+from .package import Package, is_half, read_package, read_value
 
 ACTIVATIONS = ("relu", "relu6", "prelu", "leaky_relu", "sigmoid", "sigmoid_hard", "tanh", "gelu", "silu", "clip", "elu")
 
@@ -109,19 +109,13 @@ def _counts_padding(program: Program, pool: Any) -> bool:
     return bool(padded and not program.value(pool, "exclude_padding_from_average", False))
 
 
-def _is_half(program: Program, operation: Any) -> bool:
-    from coremltools import proto
-
-    return bool(operation.outputs[0].type.tensorType.dataType == proto.MIL_pb2.FLOAT16)
-
-
 def _squares_unscaled(program: Program, operation: Any) -> bool:
     maker = program.maker(operation, "x")
-    return _is_half(program, operation) and (maker is None or maker.type != "real_div")
+    return is_half(operation.outputs[0]) and (maker is None or maker.type != "real_div")
 
 
 def _has_tiny_epsilon(program: Program, operation: Any) -> bool:
-    return _is_half(program, operation) and 0 < float(program.value(operation, "epsilon", 1e-5)) < float(LEAST)
+    return is_half(operation.outputs[0]) and 0 < float(program.value(operation, "epsilon", 1e-5)) < float(LEAST)
 
 
 def _has_blocks(program: Program, operation: Any) -> bool:

@@ -6,6 +6,8 @@ of 16 bits shows whether a program would survive it: beyond 65,504 it holds infi
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -31,10 +33,7 @@ def _half_sum(x: Tensor, axes: list[int], keep: bool = True) -> Tensor:
 
 def _half_mean(x: Tensor, axes: list[int], keep: bool = True) -> Tensor:
     """Divides the sum by the count afterwards."""
-    count = 1
-    for axis in axes:
-        count *= x.shape[axis]
-    return _half_sum(x, axes, keep) / count
+    return _half_sum(x, axes, keep) / math.prod(x.shape[axis] for axis in axes)
 
 
 def _squares(x: Tensor) -> Tensor:

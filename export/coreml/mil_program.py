@@ -78,7 +78,7 @@ def mil_program(
             except (ValueError, TypeError, AttributeError, KeyError, IndexError, AssertionError) as error:
                 if isinstance(error, ConversionError):
                     raise
-                raise refuse(node, first_line(error)) from error  # what coremltools' type inference says
+                raise refuse(node, first_line(error)) from error  # an error of coremltools' type inference
         last = values[end.name]
         if int(np.prod(last.shape)) != int(np.prod(output)):
             raise ConversionError(f"the graph gives {tuple(last.shape)}; the card says {output}")
@@ -106,7 +106,7 @@ def _name(result: Any, name: str) -> None:
 def _in_eight_bits(mb: Any, x: Any, low: float, high: float) -> Any:
     """Given x; result dequantize(quantize(x)), which Core ML fuses with what reads it.
 
-    What is never negative is said as uint8 from 0 on, all else as int8 with a zero point.
+    A value that is never negative becomes uint8 from 0 on, any other int8 with a zero point.
     """
     scale = np.float32(max((high - low) / 255, float(LEAST)))
     least, dtype = (0, "uint8") if low == 0 else (-128, "int8")

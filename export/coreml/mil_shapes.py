@@ -99,7 +99,7 @@ def lower_slice(
     which = range(len(starts)) if axes is None else axes
     strides = np.ones(len(starts), int) if steps is None else steps
     if min(strides) < 1:
-        raise refuse(node, "it walks backwards")
+        raise refuse(node, "it slices backwards")
     begin, end, stride = [0] * len(x.shape), list(x.shape), [1] * len(x.shape)
     for axis, first, last, step in zip(which, starts, ends, strides, strict=True):
         begin[axis], end[axis], stride[axis] = slice(int(first), int(last), int(step)).indices(x.shape[axis])

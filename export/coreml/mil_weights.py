@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .package import unpacked_bits
+
 Array = NDArray[Any]
 Inputs = dict[str, Any]
 
@@ -48,10 +50,9 @@ def _lut_to_dense(i: Inputs) -> Array:
     lut: Array = i["lut"]
     if "shape" in i:
         shape = tuple(int(size) for size in i["shape"])
-        bits, count = int(math.log2(lut.size)), int(np.prod(shape))
-        ones = np.unpackbits(i["indices"], bitorder="little")[: count * bits].reshape(count, bits)
-        return np.asarray(lut[ones @ (1 << np.arange(bits))].reshape(shape))
-    indices: Array = i["indices"]
+        indices = unpacked_bits(i["indices"], int(math.log2(lut.size)), int(np.prod(shape)))
+        return np.asarray(lut[indices].reshape(shape))
+    indices = i["indices"]
     group = np.ix_(*(np.arange(n) // (n // lut.shape[axis]) for axis, n in enumerate(indices.shape)))
     vectors = lut[(*group, indices.astype(np.int64))]
     if vectors.shape[-1] == 1:

@@ -50,7 +50,7 @@ def import_coremltools() -> Any:
     Raises:
         ValueError: It is not installed; there is none for Windows.
     """
-    # It would load all of TensorFlow, seconds and 500 MB, for a front end that nobody here uses.
+    # It would load all of TensorFlow, seconds and 500 MB, for a front end that is not used here.
     without_tensorflow = "tensorflow" not in sys.modules
     if without_tensorflow:
         sys.modules["tensorflow"] = None  # type: ignore[assignment]
@@ -135,7 +135,7 @@ def card_of(package: Package) -> Card | None:
 
 
 def _root(path: Path) -> str:
-    """Gives the model's path inside Data, as the manifest tells it."""
+    """Gives the model's path inside Data, from the manifest."""
     try:
         manifest = json.loads((path / "Manifest.json").read_bytes())
         root = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
@@ -229,8 +229,24 @@ def _unpacked(name: str, data: bytes, kind: str, shape: tuple[int, ...]) -> NDAr
         raise ValueError(f"{name} is damaged: a constant of {count} {kind} has {len(data)} bytes")
     if bits >= 8:
         return np.frombuffer(data, np.dtype(dtype).newbyteorder("<"), count).reshape(shape)
-    ones = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")[: count * bits].reshape(count, bits)
-    numbers = ones @ (1 << np.arange(bits))
+    numbers = unpacked_bits(np.frombuffer(data, np.uint8), bits, count)
     if dtype == "int8":  # two's complement in `bits` bits
         numbers = np.where(numbers >= 1 << (bits - 1), numbers - (1 << bits), numbers)
     return numbers.astype(dtype).reshape(shape)
+
+
+def unpacked_bits(data: NDArray[np.uint8], bits: int, count: int) -> NDArray[Any]:
+    """Gives `count` numbers of `bits` bits each, which are packed lowest bit first.
+
+    >>> unpacked_bits(np.uint8([0b11100100]), 2, 4).tolist()
+    [0, 1, 2, 3]
+    """
+    ones = np.unpackbits(data, bitorder="little")[: count * bits].reshape(count, bits)
+    return np.asarray(ones @ (1 << np.arange(bits)))
+
+
+def is_half(value: Any) -> bool:
+    """Says whether a value of the program has half precision."""
+    from coremltools import proto
+
+    return bool(value.type.tensorType.dataType == proto.MIL_pb2.FLOAT16)

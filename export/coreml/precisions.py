@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-SMALLEST_QUANTISED = 2048  # weights; what is smaller stays in half precision: it costs accuracy and saves no bytes
+SMALLEST_QUANTISED = 2048  # weights; quantising smaller layers costs accuracy and saves no bytes
 GROUP = 16  # output channels with a palette of their own: a trained net's w6 has a cosine of 0.995, with one 0.984
 STRETCHES = 512  # of equal width, for the start of k-means; 256 cost a trained net's w6 0.008 of cosine
 ROUNDS = 300  # of k-means at most; it moves no more after some dozens
@@ -19,12 +19,12 @@ ROUNDS = 300  # of k-means at most; it moves no more after some dozens
 
 @dataclass(frozen=True)
 class CoreMLPrecision:
-    """What the program computes in, the first iOS that has words for it, and what makes its weights small."""
+    """The type the program computes in, the first iOS that supports it, and the compression of its weights."""
 
     compute: str  # of coremltools.precision
     least_ios: int
     compress: Callable[[Any, int], Any] | None = None  # of a coremltools model, for an iOS
-    activations: bool = False  # whether what is multiplied by weights has 8 bits too
+    activations: bool = False  # whether inputs of layers with weights have 8 bits too
 
 
 def eight_bits(model: Any, ios: int, smallest: int = SMALLEST_QUANTISED) -> Any:

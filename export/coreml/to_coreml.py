@@ -31,13 +31,13 @@ def to_coreml(
     """Writes the network of `onnx_path` as a Core ML package.
 
     Input "input": (1, 3, H, W) float32, preprocessed as the card's contract says, or a picture of H x W pixels.
-    Output "embedding": (1, D) float32. The card lies in the package's metadata, and the contract in words in its
+    Output "embedding": (1, D) float32. The card is in the package's metadata, and the contract in words in its
     descriptions. Every byte of the package follows from the arguments and coremltools' version.
 
     Args:
         onnx_path: A simplified graph for one face.
-        card: What to say about the file; its precision and input are set here.
-        path: Ends in .mlpackage; what lies there is replaced.
+        card: Goes into the package's metadata; its precision and input are set here.
+        path: Ends in .mlpackage; an existing package is replaced.
         precision: A key of `PRECISIONS`.
         minimum_ios: 15 to 18; a precision that needs a later one gets it, and a note says so.
         image: Whether the input is a picture (a CVPixelBuffer in an app), prepared within the program.

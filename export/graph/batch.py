@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifact import ConversionError
+from .intermediates import session_of
 from .reading import first_line
 from .view import GraphView, copied, sides
 
@@ -75,9 +76,5 @@ def _prove(one: onnx.ModelProto, many: onnx.ModelProto, name: str) -> None:
 
 
 def _run(model: onnx.ModelProto, faces: NDArray[np.float32]) -> NDArray[np.float64]:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 4
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = session_of(model)
     return np.asarray(session.run(None, {session.get_inputs()[0].name: faces})[0], np.float64)

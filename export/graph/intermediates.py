@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,6 @@ def capture_of(model: onnx.ModelProto, names: Collection[str]) -> Capture:
     The graph's input may be among them.
     """
     import onnx
-    import onnxruntime as ort
 
     probed = copied(model)
     outputs = {output.name for output in probed.graph.output}
@@ -33,9 +32,7 @@ def capture_of(model: onnx.ModelProto, names: Collection[str]) -> Capture:
         for name in dict.fromkeys(names)
         if name in computed - outputs
     )
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 3
-    session = ort.InferenceSession(probed.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = session_of(probed)
     port, handed_out = session.get_inputs()[0].name, [output.name for output in session.get_outputs()]
 
     def capture(face: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
@@ -43,3 +40,12 @@ def capture_of(model: onnx.ModelProto, names: Collection[str]) -> Capture:
         return {name: seen[name] for name in names}
 
     return capture
+
+
+def session_of(model: onnx.ModelProto) -> Any:
+    """Opens a graph in onnxruntime on one thread of the CPU, silent but for its errors, which it raises."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 4
+    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -22,7 +22,7 @@ def decompose_prelu(model: ModelProto) -> tuple[ModelProto, int]:
     Result:  conv W, b -> x;  x + relu(depthwise (a - 1) x) -> conv V       where a <= 1
 
     In channels with a > 1 that sum is -PReLU(-x), so W, b and V change their sign there. Where no convolutions
-    lie around the PReLU, or others read what lies between, the sign is a factor of its own:
+    surround the PReLU, or other nodes read the tensors between them, the sign is a factor of its own:
 
     Given:   x -> PReLU a
     Result:  x + s relu(-|a - 1| x)       with s = 1 where a <= 1, -1 where a > 1

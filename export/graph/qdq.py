@@ -58,7 +58,7 @@ def quantise_onnx(
     Result:  x -> Q -> DQ -> Conv DQ(int8 W), DQ(int32 b) -> Q -> DQ -> y
 
     Activations are uint8, not int8: onnxruntime makes the same integer layers of them on x86 and ARM64, but leaves a
-    third of int8 convolutions float on x86, so that what is measured there would not be what a phone runs. Cores
+    third of int8 convolutions float on x86, so that measurements there would not be valid for a phone. Cores
     without VNNI (x86 before 2019) may overflow in such layers; phone cores do not.
 
     Args:

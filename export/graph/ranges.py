@@ -162,7 +162,7 @@ def _tflite(path: Path) -> Capture:
     from ai_edge_litert.interpreter import Interpreter
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it says that keeping all tensors takes memory
+        warnings.simplefilter("ignore")  # that keeping all tensors takes memory
         interpreter = Interpreter(model_path=str(path), num_threads=1, experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
     port = interpreter.get_input_details()[0]

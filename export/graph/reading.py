@@ -24,7 +24,7 @@ RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "Rando
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:
-    """Reads an ONNX file without following it to other files, and refuses what is no network of plain layers.
+    """Reads an ONNX file without following it to other files, and refuses anything but a network of plain layers.
 
     The work and the memory are in proportion to the file's size, whatever it claims. How large its results
     become is checked by `size_limits.check_sizes`.
@@ -64,7 +64,7 @@ def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 
 
 def first_line(error: Exception) -> str:
-    """Gives what the error says, without the trace that native libraries append."""
+    """Gives the first line of an error, without the trace that native libraries append."""
     text = str(error).strip()
     return text.splitlines()[0].rstrip(":") if text else type(error).__name__
 

@@ -96,7 +96,7 @@ def _inferred(skeleton: onnx.ModelProto, name: str) -> dict[str, Shape]:
 
 
 def _fold(skeleton: onnx.ModelProto, shapes: Mapping[str, Shape]) -> bool:
-    """Computes the small constants, in place; says whether there were any.
+    """Evaluates small constants, in place; returns whether there were any.
 
     Given   Shape(x), x: (1, 64, 7, 7)  ->  Gather 0  ->  Reshape
     Result  constant 1                                ->  Reshape

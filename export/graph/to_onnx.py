@@ -60,7 +60,7 @@ def to_onnx(embedder: Embedder, card: Card, path: Path, *, dynamic: bool = False
 
 
 def adopt_onnx(source: Path, card: Card, path: Path) -> Artifact:
-    """Writes an ONNX file that somebody else made as ours: batch 1, one input, one output, our names, our card.
+    """Writes a foreign ONNX file as ours: batch 1, one input, one output, our names, our card.
 
     Raises:
         ConversionError: The file is damaged or hostile, or is no embedder of the contract's input.
@@ -85,15 +85,15 @@ def simplified(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     before = ", ".join(sorted({node.op_type for node in model.graph.node if node.domain not in ("", "ai.onnx")}))
     if before:
         raise ConversionError(f"{name} uses operators that are not ONNX's own: {before}")
-    check_sizes(model, name)  # onnxsim computes what is constant, however large
+    check_sizes(model, name)  # onnxsim computes constants of any size
     try:
         with quiet():
             smaller, same = onnxsim.simplify(model)
-    except Exception as error:  # onnxsim passes on whatever onnxruntime says
+    except Exception as error:  # onnxsim passes on any error of onnxruntime
         raise ConversionError(f"{name} cannot be simplified: {first_line(error)}") from error
     if not same:
         raise ConversionError(f"{name}: the simplified graph computes something else")
-    # Traces and paths of the exporting machine are nobody's business, and differ from run to run.
+    # Traces and paths of the exporting machine are private, and differ from run to run.
     del smaller.metadata_props[:]
     smaller.doc_string, smaller.graph.doc_string = "", ""
     smaller.producer_name, smaller.producer_version, smaller.graph.name = "pocketface", "", "embedder"

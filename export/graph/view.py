@@ -59,7 +59,7 @@ class GraphView:
         return consumers[0] if len(consumers) == 1 and name not in self.outputs else None
 
     def constant(self, name: str) -> Array | None:
-        """Gives the values of a constant, or None for what is computed."""
+        """Gives the values of a constant, or None for a computed value."""
         return self.constants.get(name)
 
     def has_constant_weights(self, node: NodeProto) -> bool:

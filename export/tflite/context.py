@@ -24,7 +24,7 @@ Order = tuple[int, ...]
 
 
 def default_order(rank: int) -> Order:
-    """Gives how a tensor lies as a rule: an image channels last, all else as ONNX has it."""
+    """Gives the default axis order: channels last for an image, ONNX's own for all else."""
     return TO_LAST if rank == 4 else tuple(range(rank))
 
 
@@ -40,16 +40,16 @@ class Value:
     shape: tuple[int, ...]  # in TFLite's order
     flattened: tuple[int, int, int] | None = None  # (C, H, W): a row in HWC order where ONNX means CHW
     non_negative: bool = False
-    turned: Order | None = None  # how it lies where that is not as usual
+    turned: Order | None = None  # its axis order where that is not the default
 
     @property
     def order(self) -> Order:
-        """How it lies."""
+        """Its axis order."""
         return default_order(len(self.shape)) if self.turned is None else self.turned
 
 
 class Context:
-    """Both graphs, and what is known of each ONNX name."""
+    """Both graphs, and the TFLite value of each ONNX name."""
 
     def __init__(self, graph: GraphProto, file: str) -> None:
         """Takes a graph with all shapes known, and the file's name for the error sentences."""
@@ -73,7 +73,7 @@ class Context:
         return shape
 
     def value(self, node: NodeProto, place: int = 0) -> Value:
-        """Gives the computed tensor that is input `place` of `node`, lying as usual."""
+        """Gives the computed tensor that is input `place` of `node`, in the default order."""
         value = self.lying(node, place)
         if value.turned is not None:
             self.values[node.input[place]] = value = self.turn(
@@ -82,7 +82,7 @@ class Context:
         return value
 
     def turn(self, name: str, value: Value, order: Order) -> Value:
-        """Gives `value` lying as `order` says: by a TRANSPOSE, or a RESHAPE where no axis with a length moves."""
+        """Gives `value` in `order`: by a TRANSPOSE, or a RESHAPE where only axes of length 1 move."""
         moves = tuple(value.order.index(axis) for axis in order)
         shape = [value.shape[place] for place in moves]
         if moves == tuple(range(len(moves))):
@@ -100,7 +100,7 @@ class Context:
         return self.emit(step, "TRANSPOSE", inputs, shape, non_negative=value.non_negative, order=order)
 
     def lying(self, node: NodeProto, place: int = 0) -> Value:
-        """Gives the computed tensor that is input `place` of `node`, however it lies."""
+        """Gives the computed tensor that is input `place` of `node`, in whatever order."""
         name = node.input[place]
         if name not in self.values:
             raise self.refuse(
@@ -128,7 +128,7 @@ class Context:
         return constant.astype(np.float64)
 
     def operand(self, node: NodeProto, place: int, order: Order) -> int:
-        """Gives the TFLite tensor for one side of an elementwise operator on tensors that lie as `order` says."""
+        """Gives the TFLite tensor for one side of an elementwise operator on tensors in `order`."""
         name = node.input[place]
         if name not in self.constants:
             return self.turn(name, self.lying(node, place), order).tensor
@@ -157,8 +157,8 @@ class Context:
     ) -> Value:
         """Appends an operator whose result is `output`.
 
-        Its shape is what ONNX says of that name, lying as `order` says or as usual. A step that ONNX has no name for
-        gives TFLite's `shape`; what maps each value by itself is `like` what it maps.
+        Its shape is ONNX's for that name, in `order` or the default order. A step without a name in ONNX is given
+        TFLite's `shape`; an operator that maps each value by itself is `like` its input.
         """
         if like is not None:
             shape, flattened, order = like.shape, like.flattened, like.order

@@ -74,7 +74,7 @@ def delegation(path: Path) -> Delegation:
 
 
 def _taken(partitions: Sequence[Any], operators: Sequence[Any]) -> set[int]:
-    """Gives the operators inside the partitions: what lies on the way from their outputs back to their inputs."""
+    """Gives the operators inside the partitions: all between their outputs and their inputs."""
     maker = {int(tensor): row for row in operators for tensor in row["outputs"]}
     taken: set[int] = set()
     for partition in partitions:

@@ -50,7 +50,7 @@ class Writer:
     """One TFLite graph in the making."""
 
     def __init__(self) -> None:
-        """Starts with nothing but the empty buffer 0 that the format asks for."""
+        """Starts with the empty buffer 0 that the format requires."""
         from ai_edge_litert import schema_py_generated as schema
 
         self._schema = schema
@@ -117,7 +117,7 @@ class Writer:
 def pack(model: Any) -> bytes:
     """Gives the bytes of a .tflite file; the same model gives the same bytes.
 
-    Every buffer lies inside the FlatBuffer at a multiple of 16 bytes, as the schema's `force_align` asks: the
+    Every buffer lies inside the FlatBuffer at a multiple of 16 bytes, as the schema's `force_align` requires: the
     generated Python writer does not align, and 32-bit ARM traps on unaligned floats.
     """
     import flatbuffers
@@ -142,7 +142,7 @@ def unpack(content: bytes) -> Any:
 
 
 def set_metadata(model: Any, key: str, value: bytes) -> None:
-    """Puts `value` under `key` into the model's metadata, in place of what is there."""
+    """Puts `value` under `key` into the model's metadata, replacing an earlier value."""
     from ai_edge_litert import schema_py_generated as schema
 
     model.metadata = model.metadata or []

@@ -182,7 +182,7 @@ def _together(order: Order, source: Sequence[int], groups: Sequence[Group]) -> O
 
 
 def _afterwards(order: Order, source: Sequence[int], target: Sequence[int], groups: Sequence[Group]) -> Order:
-    """Gives how the result lies: as usual if it may, else as its groups lie, axes of length 1 first."""
+    """Gives the order of the result: the default if possible, else that of its groups, axes of length 1 first."""
     of_first = {old[0]: new for old, new in groups}
     long = [axis for place in order for axis in of_first.get(place, [])]
     for known in (default_order(len(target)), tuple(range(len(target)))):

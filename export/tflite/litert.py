@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..artifact import LARGEST_CARD, METADATA_KEY, Card
 from .flatbuffer import read_metadata
 
-DELEGATE = "DELEGATE"  # a piece that XNNPACK runs, in LiteRT's list of operators; what it replaces stays listed
+DELEGATE = "DELEGATE"  # a partition that XNNPACK runs; LiteRT lists it beside the operators inside it
 LARGEST_FILE = 1 << 31  # bytes: offsets in a FlatBuffer have 31 bits
 
 
@@ -36,12 +36,12 @@ class LiteRTSession:
 
     @property
     def takes(self) -> dict[str, Any]:
-        """What LiteRT tells of the input: "dtype", and for int8 "quantization" (scale, zero)."""
+        """LiteRT's description of the input: "dtype", and for int8 "quantization" (scale, zero)."""
         return dict(self._input)
 
     @property
     def arena_bytes(self) -> int | None:
-        """The memory in which inputs, outputs and what lies between take turns; None where a delegate keeps it."""
+        """Bytes of the arena that inputs, outputs and intermediate tensors share; None where a delegate manages it."""
         operators = self._interpreter._get_ops_details()
         if any(op["op_name"] == DELEGATE for op in operators):
             return None

@@ -41,20 +41,20 @@ def mixed_precision(
 
     Each activation is rounded alone, and the loss of cosine it causes is its cost; costs are small and add up. Then
     the layers leave int8 one by one or with their neighbours, most cost per MAC first, until the file itself, run on
-    faces that set no range, is near enough. A float layer keeps int8 weights, so its file is no larger.
+    faces that set no range, reaches the cosine. A float layer keeps int8 weights, so its file is no larger.
 
     Args:
         fp32: What `to_tflite` made.
         path: Where the file goes.
         calibration: (N, 3, H, W) float32, preprocessed: they set the ranges, and rank the layers.
-        judged: Other faces, (M, 3, H, W): they say when it is enough.
+        judged: Other faces, (M, 3, H, W): they decide when the file is accurate enough.
         exact: (M, D) the source's unit embeddings of `judged`.
         least_cosine: What the mean cosine on them must reach.
         ranges: How they are set; see `activation_ranges`.
         progress: Told a line a step.
 
     Returns:
-        The file; takes and gives int8. Its notes say what was traded for what.
+        The file; takes and gives int8. Its notes name the layers left float, what they gain and what they cost.
 
     Raises:
         ConversionError: No choice of layers comes that near.

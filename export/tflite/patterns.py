@@ -17,7 +17,7 @@ Choice = list[tuple[str, float | str | None]]
 
 
 def fuse_gelu(context: Context, node: NodeProto) -> bool:
-    """Emits a GELU if `node` starts one; tells whether it does.
+    """Emits a GELU if `node` starts one; returns whether it does.
 
     Given:   x / sqrt 2 -> Erf -> + 1 -> * 0.5 -> * x       the last two in either order
     Result:  GELU

@@ -20,7 +20,7 @@ LOWEST = -128  # of int8
 
 @dataclass(frozen=True)
 class IntegerLayer:
-    """An operator that computes in int8, and what it reads and gives; tensors go by the name they were made under."""
+    """An operator that computes in int8, with the tensors it reads and its result, by their names in the file."""
 
     name: str  # of its result
     reads: tuple[str, ...]
@@ -44,7 +44,7 @@ class RoundingPlan:
 
 
 def plan_of(fp32: bytes, int8: bytes) -> RoundingPlan:
-    """Reads off which operators of `fp32` are integer ones in `int8`, the file the quantiser made of it."""
+    """Finds the operators of `fp32` that are integer in `int8`, the quantiser's version of the same file."""
     model = unpack(fp32)
     graph = model.subgraphs[0]
     integer = {

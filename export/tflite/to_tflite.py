@@ -29,7 +29,7 @@ def to_tflite(onnx_path: Path, card: Card, path: Path) -> Artifact:
 
     Args:
         onnx_path: One input (N, 3, H, W), N = 1 or free; one output (N, D) or (N, D, 1, 1).
-        card: What the file says about itself; precision, tools and a missing source hash are filled in.
+        card: Goes into the file's metadata; precision, tools and a missing source hash are filled in.
         path: Where the file goes.
 
     Returns:
@@ -60,7 +60,7 @@ def to_tflite(onnx_path: Path, card: Card, path: Path) -> Artifact:
 def write_tflite(model: Any, card: Card, path: Path, notes: tuple[Note, ...] = ()) -> Artifact:
     """Writes the schema's `model` with `card` in its metadata, whole or not at all.
 
-    What XNNPACK takes of it is added to the artifact's `notes`.
+    How much of it XNNPACK runs is added to the artifact's `notes`.
 
     Raises:
         ConversionError: LiteRT cannot load it; it is taken away again.
