@@ -29,10 +29,14 @@ def pocketface(version: cli.Version = False) -> None:
 
 @app.command()
 def run(
-    recipe: Annotated[Path | None, Argument(help="TOML or YAML.", show_default="the embedded default")] = None,
-    faces: Annotated[Path | None, Option(help="Folder of the faces.", show_default="the recipe's")] = None,
-    weights: Annotated[Path | None, Option(help="Folder of the weights.", show_default="the recipe's")] = None,
-    settings: cli.Settings = None,
+    recipe: Annotated[Path | None, Argument(help="Recipe, TOML or YAML.", show_default="the embedded default")] = None,
+    faces: Annotated[
+        Path | None, Option(help="Folder that paths of faces start in.", show_default="the recipe's")
+    ] = None,
+    weights: Annotated[
+        Path | None, Option(help="Folder that paths of weights start in.", show_default="the recipe's")
+    ] = None,
+    settings: cli.RunSettings = None,
     out: Annotated[Path | None, Option("--out", help="Run folder.", show_default="runs/<recipe>")] = None,
 ) -> None:
     """Prune, export, benchmark and report. Given again, the same command goes on where it stopped."""
@@ -127,9 +131,9 @@ def sensitivity(
     """Measure what cutting each group of channels alone costs. Writes OUT/sensitivity.json, which the report plots."""
     from .inputs import open_faces
     from .models.checkpoint import open_embedder
+    from .models.group_sensitivity import write_sensitivity
     from .prune.recipe import PruneRecipe
     from .prune.sensitivity_analysis import sensitivity as sensitivity_stage
-    from .prune.sensitivity_analysis import write_sensitivity
 
     recipe = cli.recipe_of(PruneRecipe, settings, criterion=criterion)
     source = open_embedder(embedder, **network.keywords())

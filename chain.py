@@ -24,16 +24,18 @@ from .files import written_whole
 from .inputs import open_faces, open_pairs, open_source
 from .models.checkpoint import load_checkpoint, save_checkpoint, save_once
 from .models.embedder import Embedder
+from .models.group_sensitivity import write_sensitivity
 from .prune.pruner import Judge, prune
 from .prune.recipe import MEASURED, PruneRecipe
-from .prune.sensitivity_analysis import sensitivity, write_sensitivity
+from .prune.sensitivity_analysis import sensitivity
 from .run_recipe import RunRecipe, with_ranges_for
 
-HELD_OUT, JUDGED_PAIRS = 0.2, 6000  # of the people: not trained on where a recipe says what may be lost at most
+HELD_OUT = 0.2  # share of the people that a recipe with `most_lost` judges by and never trains on
+JUDGED_PAIRS = 6000
 
 
-def run(recipe: RunRecipe, out: Path, progress: Callable[[str], None] = print) -> Path:
-    """Prunes, exports, benchmarks and reports; what `out` holds already of the same recipe is kept.
+def run(recipe: RunRecipe, out: Path | str, progress: Callable[[str], None] = print) -> Path:
+    """Prunes, exports, benchmarks and reports, and continues where an earlier run of the same recipe stopped.
 
     Args:
         recipe: What to do; its relative paths start here, see `Roots`.
@@ -46,7 +48,7 @@ def run(recipe: RunRecipe, out: Path, progress: Callable[[str], None] = print) -
     Raises:
         ValueError: An input is missing or wrong, or `out` holds a run of another recipe.
     """
-    started = time.time()
+    started, out = time.time(), Path(out)
     _claim(out, recipe)
     source = open_source(recipe)
     progress(f"embedder {source.name}: {source.embedding_size} numbers per face")
@@ -64,10 +66,10 @@ def run(recipe: RunRecipe, out: Path, progress: Callable[[str], None] = print) -
     for embedder in embedders:
         folder = save_once(embedder, out / "checkpoints" / embedder.name, factory)
         targets = recipe.export.targets if embedder is embedders[-1] else recipe.compare
-        chosen = with_ranges_for(recipe.export, recipe.train).model_copy(update={"targets": targets})
+        export_recipe = with_ranges_for(recipe.export, recipe.train).model_copy(update={"targets": targets})
         artifacts = out / "artifacts" / embedder.name
-        made = export(embedder, train.faces, chosen, artifacts, progress, pairs.faces)
-        subjects.append(Subject(embedder, folder, made))
+        exported = export(embedder, train.faces, export_recipe, artifacts, progress, pairs.faces)
+        subjects.append(Subject(embedder, folder, exported))
     benchmark(subjects, pairs, recipe.benchmark, out, progress, Path(recipe.pairs).name)
     _hand_off(subjects[-1], out, progress)
     _write_manifest(out, recipe, train, pairs, source, started)
@@ -76,7 +78,7 @@ def run(recipe: RunRecipe, out: Path, progress: Callable[[str], None] = print) -
 
 
 def _claim(out: Path, recipe: RunRecipe) -> None:
-    """Makes the run folder, or checks that the one that is there is of the same recipe."""
+    """Makes the run folder, or checks that an existing one belongs to the same recipe."""
     text = recipe.to_toml()
     path = out / "recipe.toml"
     try:
@@ -96,17 +98,17 @@ def _pruned_once(
     factory: str | None,
     progress: Callable[[str], None],
 ) -> Embedder:
-    """Gives the pruned embedder: the finished one of an earlier try, or prunes, going on where that was killed."""
-    finished, unfinished = out / "checkpoints" / "pruned.json", out / "checkpoints" / "unfinished"
+    """Gives the pruned embedder of an earlier run, or prunes, and continues where an earlier run was killed."""
+    record, unfinished = out / "checkpoints" / "pruned.json", out / "checkpoints" / "unfinished"
     inputs = {"source": source.sha256, "train": train.sha256}
-    if finished.is_file():
-        note = json.loads(finished.read_text(encoding="utf-8"))
+    if record.is_file():
+        note = json.loads(record.read_text(encoding="utf-8"))
         if note["inputs"] != inputs:
             raise ValueError(f"{out} holds a run of other weights or faces; name another folder with --out")
         return load_checkpoint(out / "checkpoints" / note["folder"], factory)
     smaller = prune_by_measurements(source, train, recipe, progress, unfinished)
     save_checkpoint(smaller, out / "checkpoints" / smaller.name)
-    with written_whole(finished) as beside:
+    with written_whole(record) as beside:
         beside.write_text(json.dumps({"folder": smaller.name, "inputs": inputs}), encoding="utf-8")
     shutil.rmtree(unfinished, ignore_errors=True)
     return smaller
@@ -115,7 +117,7 @@ def _pruned_once(
 def prune_by_measurements(
     source: Embedder, train: LabelledFaces, recipe: PruneRecipe, progress: Callable[[str], None], resume: Path
 ) -> Embedder:
-    """Prunes, and measures what the recipe asks for besides: each layer's cost, accuracy on people held out.
+    """Prunes, and measures what the recipe needs for it: the cost of each layer, accuracy on held-out people.
 
     Args:
         source: Left as it is.
@@ -128,7 +130,7 @@ def prune_by_measurements(
         The smaller embedder.
 
     Raises:
-        ValueError: See `prune`; or nothing here measures what the recipe's budget counts.
+        ValueError: See `prune`; or this machine cannot measure the recipe's budget.
     """
     judge, table = None, None
     if recipe.most_lost is not None:
@@ -140,7 +142,7 @@ def prune_by_measurements(
 
 
 def _judge_on(held_out: LabelledFaces) -> Judge:
-    """Gives what measures an embedder's verification accuracy on pairs of these people."""
+    """Gives a function that measures an embedder's verification accuracy on pairs of these people."""
     pairs = draw_pairs(held_out, JUDGED_PAIRS, seed=0)
 
     def judge(embedder: Embedder) -> float:
@@ -151,18 +153,18 @@ def _judge_on(held_out: LabelledFaces) -> Judge:
 
 
 def _hand_off(subject: Subject, out: Path, progress: Callable[[str], None]) -> None:
-    """Writes the hand-off of what ships: golden faces, what each file makes of them, and code for an app."""
+    """Writes what an app needs: golden faces, the embeddings that each file gives for them, and code."""
     paths = [result.artifact.path for result in subject.exported if result.artifact is not None]
     try:
         progress(f"hand-off: {handoff(paths, out / 'handoff')}")
-    except ValueError as error:  # the run has its files and its report all the same
+    except ValueError as error:  # the run's files and report are valid without it
         progress(f"no hand-off: {error}")
 
 
 def _write_manifest(
     out: Path, recipe: RunRecipe, train: LabelledFaces, pairs: Pairs, source: Embedder, started: float
 ) -> None:
-    """Writes what went in: hashes, versions, the command."""
+    """Writes the run's inputs: their hashes, the versions of packages, the command."""
     packages = ("numpy", "torch", "onnx", "onnxruntime", "ai-edge-litert", "ai-edge-quantizer", "coremltools")
     manifest = {
         "command": " ".join(["pocketface", *sys.argv[1:]]),

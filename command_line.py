@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import os
 import shutil
 import sys
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 Recipe = TypeVar("Recipe", bound="BaseModel")
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(show: bool) -> None:
+    if show:
         from . import __version__
 
         print(f"pocketface {__version__}")
@@ -74,6 +75,10 @@ Settings = Annotated[
     list[str] | None,
     Option("--set", metavar="KEY=VALUE", help="Any other field of the recipe, e.g. round_to=16; may be repeated."),
 ]
+RunSettings = Annotated[
+    list[str] | None,
+    Option("--set", metavar="KEY=VALUE", help="Changes the recipe, e.g. prune.target=700_000; may be repeated."),
+]
 Out = Annotated[Path, Option("--out", help="Folder for the results.")]
 
 
@@ -102,7 +107,7 @@ class ContractOptions:
                 try:
                     numbers = [float(part) for part in text.split(",")]
                 except ValueError:
-                    raise ValueError(f"--{key} wants one number or three with commas, not {text!r}") from None
+                    raise ValueError(f"--{key} takes one number or three with commas, not {text!r}") from None
                 values[key] = numbers * 3 if len(numbers) == 1 else numbers
         if self.size is not None:
             values |= {"height": self.size, "width": self.size}
@@ -179,10 +184,10 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def recipe_of(model: type[Recipe], settings: Sequence[str] | None, **options: Any) -> Recipe:
     """Makes a recipe of a command's options, as far as they were given, and of `--set`, which wins."""
-    from .run_recipe import merged, validated
+    from .run_recipe import merge_tables, validated
 
     given = {key: value for key, value in options.items() if value not in (None, [])}
-    return validated(model, merged(given, values_of(settings)))
+    return validated(model, merge_tables(given, values_of(settings)))
 
 
 def values_of(settings: Sequence[str] | None) -> dict[str, Any]:
@@ -193,20 +198,20 @@ def values_of(settings: Sequence[str] | None) -> dict[str, Any]:
     """
     import tomllib
 
-    from .run_recipe import merged
+    from .run_recipe import merge_tables
 
     values: dict[str, Any] = {}
     for setting in settings or ():
         key, equals, text = (part.strip() for part in setting.partition("="))
         if not (key and equals):
-            raise ValueError(f"--set wants KEY=VALUE, such as round_to=16, not {setting!r}")
+            raise ValueError(f"--set takes KEY=VALUE, such as round_to=16, not {setting!r}")
         try:
             value = tomllib.loads(f"value = {text}")["value"]
         except (tomllib.TOMLDecodeError, RecursionError):
             value = text
         for part in reversed(key.split(".")):
             value = {part: value}
-        values = merged(values, value)
+        values = merge_tables(values, value)
     return values
 
 
@@ -253,7 +258,9 @@ def save(embedder: Embedder, out: Path) -> Path:
 
 def quieten() -> None:
     """Keeps what libraries print about themselves off the terminal, in this process and in those that it starts."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow and LiteRT: errors only
-    os.environ.setdefault("PYTHONWARNINGS", "ignore")
-    if not sys.warnoptions:  # somebody who starts Python with -W wants to see warnings
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow: errors only
+    for name in ("torch.utils._pytree", "torch.onnx"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if not sys.warnoptions:  # whoever starts Python with -W looks for warnings
         warnings.simplefilter("ignore")
+        os.environ["PYTHONWARNINGS"] = "ignore"

@@ -1,13 +1,18 @@
-"""Files that are whole or not there: hashes, and writing beside before renaming."""
+"""Files that are whole or not there: hashes, writing beside before renaming, and memos of earlier work."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def sha256_of(path: Path) -> str:
@@ -44,6 +49,34 @@ def written_whole(path: Path) -> Iterator[Path]:
         raise
     finally:
         _remove(beside)
+
+
+@dataclass(frozen=True)
+class Memo:
+    """Results of earlier work in a JSON file, under a key that says of which work."""
+
+    path: Path
+    key: str
+
+    def read(self, parse: Callable[[dict[str, Any]], T]) -> T | None:
+        """Gives what `parse` makes of the results; None where there are none of this key, or damaged ones.
+
+        Whoever gets None does the work again.
+
+        Args:
+            parse: Reads what `write` was given; may raise what reading a damaged file raises.
+        """
+        try:
+            values = json.loads(self.path.read_text(encoding="utf-8"))
+            return parse(values) if values["key"] == self.key else None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+            return None
+
+    def write(self, **results: Any) -> None:
+        """Writes results that JSON can hold, whole or not at all."""
+        with written_whole(self.path) as beside:
+            text = json.dumps({"key": self.key, **results}, indent=1)
+            beside.write_text(text + "\n", encoding="utf-8")
 
 
 def _remove(path: Path) -> None:

@@ -25,8 +25,8 @@ FIRST_TEST_IDENTITY = 1_000_000  # no identity of training is ever tested
 
 
 def open_embedder(
-    what: str,
-    weights: Path | None = None,
+    name_or_path: str | Path,
+    weights: Path | str | None = None,
     *,
     contract: InputContract | None = None,
     name: str | None = None,
@@ -36,7 +36,7 @@ def open_embedder(
     """Opens an embedder in PyTorch, or an ONNX file that another tool wrote.
 
     Args:
-        what: A zoo name, "embedded-default", a checkpoint folder, `path/to/file.py:factory`,
+        name_or_path: A zoo name, "embedded-default", a checkpoint folder, `path/to/file.py:factory`,
             `package.module:factory`, or an .onnx file. The code of a factory runs: name only code that you trust.
         weights: For a zoo name or a factory: a safetensors file, or a torch file of tensors.
         contract: What the network must be fed. An .onnx file needs one; None is the zoo's own, and for a factory
@@ -52,14 +52,15 @@ def open_embedder(
     Raises:
         ValueError: There is no such embedder or file, it is damaged, or it does not fit the weights or the contract.
     """
-    if not what.endswith(".onnx"):
-        keywords = dict(contract=contract, name=name, licence=licence, options=options)
-        return checkpoint.open_embedder(what, weights, **keywords)
-    path = Path(what)
+    path = Path(name_or_path)
+    if path.suffix != ".onnx":
+        return checkpoint.open_embedder(
+            name_or_path, weights, contract=contract, name=name, licence=licence, options=options
+        )
     if not path.is_file():
-        raise ValueError(f"there is no file {what}")
+        raise ValueError(f"there is no file {path}")
     if contract is None:
-        raise ValueError(f"{what} does not say what it must be fed; give --mean and --scale, or a contract")
+        raise ValueError(f"{path} does not say what it must be fed; give --mean and --scale, or a contract")
     read_onnx(path)  # what is damaged is said before any face is rendered
     return ForeignOnnx(path, name or path.stem, contract, licence)
 

@@ -159,20 +159,20 @@ def with_settings(recipe: RunRecipe, settings: Mapping[str, Any]) -> RunRecipe:
     Raises:
         ValueError: No recipe has such a key or value.
     """
-    return validated(RunRecipe, merged(recipe.model_dump(exclude_unset=True), settings))
+    return validated(RunRecipe, merge_tables(recipe.model_dump(exclude_unset=True), settings))
 
 
-def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def merge_tables(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Gives `values` with `changes` put in, table by table.
 
-    >>> merged({"a": 1, "t": {"x": 1, "y": 2}}, {"t": {"y": 3}})
+    >>> merge_tables({"a": 1, "t": {"x": 1, "y": 2}}, {"t": {"y": 3}})
     {'a': 1, 't': {'x': 1, 'y': 3}}
     """
     result = dict(values)
     for key, value in changes.items():
         table = result.get(key)
         result[key] = (
-            merged(table if isinstance(table, Mapping) else {}, value) if isinstance(value, Mapping) else value
+            merge_tables(table if isinstance(table, Mapping) else {}, value) if isinstance(value, Mapping) else value
         )
     return result
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -81,7 +81,7 @@ def _without_noise(before: Side, after: Side, limits: GateLimits) -> Iterator[Ch
         if old is None or new is None or not old.value or not new.value:
             continue
         ratio = new.value / old.value
-        what, kind = phrase_of(metric), number_kind(new)
+        what, kind = phrase_of(key_of(new)), number_kind(new)
         texts = number_text(old.value, kind), number_text(new.value, kind)
         if ratio == 1:
             yield Change(what, *texts, "equal", "the same")
@@ -135,36 +135,29 @@ def _latency_change(what: str, old: Measurement, new: Measurement, limits: GateL
     return Change(what, *texts, verdict, f"{direction}: {span}", slower > 1 + limits.slower, short)
 
 
-def _accuracy(before: Side, after: Side, limits: GateLimits) -> Iterator[Change]:
+def _accuracy(before: Side, after: Side, limits: GateLimits) -> Iterable[Change]:
     what, old, new = phrase_of(ACCURACY), before.row(ACCURACY), after.row(ACCURACY)
     if old is None or new is None:
-        return
-    texts = _points(old.value), _points(new.value)
+        return []
+    texts, shared = (_points(old.value), _points(new.value)), _same_pairs(before, after)
     if not (old.valid and new.valid):
         run, row = ("after", new) if old.valid else ("before", old)
         verdict = "worse" if old.valid else "better" if new.valid else "not judged"
-        yield Change(what, *texts, verdict, f"not measured {run}: {row.reason}", fails=verdict == "worse")
-        return
+        return [Change(what, *texts, verdict, f"not measured {run}: {row.reason}", fails=verdict == "worse")]
     if bool(old.conditions.get("flip")) != bool(new.conditions.get("flip")):
-        yield Change(what, *texts, "not judged", "only one run summed the embeddings of a face and its mirror image")
-        return
-    shared = _same_pairs(before, after)
+        reason = "only one run summed the embeddings of a face and its mirror image"
+        return [Change(what, *texts, "not judged", reason)]
     if shared is not None and np.array_equal(shared[0], shared[1]):
-        yield Change(what, *texts, "equal", "every similarity is the same to the last bit")
-        return
+        return [Change(what, *texts, "equal", "every similarity is the same to the last bit")]
     if shared is not None:
-        yield from _paired(*shared, limits)
-        return
+        return _paired(*shared, limits)
     if old == new:
-        yield Change(what, *texts, *SAME)
-        return
+        return [Change(what, *texts, *SAME)]
     if not new.conditions.get("pairs_sha256") or old.conditions.get("pairs_sha256") != new.conditions["pairs_sha256"]:
-        yield Change(what, *texts, "not judged", "verified on other pairs, or a run does not say on which")
-        return
+        return [Change(what, *texts, "not judged", "verified on other pairs, or a run does not say on which")]
     if None in (old.low, old.high, new.low, new.high):
-        yield Change(what, *texts, "not judged", "has no interval")
-        return
-    yield _judged(what, texts, unpaired_difference(_estimate(new), _estimate(old)), new.n or 0, limits, UNPAIRED)
+        return [Change(what, *texts, "not judged", "has no interval")]
+    return [_judged(what, texts, unpaired_difference(_estimate(new), _estimate(old)), new.n or 0, limits, UNPAIRED)]
 
 
 def _paired(then: Floats, now: Floats, record: Record, limits: GateLimits) -> Iterator[Change]:
@@ -239,9 +232,5 @@ def _percent(share: float, sign: str = "") -> str:
     return f"{100 * share:{sign}.2g} %" if abs(share) < 0.995 else f"{100 * share:{sign}.0f} %"
 
 
-PARTS: tuple[Callable[[Side, Side, GateLimits], Iterator[Change]], ...] = (
-    _without_noise,
-    _latency,
-    _accuracy,
-    _thresholds,
-)
+Part = Callable[[Side, Side, GateLimits], Iterable[Change]]
+PARTS: tuple[Part, ...] = (_without_noise, _latency, _accuracy, _thresholds)

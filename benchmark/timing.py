@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..export.formats import FORMATS, uncertified_sha256
-from ..files import written_whole
+from ..files import Memo
 from .machine import device_name
 from .measurement import Measurement, RowMaker
 from .recipe import BenchmarkRecipe
@@ -67,14 +66,11 @@ def latencies(
         timing: FORMATS[timing.candidate.artifact.format].why_no_latency or timing.runtime.missing for timing in wanted
     }
     timings = [timing for timing in wanted if not hindered[timing]]
-    key = _key(timings, recipe)
-    path = folder / "latency.json"
-    rows = _kept_rows(path, key)
+    memo = Memo(folder / "latency.json", _key(timings, recipe))
+    rows = memo.read(lambda results: [Measurement(**row) for row in results["rows"]])
     if rows is None:
         rows = _timed(timings, recipe, folder, progress)
-        with written_whole(path) as beside:
-            text = {"key": key, "rows": [dataclasses.asdict(row) for row in rows]}
-            beside.write_text(json.dumps(text, indent=1), encoding="utf-8")
+        memo.write(rows=[dataclasses.asdict(row) for row in rows])
     return rows + [
         timing.row(folder).missing("latency_ms_p50", reason, threads=timing.threads)
         for timing, reason in hindered.items()
@@ -140,12 +136,3 @@ def _key(timings: Sequence[Timing], recipe: BenchmarkRecipe) -> str:
     decides = recipe.model_dump_json(include=DECIDES) + device_name()
     files = [uncertified_sha256(timing.job.path) + repr(timing.job) + timing.runtime.version for timing in timings]
     return hashlib.sha256((decides + "".join(files)).encode()).hexdigest()
-
-
-def _kept_rows(path: Path, key: str) -> list[Measurement] | None:
-    """Gives the latencies that an earlier try took of the very same files."""
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        return [Measurement(**row) for row in kept["rows"]] if kept["key"] == key else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # there is none, or none that can be trusted: take them again

@@ -33,7 +33,7 @@ from pocketface.export.formats import open_session
 from pocketface.export.graph.to_onnx import to_onnx
 from pocketface.export.parity import measure_parity
 from pocketface.export.session import unit_embeddings
-from pocketface.export.tflite.litert import xnnpack_partitions
+from pocketface.export.tflite.delegation import delegation
 from pocketface.faces.contract import Faces
 from pocketface.inputs import open_faces, open_source
 from pocketface.models.embedder import Embedder
@@ -119,7 +119,7 @@ def rows_of(conversions: dict[tuple[str, str], Conversion], source: Embedder, pr
         memory = row.value("peak_memory_bytes", float(result["bytes"]))
         yield dataclasses.replace(memory, metric="conversion_peak_memory_bytes")
         yield row.value("size_bytes", path.stat().st_size)
-        yield row.value("xnnpack_partitions", xnnpack_partitions(path))
+        yield row.value("xnnpack_partitions", delegation(path).partitions)
         parity = measure_parity(unit_embeddings(open_session(path), source.contract, probe), reference)
         yield row.value("largest_difference", parity.largest_difference, len(probe))
         yield row.value("parity_cosine_mean", parity.cosine_mean, len(probe))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +13,7 @@ from typing import Any
 
 from ..faces.contract import Faces
 from ..faces.folders import FaceSource
-from ..files import sha256_of, written_whole
+from ..files import Memo, sha256_of
 from ..models.embedder import Embedder, Embeddings
 from .artifact import Artifact, Card, ConversionError, Note
 from .calibration import choose_calibration_faces, lint
@@ -84,15 +83,15 @@ def export(
         ancestry=provenance_sentences(source.ancestry) if isinstance(source, Embedder) else (),
     )
     job = ExportJob(source, card, contract.preprocess(sample), recipe, lambda line: progress(f"  {line}"))
-    key = _key(card, recipe, sample)
-    done = {} if not (record := _read(folder)) or record["key"] != key else record["targets"]
+    memo = Memo(folder / RECORD, _key(card, recipe, sample))
+    recorded = memo.read(lambda record: dict(record["targets"])) or {}
     results: dict[str, Exported] = {}
     for target in with_bases(recipe.targets):
-        kept = _kept(done.get(target), target, folder)
+        kept = _kept(recorded.get(target), target, folder)
         results[target] = kept or _make(target, job, results, recipe, probe, reference.embeddings, folder)
         for line in _lines(results[target], kept is not None):
             progress(line)
-        _write(folder, key, results)
+        memo.write(targets={name: _entry(result) for name, result in results.items()})
     return list(results.values())
 
 
@@ -107,12 +106,12 @@ def _make(
 ) -> Exported:
     started = time.perf_counter()
     base = TARGETS[target].make.base
-    made = {name: result.artifact for name, result in results.items() if result.artifact is not None}
+    files = {name: result.artifact for name, result in results.items() if result.artifact is not None}
     path = folder / (job.card.model + TARGETS[target].suffix)
     try:
-        if base is not None and base not in made:
+        if base is not None and base not in files:
             raise ConversionError(f"{target} is made from {base}, which failed: {results[base].reason}")
-        artifact = TARGETS[target].make(job, made, path)
+        artifact = TARGETS[target].make(job, files, path)
         parity = measure_parity(unit_embeddings(open_session(artifact.path), job.card.contract, probe), reference)
         check_parity(artifact, parity, recipe)
     except ConversionError as error:
@@ -126,29 +125,16 @@ def _key(card: Card, recipe: ExportRecipe, sample: Faces) -> str:
     return hashlib.sha256(card.to_json().encode() + settings.encode() + sample.tobytes()).hexdigest()
 
 
-def _read(folder: Path) -> dict[str, Any] | None:
-    path = folder / RECORD
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return record if isinstance(record, dict) and {"key", "targets"} <= set(record) else None
-    except (OSError, json.JSONDecodeError):
-        return None  # nothing was made yet, or the record cannot be trusted: make all again
-
-
-def _write(folder: Path, key: str, results: Mapping[str, Exported]) -> None:
-    targets = {
-        name: {
-            "file": result.artifact.path.name if result.artifact else None,
-            "sha256": uncertified_sha256(result.artifact.path) if result.artifact else None,
-            "parity": dataclasses.asdict(result.parity) if result.parity else None,
-            "seconds": round(result.seconds, 3),
-            "notes": [dataclasses.asdict(note) for note in result.artifact.notes] if result.artifact else [],
-            "reason": result.reason,
-        }
-        for name, result in results.items()
+def _entry(result: Exported) -> dict[str, Any]:
+    artifact = result.artifact
+    return {
+        "file": artifact.path.name if artifact else None,
+        "sha256": uncertified_sha256(artifact.path) if artifact else None,
+        "parity": dataclasses.asdict(result.parity) if result.parity else None,
+        "seconds": round(result.seconds, 3),
+        "notes": [dataclasses.asdict(note) for note in artifact.notes] if artifact else [],
+        "reason": result.reason,
     }
-    with written_whole(folder / RECORD) as beside:
-        beside.write_text(json.dumps({"key": key, "targets": targets}, indent=1) + "\n", encoding="utf-8")
 
 
 def _kept(entry: Mapping[str, Any] | None, target: str, folder: Path) -> Exported | None:

@@ -188,25 +188,37 @@ def format_of(path: Path) -> Format:
     """
     if not path.exists():
         raise ValueError(f"no file at {path}")
-    found = next((each for each in FORMATS.values() if each.is_at(path)), None)
-    if found is None:
+    known = next((each for each in FORMATS.values() if each.is_at(path)), None)
+    if known is None:
         raise ValueError(f"{path} is no checkpoint and ends in none of {suffixes()}")
-    return found
+    return known
 
 
-def find_files(paths: Iterable[Path], wanted: Iterable[Format]) -> list[Path]:
-    """Gives the paths that are files, and of folders the files of the `wanted` formats that lie in them."""
-    formats, found = tuple(wanted), list[Path]()
+def find_files(paths: Iterable[Path], formats: Iterable[Format]) -> list[Path]:
+    """Gives the paths that are files, and of folders the files of `formats` that lie in them."""
+    kinds, files = tuple(formats), list[Path]()
     for path in paths:
-        if not path.is_dir() or any(each.is_at(path) for each in formats):
-            found.append(path)
+        if not path.is_dir() or any(each.is_at(path) for each in kinds):
+            files.append(path)
         else:
-            found += sorted(inside for inside in path.rglob("*") if any(each.is_at(inside) for each in formats))
-    return found
+            files += sorted(inside for inside in path.rglob("*") if any(each.is_at(inside) for each in kinds))
+    return files
 
 
 def open_session(path: Path, threads: int = 1, factory: str | None = None) -> Session:
-    """Opens `path` in the usual runtime of its format; see `Format.open`."""
+    """Opens `path` in the usual runtime of its format.
+
+    Args:
+        path: A converted file, or a checkpoint folder.
+        threads: Of the CPU.
+        factory: The code of a checkpoint whose network is not of the zoo; see `load_checkpoint`.
+
+    Returns:
+        The open file, ready to embed.
+
+    Raises:
+        ValueError: It is not there, of no known format, or its runtime refuses it.
+    """
     return format_of(path).open(path, threads, factory)
 
 
@@ -216,6 +228,9 @@ def read_artifact(path: Path, contract: InputContract | None = None) -> Artifact
     Args:
         path: A file of a known format.
         contract: How to feed a file without a card; a file with one is fed by that.
+
+    Returns:
+        The file, its format, and what its card says.
 
     Raises:
         ValueError: There is no card and no contract.

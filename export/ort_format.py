@@ -42,9 +42,9 @@ def to_ort(model: onnx.ModelProto, card: Card, path: Path) -> Artifact:
     import onnxruntime as ort
 
     card = card.with_tools("onnxruntime")
-    given = onnx.ModelProto()
-    given.CopyFrom(model)
-    onnx.helper.set_model_props(given, {METADATA_KEY: ""})  # the card's place; the card itself is the file's end
+    carded = onnx.ModelProto()
+    carded.CopyFrom(model)
+    onnx.helper.set_model_props(carded, {METADATA_KEY: ""})  # the card's place; the card itself is the file's end
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.intra_op_num_threads, options.log_severity_level = 1, 3
@@ -53,7 +53,7 @@ def to_ort(model: onnx.ModelProto, card: Card, path: Path) -> Artifact:
         written = Path(folder) / "model.ort"
         options.optimized_model_filepath = str(written)
         try:
-            ort.InferenceSession(given.SerializeToString(), options, providers=["CPUExecutionProvider"])
+            ort.InferenceSession(carded.SerializeToString(), options, providers=["CPUExecutionProvider"])
             content = written.read_bytes()
         except Exception as error:  # onnxruntime has a class for each of its failures
             raise ConversionError(f"{card.model} cannot be written as .ort: {first_line(error)}") from error
@@ -172,31 +172,31 @@ def _front(session: Any) -> bytearray:
             builder.PrependUOffsetTRelative(offset)
         return int(builder.EndVector())
 
-    def argument(given: Any) -> int:
+    def argument(old: Any) -> int:
         arg.Start(builder)
-        arg.AddArgType(builder, given.ArgType())
-        arg.AddIndex(builder, given.Index())
+        arg.AddArgType(builder, old.ArgType())
+        arg.AddIndex(builder, old.Index())
         return int(arg.End(builder))
 
-    def kernel(given: Any) -> int:
-        name = builder.CreateString(given.KernelTypeStr())
-        arguments = vector([argument(given.Args(i)) for i in range(given.ArgsLength())])
+    def kernel(old: Any) -> int:
+        name = builder.CreateString(old.KernelTypeStr())
+        arguments = vector([argument(old.Args(i)) for i in range(old.ArgsLength())])
         kind.Start(builder)
         kind.AddKernelTypeStr(builder, name)
         kind.AddArgs(builder, arguments)
         return int(kind.End(builder))
 
-    def operator(given: Any) -> int:
-        name = builder.CreateString(given.OpId())
-        kinds = [given.KernelTypeStrArgs(i) for i in range(given.KernelTypeStrArgsLength())]
+    def operator(old: Any) -> int:
+        name = builder.CreateString(old.OpId())
+        kinds = [old.KernelTypeStrArgs(i) for i in range(old.KernelTypeStrArgsLength())]
         kernels = vector([kernel(one) for one in sorted(kinds, key=lambda one: bytes(one.KernelTypeStr()))])
         row.Start(builder)
         row.AddOpId(builder, name)
         row.AddKernelTypeStrArgs(builder, kernels)
         return int(row.End(builder))
 
-    given = session.KernelTypeStrResolver()
-    rows = [given.OpKernelTypeStrArgs(i) for i in range(given.OpKernelTypeStrArgsLength())]
+    old = session.KernelTypeStrResolver()
+    rows = [old.OpKernelTypeStrArgs(i) for i in range(old.OpKernelTypeStrArgsLength())]
     operators = vector([operator(one) for one in sorted(rows, key=lambda one: bytes(one.OpId()))])
     table.Start(builder)
     table.AddOpKernelTypeStrArgs(builder, operators)

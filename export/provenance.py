@@ -50,7 +50,7 @@ def _hash(entry: Mapping[str, Any], of: str = "") -> str:
 
 
 def _name(place: Any) -> str:
-    """Gives the last part of a path: where it lay is nobody's business."""
+    """Gives the last part of a path: the folder may be private."""
     return str(place).replace("\\", "/").rpartition("/")[2]
 
 

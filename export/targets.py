@@ -84,7 +84,7 @@ class FromSource:
     make: Callable[[ExportJob, Path], Artifact]
     base: None = None
 
-    def __call__(self, job: ExportJob, made: Mapping[str, Artifact], path: Path) -> Artifact:
+    def __call__(self, job: ExportJob, files: Mapping[str, Artifact], path: Path) -> Artifact:
         """Writes the file at `path`."""
         return self.make(job, path)
 
@@ -96,9 +96,9 @@ class FromFile:
     base: str
     make: Callable[[ExportJob, Artifact, Path], Artifact]
 
-    def __call__(self, job: ExportJob, made: Mapping[str, Artifact], path: Path) -> Artifact:
-        """Writes the file at `path`; `made` holds the base."""
-        return self.make(job, made[self.base], path)
+    def __call__(self, job: ExportJob, files: Mapping[str, Artifact], path: Path) -> Artifact:
+        """Writes the file at `path`; `files` holds the base."""
+        return self.make(job, files[self.base], path)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ..files import written_whole
 from .artifact import METADATA_KEY, Artifact, Card, ConversionError, Note
 from .executorch_session import MISSING
 from .graph.reading import first_line
-from .graph.to_onnx import quiet
+from .quiet import quiet
 
 if TYPE_CHECKING:
     from ..models.embedder import Embedder

@@ -134,8 +134,8 @@ def trace(source: Source, artifact: Artifact, faces: Faces) -> Trace:
     return Trace(tuple(layers), tuple(missing), TOLERANCE.get(artifact.card.precision))
 
 
-def _compared(name: str, kind: str, source: Array, found: Array, scaled: bool) -> TracedLayer:
-    a, b = source.astype(np.float64), found.astype(np.float64)
+def _compared(name: str, kind: str, source: Array, file: Array, scaled: bool) -> TracedLayer:
+    a, b = source.astype(np.float64), file.astype(np.float64)
     if scaled:
         axes = (0, 2, 3)
         factor = (a * b).sum(axes, keepdims=True) / np.maximum((b * b).sum(axes, keepdims=True), 1e-30)

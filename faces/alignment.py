@@ -113,7 +113,7 @@ def similarity_transform(points: ArrayLike, template: ArrayLike) -> NDArray[np.f
     """
     source, goal = np.asarray(points, dtype=np.float64), np.asarray(template, dtype=np.float64)
     if source.shape != goal.shape or source.ndim != 2 or source.shape[1] != 2:
-        raise ValueError(f"landmarks need the template's shape {goal.shape}, (n, 2) x and y, not {source.shape}")
+        raise ValueError(f"landmarks need (n, 2) x and y like the template's {goal.shape}, not {source.shape}")
     centre, goal_centre = source.mean(axis=0), goal.mean(axis=0)
     variance = ((source - centre) ** 2).sum() / len(source)
     if not np.isfinite(variance) or variance == 0:

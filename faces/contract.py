@@ -107,7 +107,7 @@ class InputContract:
                 try:
                     values[name] = tuple(float(number) for number in values[name])
                 except (TypeError, ValueError):
-                    raise ValueError(f"{name} wants three numbers, not {reprlib.repr(values[name])}") from None
+                    raise ValueError(f"{name} needs three numbers, not {reprlib.repr(values[name])}") from None
         return cls(**values)
 
 

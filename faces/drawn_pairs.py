@@ -26,13 +26,6 @@ def synthetic_pairs(identities: int, shots: int, seed: int = 0, size: int = 112,
         size: Of the faces, in pixels a side.
         first: Number of the first person, see `synthetic_faces`.
 
-    Args:
-        identities: How many people.
-        shots: Faces of each.
-        seed: Of what is drawn.
-        size: Height and width of a crop in pixels.
-        first: Number of the first identity; different numbers are different people.
-
     Returns:
         The pairs, with crops, folds and identities.
 

@@ -41,14 +41,6 @@ def read_faces(path: Path | str, height: int = 112, width: int = 112) -> Labelle
     Returns:
         N crops (N, height, width, 3) uint8 RGB, as stored, with labels (N,) and the name of each identity.
 
-    Args:
-        path: A folder with a folder of images per person, a tar, `shards-{000..009}.tar`, or a folder of tars.
-        height: Of the crops, in pixels.
-        width: Likewise.
-
-    Returns:
-        The crops, in memory up to 1 GiB of pixels, and who is on each.
-
     Raises:
         ValueError: Nothing at `path`, no image in it, or an image that is damaged or of another size.
     """

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,8 +10,8 @@ from torch import Tensor
 
 from ..faces.contract import Faces
 from ..faces.folders import FaceSource, LabelledFaces
-from ..files import written_whole
 from ..models.embedder import Embedder
+from ..models.group_sensitivity import Sensitivity
 from .channels.compensation import cut_keeping_means
 from .channels.groups import Group, find_groups
 from .channels.selection import groups_in_scope
@@ -24,19 +20,6 @@ from .recipe import PruneRecipe
 
 SHARES = (0.125, 0.25, 0.5, 0.75)
 FACES, AT_ONCE = 64, 32  # faces that batch norms are estimated on; drift is measured on as many others
-
-
-@dataclass(frozen=True)
-class Sensitivity:
-    """The loss when one group alone loses some of its channels."""
-
-    group: str
-    layers: tuple[str, ...]  # the convolutions and linear layers that lose filters
-    width: int
-    cut: int  # channels that were cut, the least important first
-    share: float  # cut / width
-    drift: float  # 1 - mean cosine between the embeddings without the cut and with it
-    accuracy: float | None = None  # verification accuracy with the cut, where it was measured
 
 
 def sensitivity(
@@ -123,38 +106,3 @@ def _split_faces(embedder: Embedder, faces: FaceSource, seed: int) -> tuple[list
     batches = np.array_split(chosen[:count], -(-count // AT_ONCE))
     inputs = [torch.from_numpy(embedder.contract.preprocess(faces[batch])) for batch in batches]
     return inputs, faces[chosen[count:]]
-
-
-def write_sensitivity(rows: Iterable[Sensitivity], path: Path) -> Path:
-    """Writes `rows` as a JSON list, whole or not at all, and gives `path`.
-
-    Args:
-        rows: As `sensitivity` gives them.
-        path: The file; what lies there is replaced.
-
-    Returns:
-        `path`.
-    """
-    with written_whole(path) as beside:
-        text = json.dumps([dataclasses.asdict(row) for row in rows], indent=1, ensure_ascii=False)
-        beside.write_text(text + "\n", encoding="utf-8")
-    return path
-
-
-def read_sensitivity(path: Path) -> list[Sensitivity]:
-    """Reads what `write_sensitivity` wrote.
-
-    Args:
-        path: A sensitivity.json.
-
-    Returns:
-        The rows, in the file's order.
-
-    Raises:
-        ValueError: The file is not such a list.
-    """
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-        return [Sensitivity(**{**row, "layers": tuple(row["layers"])}) for row in rows]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} holds no sensitivities: {error}") from error

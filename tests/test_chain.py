@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,6 @@ images = 32
 
 [export]
 targets = ["onnx", "tflite-fp32", "tflite-w8a8", "coreml-fp32"]
-calibration_faces = 16
 
 [benchmark]
 threads = [1]
@@ -55,7 +55,8 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(recipe: Path, out: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "pocketface", "run", str(recipe), "--out", str(out)]
+    setting = ("--set", "export.calibration_faces=16")
+    command = [sys.executable, "-m", "pocketface", "run", str(recipe), *setting, "--out", str(out)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -113,6 +114,11 @@ def test_a_run_leaves_all_that_the_design_names(uninterrupted: Path) -> None:
     }
     assert wanted <= there
     assert not [path for path in uninterrupted.rglob("*") if ".part" in path.name]
+
+
+def test_a_setting_of_the_command_is_in_the_recipe_of_the_run(uninterrupted: Path) -> None:
+    recipe = tomllib.loads((uninterrupted / "recipe.toml").read_text())
+    assert recipe["export"]["calibration_faces"] == 16 and recipe["benchmark"]["minimum_runs"] == 5
 
 
 def test_every_file_has_its_own_accuracy_and_is_compared_with_the_source(uninterrupted: Path) -> None:

@@ -1,10 +1,10 @@
-"""A file is whole or not there, and an error names the file that was asked for."""
+"""A file is whole or not there, an error names the file that was asked for, and a memo is read under its key alone."""
 
 from pathlib import Path
 
 import pytest
 
-from pocketface.files import written_whole
+from pocketface.files import Memo, written_whole
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
@@ -24,3 +24,26 @@ def test_an_error_names_the_file_that_people_know(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="folder") as caught, written_whole(tmp_path / "folder") as beside:
         beside.write_text("a file does not replace a folder")
     assert ".part" not in str(caught.value)
+
+
+def test_results_come_back_under_their_key_alone(tmp_path: Path) -> None:
+    Memo(tmp_path / "memo.json", "abc").write(counts=[1, 2])
+    assert Memo(tmp_path / "memo.json", "abc").read(lambda results: results["counts"]) == [1, 2]
+    assert Memo(tmp_path / "memo.json", "abd").read(lambda results: results["counts"]) is None
+    assert Memo(tmp_path / "other.json", "abc").read(lambda results: results["counts"]) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "1", '{"counts": [1]}', '{"key": "abc"}', "[" * 100_000, b"\xff"])
+def test_a_damaged_memo_counts_as_none(tmp_path: Path, text: str | bytes) -> None:
+    path = tmp_path / "memo.json"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert Memo(path, "abc").read(lambda results: results["counts"]) is None
+
+
+def test_a_write_that_fails_leaves_the_old_memo(tmp_path: Path) -> None:
+    memo = Memo(tmp_path / "memo.json", "abc")
+    memo.write(counts=[1])
+    with pytest.raises(TypeError):
+        memo.write(counts=object())
+    assert memo.read(lambda results: results["counts"]) == [1]
+    assert [path.name for path in tmp_path.iterdir()] == ["memo.json"]

@@ -1,23 +1,31 @@
 """The command line: quick help, and for every mistake one sentence and exit code 2."""
 
+import importlib.metadata
 import os
 import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnx
 import pytest
 from PIL import Image
+from typer.main import get_command
+from typer.testing import CliRunner
 
-from pocketface.__main__ import main
+from pocketface.__main__ import app, main
 from pocketface.benchmark.measurement import read_measurements
+from pocketface.export.recipe import ExportRecipe
 from pocketface.faces.rendering.synthetic import render_face
 from pocketface.models.checkpoint import load_checkpoint, save_checkpoint
 from pocketface.models.zoo import create
+from pocketface.prune.recipe import Budget, CriterionName, PruneRecipe, ScheduleName, SignalName
+from pocketface.run_recipe import RunRecipe
 
 Said = Callable[..., str]
 
@@ -233,3 +241,171 @@ def test_a_folder_without_permission(said: Said, tmp_path: Path) -> None:
 
 def test_an_unknown_embedder_lists_the_known(said: Said, tmp_path: Path) -> None:
     assert "no embedder 'mobilefacenets'; known: " in said("prune", "mobilefacenets", "--out", tmp_path / "out")
+
+
+def test_a_typo_in_an_embedders_name(said: Said, tmp_path: Path) -> None:
+    message = said("export", "embeded-default", "--out", tmp_path / "out")
+    assert "no embedder 'embeded-default'; known: embedded-default, " in message
+    assert message.endswith("; did you mean 'embedded-default'?\n")
+
+
+def test_a_file_that_is_not_there(said: Said, tmp_path: Path) -> None:
+    assert "there is no file nosuch.onnx" in said("export", "nosuch.onnx", "--out", tmp_path / "out")
+    for command in ("prune", "recover", "sensitivity"):
+        assert "there is no file or folder nosuch.onnx" in said(command, "nosuch.onnx", "--out", tmp_path / "out")
+    assert "there is no file or folder runs/nosuch" in said("export", "runs/nosuch", "--out", tmp_path / "out")
+
+
+def test_an_onnx_file_wants_a_contract_and_is_not_pruned(said: Said, tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(b"")
+    assert "does not say what it must be fed; give --mean and --scale" in said("export", tmp_path / "net.onnx")
+    assert "an ONNX file can be exported, not trained" in said("prune", tmp_path / "net.onnx")
+    assert "--mean takes one number or three with commas, not 'a,b'" in said(
+        "export", tmp_path / "net.onnx", "--mean", "a,b"
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        ("def make():\n    return {}['x']\n", "net.py:make failed: 'x' (KeyError in net.py, line 2)"),
+        ("def make():\n    pass\n", "net.py:make gave a NoneType; a factory gives a torch.nn.Module"),
+        ("make = 1\n1 / 0\n", "net.py cannot be run: division by zero (ZeroDivisionError in net.py, line 2)"),
+        ("def make(\n", "net.py cannot be run: '(' was never closed (net.py, line 1)"),
+        (
+            "import torch\nclass Net(torch.nn.Conv2d):\n    def forward(self, x):\n        return self.nothing\n"
+            "def make():\n    return Net(3, 3, 1)\n",
+            "make cannot embed a 112x112 face: 'Net' object has no attribute 'nothing' "
+            "(AttributeError in net.py, line 4)",
+        ),
+        (
+            "import torch\ndef make():\n    return Net(3, 3, 1)\nclass Net(torch.nn.Conv2d):\n"
+            "    def forward(self, x):\n        return super().forward(x[:, :1])\n",
+            "but got 1 channels instead (RuntimeError in net.py, line 6)",
+        ),
+    ],
+)
+def test_what_a_factory_raises_names_its_file_and_line(code: str, sentence: str, said: Said, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(code)
+    assert sentence in said("export", f"{tmp_path / 'net.py'}:make", "--out", tmp_path / "out")
+    assert files_below(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("threads", "sentence"),
+    [
+        ("0", "threads.0 = 0: it must be greater than or equal to 1"),
+        ("-1", "threads.0 = -1: it must be greater than or equal to 1"),
+        ("100000", "threads.0 = 100000: it must be less than or equal to 256"),
+        ("2 1 2", "threads = [2, 1, 2]: 2 is named more than once"),
+    ],
+)
+def test_numbers_of_threads_that_make_no_sense(threads: str, sentence: str, said: Said, tmp_path: Path) -> None:
+    options = [part for count in threads.split() for part in ("--threads", count)]
+    assert sentence in said("benchmark", tmp_path, *options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("prune embedded-default --criterion gaus-newton", "did you mean 'gauss-newton'?"),
+        ("prune embedded-default --schedule epok", "did you mean 'epoch'?"),
+        ("prune embedded-default --by param", "known: parameters, macs, filters, "),
+        ("recover embedded-default --signal arcfase", "did you mean 'arcface'?"),
+        ("export embedded-default --target tflite-w8a", "did you mean 'tflite-w8a8'?"),
+        ("benchmark . --set runtimes=['litrt']", "did you mean 'litert'?"),
+        ("phone --set thread=[1]", "there is no 'thread'; did you mean 'threads'?"),
+        ("run --set prune.remov=1", "there is no 'prune.remov'; did you mean 'remove'?"),
+        ("run --set benchmark", "--set takes KEY=VALUE, such as round_to=16, not 'benchmark'"),
+        ("run --set contract.channel_order=rbg", "no channel order 'rbg'; known: bgr, rgb"),
+    ],
+)
+def test_a_typo_says_what_was_meant(arguments: str, sentence: str, said: Said) -> None:
+    assert sentence in said(*arguments.split())
+
+
+def test_settings_of_a_run_are_part_of_its_recipe(
+    faces: Path, tmp_path: Path, done: Done, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[RunRecipe] = []
+
+    def keep(recipe: RunRecipe, out: Path, progress: object) -> Path:
+        runs.append(recipe)
+        return out
+
+    monkeypatch.setattr("pocketface.chain.run", keep)
+    settings = ("prune.target=700_000", "prune.criterion=l1", "benchmark.rounds=1", "export.targets=['onnx']")
+    options = [part for setting in settings for part in ("--set", setting)]
+    assert done("run", *options) == f"report: {Path('runs/default')}"
+    recipe = tmp_path / "own.toml"
+    recipe.write_text("train = 'here'\n[prune]\nremove = 0.5\n[benchmark]\nthreads = [1]\n")
+    assert done("run", recipe, "--faces", faces, *options) == f"report: {Path('runs/own')}"
+    for run in runs:
+        text = tomllib.loads(run.to_toml())
+        assert (text["prune"]["target"], text["prune"]["criterion"]) == (700_000, "l1")
+        assert (text["benchmark"]["rounds"], text["export"]["targets"]) == (1, ["onnx"])
+    own = runs[1]
+    assert own.prune is not None and (own.prune.remove, own.benchmark.threads) == (0.5, (1,))
+    assert own.train == str(faces / "here")
+
+
+def help_of(*command: str) -> str:
+    result = CliRunner().invoke(app, [*command, "--help"])
+    assert result.exit_code == 0
+    return result.output
+
+
+COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_fits_a_terminal_and_shows_every_default(command: str) -> None:
+    text = help_of(command)
+    assert all(len(line) <= 80 for line in text.splitlines())
+    flat = " ".join(text.split())
+    for parameter in get_command(app).commands[command].params:  # type: ignore[attr-defined]
+        if parameter.default not in (None, False, [], ()) and parameter.name != "help":
+            assert re.search(rf"\[default: {re.escape(str(parameter.default))}[\];]", flat), parameter.name
+
+
+def test_help_lists_each_command_in_one_whole_line() -> None:
+    lines = help_of().partition("Commands:")[2].splitlines()[1:]
+    assert sorted(line.split()[0] for line in lines) == COMMANDS
+    assert not [line for line in lines if line.endswith("...") or len(line) > 80]
+
+
+def test_defaults_in_help_are_those_of_the_recipes() -> None:
+    text, usual = " ".join(help_of("prune").split()).replace("gauss- newton", "gauss-newton"), PruneRecipe()
+    for option in ("criterion", "schedule", "by", "remove", "steps", "signal"):
+        assert f"[default: ({getattr(usual, option)})]" in text.partition(f"--{option} ")[2], option
+    assert f"[default: ({usual.epochs:g})]" in text.partition("--epochs ")[2]
+    kinds = (CriterionName, ScheduleName, Budget, SignalName)
+    assert all(name in text for kind in kinds for name in get_args(kind))
+    assert len(ExportRecipe().targets) == 9 and "[default: (nine usual ones)]" in " ".join(help_of("export").split())
+
+
+def process(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pocketface", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_exit_codes_of_the_real_process() -> None:
+    version = process("--version")
+    assert (version.returncode, version.stdout) == (0, f"pocketface {importlib.metadata.version('pocketface')}\n")
+    typo = process("exprt")
+    assert typo.returncode == 2 and "No such command 'exprt'. Did you mean 'export'" in typo.stderr
+    missing = process("run", "nosuch.toml")
+    assert (missing.returncode, missing.stdout, missing.stderr) == (2, "", "pocketface: no recipe at nosuch.toml\n")
+
+
+def test_completion_can_be_installed() -> None:
+    assert "--install-completion" in help_of() and "--show-completion" in help_of()
+
+
+@pytest.mark.parametrize(("options", "said"), [((), ""), (("-W", "default"), "UserWarning: of a library")])
+def test_warnings_of_libraries_are_silent_unless_asked_for(options: tuple[str, ...], said: str) -> None:
+    code = "import warnings; from pocketface.command_line import quieten; quieten(); warnings.warn('of a library')"
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
+    command = [sys.executable, *options, "-c", code]
+    quiet = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert said in quiet.stderr and bool(said) == bool(quiet.stderr)

@@ -21,8 +21,8 @@ NAMES = {
         read_pairs synthetic_faces synthetic_pairs""",
     "pocketface.prune": """PruneRecipe Sensitivity TrainingRecipe prune read_sensitivity recover sensitivity
         write_sensitivity""",
-    "pocketface.export": """Artifact Card ConversionError ExportRecipe Exported ForeignOnnx Session embed export
-        open_session read_artifact""",
+    "pocketface.export": """Artifact Card ConversionError ExportRecipe Exported ForeignOnnx Session export
+        open_session read_artifact unit_embeddings""",
     "pocketface.benchmark": """BenchmarkRecipe Measurement Subject benchmark benchmark_files read_measurements to_frame
         write_measurements""",
 }

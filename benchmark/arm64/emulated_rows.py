@@ -7,17 +7,17 @@ are kept in RUN/arm64.json by file, core and emulator, so that a run that was ki
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...export.formats import FORMATS, uncertified_sha256
 from ...faces.pairs import Pairs
-from ...files import written_whole
+from ...files import Memo
 from ..machine import lent_cores
 from ..measurement import Measurement, RowMaker
 from ..recipe import BenchmarkRecipe
@@ -123,16 +123,17 @@ def _profiles(
     tasks = [(path, core) for path in paths for core in asked]
     if isinstance(emulator, str):
         return dict.fromkeys(tasks, emulator)
-    kept, found = _kept(store), dict[tuple[Path, str], Profile | str]()
+    memo, found = Memo(store, emulator.folder.name), dict[tuple[Path, str], Profile | str]()
+    kept = memo.read(_profiles_in) or {}
     hashes = {path: uncertified_sha256(path) for path in paths}
-    keys = {task: f"{hashes[task[0]]} {task[1]} {emulator.folder.name}" for task in tasks}
+    keys = {task: f"{hashes[task[0]]} {task[1]}" for task in tasks}
     with ThreadPoolExecutor(lent_cores()) as pool:
         counted = pool.map(lambda task: kept.get(keys[task]) or _told(*task), tasks)
         for task, told in zip(tasks, counted, strict=True):
             found[task] = told
             if isinstance(told, Profile) and kept.get(keys[task]) != told:
                 kept[keys[task]] = told
-                _keep(store, kept)
+                memo.write(profiles={key: dataclasses.asdict(one) for key, one in kept.items()})
             if task[1] == asked[-1]:
                 progress(_line(task[0], {core: found[task[0], core] for core in asked}))
     return found
@@ -153,18 +154,8 @@ def _line(path: Path, told: Mapping[str, Profile | str]) -> str:
     return f"{path.name}: million ARM64 instructions, emulated: {', '.join(counts)}"
 
 
-def _kept(store: Path) -> dict[str, Profile]:
-    try:
-        told = json.loads(store.read_text(encoding="utf-8"))
-        return {
-            str(key): Profile(int(one["instructions"]), {kind: float(share) for kind, share in one["mix"].items()})
-            for key, one in told.items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        return {}  # there are none, or none that can be trusted: count again
-
-
-def _keep(store: Path, profiles: Mapping[str, Profile]) -> None:
-    with written_whole(store) as beside:
-        text = {key: dataclasses.asdict(one) for key, one in profiles.items()}
-        beside.write_text(json.dumps(text, indent=1), encoding="utf-8")
+def _profiles_in(results: Mapping[str, Any]) -> dict[str, Profile]:
+    return {
+        str(key): Profile(int(one["instructions"]), {kind: float(share) for kind, share in one["mix"].items()})
+        for key, one in results["profiles"].items()
+    }

@@ -14,7 +14,7 @@ from ...export.formats import format_of
 from ...files import sha256_of
 from ..figures import row_text, setting_and_interval
 from ..measurement import Measurement
-from ..metric_keys import title_of
+from ..metric_keys import phrase_of, title_of
 from ..metrics import DISTURBED, SLICES, TEMPLATES, metric_of
 from .columns import columns_of
 from .run_folders import RunFolder
@@ -98,5 +98,6 @@ def _measured(lines: Sequence[Line]) -> Iterator[Fact]:
 
 
 def _part(row: Measurement) -> Fact:
-    metric = metric_of(row.metric)
-    return f"{metric.family}, {part_of(row)}: {metric.title}", row_text(row), f"n = {row.n}" if row.n else ""
+    family = metric_of(row.metric).family
+    part = part_of(row) if family == SLICES else f"{family}, {part_of(row)}"
+    return f"{part}, {phrase_of(row.metric)}", row_text(row), f"n = {row.n}" if row.n else ""

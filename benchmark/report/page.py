@@ -30,8 +30,6 @@ from .run_folders import RunFolder, read_run
 from .summary import Line, pareto_front, summarise
 from .verdict import outcome, picks_of, recommendation_sentences
 
-__all__ = ["Line", "pareto_front", "summarise", "write_report"]
-
 
 def write_report(
     folders: Sequence[Path],

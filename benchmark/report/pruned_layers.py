@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from ...models.group_sensitivity import Sensitivity, read_sensitivity
 from ..figures import number_text
 
 SENSITIVITY = "sensitivity.json"
@@ -44,26 +45,13 @@ class PrunedModel:
 
 
 @dataclass(frozen=True)
-class GroupCut:
-    """What is lost when one group alone loses some of its channels: an entry of sensitivity.json."""
-
-    group: str
-    layers: tuple[str, ...]  # the convolutions and linear layers that lose filters
-    width: int
-    cut: int  # channels that went, the least important first
-    share: float  # cut / width
-    drift: float  # 1 - mean cosine between the embeddings without the cut and with it
-    accuracy: float | None  # verification accuracy with the cut, where it was measured
-
-
-@dataclass(frozen=True)
 class GroupCurve:
     """What is lost as more and more of one group alone is cut."""
 
     number: int  # in the order of the network
     name: str
     layers: tuple[str, ...]
-    points: tuple[GroupCut, ...]  # by share
+    points: tuple[Sensitivity, ...]  # by share
 
 
 def pruned_models_in(folder: Path) -> list[PrunedModel]:
@@ -85,11 +73,7 @@ def group_curves_in(folder: Path) -> list[GroupCurve]:
     path = folder / SENSITIVITY
     if not path.is_file():
         return []
-    try:
-        cuts = [_cut(entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} holds no sensitivities: {type(error).__name__}: {error}") from error
-    points = [(name, tuple(rows)) for name, rows in groupby(cuts, key=lambda cut: cut.group)]
+    points = [(name, tuple(rows)) for name, rows in groupby(read_sensitivity(path), key=lambda row: row.group)]
     return [GroupCurve(number, name, rows[0].layers, rows) for number, (name, rows) in enumerate(points, 1)]
 
 
@@ -122,15 +106,6 @@ def before_and_after(change: BeforeAfter, kind: str = "count") -> str:
     ('64 → 40', '1.00 M → 700 k', '64')
     """
     return " → ".join(dict.fromkeys(number_text(number, kind) for number in change))
-
-
-def _cut(entry: Mapping[str, Any]) -> GroupCut:
-    layers, accuracy = tuple(map(str, entry["layers"])), entry.get("accuracy")
-    width, cut = int(entry["width"]), int(entry["cut"])
-    share, drift = float(entry["share"]), float(entry["drift"])
-    return GroupCut(
-        str(entry["group"]), layers, width, cut, share, drift, None if accuracy is None else float(accuracy)
-    )
 
 
 def _pruned(path: Path) -> Iterator[PrunedModel]:
@@ -176,6 +151,6 @@ def _facts(layer: LayerChange) -> list[tuple[str, str]]:
     ]
 
 
-def _loss(row: GroupCut) -> str:
+def _loss(row: Sensitivity) -> str:
     accuracy = "" if row.accuracy is None else f", accuracy {number_text(row.accuracy, 'share')}"
     return f"drift {row.drift:.4f}{accuracy}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from ...export.tflite.context import Context, Value
 from ...export.tflite.flatbuffer import pack
 from ...export.tflite.operators import OPERATORS
 from ...export.tflite.to_tflite import to_tflite
-from ...files import written_whole
+from ...files import Memo
 from ...models.embedder import Embedder
 from ...models.layer_costs import GRIDS, CostTable, Grid
 from ...models.layer_runs import LayerShape, layer_runs
@@ -121,11 +120,17 @@ def layer_file(shape: LayerShape, inputs: int, outputs: int) -> bytes:
         attributes = {"strides": shape.stride, "dilations": shape.dilation, "group": groups}
         attributes |= {"pads": (top, left, bottom, right)}
     node = helper.make_node("PRelu" if shape.kind == "slopes" else "Conv", ["x", *constants], ["y"], **attributes)
+    sides = [
+        (size + padding - dilation * (taps - 1) - 1) // stride + 1
+        for size, padding, dilation, taps, stride in zip(
+            shape.size, (top + bottom, left + right), shape.dilation, shape.kernel, shape.stride, strict=True
+        )
+    ]
     graph = helper.make_graph(
         [node],
         "layer",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, inputs, height, width))],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, outputs, *sides))],
         [numpy_helper.from_array(values, name) for name, values in constants.items()],
     )
     context = Context(graph, str(shape))
@@ -156,7 +161,7 @@ class CostCache:
     Entries never change: the same table is given again, so that a prune that was killed can be resumed.
     """
 
-    path: Path
+    memo: Memo
     grids: list[tuple[LayerShape, Grid]]
     wholes: dict[str, float]  # cost of a whole network, by the hash of its embedder
 
@@ -164,12 +169,9 @@ class CostCache:
     def of(cls, meter: Meter) -> CostCache:
         """Reads the file of that meter; a missing or damaged one counts as empty."""
         root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        path = Path(root) / "pocketface" / "layer-costs" / f"{meter.key}.json"
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            return cls(path, GRIDS.validate_python(values["grids"]), dict(values["wholes"]))
-        except (OSError, ValueError, TypeError, KeyError):
-            return cls(path, [], {})
+        memo = Memo(Path(root) / "pocketface" / "layer-costs" / f"{meter.key}.json", meter.key)
+        read = memo.read(lambda costs: cls(memo, GRIDS.validate_python(costs["grids"]), dict(costs["wholes"])))
+        return read or cls(memo, [], {})
 
     def grid(self, shape: LayerShape, inputs: int, outputs: int) -> Grid | None:
         """Gives the first grid of the shape that covers these widths, if there is one."""
@@ -177,6 +179,4 @@ class CostCache:
 
     def write(self) -> None:
         """Writes the file, whole or not at all."""
-        with written_whole(self.path) as beside:
-            text = json.dumps({"grids": GRIDS.dump_python(self.grids, mode="json"), "wholes": self.wholes})
-            beside.write_text(text, encoding="utf-8")
+        self.memo.write(grids=GRIDS.dump_python(self.grids, mode="json"), wholes=self.wholes)

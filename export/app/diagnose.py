@@ -73,7 +73,7 @@ class Diagnosis:
 
     def __str__(self) -> str:
         """Gives the verdict in a sentence or two."""
-        told = "; ".join(MISTAKES[mistake] for mistake in self.mistakes)
+        mistakes = "; ".join(MISTAKES[mistake] for mistake in self.mistakes)
         how = "" if self.sure else " (the nearest of what was tried, not the same to the last digit)"
         nearest = self.scores[0] if self.scores else None
         near = f"; cosine {nearest.cosine:.6f}, {self.margin:.6f} above the next" if nearest else ""
@@ -85,11 +85,11 @@ class Diagnosis:
                 if nearest
                 else (": it has another number of values than the file gives")
             )
-            return f"{told}{closest}"
+            return f"{mistakes}{closest}"
         if self.verdict == "mistake":
-            return f"{told}{how}{near}"
+            return f"{mistakes}{how}{near}"
         doubt = "; ".join(MISTAKES[mistake] for mistake in self.open)
-        known = f"certain: {told}. " if told else ""
+        known = f"certain: {mistakes}. " if mistakes else ""
         return f"{known}cannot tell whether {doubt}: the difference is within the file's own rounding{near}"
 
 
@@ -183,20 +183,22 @@ def _seek(
     target: _Target,
     tried: Sequence[Way],
     picture: Pixels,
-    found: Sequence[Box],
+    candidates: Sequence[Box],
     golden: Golden,
     contract: InputContract,
 ) -> None:
-    """Scores upright boxes of `picture`: all of `found`, the best with other mistakes too, then ever nearer ones."""
+    """Scores upright boxes of `picture`: all `candidates`, the best with other mistakes too, then nearer ones."""
 
     def distance(way: Way, box: Box) -> float:
         return target.score(("unaligned", *way.mistakes), way.feed(box.cut(picture, contract)))
 
     right, *wrong = [way for way in tried if len(way.mistakes) < 2 and "128" not in way.mistakes]  # that is too fine
-    ranked = sorted((distance(right, box), number) for number, box in enumerate(found))
-    nearest = [found[number] for _, number in ranked[:3]]
+    ranked = sorted((distance(right, box), number) for number, box in enumerate(candidates))
+    nearest = [candidates[number] for _, number in ranked[:3]]
     starts = [(distance(way, box), number, way, box) for number, way in enumerate(wrong) for box in nearest]
-    starts = [(far, 0, right, found[number]) for far, number in ranked[:3]] + sorted(starts, key=lambda s: s[:2])[:1]
+    starts = [(far, 0, right, candidates[number]) for far, number in ranked[:3]] + sorted(starts, key=lambda s: s[:2])[
+        :1
+    ]
     for far, _, way, box in starts:
         step = 0.12
         while step > 0.01:

@@ -65,16 +65,16 @@ def ways(contract: InputContract) -> list[Way]:
     A mistake that changes nothing (no mean in a contract without one) is left out.
     """
     noise = np.random.default_rng(0).integers(0, 256, (contract.height, contract.width, 3), np.uint8)
-    found: dict[bytes, Way] = {}
+    distinct: dict[bytes, Way] = {}
     steps = itertools.product(_channels(contract), _ranges(), _layouts())
-    made = [
+    combined = [
         Way(tuple(name for name in (order[0], reach[0], layout[0]) if name), _fed(order[1], reach[1], layout[1]))
         for order, reach, layout in steps
     ]
-    for way in sorted(made, key=lambda way: len(way.mistakes)):
+    for way in sorted(combined, key=lambda way: len(way.mistakes)):
         if len(way.mistakes) <= 2:
-            found.setdefault(np.round(way.feed(noise), 4).tobytes(), way)
-    return list(found.values())
+            distinct.setdefault(np.round(way.feed(noise), 4).tobytes(), way)
+    return list(distinct.values())
 
 
 def boxes(golden: Golden, contract: InputContract) -> tuple[Pixels, list[Box]]:
@@ -89,15 +89,15 @@ def boxes(golden: Golden, contract: InputContract) -> tuple[Pixels, list[Box]]:
         points = np.array(TEMPLATES[contract.template]) * (np.array([contract.width, contract.height]) / TEMPLATE_SIZE)
     x, y = points.mean(axis=0)
     unit = float(np.linalg.norm(points[:2].mean(axis=0) - points[3:].mean(axis=0)))
-    found = [
+    cuts = [
         Box(x, y - raised * high * unit, wide * high * unit, high * unit, tilt)
         for high, wide, raised, tilt in itertools.product(HEIGHTS, ASPECTS, RAISED, tilts)
     ]
     if golden.photo is not None:
         height, width = golden.photo.shape[:2]
         centre, side = ((width - 1) / 2, (height - 1) / 2), min(height, width)
-        found += [Box(*centre, width, height), Box(*centre, side, side)]
-    return picture, found
+        cuts += [Box(*centre, width, height), Box(*centre, side, side)]
+    return picture, cuts
 
 
 def _fed(

@@ -1,6 +1,6 @@
-"""Forms of a Core ML program that Apple's runtimes are reported to get wrong: found by name in any package.
+"""Reported faults of Apple's runtimes: the program forms that trigger them, found in any package.
 
-None of the reports can be checked without Apple's hardware; each says where it is from.
+None of the reports can be checked without Apple's hardware; each names its source.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ACTIVATIONS = ("relu", "relu6", "prelu", "leaky_relu", "sigmoid", "sigmoid_hard"
 
 @dataclass(frozen=True)
 class Program:
-    """A package's operations, and who makes and who reads each value."""
+    """A package's operations, and which of them compute and read each value."""
 
     package: Package
     makers: Mapping[str, Any]
@@ -59,7 +59,7 @@ class Program:
 
 @dataclass(frozen=True)
 class KnownIssue:
-    """A form, by the operations that have it."""
+    """A program form that some runtime gets wrong."""
 
     operations: tuple[str, ...]
     applies: Callable[[Program, Any], bool]

@@ -1,4 +1,4 @@
-"""How each ONNX operator is said in Core ML's language (MIL): the converter's table.
+"""The lowering of each ONNX operator to MIL, Core ML's language: the converter's table.
 
 A lowering takes coremltools' builder, the ONNX node and its inputs, and gives the value that the node makes. An
 input is a NumPy array where the graph holds a constant, and None where it is left out.
@@ -190,7 +190,7 @@ def lower_gelu(mb: Any, node: NodeProto, x: Any) -> Any:
     return mb.gelu(x=x, mode="EXACT" if exact else "TANH_APPROXIMATION")
 
 
-# ---- the many that are said alike
+# ---- operators with the same form
 
 
 def _unary(name: str) -> Lowering:

@@ -1,4 +1,4 @@
-"""How ONNX's lengths and normalisations are said in Core ML's language, safe in half precision."""
+"""Lowerings of norms and normalisations to MIL, safe in half precision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An ONNX graph in Core ML's language (MIL): walks the graph and says each node by the table of lowerings."""
+"""Converts an ONNX graph to a MIL program (Core ML's language), node by node, by the table of lowerings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How ONNX's changes of shape are said in Core ML's language."""
+"""Lowerings of operators that change shapes to MIL."""
 
 from __future__ import annotations
 

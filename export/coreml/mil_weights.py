@@ -1,4 +1,4 @@
-"""The operators of a Core ML program that hold its constants, plain or stored small: the evaluator's second table.
+"""The operators of a Core ML program that hold its constants, plain or compressed: the evaluator's second table.
 
 Each function takes NumPy arrays by the names of Apple's MIL reference and gives the array that they stand for; those
 for weights that are both sparse and small give two, a mask and what is not zero.

@@ -1,16 +1,11 @@
-"""What lies in an .mlpackage: a manifest, a protobuf that holds the program (MIL), and a file of weights."""
+"""The contents of an .mlpackage: a manifest, a protobuf that holds the program (MIL), and a file of weights."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import logging
 import struct
 import sys
 import uuid
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...files import sha256_of, written_whole
 from ..artifact import METADATA_KEY, Card
+from ..quiet import quiet
 
 LARGEST_PACKAGE = 1 << 31  # bytes; protobuf reads no more
 DATA, AUTHOR = "Data", "com.apple.CoreML"
@@ -59,32 +55,18 @@ def import_coremltools() -> Any:
     if without_tensorflow:
         sys.modules["tensorflow"] = None  # type: ignore[assignment]
     try:
-        with quietly():
+        with quiet():
             import coremltools
     except ModuleNotFoundError as error:
         if error.name != "coremltools":
             raise
         raise ValueError(
-            "Core ML wants coremltools, which is not installed (there is none for Windows): pip install coremltools"
+            "Core ML needs coremltools, which is not installed (there is none for Windows): pip install coremltools"
         ) from None
     finally:
         if without_tensorflow:
             del sys.modules["tensorflow"]
     return coremltools
-
-
-@contextlib.contextmanager
-def quietly() -> Iterator[None]:
-    """Keeps coremltools' warnings and progress bars off the terminal; what it raises still rises."""
-    logger = logging.getLogger("coremltools")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 @dataclass(frozen=True)

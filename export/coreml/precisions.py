@@ -1,4 +1,4 @@
-"""How small a Core ML program's numbers are made: one line a precision."""
+"""The precisions of Core ML programs, a line each, and how weights are compressed."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def _cheapest_cuts(counts: Array, sums: Array, squares: Array, clusters: int) ->
 
 PRECISIONS: dict[str, CoreMLPrecision] = {
     "fp32": CoreMLPrecision("FLOAT32", 15),  # on a phone it runs on CPU and GPU
-    "fp16": CoreMLPrecision("FLOAT16", 15),  # all but input and output: what the Neural Engine wants
+    "fp16": CoreMLPrecision("FLOAT16", 15),  # all but input and output: what the Neural Engine computes in
     "w8": CoreMLPrecision("FLOAT16", 16, eight_bits),
     "w6": CoreMLPrecision("FLOAT16", 16, palettes(6)),
     "w4": CoreMLPrecision("FLOAT16", 16, palettes(4)),

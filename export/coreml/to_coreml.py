@@ -8,10 +8,11 @@ from typing import Any
 from ..artifact import METADATA_KEY, Artifact, Card, ConversionError, Note, Precision
 from ..graph.adoption import INPUT, OUTPUT
 from ..graph.reading import first_line, read_onnx
+from ..quiet import quiet
 from .images import image_type, one_scale, pixel_range
 from .known_issues import known_issues_of
 from .mil_program import Ranges, mil_program
-from .package import WEIGHTS, import_coremltools, quietly, read_package, write_package
+from .package import WEIGHTS, import_coremltools, read_package, write_package
 from .precisions import PRECISIONS, CoreMLPrecision
 
 IOS = (15, 16, 17, 18)
@@ -38,7 +39,7 @@ def to_coreml(
         card: What to say about the file; its precision and input are set here.
         path: Ends in .mlpackage; what lies there is replaced.
         precision: A key of `PRECISIONS`.
-        minimum_ios: 15 to 18; a precision that wants a later one than is asked gets it, and a note says so.
+        minimum_ios: 15 to 18; a precision that needs a later one gets it, and a note says so.
         image: Whether the input is a picture (a CVPixelBuffer in an app), prepared within the program.
         ranges: For w8a8: what the graph's values reach, by name; see `activation_ranges`.
 
@@ -54,7 +55,7 @@ def to_coreml(
         raise ValueError(f"no Core ML programs for iOS {minimum_ios}; there are for {', '.join(map(str, IOS))}")
     how = PRECISIONS[precision]
     if how.activations and not ranges:
-        raise ValueError(f"{precision} wants the ranges of the activations; pass those of calibration faces")
+        raise ValueError(f"{precision} needs the ranges of the activations; pass those of calibration faces")
     ct = import_coremltools()
     ios = max(minimum_ios, how.least_ios)
     target = getattr(ct.target, f"iOS{ios}")
@@ -66,7 +67,7 @@ def to_coreml(
     if image:
         contract = one_scale(graph, contract)
         known |= {value.name: pixel_range(contract) for value in graph.input if value.name in known}
-    with quietly():
+    with quiet():
         program = mil_program(graph, shape, (1, card.embedding_size), (INPUT, OUTPUT), target, known)
         entry = image_type(ct, INPUT, contract) if image else ct.TensorType(name=INPUT, shape=shape)
         try:
@@ -79,7 +80,7 @@ def to_coreml(
     describe_model(specification.description, card)
     weights = Path(model.weights_dir) / Path(WEIGHTS).name
     write_package(path, specification, weights.read_bytes() if weights.is_file() else b"")
-    later = Note("later-ios", f"{precision} wants iOS {ios}, later than the {minimum_ios} that was asked for")
+    later = Note("later-ios", f"{precision} needs iOS {ios}, later than the {minimum_ios} that was asked for")
     issues = (Note("known-issue", sentence) for sentence in known_issues_of(path))
     return Artifact(path, "coreml", card, notes=(*([later] if ios > minimum_ios else []), *issues))
 

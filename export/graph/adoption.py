@@ -1,4 +1,4 @@
-"""An ONNX file that somebody else made, as ours: one face in, one embedding out, all in float32, our names."""
+"""Adopts a foreign ONNX file: one face in, one embedding out, float32 throughout, and our names."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Foreign:
     """A foreign network: input (1, 3, H, W), output (1, D), nothing folded or left out yet."""
 
     model: onnx.ModelProto
-    rewrites: tuple[Rewrite, ...]  # what had to be changed about it
+    rewrites: tuple[Rewrite, ...]  # made so that it fits
     rounds: bool  # the file itself rounds every layer to half precision, which `model` does not
 
 
 def foreign_graph(path: Path, contract: InputContract) -> Foreign:
-    """Gives the network of a file, layer by layer as it is there.
+    """Reads the network of a file, with its layers as they are.
 
     Raises:
         ConversionError: The file is damaged or hostile, or is no embedder of `contract`.
@@ -89,7 +89,7 @@ def _check_face(face: onnx.TypeProto.Tensor, contract: InputContract, name: str)
 
 
 def remove_initializers_from_inputs(model: onnx.ModelProto) -> None:
-    """Weights that files before IR version 4 also list as inputs, for a caller to replace, become constants.
+    """Removes weights from the inputs of the graph, where files before IR version 4 list them too.
 
     Given   input: face, conv.weight    initializer: conv.weight
     Result  input: face                 initializer: conv.weight
@@ -101,7 +101,7 @@ def remove_initializers_from_inputs(model: onnx.ModelProto) -> None:
 
 
 def lift_constants_to_initializers(model: onnx.ModelProto) -> None:
-    """Constant nodes become initializers.
+    """Turns Constant nodes into initializers.
 
     Given   Constant -> w    Conv(x, w)
     Result  initializer w    Conv(x, w)
@@ -115,7 +115,7 @@ def lift_constants_to_initializers(model: onnx.ModelProto) -> None:
 
 
 def eliminate_dropout_and_identity(model: onnx.ModelProto) -> None:
-    """Leaves out what does nothing outside of training.
+    """Removes Dropout and Identity, which do nothing at inference.
 
     Given   Dropout(x) -> y, Gemm(y)
     Result  Gemm(x)
@@ -133,7 +133,7 @@ def eliminate_dropout_and_identity(model: onnx.ModelProto) -> None:
 
 
 def align_prelu_slopes(model: onnx.ModelProto) -> tuple[Rewrite, ...]:
-    """Slopes of PReLU that broadcast along the width, where only the channels can be meant, broadcast along those.
+    """Aligns PReLU slopes with the channels, where they broadcast along the width but only channels can be meant.
 
     ONNX aligns shapes from the right, so (C,) is along the width; some exporters write it for the channels.
 
@@ -159,7 +159,7 @@ def align_prelu_slopes(model: onnx.ModelProto) -> tuple[Rewrite, ...]:
 
 
 def upcast_to_float32(model: onnx.ModelProto) -> tuple[Rewrite, ...]:
-    """Floats of 16 and 64 bits become float32, which every format computes in.
+    """Converts floats of 16 and 64 bits to float32, which every format computes in.
 
     Given   weights float16 -> Conv in float16
     Result  weights float32 -> Conv in float32
@@ -199,9 +199,9 @@ def computes_in_half(model: onnx.ModelProto) -> bool:
 
 
 def lower_opset(model: onnx.ModelProto) -> None:
-    """Lets the graph say the oldest opset, from 18 on, in which each of its operators means the same.
+    """Lowers the opset to the oldest, from 18 on, in which each operator of the graph means the same.
 
-    onnx knows opsets before onnxruntime runs them.
+    onnx defines opsets before onnxruntime runs them.
 
     Given   opset 28, Conv (since 22), Relu (since 14)
     Result  opset 22, Conv, Relu
@@ -216,7 +216,7 @@ def lower_opset(model: onnx.ModelProto) -> None:
 
 
 def fix_batch(model: onnx.ModelProto, face: onnx.ValueInfoProto) -> None:
-    """Makes a free batch 1.
+    """Sets a free batch dimension to 1.
 
     Given   input (N, 3, 112, 112), output (N, 512)
     Result  input (1, 3, 112, 112), output (1, 512)

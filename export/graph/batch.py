@@ -1,4 +1,4 @@
-"""Frees the batch of an ONNX graph that takes one face, and proves that it embeds several as it embeds one."""
+"""Makes the batch of a one-face ONNX graph dynamic, and checks that several faces embed as each does alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Takes back by the biases what int8 weights would shift each channel by."""
+"""Bias correction: each bias compensates the mean shift that int8 weights cause in its channel."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def correct_biases(model: onnx.ModelProto, inputs: NDArray[np.float32]) -> tuple
     linear, so one run that takes the mean of its input gives the mean of its error.
 
     Args:
-        model: float32, batch 1; changed in a copy. Worth nothing but as the source of an int8 file.
+        model: float32, batch 1; changed in a copy, which is only useful as the source of an int8 file.
         inputs: (N, 3, H, W) float32, preprocessed faces that show the means.
 
     Returns:
@@ -40,7 +40,7 @@ def correct_biases(model: onnx.ModelProto, inputs: NDArray[np.float32]) -> tuple
     sec. 4.2, with means of data in place of those of batch norms.
     """
     if not len(inputs):
-        raise ValueError("bias correction wants faces to see the inputs' means; pass at least one")
+        raise ValueError("bias correction needs faces to measure the inputs' means; pass at least one")
     result = copied(model)
     view = GraphView(result.graph)
     layers = [node for node in result.graph.node if _is_layer(view, node)]
@@ -56,7 +56,7 @@ def correct_biases(model: onnx.ModelProto, inputs: NDArray[np.float32]) -> tuple
 
 
 def rounded_to_int8(weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Gives weights as int8 holds them: a step per output channel, the first axis.
+    """Rounds weights to int8 and back, with one step per output channel, the first axis.
 
     >>> rounded_to_int8(np.float32([[127, 0.6], [254, 3.2]])).tolist()
     [[127.0, 1.0], [254.0, 4.0]]
@@ -89,7 +89,7 @@ def _output_mean(
     mean: NDArray[np.float64],
     opset: Sequence[onnx.OperatorSetIdProto],
 ) -> NDArray[np.float64]:
-    """Gives (C,) the mean of what `node` would give with `weights` and no bias, for an input that is `mean`."""
+    """Gives (C,) the mean result of `node` with `weights`, no bias and the input `mean`."""
     import onnx
     import onnxruntime as ort
 

@@ -1,4 +1,4 @@
-"""Gives the channels between two convolutions the same range, so that one int8 step fits them all."""
+"""Cross-layer equalisation: channels between two convolutions get one range, so that one int8 step fits them all."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 HOMOGENEOUS = ("PRelu", "Relu", "LeakyRelu")
 """Operators with f(s x) = s f(x) for every s > 0, channel by channel."""
 
-LARGEST_SCALE = 64.0  # a channel that hardly speaks is not blown up to the loudest
-HEADROOM = 1.25  # of a channel under a clip, above what was seen
+LARGEST_SCALE = 64.0  # a nearly silent channel is scaled by no more than this
+HEADROOM = 1.25  # between the largest value seen of a channel and the clip
 
 
 @dataclass(frozen=True)
 class ConvolutionPair:
-    """Two convolutions and the tensors between them, which nothing else reads."""
+    """Two convolutions and the tensors between them, which no other node reads."""
 
     first: NodeProto
     second: NodeProto
-    tensors: tuple[str, ...]  # what is scaled: the first's result, and the activation's; of a clip its result alone
-    strength: float  # 1: all channels alike; 0.5: half of the way, as the square root
-    ceiling: float  # what the activation clips to, such as the 6 of ReLU6; infinite where it does not
+    tensors: tuple[str, ...]  # to scale: results of the first and the activation; of a clip alone
+    strength: float  # 1: all channels reach one range; 0.5: the square root of that scale
+    ceiling: float  # upper bound of the activation, such as 6 of ReLU6; infinite without one
 
 
 def equalise_across_layers(model: ModelProto, inputs: NDArray[np.float32]) -> tuple[ModelProto, int]:
@@ -46,15 +46,15 @@ def equalise_across_layers(model: ModelProto, inputs: NDArray[np.float32]) -> tu
     Given:   conv W -> ReLU6 -> depthwise V               channels reach 6, 1.2, 0.3
     Result:  conv s W -> ReLU6 -> depthwise V / s         s = 1, 4, 16: the clip cuts at 6, 1.5 and 0.375
 
-    Under a clip a channel is scaled so far that a quarter more than was seen still passes; an int8 range cuts there
-    as well. Before a convolution that mixes channels it gains nothing and is left out.
+    Under a clip, a channel keeps room for a quarter more than its largest value seen, as an int8 range would. Before
+    a convolution that mixes channels this gains nothing and is left out.
 
     Args:
         model: Batch 1; changed in a copy.
         inputs: (N, 3, H, W) float32, preprocessed faces that show the ranges.
 
     Returns:
-        The network, and how many sites were scaled.
+        The network, and how many pairs were scaled.
 
     Raises:
         ValueError: There are no faces.
@@ -63,7 +63,7 @@ def equalise_across_layers(model: ModelProto, inputs: NDArray[np.float32]) -> tu
     Correction, ICCV 2019, sec. 4.1, with ranges of activations in place of weights.
     """
     if not len(inputs):
-        raise ValueError("equalisation wants faces to see the channels' ranges; pass at least one")
+        raise ValueError("equalisation needs faces to measure the channels' ranges; pass at least one")
     result = copied(model)
     view = GraphView(result.graph)
     sites = list(_sites(view))
@@ -101,7 +101,7 @@ def _sites(view: GraphView) -> Iterator[ConvolutionPair]:
         while following is not None and ceiling == np.inf:
             if following.op_type == "Clip" and (bounds := _bounds(view, following))[0] == 0:
                 ceiling = bounds[1]
-                tensors.clear()  # what is clipped before it is stored needs no range
+                tensors.clear()  # a clip is fused into the convolution, whose own result needs no range
             elif following.op_type not in HOMOGENEOUS:
                 break
             tensors.append(following.output[0])
@@ -115,7 +115,7 @@ def _sites(view: GraphView) -> Iterator[ConvolutionPair]:
 
 
 def _bounds(view: GraphView, clip: NodeProto) -> tuple[float, float]:
-    """Gives what a Clip clips to: infinite bounds where one is computed."""
+    """Gives the bounds of a Clip, infinite where one of them is computed."""
     names = clip.input[1:]
     if any(name and name not in view.constants for name in names):
         return -np.inf, np.inf

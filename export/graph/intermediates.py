@@ -1,4 +1,4 @@
-"""Runs an ONNX graph and hands out what lies inside it."""
+"""Runs an ONNX graph and returns its intermediate tensors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Capture = Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.float32]]]
 
 
 def capture_of(model: onnx.ModelProto, names: Collection[str]) -> Capture:
-    """Gives what runs `model` in onnxruntime, on one thread, and hands out the float tensors `names`.
+    """Gives a function that runs `model` in onnxruntime, on one thread, and returns the float tensors `names`.
 
     The graph's input may be among them.
     """

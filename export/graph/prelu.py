@@ -1,4 +1,4 @@
-"""Writes PReLU as operators that every runtime has fast kernels for, int8 ones too."""
+"""PReLU decomposition: into operators that every runtime has fast kernels for, in int8 too."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def decompose_prelu(model: ModelProto) -> tuple[ModelProto, int]:
         model: Changed in a copy.
 
     Returns:
-        The network, and how many PReLUs it was.
+        The network, and how many PReLUs were replaced.
 
     Raises:
         ConversionError: A PReLU's slopes are computed, or differ from pixel to pixel.
@@ -79,17 +79,17 @@ def _prelus(view: GraphView) -> Iterator[tuple[NodeProto, NDArray[np.float32]]]:
 
 
 def _flip(view: GraphView, prelu: NodeProto, signs: NDArray[np.float32]) -> bool:
-    """Multiplies the channels of what makes and what reads the PReLU by +-1, if convolutions do and no others."""
-    maker, readers = view.producer(prelu.input[0]), view.consumers(prelu.output[0])
-    if maker is None or view.sole_consumer(prelu.input[0]) is None or not readers or prelu.output[0] in view.outputs:
+    """Multiplies the channels of what computes and what reads the PReLU by +-1, if all of these are convolutions."""
+    producer, readers = view.producer(prelu.input[0]), view.consumers(prelu.output[0])
+    if producer is None or view.sole_consumer(prelu.input[0]) is None or not readers or prelu.output[0] in view.outputs:
         return False
-    if not all(node.op_type == "Conv" and view.has_constant_weights(node) for node in (maker, *readers)):
+    if not all(node.op_type == "Conv" and view.has_constant_weights(node) for node in (producer, *readers)):
         return False
     if (signs > 0).all():
         return True
-    view.scale_input(maker, 1, signs[:, None, None, None], "flipped")
-    if len(maker.input) > 2:
-        view.scale_input(maker, 2, signs, "flipped")
+    view.scale_input(producer, 1, signs[:, None, None, None], "flipped")
+    if len(producer.input) > 2:
+        view.scale_input(producer, 2, signs, "flipped")
     for reader in readers:
         filters, channels, *_ = view.constants[reader.input[1]].shape
         groups = len(signs) // channels

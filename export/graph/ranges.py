@@ -1,4 +1,4 @@
-"""The ranges of activations that int8 steps must span, from faces: one calibration for every format."""
+"""Activation ranges for int8, measured on calibration faces: the same for every format."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RangeMethod = Literal["minmax", "smooth", "percentile", "mse"]
 Range = tuple[float, float]
 
 BINS = 2048
-SMOOTHING = 0.95  # what the past weighs against one more face
+SMOOTHING = 0.95  # weight of the past faces in the moving mean
 PERCENTILE = 99.99  # of a tensor's values lie within its range, on either side
 STEPS = 255  # of int8
 SHRINK = np.linspace(1, 0.1, 46)  # the shares of a range that are tried as its clipping bound
@@ -27,7 +27,7 @@ SHRINK = np.linspace(1, 0.1, 46)  # the shares of a range that are tried as its 
 
 @dataclass(frozen=True)
 class ValueHistogram:
-    """What one tensor held, over all faces."""
+    """The values of one tensor over all faces."""
 
     low: float
     high: float
@@ -43,7 +43,7 @@ def activation_ranges(path: Path, inputs: NDArray[np.float32], how: RangeMethod 
     Args:
         path: A float32 network: .onnx or .tflite. The latter's tensors bear the names of the ONNX file's.
         inputs: (N, 3, H, W) float32, preprocessed.
-        how: "minmax": all that was seen; "smooth": the moving mean of each face's bounds; "percentile": without the
+        how: "minmax": every value seen; "smooth": the moving mean of each face's bounds; "percentile": without the
             outermost values on either side; "mse": where rounding and clipping together cost least.
 
     Returns:
@@ -58,7 +58,7 @@ def activation_ranges(path: Path, inputs: NDArray[np.float32], how: RangeMethod 
     if how not in RANGE_METHODS:
         raise ValueError(f"no ranges {how!r}; known: {', '.join(RANGE_METHODS)}")
     if not len(inputs):
-        raise ValueError("ranges want faces to be seen on; pass at least one")
+        raise ValueError("activation ranges need calibration faces; pass at least one")
     capture = _onnx(path) if path.suffix == ".onnx" else _tflite(path)
     return {name: RANGE_METHODS[how](values) for name, values in _observe(capture, inputs, path.name).items()}
 

@@ -1,4 +1,4 @@
-"""Reads an ONNX file that somebody else made: what it claims is checked before any runtime sees it."""
+"""Reads foreign ONNX files: what a file claims is checked before any runtime sees it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "Rando
 def read_onnx(path: Path) -> onnx.ModelProto:
     """Reads an ONNX file without following it to other files, and refuses what is no network of plain layers.
 
-    The work and the memory are in proportion to the file's size, whatever it claims. How large its results become
-    is another question: see `sizes.check_sizes`.
+    The work and the memory are in proportion to the file's size, whatever it claims. How large its results
+    become is checked by `size_limits.check_sizes`.
 
     Raises:
         ConversionError: It is missing, too large, damaged, keeps weights elsewhere, or has what no embedder needs:

@@ -1,4 +1,4 @@
-"""The ONNX graph on its way to a file: rewrites one after the other, and what each is called in the card."""
+"""A chain of graph rewrites: each gives the next graph and adds a line to the card."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RewriteChain:
-    """A graph, its card, and by name what was done to it; each rewrite gives the next one."""
+    """A graph and its card, which lists its rewrites; each rewrite gives the next link."""
 
     model: onnx.ModelProto
     card: Card
@@ -46,20 +46,20 @@ class RewriteChain:
         return self._then(model, Rewrite("prelu-skip", sites))
 
     def corrected(self, faces: NDArray[np.float32]) -> RewriteChain:
-        """Takes back what int8 weights will shift; worth nothing but for an int8 file: `correct_biases`."""
+        """Compensates the shift that int8 weights cause; only useful for an int8 file: `correct_biases`."""
         model, layers = correct_biases(self.model, faces)
         return self._then(model, Rewrite("correct-biases", layers), "onnxruntime")
 
     @contextmanager
     def saved(self) -> Iterator[Path]:
-        """Writes the graph where a converter can read it, for as long as it needs to."""
+        """Writes the graph to a temporary file, which a converter can read inside the `with` block."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{self.card.model}.onnx"
             path.write_bytes(self.model.SerializeToString())
             yield path
 
     def _then(self, model: onnx.ModelProto, rewrite: Rewrite, *tools: str) -> RewriteChain:
-        """Gives the rewritten graph, or this one where there was nothing to do."""
+        """Gives the rewritten graph, or this one where nothing was rewritten."""
         if not rewrite.count:
             return self
         card = self.card.with_tools(*tools).but(rewrites=(*self.card.rewrites, rewrite))

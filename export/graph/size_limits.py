@@ -1,4 +1,4 @@
-"""How large a graph's values become and how much work they are, known before anything is run."""
+"""Limits on the memory and the work of a graph, checked before anything is run."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ Shape = tuple[int, ...]
 def check_sizes(model: onnx.ModelProto, name: str) -> None:
     """Refuses a graph that would fill the memory, or run for hours, on one face.
 
-    Nothing that the file says of its values is believed: shapes are inferred from the input and the weights. What
-    computes a shape is small, so it is computed here, and shapes are inferred anew, until all are known.
+    The shapes that the file states are not trusted: shapes are inferred from the input and the weights. Nodes that
+    compute shapes are small, so they are evaluated here, and shapes are inferred again, until all are known.
 
     Raises:
         ConversionError: Shapes contradict each other, or are not known without running the graph, or are too large.
@@ -62,7 +62,7 @@ def check_sizes(model: onnx.ModelProto, name: str) -> None:
 
 
 def _skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Gives the graph for one face, large weights as inputs of their shape, without what it says of its values."""
+    """Gives the graph for one face, with large weights as inputs of their shape and without the shapes it states."""
     import onnx
 
     graph = model.graph

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...files import written_whole
 from ..artifact import METADATA_KEY, Artifact, Card, ConversionError
+from ..quiet import quiet
 from .adoption import INPUT, OUTPUT, foreign_graph
 from .reading import first_line, read_onnx
 from .size_limits import check_sizes
@@ -128,16 +125,3 @@ def read_onnx_card(path: Path) -> Card | None:
 def write_onnx_card(path: Path, card: Card, to: Path) -> None:
     """Writes the .onnx file at `path` with another card."""
     write_onnx(read_onnx(path), card, to, batch=None)
-
-
-@contextlib.contextmanager
-def quiet() -> Any:
-    """Silences the exporter's progress lines and version warnings; errors still rise."""
-    previous = logging.root.manager.disable
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(previous)

@@ -20,7 +20,7 @@ class GraphView:
     """A graph and its links, read once; edits change the graph in place.
 
     Constants that are added are known at once. The links and shapes of computed values stay those of the graph as it
-    was read, which is what a pass over it wants.
+    was read.
     """
 
     def __init__(self, graph: GraphProto) -> None:

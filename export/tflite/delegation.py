@@ -1,4 +1,4 @@
-"""Tells what XNNPACK, LiteRT's fast kernels for CPUs, takes of a .tflite graph, and why it leaves the rest."""
+"""Which operators of a .tflite graph XNNPACK, LiteRT's fast CPU kernels, runs, and why it leaves the others."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Delegation:
 
 
 def delegation(path: Path) -> Delegation:
-    """Loads a .tflite file as an app does, and tells what XNNPACK takes of it on this machine.
+    """Loads a .tflite file as an app does, and tells which operators XNNPACK runs on this machine.
 
     Raises:
         ValueError: LiteRT cannot load it.

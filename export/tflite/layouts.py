@@ -1,7 +1,7 @@
-"""Axes that move: transposes are put off until an operator needs them, and operators go along one axis as it lies.
+"""Axis order: transposes are deferred until an operator needs them, and operators work on whatever order they get.
 
-A Transpose costs nothing by itself: the tensor stays, only what is known of its axes changes (`Value.turned`). Layer
-norms, matrix products and softmax ask no more than that their own axis lies last, which it does for channels anyway.
+A Transpose costs nothing by itself: the tensor stays, and only its recorded axis order changes (`Value.turned`). Layer
+norms, matrix products and softmax need only their own axis to be last, which is true of the channels anyway.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from onnx import NodeProto
 
 LAYER_NORM_STEPS = ("mean", "centred", "squared", "variance", "safe", "factor", "normal", "scaled")
-"""How the results inside a layer norm are called, after its own name and a slash."""
+"""Names of the tensors inside a layer norm, after its own name and a slash."""
 
 Group = tuple[list[int], list[int]]
 """Neighbouring axes before a reshape, and those that they become."""
 
 
 def emit_transpose(context: Context, node: NodeProto) -> None:
-    """Remembers where the axes lie; no operator.
+    """Records where the axes lie; emits no operator.
 
     Given:   Transpose -> LayerNormalization -> MatMul -> Transpose      a block of ConvNeXt
     Result:  layer norm -> FULLY_CONNECTED                               along the channels, which lie last
@@ -152,7 +152,7 @@ def _reshaped(
 
 
 def _groups(source: Sequence[int], target: Sequence[int]) -> list[Group]:
-    """Parts both shapes into neighbouring axes of one product each; axes of length 1 are left out.
+    """Splits both shapes into groups of neighbouring axes with equal products; axes of length 1 are left out.
 
     >>> _groups((1, 196, 48), (1, 14, 14, 4, 12))
     [([1], [1, 2]), ([2], [3, 4])]

@@ -31,7 +31,7 @@ class LiteRTSession:
         self._interpreter = open_interpreter(path, threads, interpreter)
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0]["shape"]) != 4 or inputs[0]["shape"][0] != 1:
-            raise ValueError(f"{path.name} is no embedder: it wants one input (1, H, W, 3) and one output (1, D)")
+            raise ValueError(f"{path.name} is no embedder: it must have one input (1, H, W, 3) and one output (1, D)")
         self._input, self._output = inputs[0], outputs[0]
 
     @property
@@ -64,7 +64,7 @@ class LiteRTSession:
         """
         _, height, width, channels = (int(side) for side in self._input["shape"])
         if inputs.ndim != 4 or inputs.shape[1:] != (channels, height, width):
-            raise ValueError(f"{self.path.name} wants (N, {channels}, {height}, {width}), not {inputs.shape}")
+            raise ValueError(f"{self.path.name} takes (N, {channels}, {height}, {width}), not {inputs.shape}")
         images = quantised(inputs.transpose(0, 2, 3, 1), self._input)
         rows = np.empty((len(inputs), int(np.prod(self._output["shape"]))), np.float32)
         for row, image in zip(rows, images, strict=True):
@@ -101,7 +101,7 @@ def _covered(places: Iterable[tuple[int, int]]) -> int:
 
 
 def quantised(values: NDArray[np.float32], port: dict[str, Any]) -> NDArray[Any]:
-    """Gives `values` as a port of a LiteRT interpreter wants them: float32, or value / scale + zero."""
+    """Gives `values` as a port of a LiteRT interpreter takes them: float32, or value / scale + zero."""
     dtype = port["dtype"]
     if np.issubdtype(dtype, np.floating):
         return values.astype(dtype)
@@ -135,17 +135,6 @@ def read_tflite_card(path: Path) -> Card | None:
         return None if text is None else Card.from_json(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path.name}: {error}") from error
-
-
-def xnnpack_partitions(path: Path) -> int:
-    """Gives how many pieces of the graph XNNPACK runs; `delegation` tells the rest.
-
-    One is best: whatever lies between two pieces runs in plain kernels and copies its tensors twice.
-
-    Raises:
-        ValueError: LiteRT cannot load the file.
-    """
-    return sum(op["op_name"] == DELEGATE for op in open_interpreter(path)._get_ops_details())
 
 
 def open_interpreter(path: Path, threads: int = 1, interpreter: Callable[..., Any] | None = None) -> Any:

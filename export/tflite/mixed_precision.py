@@ -1,4 +1,4 @@
-"""int8 with the layers left float whose rounding costs the embeddings most."""
+"""Mixed precision: int8, except for the layers whose rounding costs the embeddings most."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A GELU, which several ONNX operators say together, and what cuts a tensor into parts."""
+"""GELU, which ONNX may spell with several operators, and operators that cut a tensor into parts."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ def fuse_gelu(context: Context, node: NodeProto) -> bool:
 
 
 def emit_gelu(context: Context, node: NodeProto) -> None:
-    """GELU as ONNX has it from opset 20 on."""
+    """GELU as one operator, from opset 20 on."""
     value, by_tanh = context.lying(node), attribute(node, "approximate", "none") == "tanh"
     context.emit(node.output[0], "GELU", [value.tensor], like=value, approximate=by_tanh)
 
 
 def emit_erf(context: Context, node: NodeProto) -> None:
-    """Refuses: an Erf that GELU did not take in."""
+    """Refuses an Erf that is not part of a GELU."""
     raise context.refuse(node, "is no part of x (1 + erf(x / sqrt 2)) / 2; only that use of it is supported")
 
 
 def emit_split(context: Context, node: NodeProto) -> None:
-    """Parts along an axis."""
+    """Splits a tensor along an axis."""
     value = context.value(node)
     if value.flattened:
         raise context.refuse(node, "parts a flattened image; part it before it is flattened")

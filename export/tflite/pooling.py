@@ -1,4 +1,4 @@
-"""What slides over an image in TFLite: windows and their padding, pools, and padding alone."""
+"""Sliding windows in TFLite: their padding, pools, and padding by itself."""
 
 from __future__ import annotations
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..artifact import Artifact, ConversionError, Note, Precision
 from ..graph.ranges import Range, RangeMethod, activation_ranges
+from ..quiet import quiet
 from .flatbuffer import unpack
 from .layouts import LAYER_NORM_STEPS
 from .to_tflite import write_tflite
@@ -144,7 +142,7 @@ def quantised_content(fp32: Path, rows: Recipe, ranges: Mapping[str, Range] | No
         bounds = {
             name: {"min": np.full((1, 1), low), "max": np.full((1, 1), high)} for name, (low, high) in ranges.items()
         }
-    with _quiet():
+    with quiet():
         try:
             return bytes(Quantizer(str(fp32), rows).quantize(bounds).quantized_model)
         except (RuntimeError, ValueError, KeyError) as error:
@@ -152,22 +150,13 @@ def quantised_content(fp32: Path, rows: Recipe, ranges: Mapping[str, Range] | No
 
 
 def _checked(calibration: NDArray[np.float32] | None, fp32: Artifact, precision: Precision) -> NDArray[np.float32]:
-    """Gives (N, H, W, 3) float32 faces that can set ranges."""
+    """Gives (N, H, W, 3) float32 faces that can set ranges, or raises."""
     contract = fp32.card.contract
     if calibration is None or len(calibration) == 0:
-        raise ConversionError(f"{precision} of {fp32.path.name} wants faces to set its ranges; pass calibration")
+        raise ConversionError(f"{precision} of {fp32.path.name} needs faces to set its ranges; pass calibration")
     if calibration.ndim != 4 or calibration.shape[1:] != (3, contract.height, contract.width):
         wanted = f"(N, 3, {contract.height}, {contract.width})"
-        raise ConversionError(f"calibration faces want {wanted}, not {calibration.shape}")
+        raise ConversionError(f"calibration faces must be {wanted}, not {calibration.shape}")
     if not np.isfinite(calibration).all():
         raise ConversionError("calibration faces hold numbers that are not finite; ranges cannot be set by them")
     return np.ascontiguousarray(calibration.transpose(0, 2, 3, 1), np.float32)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps the quantiser's progress bars, report and warnings about its own calls to itself."""
-    nowhere = io.StringIO()
-    with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

@@ -12,7 +12,7 @@ from ..graph.ranges import STEPS, Range
 from .flatbuffer import unpack
 
 MOVES = ("PAD", "PADV2", "MIRROR_PAD", "RESHAPE")
-"""Operators that hand their input on; int8 rounds it once."""
+"""Operators that only move values, so that int8 rounds them once."""
 
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 LOWEST = -128  # of int8
@@ -31,7 +31,7 @@ class IntegerLayer:
 
 @dataclass(frozen=True)
 class RoundingPlan:
-    """What the quantiser makes int8 of."""
+    """The layers and tensors that the quantiser turns into int8."""
 
     layers: tuple[IntegerLayer, ...]
     ports: tuple[str, ...]  # tensors that are rounded whatever the layers do: the input and the embedding

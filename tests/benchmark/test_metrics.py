@@ -8,7 +8,7 @@ from pocketface.benchmark.metrics import FAMILIES, METRICS, known_metric, metric
 def test_a_parameter_is_read_out_of_the_name_and_written_into_the_title() -> None:
     metric = metric_of("decisions_flipped_2.5e-4")
     assert (metric.parameter, metric.kind, metric.better) == ("2.5e-4", "share", "low")
-    assert metric.title == "Decisions flipped at the old threshold for FAR 2.5e-4"
+    assert metric.title == "Decisions flipped at the source's threshold for FAR 2.5e-4"
 
 
 def test_the_longer_pattern_is_not_taken_for_the_shorter() -> None:

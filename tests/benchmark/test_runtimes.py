@@ -10,7 +10,7 @@ from pocketface.benchmark.processes import opener_of
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runtimes import RUNTIMES, Runtime, runtimes_for, usual_runtime
 from pocketface.export.formats import FORMATS, open_session
-from pocketface.export.tflite.litert import xnnpack_partitions
+from pocketface.export.tflite.delegation import delegation
 from pocketface.models.embedder import unit
 
 FACES = np.random.default_rng(0).uniform(-1, 1, (3, 3, 112, 112)).astype(np.float32)
@@ -75,7 +75,7 @@ def test_litert_without_xnnpack_runs_its_own_kernels_to_the_same_end(files):
     session = opener_of(KNOWN["litert-no-xnnpack"].opener)(files["tflite"], 1)
     litert = open_session(files["tflite"])
     assert session.runtime == "litert-no-xnnpack"
-    assert xnnpack_partitions(files["tflite"]) == 1
+    assert delegation(files["tflite"]).partitions == 1
     assert "DELEGATE" not in {operator["op_name"] for operator in session._interpreter._get_ops_details()}
     difference = np.abs(unit(session.run(FACES)) - unit(litert.run(FACES))).max()
     assert 0 < difference < 1e-5  # other kernels add in another order

@@ -1,7 +1,5 @@
 """What a group alone would lose, on networks of eight channels of which it is known what each is worth."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -15,11 +13,8 @@ from pocketface.models.embedder import Embedder
 from pocketface.models.widths import widths_of
 from pocketface.prune.recipe import PruneRecipe
 from pocketface.prune.sensitivity_analysis import (
-    Sensitivity,
     counts_of,
-    read_sensitivity,
     sensitivity,
-    write_sensitivity,
 )
 
 BY_WEIGHT = PruneRecipe(criterion="l1", round_to=1)  # the smallest filters go first, whatever the faces
@@ -177,31 +172,3 @@ def test_too_few_faces_are_refused(faces):
     few = LabelledFaces(faces.faces[:3], faces.labels[:3], faces.names, "")
     with pytest.raises(ValueError, match="measured on faces, and 3 are too few"):
         measured(embedder(Eight), few, (0.5,))
-
-
-ROWS = [
-    Sensitivity("stem", ("stem", "back"), 8, 2, 0.25, 0.01),
-    Sensitivity("inner", ("inner",), 16, 8, 0.5, 0.02, 0.98),
-]
-
-
-def test_rows_are_read_as_they_were_written(tmp_path):
-    path = write_sensitivity(ROWS, tmp_path / "new" / "sensitivity.json")
-    assert read_sensitivity(path) == ROWS
-    assert json.loads(path.read_text())[0] == {
-        "group": "stem",
-        "layers": ["stem", "back"],
-        "width": 8,
-        "cut": 2,
-        "share": 0.25,
-        "drift": 0.01,
-        "accuracy": None,
-    }
-
-
-@pytest.mark.parametrize("text", ["{", "[1]", '[{"group": "stem"}]', '{"rows": 1}'])
-def test_a_damaged_file_is_one_sentence(tmp_path, text):
-    path = tmp_path / "sensitivity.json"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=r"sensitivity\.json holds no sensitivities: "):
-        read_sensitivity(path)

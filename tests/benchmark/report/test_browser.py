@@ -11,7 +11,7 @@ from pocketface.benchmark.accuracy.record import write_record
 from pocketface.benchmark.measurement import Measurement, write_measurements
 from pocketface.benchmark.report.page import write_report
 from pocketface.faces.pairs import Pairs
-from pocketface.prune.sensitivity_analysis import Sensitivity, write_sensitivity
+from pocketface.models.group_sensitivity import Sensitivity, write_sensitivity
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="the page is tested with selenium")
 

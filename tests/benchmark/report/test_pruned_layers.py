@@ -9,7 +9,7 @@ import pytest
 
 from pocketface.benchmark.report.page import write_report
 from pocketface.benchmark.report.pruned_layers import before_and_after
-from pocketface.prune.sensitivity_analysis import Sensitivity, write_sensitivity
+from pocketface.models.group_sensitivity import Sensitivity, write_sensitivity
 
 from .conftest import report, written_run
 

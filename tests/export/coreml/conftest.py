@@ -11,10 +11,38 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from pocketface.export.coreml.package import import_coremltools, quietly
+from pocketface.export.artifact import Card
+from pocketface.export.coreml.package import import_coremltools
+from pocketface.export.coreml.to_coreml import to_coreml
+from pocketface.export.graph.ranges import activation_ranges
+from pocketface.export.quiet import quiet
+from pocketface.faces.contract import InputContract
 
 Array = NDArray[Any]
 SIDE = 8
+
+
+def numbers(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def floats(*values: float) -> Array:
+    return np.array(values, np.float32)
+
+
+def card(size: int, side: int = SIDE, **more: Any) -> Card:
+    return Card("tiny", InputContract(side, side), size, **more)
+
+
+def two_layers(mb: Any, x: Any) -> Any:
+    x = mb.conv(x=x, weight=numbers(64, 3, 4, 4), bias=numbers(64), pad_type="valid")
+    return mb.linear(x=mb.squeeze(x=x, axes=[2, 3]), weight=numbers(64, 64, seed=1), bias=numbers(64, seed=2))
+
+
+def make(source: Path, path: Path, precision: Any, **how: Any) -> Path:
+    """Writes a package of (1, 16), for w8a8 with the ranges of eight noisy faces."""
+    ranges = activation_ranges(source, numbers(8, 3, SIDE, SIDE, seed=4), "minmax") if precision == "w8a8" else None
+    return to_coreml(source, card(16), path, precision, ranges=ranges, **how).path
 
 
 def _saved(path: Path, nodes: list[Any], constants: dict[str, Array], shape: tuple[int, ...], opset: int = 20) -> Path:
@@ -47,10 +75,6 @@ def run_onnx() -> Callable[[Path, Array], Array]:
     return run
 
 
-def _numbers(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     """A convolution of 2,592 weights, PReLU, mean, and a linear layer: 16 numbers of any length."""
@@ -62,11 +86,11 @@ def tiny(tmp_path: Path) -> Path:
         helper.make_node("Gemm", ["f", "m", "n"], ["y"], transB=1),
     ]
     constants = {
-        "w": _numbers(96, 3, 3, 3),
-        "b": _numbers(96, seed=1),
+        "w": numbers(96, 3, 3, 3),
+        "b": numbers(96, seed=1),
         "s": np.linspace(-0.5, 0.5, 96, dtype=np.float32).reshape(96, 1, 1),
-        "m": _numbers(16, 96, seed=2),
-        "n": _numbers(16, seed=3),
+        "m": numbers(16, 96, seed=2),
+        "n": numbers(16, seed=3),
     }
     return _saved(tmp_path / "tiny.onnx", nodes, constants, (1, 16))
 
@@ -85,7 +109,7 @@ def package() -> Callable[..., Path]:
         entry: Any = None,
     ) -> Path:
         ct = import_coremltools()
-        with quietly():
+        with quiet():
             from coremltools.converters.mil import Builder as mb
             from coremltools.converters.mil.mil import Function, Placeholder, Program, types
 

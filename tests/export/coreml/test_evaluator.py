@@ -6,21 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from pocketface.export.coreml.evaluator import CoreMLEvaluator
 from pocketface.export.coreml.package import import_coremltools
 
-Array = NDArray[Any]
-
-
-def numbers(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def two_layers(mb: Any, x: Any) -> Any:
-    x = mb.conv(x=x, weight=numbers(64, 3, 4, 4), bias=numbers(64), pad_type="valid")
-    return mb.linear(x=mb.squeeze(x=x, axes=[2, 3]), weight=numbers(64, 64, seed=1), bias=numbers(64, seed=2))
+from .conftest import numbers, two_layers
 
 
 def test_fp16_mode_rounds_each_result_and_exact_does_not(package: Callable[..., Path], tmp_path: Path) -> None:

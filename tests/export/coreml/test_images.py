@@ -18,7 +18,7 @@ from pocketface.export.session import unit_embeddings
 from pocketface.faces.contract import InputContract
 from pocketface.models.embedder import unit
 
-SIDE = 8
+from .conftest import SIDE
 
 
 @pytest.fixture

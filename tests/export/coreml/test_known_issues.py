@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from pocketface.export.coreml.known_issues import FLEXIBLE, KNOWN_ISSUES, known_issues_of
 from pocketface.export.coreml.package import import_coremltools
 
-Array = NDArray[Any]
+from .conftest import Array
+
 Build = Callable[[Any, Any], Any]
 Compress = Callable[[Any, Any], Any]
 

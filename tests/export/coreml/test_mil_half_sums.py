@@ -1,20 +1,12 @@
 """Sums in half precision, by hand and against exact ones."""
 
-from typing import Any
-
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from pocketface.export.coreml.mil_half_sums import HALF_SUMS
 from pocketface.export.coreml.mil_operators import OPERATORS
 
-Array = NDArray[Any]
-
-
-def numbers(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+from .conftest import numbers
 
 
 def test_half_sums_round_each_addition_and_end_at_65504() -> None:

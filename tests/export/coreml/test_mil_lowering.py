@@ -6,32 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from pocketface.export.artifact import Card, ConversionError
+from pocketface.export.artifact import ConversionError
 from pocketface.export.coreml.evaluator import CoreMLEvaluator
 from pocketface.export.coreml.mil_lowering import OPERATORS
 from pocketface.export.coreml.to_coreml import to_coreml
-from pocketface.faces.contract import InputContract
 
-Array = NDArray[Any]
-
-
-SIDE = 8
-
-
-def numbers(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def floats(*values: float) -> Array:
-    return np.array(values, np.float32)
-
-
-def card(size: int, side: int = SIDE, **more: Any) -> Card:
-    return Card("tiny", InputContract(side, side), size, **more)
-
+from .conftest import SIDE, Array, card, floats, numbers
 
 # What each lowering is tried with: attributes, constants after x, the shape that comes out of (1, 3, 8, 8).
 Case = tuple[dict[str, Any], list[Any], tuple[int, ...]]

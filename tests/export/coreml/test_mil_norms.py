@@ -6,11 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from onnx import helper
 from torch import nn
 
-from pocketface.export.artifact import Card
 from pocketface.export.coreml.evaluator import CoreMLEvaluator
 from pocketface.export.coreml.known_issues import known_issues_of
 from pocketface.export.coreml.package import read_package
@@ -19,22 +17,7 @@ from pocketface.export.graph.to_onnx import to_onnx
 from pocketface.faces.contract import InputContract
 from pocketface.models.embedder import Embedder
 
-Array = NDArray[Any]
-
-
-SIDE = 8
-
-
-def numbers(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def floats(*values: float) -> Array:
-    return np.array(values, np.float32)
-
-
-def card(size: int, side: int = SIDE, **more: Any) -> Card:
-    return Card("tiny", InputContract(side, side), size, **more)
+from .conftest import SIDE, card, floats, numbers
 
 
 def test_a_length_never_squares_a_large_number_in_half_precision(run_onnx: Callable[..., Any], tmp_path: Path) -> None:

@@ -6,34 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from onnx import helper
 
-from pocketface.export.artifact import Card
 from pocketface.export.coreml.evaluator import CoreMLEvaluator
 from pocketface.export.coreml.package import read_package
 from pocketface.export.coreml.to_coreml import to_coreml
-from pocketface.export.graph.ranges import activation_ranges
-from pocketface.faces.contract import InputContract
 
-Array = NDArray[Any]
-
-
-SIDE = 8
-
-
-def numbers(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def card(size: int, side: int = SIDE, **more: Any) -> Card:
-    return Card("tiny", InputContract(side, side), size, **more)
-
-
-def make(source: Path, path: Path, precision: Any, **how: Any) -> Path:
-    """Writes a package of (1, 16), for w8a8 with the ranges of eight noisy faces."""
-    ranges = activation_ranges(source, numbers(8, 3, SIDE, SIDE, seed=4), "minmax") if precision == "w8a8" else None
-    return to_coreml(source, card(16), path, precision, ranges=ranges, **how).path
+from .conftest import SIDE, card, make, numbers
 
 
 def test_w8a8_computes_what_integers_compute(save: Callable[..., Path], tmp_path: Path) -> None:
@@ -69,5 +48,5 @@ def test_w8a8_stores_every_layer_in_bytes_and_leaves_prelu_float(tiny: Path, tmp
 
 
 def test_w8a8_wants_ranges(tiny: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="w8a8 wants the ranges of the activations; pass those of calibration faces"):
+    with pytest.raises(ValueError, match="w8a8 needs the ranges of the activations; pass those of calibration faces"):
         to_coreml(tiny, card(16), tmp_path / "a.mlpackage", "w8a8")

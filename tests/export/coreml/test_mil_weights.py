@@ -6,21 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from pocketface.export.coreml.evaluator import constants_of
-from pocketface.export.coreml.package import import_coremltools, quietly, read_package
+from pocketface.export.coreml.package import import_coremltools, read_package
+from pocketface.export.quiet import quiet
 
-Array = NDArray[Any]
-
-
-def numbers(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def two_layers(mb: Any, x: Any) -> Any:
-    x = mb.conv(x=x, weight=numbers(64, 3, 4, 4), bias=numbers(64), pad_type="valid")
-    return mb.linear(x=mb.squeeze(x=x, axes=[2, 3]), weight=numbers(64, 64, seed=1), bias=numbers(64, seed=2))
+from .conftest import two_layers
 
 
 def linear(**how: Any) -> Callable[[Any, Any], Any]:
@@ -76,7 +67,7 @@ def test_stored_weights_are_what_coremltools_decompresses(
 ) -> None:
     path = package(tmp_path / "a.mlpackage", two_layers, half, target, compress)
     weights = constants_of(read_package(path))
-    with quietly():
+    with quiet():
         from coremltools.converters.mil.frontend.milproto.load import load
 
         model = import_coremltools().models.MLModel(str(path), skip_model_load=True)

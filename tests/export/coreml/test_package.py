@@ -5,30 +5,18 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from pocketface.export.artifact import Card
 from pocketface.export.coreml.evaluator import CoreMLEvaluator
 from pocketface.export.coreml.package import import_coremltools, read_coreml_card, write_package
 from pocketface.faces.contract import InputContract
 
-Array = NDArray[Any]
-
+from .conftest import numbers, two_layers
 
 WEIGHTS = Path("Data/com.apple.CoreML/weights/weight.bin")
-
-
-def numbers(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def two_layers(mb: Any, x: Any) -> Any:
-    x = mb.conv(x=x, weight=numbers(64, 3, 4, 4), bias=numbers(64), pad_type="valid")
-    return mb.linear(x=mb.squeeze(x=x, axes=[2, 3]), weight=numbers(64, 64, seed=1), bias=numbers(64, seed=2))
 
 
 @pytest.fixture
@@ -123,7 +111,7 @@ def test_a_package_may_be_moved(saved: Path, tmp_path: Path) -> None:
 
 def test_without_coremltools_the_error_says_what_would_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "coremltools", None)
-    with pytest.raises(ValueError, match="Core ML wants coremltools, which is not installed"):
+    with pytest.raises(ValueError, match="Core ML needs coremltools, which is not installed"):
         import_coremltools()
 
 

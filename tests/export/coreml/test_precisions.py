@@ -6,35 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from pocketface.export.artifact import Card
 from pocketface.export.coreml.evaluator import CoreMLEvaluator, constants_of
-from pocketface.export.coreml.package import import_coremltools, quietly, read_package
+from pocketface.export.coreml.package import import_coremltools, read_package
 from pocketface.export.coreml.precisions import palette
 from pocketface.export.coreml.to_coreml import to_coreml
-from pocketface.export.graph.ranges import activation_ranges
-from pocketface.faces.contract import InputContract
+from pocketface.export.quiet import quiet
 from pocketface.models.embedder import unit
 
-Array = NDArray[Any]
-
-
-SIDE = 8
-
-
-def numbers(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def card(size: int, side: int = SIDE, **more: Any) -> Card:
-    return Card("tiny", InputContract(side, side), size, **more)
-
-
-def make(source: Path, path: Path, precision: Any, **how: Any) -> Path:
-    """Writes a package of (1, 16), for w8a8 with the ranges of eight noisy faces."""
-    ranges = activation_ranges(source, numbers(8, 3, SIDE, SIDE, seed=4), "minmax") if precision == "w8a8" else None
-    return to_coreml(source, card(16), path, precision, ranges=ranges, **how).path
+from .conftest import SIDE, card, make, numbers
 
 
 @pytest.mark.parametrize(
@@ -58,7 +38,7 @@ def test_w8_stores_unsigned_bytes_around_127_with_a_scale_for_each_channel(tiny:
     types = {key: value.type.tensorType for key, value in stored.attributes.items()}
     assert types["quantized_data"].dataType == types["zero_point"].dataType == MIL_pb2.UINT8
     assert [one.constant.size for one in types["scale"].dimensions] == [96]
-    with quietly():
+    with quiet():
         ct = import_coremltools()
         model = ct.models.MLModel(str(tmp_path / "a.mlpackage"), skip_model_load=True)
         from coremltools.converters.mil.frontend.milproto.load import load

@@ -8,36 +8,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from onnx import helper
 from torch import nn
 
 from pocketface.export.artifact import Card, ConversionError
 from pocketface.export.coreml.evaluator import CoreMLEvaluator
-from pocketface.export.coreml.package import import_coremltools, quietly, read_coreml_card, read_package
+from pocketface.export.coreml.package import import_coremltools, read_coreml_card, read_package
 from pocketface.export.coreml.precisions import PRECISIONS
 from pocketface.export.coreml.to_coreml import to_coreml
 from pocketface.export.exporter import export
-from pocketface.export.graph.ranges import activation_ranges
 from pocketface.export.graph.to_onnx import adopt_onnx, to_onnx
+from pocketface.export.quiet import quiet
 from pocketface.export.recipe import ExportRecipe
 from pocketface.faces.contract import IMAGENET, InputContract
 from pocketface.models.batch_norm import reestimate_batch_norms
 from pocketface.models.embedder import Embedder, unit
 from pocketface.models.zoo import ZOO, create
 
-Array = NDArray[Any]
-
-
-SIDE = 8
-
-
-def numbers(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def card(size: int, side: int = SIDE, **more: Any) -> Card:
-    return Card("tiny", InputContract(side, side), size, **more)
+from .conftest import SIDE, card, make, numbers
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -55,12 +43,6 @@ def test_half_precision_package_of_a_zoo_network_embeds_as_torch_does(name: str,
     package = to_coreml(source, about, tmp_path / "net.mlpackage", "fp16").path
     for mode in ("fp16", "fp16acc"):
         assert (unit(CoreMLEvaluator(package, mode).run(faces[4:])) * expected).sum(1).min() > 0.9999, mode  # type: ignore[arg-type]
-
-
-def make(source: Path, path: Path, precision: Any, **how: Any) -> Path:
-    """Writes a package of (1, 16), for w8a8 with the ranges of eight noisy faces."""
-    ranges = activation_ranges(source, numbers(8, 3, SIDE, SIDE, seed=4), "minmax") if precision == "w8a8" else None
-    return to_coreml(source, card(16), path, precision, ranges=ranges, **how).path
 
 
 def test_the_stage_makes_pictures_and_palettes_for_the_ios_that_it_is_told(tmp_path: Path) -> None:
@@ -140,11 +122,11 @@ def test_coremltools_opens_the_package_as_the_ios_that_was_asked_or_is_needed(
     faces, path = numbers(4, 3, SIDE, SIDE, seed=4), tmp_path / "a.mlpackage"
     ranges = {"x": (-4.0, 4.0), "f": (-8.0, 8.0)}
     artifact = to_coreml(tiny, card(16), path, precision, minimum_ios=asked, ranges=ranges)
-    with quietly():
+    with quiet():
         model = import_coremltools().models.MLModel(str(path), skip_model_load=True)
     made = max(asked, IOS[precision])
     assert model.get_spec().specificationVersion == made - 9  # 6 came with iOS 15
-    later = f"{precision} wants iOS {made}, later than the {asked} that was asked for"
+    later = f"{precision} needs iOS {made}, later than the {asked} that was asked for"
     assert (later in map(str, artifact.notes)) == (made > asked)
     assert (unit(CoreMLEvaluator(path).run(faces)) * unit(run_onnx(tiny, faces))).sum(1).min() > 0.98
     assert model.input_description["input"].startswith("One face")

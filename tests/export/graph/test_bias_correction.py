@@ -124,7 +124,7 @@ def test_layers_that_share_a_bias_get_one_each() -> None:
 
 
 def test_no_faces_are_refused() -> None:
-    with pytest.raises(ValueError, match="wants faces"):
+    with pytest.raises(ValueError, match="needs faces"):
         correct_biases(small(), FACES[:0])
 
 

@@ -145,7 +145,7 @@ def test_the_given_model_is_left_alone() -> None:
 
 
 def test_no_faces_are_refused() -> None:
-    with pytest.raises(ValueError, match="wants faces"):
+    with pytest.raises(ValueError, match="needs faces"):
         equalise_across_layers(model(PRELU, DEPTHWISE, 3), FACES[:0])
 
 

@@ -141,7 +141,7 @@ def test_the_same_faces_give_the_same_bytes(made: Path, tmp_path: Path) -> None:
 
 def test_no_faces_are_refused(tmp_path: Path) -> None:
     model, card = network(SWAP, {"w": WEIGHTS}), Card("net", InputContract(16, 16), 4)
-    with pytest.raises(ValueError, match="want faces"):
+    with pytest.raises(ValueError, match="need calibration faces"):
         quantise_onnx(model, card, tmp_path / "a.onnx", np.zeros((0, 2, 1, 1), np.float32))
     assert not list(tmp_path.iterdir())
 

@@ -23,6 +23,14 @@ TINY = InputContract(8, 8)
 FACES = np.random.default_rng(0).normal(0, 2, (3, 3, 8, 8)).astype(np.float32)
 
 
+def node(operator: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
+    return helper.make_node(operator, inputs.split(), [output], name=f"the_{output}", **attributes)
+
+
+def channels(*values: float) -> NDArray[np.float32]:
+    return np.array(values, np.float32).reshape(-1, 1, 1)
+
+
 def _written(
     folder: Path,
     nodes: list[onnx.NodeProto],

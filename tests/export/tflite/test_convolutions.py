@@ -8,23 +8,16 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import helper
 
 from pocketface.export.artifact import Artifact
 from pocketface.export.tflite.litert import LiteRTSession
+
+from .conftest import channels, node
 
 RNG = np.random.default_rng(0)
 
 
 Constants = dict[str, NDArray[Any]]
-
-
-def node(operator: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
-    return helper.make_node(operator, inputs.split(), [output], name=f"the_{output}", **attributes)
-
-
-def channels(*values: float) -> NDArray[np.float32]:
-    return np.array(values, np.float32).reshape(-1, 1, 1)
 
 
 def weights(*shape: int) -> NDArray[np.float32]:

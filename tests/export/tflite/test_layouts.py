@@ -8,21 +8,18 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import helper
 
 from pocketface.export.artifact import Artifact
 from pocketface.export.session import OnnxRuntimeSession
 from pocketface.export.tflite.litert import LiteRTSession
+
+from .conftest import node
 
 RNG = np.random.default_rng(0)
 FACES = RNG.normal(0, 2, (3, 3, 8, 8)).astype(np.float32)
 
 
 Constants = dict[str, NDArray[Any]]
-
-
-def node(operator: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
-    return helper.make_node(operator, inputs.split(), [output], name=f"the_{output}", **attributes)
 
 
 def weights(*shape: int) -> NDArray[np.float32]:

@@ -2,24 +2,19 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import helper
 
 from pocketface.export.artifact import METADATA_KEY, Artifact
 from pocketface.export.tflite.flatbuffer import pack, set_metadata, unpack
 from pocketface.export.tflite.litert import LiteRTSession, read_tflite_card
 
+from .conftest import node
+
 RNG = np.random.default_rng(0)
 FACES = RNG.normal(0, 2, (3, 3, 8, 8)).astype(np.float32)
-
-
-def node(operator: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
-    return helper.make_node(operator, inputs.split(), [output], name=f"the_{output}", **attributes)
 
 
 def weights(*shape: int) -> NDArray[np.float32]:
@@ -74,5 +69,5 @@ def test_metadata_that_is_no_card_is_one_sentence(tiny: Path, text: bytes) -> No
 
 
 def test_session_names_the_shape_it_wants(tiny: Path) -> None:
-    with pytest.raises(ValueError, match=r"net\.tflite wants \(N, 3, 8, 8\), not \(1, 3, 9, 9\)"):
+    with pytest.raises(ValueError, match=r"net\.tflite takes \(N, 3, 8, 8\), not \(1, 3, 9, 9\)"):
         LiteRTSession(tiny).run(np.zeros((1, 3, 9, 9), np.float32))

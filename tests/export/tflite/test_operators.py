@@ -9,24 +9,18 @@ import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
 from pocketface.export.artifact import Artifact, ConversionError
 from pocketface.export.tflite.litert import LiteRTSession
+
+from .conftest import channels, node
 
 RNG = np.random.default_rng(0)
 FACES = RNG.normal(0, 2, (3, 3, 8, 8)).astype(np.float32)
 
 
 Constants = dict[str, NDArray[Any]]
-
-
-def node(operator: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
-    return helper.make_node(operator, inputs.split(), [output], name=f"the_{output}", **attributes)
-
-
-def channels(*values: float) -> NDArray[np.float32]:
-    return np.array(values, np.float32).reshape(-1, 1, 1)
 
 
 def weights(*shape: int) -> NDArray[np.float32]:

@@ -8,16 +8,13 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import helper
 
 from pocketface.export.artifact import Artifact
 from pocketface.export.tflite.litert import LiteRTSession
 
+from .conftest import node
+
 Constants = dict[str, NDArray[Any]]
-
-
-def node(operator: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
-    return helper.make_node(operator, inputs.split(), [output], name=f"the_{output}", **attributes)
 
 
 CASES: dict[str, tuple[list[onnx.NodeProto], Constants, list[str]]] = {

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from pocketface.export.artifact import METADATA_KEY, Artifact, Card, ConversionError
+from pocketface.export.tflite.delegation import delegation
 from pocketface.export.tflite.flatbuffer import unpack
-from pocketface.export.tflite.litert import LiteRTSession, dequantised, quantised, read_tflite_card, xnnpack_partitions
+from pocketface.export.tflite.litert import LiteRTSession, dequantised, quantised, read_tflite_card
 from pocketface.export.tflite.quantise import PRECISIONS, quantise_tflite
 from pocketface.export.tflite.to_tflite import to_tflite
 from pocketface.faces.contract import InputContract
@@ -113,7 +114,7 @@ def test_weights_shrink(made: dict[str, Artifact], fp32: Artifact, precision: st
 
 @pytest.mark.parametrize("precision", ["fp16", "w8", "w8a8"])
 def test_xnnpack_runs_it_in_one_piece(made: dict[str, Artifact], precision: str) -> None:
-    assert xnnpack_partitions(made[precision].path) == 1
+    assert delegation(made[precision].path).partitions == 1
 
 
 def test_w8a8_keeps_prelu_whole_between_two_conversions(made: dict[str, Artifact]) -> None:
@@ -212,13 +213,13 @@ def test_all_weights_lie_inside_the_flatbuffer(made: dict[str, Artifact]) -> Non
 
 
 def test_w8a8_without_faces_is_refused(fp32: Artifact, tmp_path: Path) -> None:
-    with pytest.raises(ConversionError, match=r"w8a8 of net\.tflite wants faces to set its ranges"):
+    with pytest.raises(ConversionError, match=r"w8a8 of net\.tflite needs faces to set its ranges"):
         quantise_tflite(fp32, "w8a8", tmp_path / "x.tflite")
     assert not list(tmp_path.iterdir())
 
 
 def test_faces_of_another_size_are_refused(fp32: Artifact, tmp_path: Path) -> None:
-    with pytest.raises(ConversionError, match=r"want \(N, 3, 16, 16\), not \(1, 3, 8, 8\)"):
+    with pytest.raises(ConversionError, match=r"must be \(N, 3, 16, 16\), not \(1, 3, 8, 8\)"):
         quantise_tflite(fp32, "w8a8", tmp_path / "x.tflite", np.zeros((1, 3, 8, 8), np.float32))
 
 

@@ -14,13 +14,13 @@ import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
-from onnx import helper
 
 from pocketface.export.artifact import METADATA_KEY, Artifact, Card, ConversionError
 from pocketface.export.graph.to_onnx import to_onnx
 from pocketface.export.session import OnnxRuntimeSession
+from pocketface.export.tflite.delegation import delegation
 from pocketface.export.tflite.flatbuffer import unpack
-from pocketface.export.tflite.litert import LiteRTSession, read_tflite_card, xnnpack_partitions
+from pocketface.export.tflite.litert import LiteRTSession, read_tflite_card
 from pocketface.export.tflite.to_tflite import to_tflite
 from pocketface.faces.contract import IMAGENET, InputContract
 from pocketface.models.batch_norm import reestimate_batch_norms
@@ -28,12 +28,10 @@ from pocketface.models.embedder import Embedder, unit
 from pocketface.models.torchvision_shim import import_torchvision
 from pocketface.models.zoo import ZOO, create
 
+from .conftest import node
+
 RNG = np.random.default_rng(0)
 FACES = RNG.normal(0, 2, (3, 3, 8, 8)).astype(np.float32)
-
-
-def node(operator: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
-    return helper.make_node(operator, inputs.split(), [output], name=f"the_{output}", **attributes)
 
 
 def weights(*shape: int) -> NDArray[np.float32]:
@@ -124,7 +122,7 @@ def test_zoo_net_computes_what_pytorch_and_onnxruntime_compute(
         torchs = unit(embedder.backbone(torch.from_numpy(faces)).numpy())
     assert np.abs(ours - unit(OnnxRuntimeSession(path).run(faces))).max() <= 1e-5
     assert np.abs(ours - torchs).max() <= 1e-5
-    assert (tuple(map(str, artifact.notes)), xnnpack_partitions(artifact.path)) == (("1 XNNPACK partition",), 1)
+    assert (tuple(map(str, artifact.notes)), delegation(artifact.path).partitions) == (("1 XNNPACK partition",), 1)
     assert "TRANSPOSE" not in operators(artifact.path)
     # Each pads an image of even size at the top and left; TFLite's own SAME would at the bottom and right.
     evens = {"mobilefacenet": [112, 56, 28, 14], "resnet50v2": [56, 28, 14]}
@@ -177,7 +175,7 @@ def test_mobilefacenet_of_the_dynamo_exporter(
         "PAD": 4,  # before the four convolutions of stride 2
         "RESHAPE": 1,
     }
-    assert xnnpack_partitions(artifact.path) == 1
+    assert delegation(artifact.path).partitions == 1
 
 
 def test_tensorflows_interpreter_agrees(mobilefacenet: tuple[Embedder, Artifact, Artifact]) -> None:
@@ -236,7 +234,7 @@ def test_foreign_onnx_converts_as_it_is(operators: Callable[[Path], list[str]], 
     faces = RNG.normal(0, 1, (2, 3, 112, 112)).astype(np.float32)
     ours, theirs = unit(LiteRTSession(artifact.path).run(faces)), unit(OnnxRuntimeSession(path).run(faces))
     assert np.abs(ours - theirs).max() <= 1e-5
-    assert xnnpack_partitions(artifact.path) == 1
+    assert delegation(artifact.path).partitions == 1
     assert set(operators(artifact.path)) == {"ADD", "CONV_2D", "DEPTHWISE_CONV_2D", "PAD", "RESHAPE"}
 
 

@@ -1,0 +1,74 @@
+"""What users' names open: networks, ONNX files, faces and pairs."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import pocketface as pf
+from pocketface.export import ForeignOnnx, export
+from pocketface.inputs import open_faces, open_pairs, open_source
+from pocketface.models import create, save_checkpoint
+from pocketface.run_recipe import RunRecipe
+
+SMALL = pf.InputContract(32, 32)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """An ONNX file of another tool: the mean of each channel, times a matrix."""
+    weights = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("GlobalAveragePool", ["x"], ["mean"]),
+            onnx.helper.make_node("Flatten", ["mean"], ["flat"]),
+            onnx.helper.make_node("MatMul", ["flat", "w"], ["y"]),
+        ],
+        "net",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 3, 32, 32])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 4])],
+        [onnx.numpy_helper.from_array(weights, "w")],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "net.onnx")
+    return tmp_path / "net.onnx"
+
+
+def test_an_onnx_file_is_opened_and_exported(file: Path, tmp_path: Path) -> None:
+    source = pf.open_embedder(file, contract=SMALL, licence="MIT")
+    assert source == ForeignOnnx(file, "net", SMALL, "MIT")
+    faces = open_faces("synthetic", SMALL, identities=2)
+    results = export(source, faces.faces, pf.ExportRecipe(targets=("onnx", "tflite-fp32")), tmp_path / "out")
+    assert [result.reason for result in results] == ["", ""]
+    assert all(result.artifact is not None and result.artifact.path.is_file() for result in results)
+
+
+def test_an_onnx_file_without_a_contract_or_that_is_none(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"net\.onnx does not say what it must be fed; give --mean and --scale"):
+        pf.open_embedder(file)
+    with pytest.raises(ValueError, match=r"there is no file nosuch\.onnx"):
+        pf.open_embedder("nosuch.onnx", contract=SMALL)
+    file.write_bytes(file.read_bytes()[:60])
+    with pytest.raises(ValueError, match=r"net\.onnx"):
+        pf.open_embedder(str(file), contract=SMALL)
+
+
+def test_a_name_and_a_checkpoint_give_an_embedder(tmp_path: Path) -> None:
+    folder = save_checkpoint(create("mobilefacenet", width=0.25), tmp_path / "checkpoint")
+    for opened in (pf.open_embedder(folder), open_source(RunRecipe(embedder=str(folder)))):
+        assert isinstance(opened, pf.Embedder) and opened.architecture == "mobilefacenet"
+    named = pf.open_embedder("mobilefacenet", name="mine", options={"width": 0.25}, contract=pf.ARCFACE)
+    assert isinstance(named, pf.Embedder) and named.name == "mine"
+
+
+def test_rendered_people_of_training_are_never_those_of_the_pairs() -> None:
+    faces, pairs = open_faces("synthetic", SMALL, identities=3), open_pairs("synthetic", None, SMALL)
+    assert len(faces) == 12 and faces.names == ("synthetic/0", "synthetic/1", "synthetic/2")
+    assert faces.faces.shape == (12, 32, 32, 3) and pairs.faces.shape[1:] == (32, 32, 3)
+    assert set(pairs.identities.tolist()).isdisjoint(range(250))
+
+
+def test_rendered_faces_are_square() -> None:
+    with pytest.raises(ValueError, match="synthetic faces are square; the embedder expects 32x40"):
+        open_faces("synthetic", pf.InputContract(32, 40))
