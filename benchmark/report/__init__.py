@@ -1,1 +1,1 @@
-"""The report: what the measurements of one or several runs say, for people who decide."""
+"""The report of one or several runs: which file to ship, why, and every number behind it."""

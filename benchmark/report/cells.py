@@ -1,4 +1,4 @@
-"""The table's cells: number and interval, or why there is none, or why it is worse than it should be."""
+"""The cells of the table: a number with its interval, or why there is none, or why a file is slower."""
 
 from __future__ import annotations
 

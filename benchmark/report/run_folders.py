@@ -11,6 +11,7 @@ from typing import Any
 from ...export.artifact import Note
 from ..accuracy.record import NAME as RECORD
 from ..accuracy.record import Record, read_record
+from ..measurement import NAME as ROWS
 from ..measurement import Measurement, read_measurements
 from ..run_files import read_mapping
 from .mac_results import RESULT_FILES, read_mac_results
@@ -40,9 +41,9 @@ def read_run(folder: Path, folders: Sequence[Path]) -> RunFolder:
     Raises:
         ValueError: It has neither measurements.json nor sensitivity.json, or a file that cannot be read.
     """
-    path, curves = folder / "measurements.json", group_curves_in(folder)
+    path, curves = folder / ROWS, group_curves_in(folder)
     if not path.is_file() and not curves:
-        raise ValueError(f"{folder} has no measurements.json; `pocketface benchmark` writes one")
+        raise ValueError(f"{folder} has no {ROWS}; `pocketface benchmark` writes one")
     name = folder.resolve().name
     if [other.resolve().name for other in folders].count(name) > 1:
         name = str(folder)

@@ -51,7 +51,7 @@ class FakeQuantised(nn.Module):
             raise ValueError(
                 f"{embedder.name} cannot be traced, so it can be trained in fp32 only: {str(error).splitlines()[0]}"
             ) from error
-        self._plan = RoundingPlan(self._program.graph, self._program.graph_signature.user_inputs)
+        self._plan = FakeQuantisationPlan(self._program.graph, self._program.graph_signature.user_inputs)
 
     def forward(self, faces: Tensor) -> Tensor:
         """Embeds (N, 3, H, W)."""
@@ -81,7 +81,7 @@ class EqualisedSpan:
     ceiling: float  # the value they clip to, such as the 6 of ReLU6
 
 
-class RoundingPlan:
+class FakeQuantisationPlan:
     """Where in a traced graph values are rounded.
 
     Given:   conv -> batch_norm -> relu -> conv -> batch_norm -> prelu -> flatten
@@ -131,7 +131,7 @@ class RoundingPlan:
 class _Rounding(fx.Interpreter):
     """One forward through a traced graph, with rounding where the plan has it."""
 
-    def __init__(self, module: fx.GraphModule, plan: RoundingPlan) -> None:
+    def __init__(self, module: fx.GraphModule, plan: FakeQuantisationPlan) -> None:
         super().__init__(module)
         self._plan = plan
         self._scales: dict[EqualisedSpan, Tensor] = {}  # (C,) factors on the channels of this batch
