@@ -74,3 +74,85 @@ def test_the_rooms_are_those_of_the_repository() -> None:
 
 def test_every_import_names_a_module_that_is_there() -> None:
     assert {other for others in GRAPH.values() for other in others if other not in MODULES} == set()
+
+
+# ---- inside a room: floors, so that nothing runs up
+
+UPWARD = {
+    # the recipe lists the cores that can be asked for, and what qemu is told of each lies with the emulator
+    ("benchmark.recipe", "benchmark.arm64.cores"),
+}
+"""The imports that run up, each with its reason."""
+
+ROOMS = {".".join(path.parent.relative_to(ROOT).parts) for path in MODULES.values() if path.name == "__init__.py"}
+
+
+def inner_room(name: str) -> str:
+    """Gives the room within a stage that a module lies in; a module that lies in the stage itself stands for itself."""
+    package = name if name in ROOMS else name.rpartition(".")[0]
+    return package if "." in package else name
+
+
+def round_trips(arrows: dict[str, set[str]]) -> set[str]:
+    """Gives the nodes that lead back to themselves: those left when all that lead nowhere have been taken away."""
+    left = {name: {other for other in others if other != name} for name, others in arrows.items()}
+    while ends := {name for name, others in left.items() if not others & left.keys()}:
+        left = {name: others for name, others in left.items() if name not in ends}
+    while starts := left.keys() - {other for others in left.values() for other in others}:
+        left = {name: others for name, others in left.items() if name not in starts}
+    return set(left)
+
+
+def test_round_trips_are_found() -> None:
+    assert round_trips({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == {"b", "c"}
+    assert round_trips({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == set()
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    assert round_trips(GRAPH) == set()
+
+
+def test_rooms_within_a_stage_stand_on_floors() -> None:
+    arrows: dict[str, set[str]] = {}
+    for name, others in GRAPH.items():
+        known = {inner_room(other) for other in others if (name, other) not in UPWARD}
+        arrows.setdefault(inner_room(name), set()).update(known)
+    assert round_trips(arrows) == set()
+
+
+def test_each_exception_is_still_needed() -> None:
+    assert {(name, other) for name, other in UPWARD if other not in GRAPH[name]} == set()
+
+
+# ---- sizes and names
+
+SAME_NAME = {
+    "recipe": "each stage has one, and a stage's recipe lies in its recipe.py",
+    "main": "what a program calls first",
+    "open_embedder": "the front door's also opens ONNX files, all else it leaves to that of models",
+}
+"""What two modules, classes or functions may both be called."""
+
+
+def test_no_module_is_longer_than_350_lines_but_the_command_line() -> None:
+    lengths = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in MODULES.items()}
+    most = {"__main__": 400}
+    assert {name: count for name, count in lengths.items() if count > most.get(name, 350)} == {}
+
+
+def test_a_name_stands_for_one_thing() -> None:
+    modules: dict[str, list[str]] = {}
+    defined: dict[str, list[str]] = {}
+    for module, path in MODULES.items():
+        if path.name != "__init__.py":
+            modules.setdefault(module.rpartition(".")[2], []).append(module)
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and module != "__main__":  # its commands: the stages'
+                defined.setdefault(node.name, []).append(module)
+    twice = {
+        name: places
+        for names in (modules, defined)
+        for name, places in names.items()
+        if len(places) > 1 and not name.startswith("_") and name not in SAME_NAME
+    }
+    assert twice == {}
