@@ -125,7 +125,7 @@ def counts(files: Sequence[Artifact]) -> dict[tuple[str, str], int]:
 
 
 def left_out(cost: Mapping[str, float], latencies: Sequence[float]) -> dict[str, float]:
-    """Gives by how much each network's latency is missed, relative, with the scale of the other three.
+    """Gives the relative error of each network's latency, predicted with the scale of the other three.
 
     >>> left_out({"a": 1, "b": 2, "c": 4}, [1, 2, 8])["c"]
     -0.5
@@ -140,7 +140,7 @@ def left_out(cost: Mapping[str, float], latencies: Sequence[float]) -> dict[str,
 def against_phone(
     phone: str, latencies: Sequence[float], cost: Mapping[str, float], source: str
 ) -> Iterator[Measurement]:
-    """Compares the order, and each latency with what the other three tell of it."""
+    """Compares the order, and each latency with its prediction from the other three."""
     conditions = {"phone": phone, "told_by": source, "threads": 1}
     by_cost = [name for name, _ in sorted(cost.items(), key=lambda item: item[1])]
     by_time = [name for _, name in sorted(zip(latencies, cost, strict=True))]

@@ -43,7 +43,7 @@ OURS, THEIRS, SKLEARN = "pocketface", "insightface's algorithm, re-written", "sc
 
 
 def made_up(count: int) -> tuple[np.ndarray, np.ndarray, SimpleNamespace]:
-    """Unit vectors, whose each is, and the pairs."""
+    """Unit vectors, the person of each, and the pairs."""
     random = np.random.default_rng(0)
     faces = FACES[count]
     person = np.repeat(np.arange(faces // SHOTS), SHOTS)
@@ -104,7 +104,7 @@ CODES = {OURS: ours, THEIRS: theirs, SKLEARN: sklearn}
 
 
 def child(code: str, count: int) -> None:
-    """Runs one evaluation and prints what it took."""
+    """Runs one evaluation and prints its time and memory."""
     evaluate, includes = CODES[code](count)
     Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew: making the vectors up does not count
     started, busy = time.perf_counter(), time.process_time()
@@ -146,7 +146,7 @@ def main() -> None:
 
 
 def rows_of(code: str, count: int, results: list[dict]) -> list[Measurement]:
-    """The medians; low and high are the least and the most of the repeats."""
+    """The medians; low and high are the extremes of the repeats."""
     from pocketface.benchmark.machine import device_name
 
     conditions = {

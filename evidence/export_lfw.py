@@ -74,7 +74,7 @@ def measured(recipe: RunRecipe, targets: tuple[str, ...], out: Path) -> None:
 
 
 def recovered(recipe: RunRecipe, training: TrainingRecipe, out: Path) -> None:
-    """Trains a network to do with other activations, and measures it beside the one it learned from."""
+    """Retrains a network with other activations, and measures it beside the network it learned from."""
     source = open_source(recipe)
     train = open_faces(recipe.train, source.contract)
     pairs = open_pairs(recipe.pairs, recipe.images, source.contract)

@@ -67,7 +67,7 @@ DESIGNS: dict[str, tuple[Callable[[np.random.Generator], Design], bool, str]] = 
 
 
 def coverage(sets: int, row: Callable[..., Measurement]) -> Iterator[Measurement]:
-    """Gives for each design and statistic the share of intervals that hold the truth."""
+    """Gives the share of intervals that contain the truth, for each design and statistic."""
     for number, (name, (design, known, resampled)) in enumerate(DESIGNS.items()):
         outcomes = [simulated(design, known, np.random.default_rng((number, turn)), turn) for turn in range(sets)]
         print(f"simulated {sets} times: {name}", flush=True)
@@ -133,7 +133,7 @@ def scores(pairs: Design, same: np.ndarray, random: np.random.Generator) -> tupl
 
 
 def worth(similarity: np.ndarray, same: np.ndarray, fold: np.ndarray, mean: float) -> float:
-    """How often the thresholds of the folds are right about new pairs, of as many of each kind as here."""
+    """How often the thresholds of the folds are right about new pairs, with the same share of genuine ones."""
     _, thresholds = tenfold_accuracy(similarity, same, fold)
     genuine = np.mean(same)
     return float(np.mean(genuine * norm.cdf(mean - thresholds) + (1 - genuine) * norm.cdf(thresholds)))

@@ -143,7 +143,7 @@ def job_of(file: Path) -> TimingJob:
 
 
 def row_of(file: Path) -> RowMaker:
-    """Gives what makes rows about a file."""
+    """Gives the maker of a file's rows."""
     artifact = read_artifact(file)
     runtime = "litert" if artifact.format == "tflite" else "onnxruntime"
     card = artifact.card

@@ -76,7 +76,7 @@ class Loss(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One finding, looked for in one network."""
+    """One finding, tested on one network."""
 
     finding: str
     model: str
@@ -95,7 +95,7 @@ class Panel(NamedTuple):
         return float(rho), float(p)
 
     def __str__(self) -> str:
-        """Says what was found."""
+        """Gives the result in one sentence."""
         parts = []
         for by in CLAIMS:
             found = self.correlation(by)
@@ -165,7 +165,7 @@ def some_of_each(faces: LabelledFaces) -> LabelledFaces:
 
 
 def losses_of(embedder: Embedder, pruned: Embedder) -> list[Loss]:
-    """Reads off the ancestry what each layer lost that may be cut; depthwise ones go with those before them."""
+    """Reads from the provenance what each layer that may be cut lost; depthwise layers go with those before them."""
     groups = groups_in_scope(find_groups(embedder.backbone, embedder.example()), embedder.backbone, PAPERS.scope)
     makers = [share.layer for group in groups for share in group.shares if share.side == "out"]
     widths = pruned.ancestry[-1]["widths"]

@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def walk_down(bench: "Bench", criterion: str) -> None:
-    """Cuts one network to every size in turn, and lets it learn back from the unpruned one."""
+    """Cuts one network to each size in turn, and recovers it from the unpruned one."""
     current = bench.source
     for target in SIZES:
         recipe = PruneRecipe.model_validate(dict(criterion=criterion, target=target, steps=1, epochs=0))
@@ -83,7 +83,7 @@ def walk_down(bench: "Bench", criterion: str) -> None:
 
 
 def long_recovery(bench: "Bench", name: str) -> None:
-    """Cuts in six steps and learns for long."""
+    """Cuts in six steps and recovers for long."""
     recipe = LONG[name]
     made = bench.make(name, lambda part: prune(bench.source, bench.train, recipe, say, part))
     conditions = {"criterion": recipe.criterion, "schedule": "long", "cost": recipe.cost, "epochs": recipe.epochs}
@@ -95,7 +95,7 @@ def say(line: str) -> None:
 
 
 class Bench:
-    """The source, the faces, and what was made of them already."""
+    """The source, the faces, and the networks made from them so far."""
 
     def __init__(self, recipe: RunRecipe, out: Path) -> None:
         self.out = out

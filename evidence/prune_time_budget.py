@@ -75,7 +75,7 @@ def main() -> None:
 
 
 Verified = tuple[Verification, np.ndarray]
-"""What the pairs say, and each face's cosine to what the unpruned network says."""
+"""The verification, and the cosine of each face to that of the unpruned network."""
 
 
 class Bench:
@@ -117,7 +117,7 @@ class Bench:
         return rows
 
     def compared(self, share: float) -> list[Measurement]:
-        """Prunes by time and by MACs to one latency, and says what each keeps."""
+        """Prunes by time and by MACs to one latency, and says how much accuracy each keeps."""
         by_time = self.recipe("milliseconds", share * self.whole_ms)
         timed = Scored(self, by_time).without(share)
         recipes = {"milliseconds": by_time}
@@ -157,7 +157,7 @@ class Bench:
         return load_checkpoint(folder, self.source.architecture)
 
     def verified(self, net: Embedder) -> Verified:
-        """Verifies on LFW, and gives each face's cosine to what the unpruned network says."""
+        """Verifies on LFW, and gives the cosine of each face to that of the unpruned network."""
         if self._unpruned is None:
             self._unpruned = self.source.embed(self.pairs.faces, batch=16)
         lay_out(net, torch.channels_last)
@@ -240,7 +240,7 @@ class Scored:
 
 
 def share_of_same_latency(timed: Embedder, scored: Scored, goal: float) -> float:
-    """Gives the share of the budget to leave so that LiteRT measures what it measures of `timed`.
+    """Gives the share of the budget to leave so that LiteRT measures the latency of `timed`.
 
     Args:
         timed: Pruned by time.

@@ -52,7 +52,7 @@ def main() -> None:
             if not done.is_file():
                 write_measurements(measured(embedder, faces, criterion), done)
             rows += read_measurements(done)
-            print(f"{name} {criterion}: {told(read_measurements(done))}", flush=True)
+            print(f"{name} {criterion}: {sentence_of(read_measurements(done))}", flush=True)
     write_rows(rows, HERE / "prune_zoo.jsonl")
 
 
@@ -65,7 +65,7 @@ def whole(name: str) -> tuple[Embedder, LabelledFaces]:
 
 
 def measured(embedder: Embedder, faces: LabelledFaces, criterion: str) -> Iterator[Measurement]:
-    """Prunes, reloads and exports; yields what came of it."""
+    """Prunes, reloads and exports; yields a row for each result."""
     conditions: dict[str, object] = {"criterion": criterion, "weights": "fresh"}
 
     def row(format: str, runtime: str, metric: str, value: float | None, reason: str = "") -> Measurement:
@@ -93,8 +93,8 @@ def measured(embedder: Embedder, faces: LabelledFaces, criterion: str) -> Iterat
                 yield row(*file, "parity_cosine_min", made.parity.cosine_min)
 
 
-def told(rows: list[Measurement]) -> str:
-    """Gives the result of a pair as a person reads it."""
+def sentence_of(rows: list[Measurement]) -> str:
+    """Gives the result of a pair in one sentence."""
     if reasons := [row.reason for row in rows if not row.valid]:
         return reasons[0]
     worst = max(row.value for row in rows if row.metric == "largest_difference")

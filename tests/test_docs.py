@@ -32,6 +32,7 @@ MODULES = sorted(
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 INDENTED = re.compile(r"^    (.*pocketface .*)$", re.MULTILINE)
 INLINE = re.compile(r"`(pocketface [^`]+)`")
+REMOVED = ("evidence/prune_findings.html", "evidence/statistics.py")  # of which CHANGELOG.md tells
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -119,6 +120,13 @@ def test_links_lead_somewhere(page: Path) -> None:
             target = (page.parent / place).resolve() if place else page
             assert target.exists(), link
             assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=name_of)
+def test_files_that_a_page_names_are_there(page: Path) -> None:
+    text = FENCE.sub("", page.read_text(encoding="utf-8")).partition("\n## 0.1.0")[0]
+    for name in re.findall(r"`((?:faces|models|prune|export|benchmark|tests|evidence|docs)/[\w/]*\w+\.\w+)", text):
+        assert (ROOT / name).is_file() or name in REMOVED, name
 
 
 def script(name: str) -> ModuleType:
