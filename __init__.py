@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 from .lazy import lazy_names
 
 if TYPE_CHECKING:
-    from .benchmark.frame import to_frame as to_frame
     from .benchmark.measurement import Measurement as Measurement
     from .benchmark.recipe import BenchmarkRecipe as BenchmarkRecipe
+    from .benchmark.report.frame import to_frame as to_frame
     from .chain import run as run
     from .export.artifact import Artifact as Artifact
     from .export.recipe import ExportRecipe as ExportRecipe
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _MODULES = {
-    ".benchmark.frame": ["to_frame"],
+    ".benchmark.report.frame": ["to_frame"],
     ".benchmark.measurement": ["Measurement"],
     ".benchmark.recipe": ["BenchmarkRecipe"],
     ".chain": ["run"],

@@ -5,17 +5,17 @@ from typing import TYPE_CHECKING
 from ..lazy import lazy_names
 
 if TYPE_CHECKING:
-    from .frame import to_frame as to_frame
     from .measurement import Measurement as Measurement
     from .measurement import read_measurements as read_measurements
     from .measurement import write_measurements as write_measurements
     from .recipe import BenchmarkRecipe as BenchmarkRecipe
+    from .report.frame import to_frame as to_frame
     from .runner import benchmark as benchmark
     from .runner import benchmark_files as benchmark_files
     from .subjects import Subject as Subject
 
 _MODULES = {
-    ".frame": ["to_frame"],
+    ".report.frame": ["to_frame"],
     ".measurement": ["Measurement", "read_measurements", "write_measurements"],
     ".recipe": ["BenchmarkRecipe"],
     ".runner": ["benchmark", "benchmark_files"],

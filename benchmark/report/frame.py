@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .measurement import Measurement
-from .report.summary import summarise
+from ..measurement import Measurement
+from .summary import summarise
 
 LINE = ("model", "artifact", "format", "precision", "runtime", "device")
 
