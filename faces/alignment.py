@@ -106,7 +106,7 @@ def similarity_transform(points: ArrayLike, template: ArrayLike) -> NDArray[np.f
     Raises:
         ValueError: Other shapes, or points that coincide or are not finite.
 
-    >>> similarity_transform([[0, 0], [1, 0], [0, 1]], [[5, 5], [7, 5], [5, 7]]).round(9).tolist()
+    >>> (similarity_transform([[0, 0], [1, 0], [0, 1]], [[5, 5], [7, 5], [5, 7]]).round(9) + 0.0).tolist()
     [[2.0, 0.0, 5.0], [0.0, 2.0, 5.0]]
 
     Source: Umeyama, Least-squares estimation of transformation parameters, PAMI 1991, eq. 38 to 43.

@@ -45,7 +45,7 @@ def judge_difference(difference: Estimate, margin: float, pairs: int) -> Verdict
         margin: The difference that still counts as none, a share.
         pairs: That it was measured on.
 
-    >>> judge(Estimate(-0.0005, -0.001, -0.0001), 0.002, 6000).said
+    >>> judge_difference(Estimate(-0.0005, -0.001, -0.0001), 0.002, 6000).said
     'worse, but by less than 0.2 points (0.01 to 0.1)'
 
     Sources: Schuirmann, A comparison of the two one-sided tests procedure, J. Pharmacokinetics and Biopharmaceutics
@@ -130,7 +130,7 @@ def unpaired_difference(mine: Estimate, other: Estimate) -> Estimate:
     Source: Zou and Donner, Construction of confidence limits about effect measures, Statistics in Medicine 2008
     (MOVER).
 
-    >>> found = unpaired(Estimate(0.95, 0.91, 0.98), Estimate(0.90, 0.87, 0.94))
+    >>> found = unpaired_difference(Estimate(0.95, 0.91, 0.98), Estimate(0.90, 0.87, 0.94))
     >>> round(found.low, 4), round(found.high, 4)  # 0.05 - |(0.04, 0.04)|, 0.05 + |(0.03, 0.03)|
     (-0.0066, 0.0924)
     """

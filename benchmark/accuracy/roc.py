@@ -166,7 +166,7 @@ def last_within(far: Floats, most: float) -> Integers:
 def rate_name(far: float) -> str:
     """Writes a rate as the metrics name it.
 
-    >>> power(0.001)
+    >>> rate_name(0.001)
     '1e-3'
     """
     mantissa, exponent = f"{far:.6e}".split("e")

@@ -179,7 +179,7 @@ def verify_similarities(
 def usual_fars(same: Booleans) -> tuple[float, ...]:
     """Gives the usual false accept rates, and every lower power of ten that these impostor pairs carry.
 
-    >>> carried(np.zeros(100_000, np.bool_))
+    >>> usual_fars(np.zeros(100_000, np.bool_))
     (0.01, 0.001, 0.0001, 1e-05)
     """
     lower = [10.0**-rate_name for rate_name in range(4, 10) if np.sum(~same) >= 10**rate_name]

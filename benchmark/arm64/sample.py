@@ -39,7 +39,7 @@ def sample_pairs(same: NDArray[np.bool_], fold: NDArray[np.int64], count: int) -
     Returns:
         Indices of pairs, ascending; always the same ones.
 
-    >>> sample_of(np.array([True, True, True, True, False, False]), np.array([0, 0, 1, 1, 0, 1]), 4).tolist()
+    >>> sample_pairs(np.array([True, True, True, True, False, False]), np.array([0, 0, 1, 1, 0, 1]), 4).tolist()
     [0, 2, 4, 5]
     """
     half = min(count // 2, int(same.sum()), int((~same).sum()))

@@ -185,7 +185,7 @@ def folded_norm(
 def round_weights(weight: Tensor) -> Tensor:
     """Rounds (O, ...) to int8 multiples of a step per row; the largest magnitude of a row is 127 steps.
 
-    >>> rounded_weights(torch.tensor([[127.0, 0.6], [63.5, 0.6]]))
+    >>> round_weights(torch.tensor([[127.0, 0.6], [63.5, 0.6]]))
     tensor([[127.0000,   1.0000],
             [ 63.5000,   0.5000]])
     """
@@ -242,7 +242,7 @@ class _Levels(torch.autograd.Function):
 def equalising_scales(values: Tensor, strength: float, ceiling: float = math.inf) -> Tensor:
     """Gives (C,) the factors that scale each channel of (N, C, ...) to the largest range, below the ceiling.
 
-    >>> equalising(torch.tensor([[8.0, -4.0, 1.0, 0.0]]), 1.0)
+    >>> equalising_scales(torch.tensor([[8.0, -4.0, 1.0, 0.0]]), 1.0)
     tensor([ 1.,  2.,  8., 64.])
     """
     peaks = values.abs().amax((0, *range(2, values.ndim)))
