@@ -26,7 +26,7 @@ def lent_cores() -> int:
 
 
 def pin(threads: int) -> tuple[int, ...]:
-    """Pins this process to as many cores as it has threads, so that no run pays for a move; gives their numbers.
+    """Pins this process to as many cores as it has threads, so that it is not moved in a run; gives their numbers.
 
     Returns:
         () where the system does not pin (macOS, Windows) or lends fewer cores than there are threads.
@@ -40,9 +40,9 @@ def pin(threads: int) -> tuple[int, ...]:
 
 
 def distinct_cores(lent: Iterable[int], threads: int) -> tuple[int, ...]:
-    """Chooses cores: the fastest kind first, no two that are halves of one core while there are others.
+    """Chooses cores: the fastest first, no two threads of one core while there are others.
 
-    Among equals those with the highest numbers, for the system's own work gathers on the first.
+    Of equals, those with the highest numbers: the system's own work runs mostly on the first.
     """
     order = sorted(lent, key=lambda cpu: (-_fastest(cpu), -cpu))
     wholes: dict[str, int] = {}

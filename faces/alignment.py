@@ -44,8 +44,7 @@ class Alignment:
 def align_folder(photos: Path, out: Path, detector: Path, contract: InputContract) -> Alignment:
     """Writes a crop of every photo below `photos` in which a face is found.
 
-    Of several faces the one with the largest `area - 2 * distance**2` is used, with the distance of its box's centre
-    from the photo's: a large one in the middle. Photos are turned upright by their EXIF orientation.
+    Of several faces the one that `central_face` chooses is used. Photos are turned upright by their EXIF orientation.
 
     Args:
         photos: Folder of photos, in any folders below it.
@@ -54,12 +53,10 @@ def align_folder(photos: Path, out: Path, detector: Path, contract: InputContrac
         contract: Gives the crop's size and template.
 
     Returns:
-        The names of photos that gave a crop, that show no face, and that cannot be read.
+        The names of photos that gave a crop, that show no face, or that cannot be read.
 
     Raises:
         ValueError: No photos, no detector, no OpenCV, or `out` lies in `photos`.
-
-    Source of the choice among faces: align_dataset_mtcnn.py of David Sandberg's facenet.
     """
     if out.resolve().is_relative_to(photos.resolve()):
         raise ValueError(f"crops in {out} would be read as photos of {photos} the next time: name a folder outside")
@@ -94,14 +91,10 @@ def align_folder(photos: Path, out: Path, detector: Path, contract: InputContrac
 
 
 def similarity_transform(points: ArrayLike, template: ArrayLike) -> NDArray[np.float64]:
-    """Gives the rotation, scale and shift that map `points` to `template` with the least squared error.
-
-    Args:
-        points: (5, 2) x, y in the photo.
-        template: (5, 2) x, y in the crop, in the same order.
+    """Gives the rotation, scale and shift that map `points` to `template`, (5, 2) x, y, with the least squared error.
 
     Returns:
-        (2, 3): crop = M[:, :2] @ photo + M[:, 2]. Never a mirror image.
+        (2, 3): template = M[:, :2] @ points + M[:, 2]. Never a mirror image.
 
     Raises:
         ValueError: Other shapes, or points that coincide or are not finite.
@@ -170,6 +163,9 @@ def read_photo(path: Path) -> NDArray[np.uint8]:
 
 def central_face(faces: NDArray[np.float64], height: int, width: int) -> int:
     """Gives the row of `faces` (F, 15) with the largest `area - 2 * distance**2` in a photo of that size.
+
+    The distance is that of the box's centre from the photo's: a large face in the middle wins.
+    Source: align_dataset_mtcnn.py of David Sandberg's facenet.
 
     >>> central_face(np.array([[0, 0, 10, 10], [40, 40, 10, 10]]), 90, 90)
     1

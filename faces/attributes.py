@@ -69,7 +69,6 @@ def _attribute(name: str, cells: Sequence[str]) -> Attribute:
 
 
 def _number(cell: str) -> float:
-    """Gives NaN for text that is not a finite number."""
     try:
         number = float(cell)
     except ValueError:

@@ -19,13 +19,7 @@ CHANNEL_ORDERS = ("bgr", "rgb")
 # Five points (left eye, right eye, nose tip, left and right mouth corner, as the viewer sees them), x and y in pixels
 # of a 112x112 crop. Source: the template of ArcFace (Deng et al., CVPR 2019), as every released crop uses it.
 TEMPLATES: dict[str, tuple[tuple[float, float], ...]] = {
-    "arcface": (
-        (38.2946, 51.6963),
-        (73.5318, 51.5014),
-        (56.0252, 71.7366),
-        (41.5493, 92.3655),
-        (70.7299, 92.2041),
-    ),
+    "arcface": ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
 }
 
 
@@ -61,13 +55,7 @@ class InputContract:
             raise ValueError(f"no landmark template {self.template!r}; {known_names(self.template, sorted(TEMPLATES))}")
 
     def preprocess(self, faces: Faces) -> NDArray[np.float32]:
-        """Gives the network's input for `faces`.
-
-        Args:
-            faces: (N, H, W, 3) uint8 RGB of this contract's size.
-
-        Returns:
-            (N, 3, H, W) float32.
+        """Gives the network's input, (N, 3, H, W) float32, for (N, H, W, 3) uint8 RGB faces of this contract's size.
 
         Raises:
             ValueError: The faces have another size or type.
@@ -87,7 +75,7 @@ class InputContract:
         return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
 
     def to_dict(self) -> dict[str, Any]:
-        """Gives plain values, as they are written into files."""
+        """Gives plain values, as in files."""
         return asdict(self)
 
     @classmethod
@@ -112,7 +100,4 @@ class InputContract:
 
 
 ARCFACE = InputContract()
-IMAGENET = InputContract(
-    mean=(123.675, 116.28, 103.53),
-    scale=(1 / 58.395, 1 / 57.12, 1 / 57.375),
-)
+IMAGENET = InputContract(mean=(123.675, 116.28, 103.53), scale=(1 / 58.395, 1 / 57.12, 1 / 57.375))

@@ -16,8 +16,7 @@ from .rendering.synthetic import synthetic_faces
 def synthetic_pairs(identities: int, shots: int, seed: int = 0, size: int = 112, first: int = 0) -> Pairs:
     """Pairs rendered identities: every genuine pair, and as many random impostor pairs.
 
-    The identities are split into ten folds, or fewer if they are fewer than twenty; both faces of a pair are from one
-    fold, so that no identity is in two folds.
+    The identities are split into ten folds, or fewer if they are fewer than twenty; no identity is in two folds.
 
     Args:
         identities: Number of people, at least 2.
@@ -25,9 +24,6 @@ def synthetic_pairs(identities: int, shots: int, seed: int = 0, size: int = 112,
         seed: Of the rendered people and of the impostor pairs.
         size: Of the faces, in pixels a side.
         first: Number of the first person, see `synthetic_faces`.
-
-    Returns:
-        The pairs, with crops, folds and identities.
 
     Raises:
         ValueError: Fewer than 2 identities, or fewer than 2 shots of each.
@@ -64,9 +60,9 @@ def _fold_pairs(
 def draw_pairs(faces: LabelledFaces, most: int, seed: int = 0) -> Pairs:
     """Draws genuine pairs, and as many impostor pairs, of the people with two or more crops.
 
-    The people are split into ten folds, or fewer if they are fewer than twenty; both faces of a pair are from one fold.
-    Within a fold nobody gets a second genuine pair before all have one, and no two people a second impostor pair. Each
-    crop that is in a pair is read into memory.
+    The people are split into ten folds, or fewer if they are fewer than twenty; nobody is in two folds. In a fold each
+    person gets one genuine pair before any gets a second, and likewise each two people an impostor pair. Each crop
+    that is in a pair is read into memory.
 
     Args:
         faces: In memory or on disk.
@@ -77,7 +73,9 @@ def draw_pairs(faces: LabelledFaces, most: int, seed: int = 0) -> Pairs:
         ValueError: Fewer than 2 pairs are wanted, or there are fewer than 2 people with two crops.
     """
     random = np.random.default_rng(seed)
-    crops = [rows for rows in _rows_by_label(faces.labels) if len(rows) > 1]
+    order = np.argsort(faces.labels, kind="stable")
+    by_label = np.split(order, np.flatnonzero(np.diff(faces.labels[order])) + 1)
+    crops = [rows for rows in by_label if len(rows) > 1]
     if most < 2 or len(crops) < 2:
         raise ValueError(f"no {most} pairs of {len(crops)} people with two crops; 2 of 2 are the fewest that can be")
     people = random.permutation(len(crops))[: max(2, most // 2)]
@@ -92,11 +90,6 @@ def draw_pairs(faces: LabelledFaces, most: int, seed: int = 0) -> Pairs:
     left, right = places.reshape(2, -1)
     names = [f"{faces.names[label]}/{row:07d}" for label, row in zip(faces.labels[used], used, strict=True)]
     return Pairs.of(faces.faces[used], left, right, same, fold, names, faces.labels[used])
-
-
-def _rows_by_label(labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    order = np.argsort(labels, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
 
 
 def _drawn_pairs(

@@ -36,10 +36,7 @@ class FaceSource(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class StoredFaces:
-    """Crops that stay on disk and are decoded at every access.
-
-    They are indexed like the rows of an array: by slices, by arrays of numbers or booleans, or by a number.
-    """
+    """Crops that stay on disk and are decoded at every access; they are indexed like the rows of an array."""
 
     decode: Callable[[int], NDArray[np.uint8]]  # gives one crop; called by several threads at once
     numbers: NDArray[np.int64]  # (N,) the crops, as `decode` counts them
@@ -105,11 +102,7 @@ def read_folder(folder: Path, height: int, width: int) -> LabelledFaces:
         raise ValueError(f"{folder} holds no image; files that end in {known} count, one folder per identity")
     index: dict[str, int] = {}
     labels = [index.setdefault(name.rpartition("/")[0] or ".", len(index)) for name in names]
-
-    def decode(number: int) -> NDArray[np.uint8]:
-        return read_image(folder / names[number], height, width)
-
-    stored = StoredFaces(decode, np.arange(len(names)), height, width)
+    stored = _stored([folder / name for name in names], height, width)
     return labelled_faces(stored, np.array(labels), tuple(index), lambda: listing_sha256(folder, names))
 
 
@@ -117,12 +110,11 @@ def labelled_faces(
     stored: StoredFaces, labels: NDArray[np.int64], names: tuple[str, ...], listing: Callable[[], str]
 ) -> LabelledFaces:
     """Gives crops with labels, in memory if they fit; if not, the hash is of `listing()` instead of their pixels."""
-    faces: FaceSource = stored
     if np.prod(stored.shape) <= LARGEST_IN_MEMORY:
-        faces = pixels = stored[:]
-        return LabelledFaces(faces, labels, names, content_sha256(pixels, labels, "\n".join(names)))
+        pixels = stored[:]
+        return LabelledFaces(pixels, labels, names, content_sha256(pixels, labels, "\n".join(names)))
     stored[0]  # raises now for crops of another size, not within an epoch
-    return LabelledFaces(faces, labels, names, content_sha256(listing(), labels, "\n".join(names)))
+    return LabelledFaces(stored, labels, names, content_sha256(listing(), labels, "\n".join(names)))
 
 
 def listing_sha256(folder: Path, names: Iterable[str]) -> str:
@@ -171,7 +163,11 @@ def _subset(faces: LabelledFaces, mask: NDArray[np.bool_]) -> LabelledFaces:
 
 def read_images(paths: Sequence[Path], height: int, width: int) -> Faces:
     """Reads `paths` in their order: (N, H, W, 3) uint8 RGB. Raises as `read_image` does."""
-    return StoredFaces(lambda number: read_image(paths[number], height, width), np.arange(len(paths)), height, width)[:]
+    return _stored(paths, height, width)[:]
+
+
+def _stored(paths: Sequence[Path], height: int, width: int) -> StoredFaces:
+    return StoredFaces(lambda number: read_image(paths[number], height, width), np.arange(len(paths)), height, width)
 
 
 def content_sha256(*parts: NDArray[np.generic] | str) -> str:

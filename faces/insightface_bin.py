@@ -1,9 +1,9 @@
 """InsightFace's `.bin`: verification pairs in a pickle, read without running any of its code.
 
-The file is a pickle of (list of JPEG files, list of bool); images 2i and 2i + 1 are pair i. A pickle is a program,
-and `pickle.load` would run whatever its author wrote. Here the opcodes are replayed on a stack that knows lists,
-tuples, bytes and whole numbers, with stand-ins for the few functions that real files call: nothing is imported,
-nothing else is called, and limits on bytes and opcodes bound the memory.
+The file is a pickle of (list of JPEG files, list of bool); images 2i and 2i + 1 are pair i. `pickle.load` would run
+whatever code it holds. Here the opcodes are replayed on a stack of lists, tuples, bytes and whole numbers, with
+stand-ins for the few functions that real files call: nothing is imported, nothing else is called, and limits on bytes
+and opcodes bound the memory.
 
 Source: insightface/recognition/_datasets_/lfw2pack.py; opcodes: pickletools of the standard library.
 """
@@ -167,12 +167,11 @@ def _replay(pickled: bytes) -> Any:
                 stack.append(tuple(_pop(stack, marks.pop())))
             case "LIST":
                 stack.append(_pop(stack, marks.pop()))
-            case "APPENDS":
-                items = _pop(stack, marks.pop())
-                _list(stack[-1]).extend(items)
-            case "APPEND":
-                (item,) = _pop(stack, len(stack) - 1)
-                _list(stack[-1]).append(item)
+            case "APPENDS" | "APPEND":
+                items = _pop(stack, marks.pop() if opcode.name == "APPENDS" else len(stack) - 1)
+                if not isinstance(stack[-1], list):
+                    raise TypeError("it appends to what is no list")
+                stack[-1].extend(items)
             case "GLOBAL":
                 stack.append(_stand_in(argument))
             case "STACK_GLOBAL":
@@ -194,18 +193,11 @@ def _replay(pickled: bytes) -> Any:
 
 
 def _pop(stack: list[Any], start: int) -> list[Any]:
-    """Removes and gives everything from `start` up."""
     if not 0 <= start <= len(stack):
         raise IndexError("an opcode finds too few values")
     items = stack[start:]
     del stack[start:]
     return items
-
-
-def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError("it appends to what is no list")
-    return value
 
 
 def _stand_in(name: str) -> Callable[..., Any]:
@@ -215,7 +207,7 @@ def _stand_in(name: str) -> Callable[..., Any]:
 
 
 def _build(target: Any, state: Any) -> None:
-    """Fills an array, or checks the byte order of its type, as NumPy's `__setstate__` does."""
+    """Fills an array, or checks the byte order of a type, as NumPy's `__setstate__` does."""
     if isinstance(target, _Array):
         _, _, dtype, _, data = state
         if not isinstance(dtype, _Dtype) or not isinstance(data, bytes):

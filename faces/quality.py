@@ -19,16 +19,10 @@ BATCH = 256  # faces at a time: 7 MB of luma
 
 
 def measure(faces: Faces) -> dict[str, Floats]:
-    """Gives every measure of `MEASURES` for each crop, taken on the middle three quarters of height and width.
+    """Gives (N,) float64 per measure of `MEASURES`, taken on the middle three quarters of height and width.
 
     The pose is not among them: the difference of a crop from its mirror image shows light from the side as much as a
     turned head. Known poses can be given as a column of a table, see `attributes.read_attributes`.
-
-    Args:
-        faces: (N, H, W, 3) uint8 RGB.
-
-    Returns:
-        Per measure (N,) float64.
     """
     batches = [luma(faces[start : start + BATCH]) for start in range(0, len(faces), BATCH)]
     return {name: np.concatenate([of(grey) for grey in batches]) for name, of in MEASURES.items()}
@@ -47,10 +41,7 @@ def brightness(grey: Grey) -> Floats:
 
 
 def contrast(grey: Grey) -> Floats:
-    """Gives the standard deviation of the luma, 0 to 127.5.
-
-    Source: Peli, Contrast in complex images, JOSA A 1990 (root mean square contrast).
-    """
+    """Gives the standard deviation of the luma, 0 to 127.5. Source: Peli, Contrast in complex images, JOSA A 1990."""
     return np.asarray(grey.std(axis=(1, 2), dtype=np.float64))
 
 
@@ -69,8 +60,4 @@ def sharpness(grey: Grey) -> Floats:
     return np.asarray(laplacian.var(axis=(1, 2), dtype=np.float64))
 
 
-MEASURES: Mapping[str, Callable[[Grey], Floats]] = {
-    "brightness": brightness,
-    "contrast": contrast,
-    "sharpness": sharpness,
-}
+MEASURES: Mapping[str, Callable[[Grey], Floats]] = dict(brightness=brightness, contrast=contrast, sharpness=sharpness)

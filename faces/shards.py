@@ -30,7 +30,7 @@ _BRACES = re.compile(r"\{(\d{1,12})\.\.(\d{1,12})\}")
 def read_faces(path: Path | str, height: int = 112, width: int = 112) -> LabelledFaces:
     """Reads labelled crops from a folder of images, one folder per identity, or from WebDataset shards.
 
-    Up to 1 GiB of pixels are read into memory; beyond that each crop is decoded on access.
+    Up to 1 GiB of pixels is read into memory; of more, each crop is decoded on access.
 
     Args:
         path: A folder of images (see `read_folder`), a tar, `shards-{000..009}.tar` or a folder of tars (see

@@ -52,7 +52,6 @@ def _fresh(name: str, kind: Activation) -> nn.Module:
 
 
 def _replace(backbone: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Replaces a module wherever it is used."""
     for parent in list(backbone.modules()):
         for key, child in list(parent._modules.items()):
             if child is old:

@@ -102,7 +102,7 @@ def _batch_norm_of_all(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """As torch's function with the same arguments, with the mean and variance over all processes."""
+    """As torch's `batch_norm`, with the mean and variance over all processes."""
     if not training:
         return F.batch_norm(batch, running_mean, running_var, weight, bias, training, momentum, eps)
     wide = torch.promote_types(batch.dtype, torch.float32)

@@ -30,15 +30,7 @@ EMBEDDED_DEFAULT = "embedded-default"
 
 
 def save_checkpoint(embedder: Embedder, folder: Path) -> Path:
-    """Writes `embedder` into `folder`, whole or not at all, and gives `folder`.
-
-    Args:
-        embedder: What to write: weights as safetensors, all else as JSON.
-        folder: Where to; what lies there is replaced.
-
-    Returns:
-        `folder`.
-    """
+    """Writes `embedder` into `folder`, whole or not at all, in place of what is there; gives `folder`."""
     with written_whole(folder) as beside:
         beside.mkdir(parents=True)
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in embedder.backbone.state_dict().items()}
@@ -131,10 +123,10 @@ def open_embedder(
             factory as `path/to/file.py:factory` or `package.module:factory`, whose code is run.
         weights: A file, as for `load_embedder`; or a checkpoint folder, which is rebuilt with the factory
             `name_or_path`.
-        contract: As the following, see `load_embedder`; ignored for a checkpoint, which has its own.
-        name: Likewise.
-        licence: Likewise.
-        options: Likewise.
+        contract: See `load_embedder`; like the following, ignored for a checkpoint, which has its own.
+        name: See `load_embedder`.
+        licence: See `load_embedder`.
+        options: See `load_embedder`.
 
     Returns:
         The embedder, in evaluation mode.

@@ -23,13 +23,7 @@ Embeddings = NDArray[np.float32]
 
 
 def unit(embeddings: NDArray[np.float32]) -> Embeddings:
-    """Scales each row of (N, D) to unit length; a row of zeros stays zero.
-
-    Args:
-        embeddings: (N, D), of any length.
-
-    Returns:
-        (N, D) float32.
+    """Scales each row of (N, D) to unit length, float32; a row of zeros stays zero.
 
     >>> unit(np.float32([[3, 4]])).tolist()
     [[0.6000000238418579, 0.800000011920929]]
@@ -63,7 +57,7 @@ class Embedder:
 
     @property
     def pruned_from(self) -> str:
-        """The name of the embedder that was pruned to this one, the first if it was pruned again; "" if it was not."""
+        """The name of the embedder that was pruned to this one, the first if that happened twice; "" if none was."""
         names = (str(entry.get("source", "")) for entry in self.ancestry if entry.get("stage") == "prune")
         return next(filter(None, names), "")
 
@@ -84,10 +78,7 @@ class Embedder:
 
     @torch.inference_mode()
     def embed(self, faces: Faces, batch: int = 64) -> Embeddings:
-        """Embeds (N, H, W, 3) uint8 RGB crops in batches.
-
-        Returns:
-            (N, D) float32 of unit length.
+        """Embeds (N, H, W, 3) uint8 RGB crops in batches: (N, D) float32 of unit length.
 
         Raises:
             ValueError: The faces do not have the contract's size and type.

@@ -57,16 +57,8 @@ def load_embedder(
     if weights is not None:
         load_weights(backbone, weights)
         ancestry |= {"weights": weights.name, "sha256": sha256_of(weights)}
-    short = architecture.rpartition(":")[2]
-    embedder = Embedder(
-        name or (weights.stem if weights else short),
-        backbone.eval(),
-        contract,
-        architecture,
-        options,
-        licence,
-        (ancestry,),
-    )
+    name = name or (weights.stem if weights else architecture.rpartition(":")[2])
+    embedder = Embedder(name, backbone.eval(), contract, architecture, options, licence, (ancestry,))
     _check_embeds(embedder)
     return embedder
 
@@ -108,7 +100,7 @@ def _module(place: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # see above
+    except Exception as error:  # whatever somebody else's code raises
         raise ValueError(f"{place} cannot be run: {_place_of(error)}") from error
     return module
 

@@ -26,15 +26,7 @@ class Sensitivity:
 
 
 def write_sensitivity(rows: Iterable[Sensitivity], path: Path) -> Path:
-    """Writes `rows` as a JSON list, whole or not at all, and gives `path`.
-
-    Args:
-        rows: As `sensitivity` gives them.
-        path: The file; what lies there is replaced.
-
-    Returns:
-        `path`.
-    """
+    """Writes `rows` as a JSON list, whole or not at all, in place of what is at `path`; gives `path`."""
     with written_whole(path) as beside:
         text = json.dumps([dataclasses.asdict(row) for row in rows], indent=1, ensure_ascii=False)
         beside.write_text(text + "\n", encoding="utf-8")
@@ -42,13 +34,7 @@ def write_sensitivity(rows: Iterable[Sensitivity], path: Path) -> Path:
 
 
 def read_sensitivity(path: Path) -> list[Sensitivity]:
-    """Reads what `write_sensitivity` wrote.
-
-    Args:
-        path: A sensitivity.json.
-
-    Returns:
-        The rows, in the file's order.
+    """Reads what `write_sensitivity` wrote, in the file's order.
 
     Raises:
         ValueError: The file is not such a list.

@@ -29,7 +29,7 @@ class LayerShape:
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)  # top, left, bottom, right
 
     def __str__(self) -> str:
-        """As people call it."""
+        """A short name for people."""
         (height, width), (rows, columns) = self.size, self.kernel
         kernel = "" if self.kind == "slopes" else f" {rows}x{columns}"
         return f"{self.kind}{kernel} stride {self.stride[0]} on {height}x{width}"

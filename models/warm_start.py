@@ -28,7 +28,7 @@ def warm_start(embedder: Embedder, path: Path) -> tuple[Embedder, tuple[str, ...
         path: A safetensors file, or a torch file, read without running its code; with torchvision's names.
 
     Returns:
-        The embedder, and the names of its tensors that the file does not have and that are unchanged.
+        The embedder, and the names of the tensors that the file lacks, which are unchanged.
 
     Raises:
         ValueError: The file cannot be read, or fits less than half of the parameters.

@@ -82,8 +82,4 @@ def _set(layer: nn.Module, width: list[int]) -> None:
         if tensor is None:
             continue
         zeros = torch.zeros(shape, dtype=tensor.dtype, device=tensor.device)
-        setattr(
-            layer,
-            name,
-            nn.Parameter(zeros, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else zeros,
-        )
+        setattr(layer, name, nn.Parameter(zeros, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else zeros)

@@ -47,7 +47,7 @@ ZOO: dict[str, Architecture] = {
 
 
 def create(name: str, seed: int = 0, **options: Any) -> Embedder:
-    """Builds a fresh, untrained embedder: same name, seed and options, same weights.
+    """Builds a fresh, untrained embedder on the CPU: same name, seed and options, same weights.
 
     Its batch norms have no statistics yet; `reestimate_batch_norms` estimates them.
 
@@ -55,9 +55,6 @@ def create(name: str, seed: int = 0, **options: Any) -> Embedder:
         name: A key of `ZOO`.
         seed: Of the weights; torch's global generator is restored.
         options: Keyword arguments of the architecture's `build`.
-
-    Returns:
-        The embedder, on the CPU.
 
     Raises:
         ValueError: No such name or option, or a value of another type than the option's.

@@ -107,13 +107,9 @@ def prune(
 
 
 def checked_floors(
-    embedder: Embedder,
-    all_groups: Sequence[Group],
-    recipe: PruneRecipe,
-    table: CostTable | None,
-    judge: Judge | None,
+    embedder: Embedder, all_groups: Sequence[Group], recipe: PruneRecipe, table: CostTable | None, judge: Judge | None
 ) -> dict[str, int]:
-    """Gives the least width of each group, after checking, before anything slow begins, that the recipe is possible."""
+    """Gives the least width of each group, after checking, before the slow part, that the recipe is possible."""
     if recipe.by in MEASURED and (table is None or table.unit != recipe.by):
         raise ValueError(f"a budget of {recipe.by} needs a table of measured costs in {recipe.by}")
     if recipe.most_lost is not None and judge is None:
@@ -188,7 +184,7 @@ def sample_batches(student: Embedder, faces: LabelledFaces, seed: int) -> Iterat
 
 
 def loss_fell(state: TrainingState) -> bool:
-    """Tells whether the loss fell in the latest phase."""
+    """Says whether the loss fell in the latest phase."""
     note = state.notes[-1]
     return bool(note["batches"] == 0 or note["loss_last"] < note["loss_first"])
 
@@ -244,7 +240,6 @@ def pruned_embedder(
 
 
 def _change(before: LayerRun, after: LayerRun) -> dict[str, Any]:
-    """Gives the sizes of one layer before and after."""
     pairs = {"groups": "groups", "filters": "outputs", "parameters": "parameters", "macs": "macs"}
     changed = {key: [getattr(before, name), getattr(after, name)] for key, name in pairs.items()}
     return {"name": before.name, "kind": before.kind, "kernel": list(before.kernel), **changed}

@@ -32,8 +32,8 @@ def sensitivity(
 ) -> list[Sensitivity]:
     """Gives, for each group alone and each share of it, how far the embeddings turn; nothing is trained.
 
-    Batch norms are re-estimated after each cut, as in pruning. On faces other than the training set that alone changes
-    the embeddings, by more than a small cut does; so they are compared with the uncut network whose batch norms are
+    Batch norms are re-estimated after each cut, as in pruning. On other faces than the training set that alone changes
+    the embeddings more than a small cut does; so they are compared with those of the uncut network, its batch norms
     estimated on the same faces: drift is the effect of the cut only.
 
     Args:

@@ -46,13 +46,13 @@ class Tool:
 
 @dataclass(frozen=True)
 class PhoneTimes:
-    """What one process told of one file; times in ms."""
+    """What one process reported of one file; times in ms."""
 
     runs: int
     mean: float
     least: float
     most: float
-    median: float | None  # newer versions alone
+    median: float | None  # only newer versions print it
     load: float
     first: float
     peak_memory_bytes: int | None
@@ -70,16 +70,9 @@ def benchmark_model(path: Path) -> Tool:
         raise ValueError(f"no benchmark_model at {path}; LiteRT offers one built for Android on ARM64")
 
     def timing(graph: str, how: RunLimits) -> str:
-        flags = {
-            "graph": graph,
-            "num_threads": how.threads,
-            "num_runs": how.runs,
-            "warmup_runs": 3,
-            "min_secs": how.minimum_seconds,
-            "max_secs": how.most_seconds,
-            "use_xnnpack": "true",
-        }
-        return " ".join([shlex.quote(f"./{path.name}"), *(f"--{flag}={value}" for flag, value in flags.items())])
+        runs = f"--num_runs={how.runs} --warmup_runs=3 --min_secs={how.minimum_seconds} --max_secs={how.most_seconds}"
+        program = shlex.quote(f"./{path.name}")
+        return f"{program} --graph={graph} --num_threads={how.threads} {runs} --use_xnnpack=true"
 
     def profiling(graph: str, how: RunLimits, profile: str) -> str:
         report = f"--profiling_output_csv_file={profile} --report_peak_memory_footprint=true"
@@ -89,7 +82,7 @@ def benchmark_model(path: Path) -> Tool:
 
 
 def read_timings(text: str) -> PhoneTimes:
-    """Reads what benchmark_model prints, of any of its versions since 2019.
+    """Reads what benchmark_model prints, in any version since 2019.
 
     Raises:
         ValueError: The lines are missing, or hold no times.
@@ -122,8 +115,8 @@ def read_profile(text: str) -> dict[str, float]:
     """Reads the CSV file of --enable_op_profiling.
 
     Returns:
-        Milliseconds of one inference by operator, slowest first. Where a delegate tells its own operators these stand
-        instead of its one node.
+        Milliseconds of one inference by operator, slowest first. A delegate that lists its own operators appears as
+        these, not as one node.
 
     Raises:
         ValueError: It holds no operators.

@@ -31,12 +31,12 @@ STATES = {
 
 
 class VanishedError(ValueError):
-    """The device cannot be reached any more: nothing else that is asked of it will be answered."""
+    """The device cannot be reached any more: it will answer nothing else."""
 
 
 @dataclass(frozen=True)
 class ListedDevice:
-    """A line of `adb devices`."""
+    """A line of `adb devices -l`."""
 
     serial: str
     state: str  # "device" if it can be used
@@ -90,7 +90,7 @@ class Device:
             VanishedError: No answer, or not all of it.
             ValueError: The command takes too long; it may go on.
         """
-        # The status is printed: devices before Android 7 return none, and its absence tells a connection that broke.
+        # The status is printed: devices before Android 7 return none, and without it the connection must have broken.
         status = f"printf '\\n{EXIT} %s\\n' $?"
         line = f"{{ ( {command}\n) 2>&1 </dev/null; {status}; }} | tail -c {LONGEST_ANSWER}"
         output, _ = self._adb("shell", line, patience=patience)
@@ -130,13 +130,13 @@ class Device:
             raise ValueError(f"{Path(path).name} cannot be fetched from the device: {failed or 'it is no file'}")
 
     def room_bytes(self, folder: str) -> int | None:
-        """Gives how much fits into the file system of `folder`; None where the device does not tell."""
+        """Gives the free bytes of the file system of `folder`; None where the device does not say."""
         answer = self.shell(f"df -kP {shlex.quote(folder)}")
         words = answer.text.splitlines()[-1].split() if answer.text.strip() else []
         return int(words[3]) * 1024 if not answer.status and len(words) > 4 and words[3].isdigit() else None
 
     def _transfer(self, *words: str, patience: float) -> str:
-        """Gives why the device refuses a push or pull; empty if it does not."""
+        """Gives why a push or pull failed; empty if it did not."""
         output, status = self._adb(*words, patience=patience)
         failed = _error(output) or (f"adb ends with status {status}" if status else "")
         if failed and self._state() != "device":
@@ -205,7 +205,7 @@ def chosen_device(serial: str | None = None) -> Device:
 
 
 def clean(text: str) -> str:
-    """Makes a line of a stranger's text fit for a sentence: printable, and not long."""
+    """Makes a line of the device's text fit for a sentence: printable, at most `LONGEST_TEXT` characters."""
     printable = "".join(letter if letter.isprintable() else " " for letter in text)
     return " ".join(printable.split())[:LONGEST_TEXT]
 
@@ -219,7 +219,7 @@ def _listed(line: str) -> ListedDevice:
 
 
 def _call(*words: str, patience: float) -> tuple[str, int]:
-    """Gives what adb printed and its exit status; adb itself is ended when it takes too long."""
+    """Gives what adb printed and its exit status; adb is killed when it takes too long."""
     program = shutil.which("adb")
     if program is None:
         raise ValueError(f"there is no program `adb`: {REMEDY}")
@@ -235,7 +235,6 @@ def _call(*words: str, patience: float) -> tuple[str, int]:
 
 
 def _error(output: str) -> str:
-    """Gives the error in what adb printed; empty if it printed none."""
     errors = [line.rpartition("error:")[2] for line in output.splitlines() if "error:" in line]
     return clean(errors[-1]) if errors else ""
 

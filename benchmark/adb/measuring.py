@@ -42,23 +42,23 @@ def measure_on_phone(
     """Times files on a phone that adb reaches.
 
     Each round runs every file once, in a process of its own that is pinned to cores, after a rest in which the phone
-    cools down; one more process per file tells operators and memory, where the tool can. A file that fails keeps its
-    reason and the others go on; when the phone is gone, what was taken before stays.
+    cools down; one more process per file measures operators and memory, where the tool can. A file that fails keeps
+    its reason and the others go on; when the phone vanishes, what was measured before stays.
 
     Args:
-        files: Those of another format than .tflite get a row with the reason.
+        files: A file that is not .tflite gets a row with the reason.
         serial: Of the phone; None: the only one.
-        tool: LiteRT's benchmark_model for Android; None: our own runner, which was tried on no phone.
+        tool: LiteRT's benchmark_model for Android; None: our own runner, which was never tried on a phone.
         folder: The run folder, below which rows name their files.
         recipe: Rounds, runs, rests, threads and cores; None: the usual.
-        progress: Told one line per step.
+        progress: Gets one line per step.
 
     Returns:
-        Rows of runtime "adb benchmark_model" or "adb runner": latency_ms_mean and its like, load_ms, first_ms,
+        Rows of runtime "adb benchmark_model" or "adb runner": latency_ms_mean, _p50 and _min, load_ms, first_ms,
         peak_memory_bytes, operator_ms; low and high are the least and the most of the rounds.
 
     Raises:
-        ValueError: No adb, no phone that can be used, no tool, or threads or cores that the phone has not.
+        ValueError: No adb, no usable phone, no tool, or more threads or other cores than the phone has.
     """
     recipe = recipe or PhoneRecipe()
     device = chosen_device(serial)
@@ -97,7 +97,7 @@ def measure_on_phone(
 
 
 def files_in(paths: Sequence[Path]) -> list[Path]:
-    """Gives the files that are named, and the .tflite files below the folders that are; of a run, its artifacts.
+    """Gives the named files, and the .tflite files below the named folders; of a run folder only its artifacts.
 
     Raises:
         ValueError: There is none.
@@ -116,7 +116,7 @@ def _sound(jobs: Sequence[PhoneJob]) -> Iterator[PhoneJob]:
 
 @contextmanager
 def _folder_on(device: Device, progress: Progress) -> Iterator[str]:
-    """Gives a new folder on the device and removes it, whatever happened, if the device still answers."""
+    """Gives a new folder on the device and removes it in the end, if the device still answers."""
     place = f"{PARENT}/pocketface-{secrets.token_hex(6)}"
     answer = device.shell(f"mkdir {place} && chmod 700 {place}")
     if answer.failure:
@@ -131,7 +131,7 @@ def _folder_on(device: Device, progress: Progress) -> Iterator[str]:
 
 
 def _push(device: Device, tool: Tool, jobs: Sequence[PhoneJob], place: str) -> None:
-    """Puts the tool and every file on the device; a file that does not get there keeps the reason."""
+    """Copies the tool and every file to the device; a file that does not get there keeps the reason."""
     device.push(tool.files, place)
     answer = device.shell(f"cd {place} && chmod 755 *")
     if answer.failure:
@@ -178,7 +178,7 @@ def _time(device: Device, tool: Tool, job: PhoneJob, place: str, recipe: PhoneRe
 
 
 def _profile(device: Device, tool: Tool, job: PhoneJob, place: str, recipe: PhoneRecipe) -> None:
-    """Adds operators and memory to `job`: of a process of its own, for looking at them costs time."""
+    """Adds operators and memory to `job`, measured in a process of its own because measuring them takes time."""
     assert tool.profiling
     try:
         timed, _ = _run(device, tool, job, place, tool.profiling(job.graph, _timing(job, recipe), PROFILE), recipe)
@@ -225,7 +225,7 @@ def _timing(job: PhoneJob, recipe: PhoneRecipe) -> RunLimits:
 
 
 def _cool_down(device: Device, cores: Sequence[int], recipe: PhoneRecipe, start: float | None) -> PhoneState:
-    """Waits until the phone is about as cool as it was at the start; it gets so long, and no longer."""
+    """Waits until the phone is about as cool as at the start, at most `cool_down_seconds`."""
     time.sleep(recipe.rest_seconds)
     end = time.monotonic() + recipe.cool_down_seconds
     state = _state(device, cores)
@@ -240,7 +240,6 @@ def _state(device: Device, cores: Sequence[int]) -> PhoneState:
 
 
 def _with_battery(device: Device, state: PhoneState) -> PhoneState:
-    """Adds the battery's temperature where no sensor is told."""
     if state.celsius is not None:
         return state
     return dataclasses.replace(state, celsius=read_state(device.shell(battery_command()).text).celsius)

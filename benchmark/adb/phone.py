@@ -29,7 +29,7 @@ class PhoneCore:
     """One core of the phone."""
 
     number: int
-    megahertz: int  # the most it runs at; 0 where the phone does not tell
+    megahertz: int  # the most it runs at; 0 where the phone does not say
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Phone:
     soc: str  # "Tensor G3"
     android: str  # "15"
     abi: str  # "arm64-v8a"
-    serial_hash: str  # six hexadecimal digits: tells two phones of a kind apart, and names neither
+    serial_hash: str  # six hexadecimal digits that distinguish two phones of one model without naming them
     cores: tuple[PhoneCore, ...]
     features: tuple[str, ...]  # "dotprod", "i8mm", "fp16": what makes int8 and fp16 fast
 
@@ -66,7 +66,7 @@ class Phone:
             threads: So many run at once.
 
         Raises:
-            ValueError: The mask is none, names a core that is not there, or fewer cores than threads.
+            ValueError: The mask is malformed, names a core that is not there, or fewer cores than threads.
         """
         there = {core.number for core in self.cores}
         if cores == "all":
@@ -92,8 +92,8 @@ class Phone:
 class PhoneState:
     """How the phone is doing."""
 
-    celsius: float | None  # the hottest sensor of the processor, else of any part; None where no sensor is told
-    megahertz: int | None  # the fastest of the cores asked for: others may have nothing to do
+    celsius: float | None  # the hottest sensor of the processor, else of any part; None where none can be read
+    megahertz: int | None  # the fastest of the cores asked for: others may be idle
 
 
 def describe_phone(device: Device) -> Phone:
@@ -133,7 +133,7 @@ def describe_phone(device: Device) -> Phone:
 
 
 def phone_sentences() -> list[str]:
-    """Says of each device that adb finds what it is, or why it cannot be used; a line each.
+    """Describes each device that adb finds, or says why it cannot be used; a line each.
 
     Raises:
         ValueError: There is no adb, or it finds none.
@@ -144,7 +144,7 @@ def phone_sentences() -> list[str]:
 
 
 def state_command(cores: Sequence[int]) -> str:
-    """Gives the shell line whose output `read_state` understands; it takes some milliseconds."""
+    """Gives the shell line whose output `read_state` reads; it takes some milliseconds."""
     # speeds first, before the cores rest; `read`, because a phone has a hundred zones and starting `cat` takes 5 ms
     numbers = " ".join(map(str, cores))
     return (
@@ -156,15 +156,15 @@ def state_command(cores: Sequence[int]) -> str:
 
 
 def battery_command() -> str:
-    """Gives the line for phones that keep their thermal zones to themselves, as many do since Android 10."""
+    """Gives the line for phones that hide their thermal zones, as many do since Android 10."""
     return "dumpsys battery 2>/dev/null | grep temperature"
 
 
 def read_state(text: str) -> PhoneState:
     """Reads the lines of `state_command` or `battery_command`, wherever they stand in `text`."""
-    zones = [
-        (name, _celsius(float(value))) for name, value in re.findall(r"^zone (\S+) (-?\d{1,9})$", text, re.MULTILINE)
-    ]
+    told = [(name, float(value)) for name, value in re.findall(r"^zone (\S+) (-?\d{1,9})$", text, re.MULTILINE)]
+    # most phones give thousandths of a degree
+    zones = [(name, value / 1000 if abs(value) >= 1000 else value) for name, value in told]
     zones += [("battery", int(tenths) / 10) for tenths in re.findall(r"^\s*temperature: (\d{1,5})\s*$", text, re.M)]
     temperatures = [(name, degrees) for name, degrees in zones if DEGREES[0] <= degrees <= DEGREES[1]]
     chip = [degrees for name, degrees in temperatures if re.search(CHIP, name.lower())]
@@ -181,10 +181,6 @@ def _sentence(serial: str) -> str:
     except ValueError as error:
         return f"{serial}: {error}"
     return f"{serial}: {phone}; {phone.clusters}; {' '.join(phone.features) or 'no dotprod, no i8mm'}"
-
-
-def _celsius(value: float) -> float:
-    return value / 1000 if abs(value) >= 1000 else value  # most phones tell thousandths of a degree
 
 
 def _ranges(numbers: set[int]) -> str:

@@ -19,7 +19,7 @@ from .recipe import PhoneRecipe
 
 @dataclass(eq=False)
 class PhoneJob:
-    """A file to time with so many threads, and what came of it so far."""
+    """A file to time with so many threads, and the results so far."""
 
     path: Path
     graph: str  # its name on the device
@@ -70,7 +70,6 @@ def phone_rows(job: PhoneJob, phone: Phone, tool: Tool, folder: Path) -> list[Me
         "clusters": phone.clusters,
         "features": " ".join(phone.features),
     }
-
     maker = _row_maker(job.path, folder, f"adb {tool.name}", str(phone)).under(**conditions)
 
     def row(metric: str, estimate: Estimate, n: int | None = None, **more: Any) -> Measurement:
@@ -104,15 +103,12 @@ def phone_rows(job: PhoneJob, phone: Phone, tool: Tool, folder: Path) -> list[Me
 
 
 def keep(rows: Sequence[Measurement], folder: Path) -> Path:
-    """Puts rows into the measurements.json of a folder, which may be a run's.
+    """Puts rows into the measurements.json of a folder, which may be a run's; gives the file, written whole.
 
-    Rows that were there of the same file, runtime and device are replaced, all others stay.
-
-    Returns:
-        The file, written whole.
+    Earlier rows of the same file, runtime and device are replaced, all others stay.
 
     Raises:
-        ValueError: There is one already, and it is none.
+        ValueError: There is one already, and it cannot be read.
     """
     path = folder / NAME
     before = read_measurements(path) if path.is_file() else []
@@ -129,7 +125,7 @@ def _spread(values: Sequence[float], middle: Any) -> Estimate:
 
 
 def _row_maker(path: Path, folder: Path, runtime: str, device: str) -> RowMaker:
-    """Makes rows by what the file's own card says; a stranger's file has none."""
+    """Makes rows by the file's own card; a file that was not made here has none."""
     kind = next((each.name for each in FORMATS.values() if each.is_at(path)), path.suffix[1:] or "unknown")
     try:
         card = read_artifact(path).card

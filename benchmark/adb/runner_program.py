@@ -16,14 +16,11 @@ SYSTEM = (LOADER, "libc.so.6", "libm.so.6", "libstdc++.so.6", "libgcc_s.so.1")
 def runner(progress: Callable[[str], None] = lambda line: None) -> Tool:
     """Gives the runner of the ARM64 emulator with all that it loads, started by its own loader; on one thread.
 
-    It ran in an emulator behind the loopback device. Android is no ARM64 Linux with a C library of GNU's; that its
-    kernel runs this bundle is expected, and UNTESTED. benchmark_model is the way that phones are known to take.
-
-    Args:
-        progress: Told one line per step of building it.
+    It ran in an emulator behind the loopback device. Android is not a GNU/Linux; that its kernel runs this bundle is
+    expected, and UNTESTED. benchmark_model is known to work on phones. `progress` gets one line per step of building.
 
     Raises:
-        ValueError: It cannot be built here; says what would do.
+        ValueError: It cannot be built here; says what would help.
     """
     folder = setup(progress).folder
     files: tuple[Path, ...] = (folder / "runner", folder / LITERT, *(LIBRARIES / name for name in SYSTEM))

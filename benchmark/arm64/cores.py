@@ -17,8 +17,8 @@ ARMV9 = f"{ARMV8_2} sha3 sha512 asimdfhm dit uscat ilrcpc flagm ssbs sb dcpodp f
 class Core:
     """One core of a phone's processor.
 
-    LiteRT chooses its kernels by the instructions that there are (qemu emulates no others: they would be illegal) and,
-    for some fp32 kernels, by the name of the core.
+    LiteRT chooses its kernels by the available instructions (qemu emulates no others) and, for some fp32 kernels, by
+    the name of the core.
     """
 
     name: str

@@ -41,12 +41,10 @@ class Profile:
 def instructions(path: Path, core: str) -> int:
     """Counts the ARM64 instructions of one inference: one thread, after a first one that packs the weights.
 
-    Args:
-        path: A .tflite file with one input and one output.
-        core: A name of `CORES`.
+    The file is a .tflite with one input and one output; `core` is a name of `CORES`.
 
     Raises:
-        ValueError: LiteRT cannot run the file, there is no such core, or no emulator; says what would do.
+        ValueError: LiteRT cannot run the file, there is no such core, or no emulator; says what would help.
     """
     return instructions_of([path], core)[0]
 
@@ -60,9 +58,9 @@ def instructions_of(paths: Sequence[Path], core: str) -> list[int]:
 
 
 def profile(path: Path, core: str) -> Profile:
-    """Counts as `instructions` does, and tells the kinds of instructions.
+    """Counts as `instructions` does, by kind of instruction.
 
-    The kinds tell the kernels: "sdot" or "smmla" is int8 arithmetic in hardware, "smlal" int8 without it, "fmla32"
+    The kinds show the kernels: "sdot" or "smmla" is int8 arithmetic in hardware, "smlal" int8 without it, "fmla32"
     and "fmla16" are floating point; little of any of them means plain kernels.
     """
     (counts,) = _counts([path], core)
@@ -119,5 +117,5 @@ def _counts(paths: Sequence[Path], core: str) -> list[Counter[str]]:
 
 
 def _between(start: Counter[str], empty: Counter[str], full: Counter[str]) -> Counter[str]:
-    """Gives what lies between the last two marks beyond what marking itself takes, which the first two tell."""
+    """Gives the count between the last two marks, less that of marking itself, which lies between the first two."""
     return Counter({kind: full[kind] - 2 * empty[kind] + start[kind] for kind in full})

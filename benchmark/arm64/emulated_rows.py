@@ -1,6 +1,6 @@
 """The rows of emulated cores: instructions of one inference, and the kernels that they point to.
 
-A count is exact, and the same whenever it is taken. What it is worth as a guess of time stands in `emulated`. Counts
+A count is exact, and always the same. How well it predicts time is described in `emulated`. Counts
 are kept in RUN/arm64.json by file, core and emulator, so that a run that was killed goes on.
 """
 
@@ -55,7 +55,7 @@ def arm64_rows(
         pairs: What the faces are.
         recipe: `arm64` names the cores, `arm64_pairs` says how many pairs are embedded on each.
         folder: The run folder; counts and embeddings taken earlier of the same files are kept.
-        progress: Told one line per file, and one where there is no emulator.
+        progress: Gets one line per file, and one where there is no emulator.
 
     Returns:
         Per file and core the instructions, the share of each class and the sample's rows (see `sample_rows`); rows
@@ -91,7 +91,7 @@ def arm64_rows(
 
 
 def count_rows(result: Profile | str, row: RowMaker) -> list[Measurement]:
-    """Gives the rows of one file on one core; `told` is what was counted, or why nothing was."""
+    """Gives the rows of one file on one core; `result` is what was counted, or why nothing was."""
     if isinstance(result, str):
         return [row.missing("arm64_instructions", result)]
     shares = [row.value("arm64_instruction_share", share, part=kind) for kind, share in result.mix.items()]
@@ -101,8 +101,7 @@ def count_rows(result: Profile | str, row: RowMaker) -> list[Measurement]:
 def kernels(mix: Mapping[str, float]) -> str:
     """Says what kind of kernels LiteRT ran, by the arithmetic that makes up at least 5 % of the instructions.
 
-    The library bears no names of its kernels, so the instructions are all there is to tell them by: two fp32
-    kernels that both multiply by fmla are told apart by their counts, not by this.
+    The library does not name its kernels; two fp32 kernels that both multiply by fmla differ in their counts only.
 
     >>> kernels({"sdot": 0.52, "vector_other": 0.3, "fmla32": 0.14, "smull": 0.04})
     'int8 by sdot, 52 % of the instructions; fp32 by fmla, 14 %'

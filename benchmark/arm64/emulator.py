@@ -30,12 +30,12 @@ LITERT = "libLiteRt.so"
 
 @dataclass(frozen=True)
 class Emulator:
-    """A folder with all that runs ARM64 programs here, and counts their instructions."""
+    """A folder with all that is needed to run ARM64 programs here and to count their instructions."""
 
     folder: Path
 
     def versions(self) -> dict[str, str]:
-        """Gives what made a count: qemu's version, and what tells this counter from others."""
+        """Gives what made a count: qemu's version, and the hash of the counter's sources."""
         said = subprocess.run(["qemu-aarch64", "--version"], capture_output=True, text=True, check=False).stdout
         match = re.search(r"version (\S+)", said)
         return {"emulator": f"qemu {match[1] if match else 'unknown'}", "counter": self.folder.name.rpartition("-")[2]}
@@ -46,20 +46,15 @@ class Emulator:
         return self.folder / "runner"
 
     def run(self, core: Core, program: Path, *arguments: str | Path) -> list[Counter[str]]:
-        """Runs an ARM64 program to its end.
-
-        Args:
-            core: One of `CORES`.
-            program: An ARM64 executable with one thread.
-            arguments: Its arguments.
+        """Runs an ARM64 program of one thread to its end.
 
         Returns:
             Per mark (see counter.c) how many instructions of each class the program had executed by then.
 
         Raises:
-            ValueError: The program failed; with its last word.
+            ValueError: The program failed; gives its last line.
         """
-        # neither names nor variables of this machine reach the program: they would change its heap, and so the counts
+        # no names or variables of this machine reach the program: they would change its heap, and so the counts
         qemu = [shutil.which("qemu-aarch64") or "qemu-aarch64", "-cpu", core.qemu, "-L", str(self.folder / core.name)]
         command = [*qemu, "-plugin", str(self.folder / "counter.so"), "-0", "program", program, *arguments]
         process = subprocess.run(command, capture_output=True, text=True, env={}, check=False)
@@ -69,10 +64,7 @@ class Emulator:
 
 
 def installed() -> str | None:
-    """Gives None if this machine can emulate ARM64, else what is missing; `REMEDY` installs it.
-
-    What `setup` fetches and builds by itself is not missing.
-    """
+    """Gives None if this machine can emulate ARM64, else what `setup` lacks and cannot make; `REMEDY` installs it."""
     missing = [program for program in PROGRAMS if not shutil.which(program)]
     missing += [name for name in NEEDED if not (LIBRARIES / name).exists()]
     if missing:
@@ -87,16 +79,15 @@ def setup(progress: Callable[[str], None] = lambda line: None) -> Emulator:
     """Gives the emulator; builds it where the cache has none of this LiteRT yet (about 3 s and a download of 14 MB).
 
     The cache is $XDG_CACHE_HOME/pocketface/arm64 (~/.cache without that variable). Two processes may build at once.
-
-    Args:
-        progress: Told one line per step.
+    `progress` gets one line per step.
 
     Raises:
         ValueError: Programs of the system are missing, or LiteRT cannot be fetched, or the programs do not compile.
     """
     version = importlib.metadata.version("ai-edge-litert")
     key = hashlib.sha256(b"".join(source.read_bytes() for source in SOURCES)).hexdigest()[:12]
-    folder = _cache_folder() / f"litert-{version}-{key}"
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(cache, "pocketface", "arm64", f"litert-{version}-{key}")
     if missing := installed():
         raise ValueError(f"{missing}: {REMEDY}")
     if not folder.is_dir():
@@ -113,11 +104,6 @@ def setup(progress: Callable[[str], None] = lambda line: None) -> Emulator:
     return Emulator(folder)
 
 
-def _cache_folder() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "pocketface" / "arm64"
-
-
 def _build(folder: Path, version: str, progress: Callable[[str], None]) -> None:
     progress(f"fetching LiteRT {version} for ARM64")
     _fetch(version, folder)
@@ -132,7 +118,7 @@ def _build(folder: Path, version: str, progress: Callable[[str], None]) -> None:
 
 
 def _fetch(version: str, folder: Path) -> None:
-    """Puts LiteRT's ARM64 library into `folder`, out of the wheel that an ARM64 machine would install."""
+    """Puts LiteRT's ARM64 library into `folder`, from the wheel that an ARM64 machine would install."""
     platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in range(17, 37)]  # up to Debian 12's C library
     python = f"--python-version={sys.version_info.major}.{sys.version_info.minor}"
     with TemporaryDirectory() as wheels:

@@ -34,7 +34,7 @@ def sample_pairs(same: NDArray[np.bool_], fold: NDArray[np.int64], count: int) -
     Args:
         same: (P,) whether a pair is genuine.
         fold: (P,) the fold of each.
-        count: Pairs to choose, even; there are fewer where one kind has not half as many.
+        count: Pairs to choose, even; there are fewer if one kind has less than half as many.
 
     Returns:
         Indices of pairs, ascending; always the same ones.
@@ -76,7 +76,7 @@ def sample_rows(
         folder: The run folder; embeddings are kept in its `embeddings`.
         emulator: Decides, with file, core and sample, whether embeddings that lie there are still true.
         row: Makes a row of this file on this core.
-        progress: Told one line per hundred faces.
+        progress: Gets one line per hundred faces.
 
     Returns:
         `verification_accuracy` of the sample; `emulated_accuracy_difference` to this machine's decisions on the same
@@ -141,7 +141,7 @@ def _embedded(
     emulator: Emulator,
     progress: Callable[[str], None],
 ) -> NDArray[np.float32]:
-    """Gives (len(faces), D) embeddings of any length; those that an earlier try has left are not made again."""
+    """Gives (len(faces), D) embeddings of any length; those of an earlier run are read."""
     path, contract = candidate.artifact.path, candidate.artifact.card.contract
     decides = f"{uncertified_sha256(path)}|{contract}|{pairs.sha256}|{core}|{emulator.folder.name}"
     session: EmulatedSession | None = None

@@ -23,8 +23,8 @@ FACES = 16
 def runtime_difference(file: VerifiedFile, row: RowMaker) -> list[Measurement]:
     """Gives a row `runtime_difference` for each further runtime that the recipe names and that works here.
 
-    It is the largest difference between two numbers of the unit embeddings of 16 faces, one from this runtime and one
-    from the usual one, in which the file was verified. A runtime that fails has a row with the reason.
+    It is the largest difference between any number of the unit embeddings of 16 faces in this runtime and in the usual
+    one, in which the file was verified. A runtime that fails has a row with the reason.
     """
     artifact = file.candidate.artifact
     judge = usual_runtime(artifact.format)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -61,9 +61,9 @@ def measure_all(
 ) -> list[Latency]:
     """Times every job once a round, in a fresh process each time, and merges the rounds.
 
-    Going round and round, instead of finishing one job before the next, spreads a machine that warms up or
-    gets busy over all jobs alike. A process that was disturbed is tried once more at once; of two that were, the
-    less disturbed one stays, marked. A job that fails is not tried again; its latency is the reason.
+    The jobs take turns, so that a machine that warms up or gets busy affects all alike. A process that was disturbed
+    is repeated once at once; if both were, the less disturbed one stays, marked. A job that fails is not repeated; its
+    latency is the reason.
 
     Args:
         jobs: Files with their threads.
@@ -71,7 +71,7 @@ def measure_all(
         minimum_runs: Per process; three rounds of 40 carry a p99.
         minimum_seconds: Per process.
         timeout: Seconds that one process may take.
-        progress: Told one line before each process.
+        progress: Gets one line before each process.
         warm_up_seconds: Per process, five runs at least.
 
     Returns:
@@ -99,9 +99,9 @@ def measure_all(
 
 
 def merged_rounds(latencies: Sequence[Latency], best_reference_ms: float | None = None) -> Latency:
-    """Makes one latency of at least one round; a round that failed spoils the rest.
+    """Makes one latency of at least one round; if a round failed, that round's is given.
 
-    Each round is judged again, knowing what the reference kernel took at its best in all of them.
+    Each round is judged again by the best time of the reference kernel in all of them.
     """
     for latency in latencies:
         if latency.reason:
@@ -134,7 +134,7 @@ def latency_in_fresh_process(
     timeout: float = TIMEOUT,
     warm_up_seconds: float = 0.0,
 ) -> Latency:
-    """Loads and times a file in a new Python process, which knows nothing of earlier files.
+    """Loads and times a file in a new Python process, free of effects of earlier files.
 
     The process is pinned to as many cores as the job has threads, where the system allows it.
 
@@ -152,12 +152,15 @@ def latency_in_fresh_process(
     report = ask("pocketface.benchmark.speed.stopwatch", request, str(job), "timed", job.threads, timeout)
     report["rounds_ms"] = tuple(tuple(round_ms) for round_ms in report["rounds_ms"])
     report["conditions"] = {**job.conditions, **report["conditions"]}
-    report["noise"] = tuple(_noise(of_round) for of_round in report["noise"])
+    report["noise"] = tuple(
+        Noise(**{name: tuple(value) if isinstance(value, list) else value for name, value in of_round.items()})
+        for of_round in report["noise"]
+    )
     return Latency(**report)
 
 
 def latency_rows(latency: Latency, row: RowMaker) -> list[Measurement]:
-    """Gives the rows of a file's latency; times that were disturbed stay in their rows, which are not valid."""
+    """Gives the rows of a file's latency; disturbed times stay in their rows, which are not valid."""
     common = {**latency.conditions, **_noise_conditions(latency)}
     of_quantiles = {
         **common,
@@ -188,7 +191,6 @@ def latency_rows(latency: Latency, row: RowMaker) -> list[Measurement]:
 
 
 def _noise_conditions(latency: Latency) -> dict[str, Any]:
-    """What rows say of the disturbances that were watched for."""
     if not latency.noise:
         return {}
     clocks = [told for noise in latency.noise for told in noise.mhz or ()]
@@ -198,11 +200,6 @@ def _noise_conditions(latency: Latency) -> dict[str, Any]:
         "mhz": [min(clocks), max(clocks)] if clocks else None,
         "disturbed_rounds": len(latency.rounds_ms) - len(latency.clean),
     }
-
-
-def _noise(told: Mapping[str, Any]) -> Noise:
-    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
-    return Noise(**fields)
 
 
 def _disturbance(latency: Latency, best_reference_ms: float | None) -> str:
@@ -215,7 +212,6 @@ def _references(latency: Latency, best: float | None) -> list[float]:
 
 
 def _taken(latency: Latency, best_reference_ms: float | None) -> tuple[bool, float]:
-    """Sorts the least disturbed first."""
     shares = (noise.taken_share for noise in latency.noise)
     return bool(_disturbance(latency, best_reference_ms)), max(shares, default=0.0)
 

@@ -34,11 +34,7 @@ def layer_costs(embedder: Embedder, meter: Meter, progress: Callable[[str], None
     Each layer shape is exported alone at some widths, as the exporter writes it, and measured. So is the whole network:
     the cost beyond its layers is assumed to shrink as they do. Earlier measurements with the same meter are read from
     $XDG_CACHE_HOME/pocketface/layer-costs (~/.cache without that variable). A MobileFaceNet takes about half a minute.
-
-    Args:
-        embedder: The network to be pruned.
-        meter: What measures; `cost_meters.meter_of` gives one.
-        progress: Gets a line for each shape.
+    `cost_meters.meter_of` gives a meter; `progress` gets a line for each shape.
 
     Raises:
         ValueError: The network cannot be exported, or there is no emulator.
@@ -143,8 +139,7 @@ def layer_file(shape: LayerShape, inputs: int, outputs: int) -> bytes:
 def measure_network(embedder: Embedder, meter: Meter) -> float:
     """Exports `embedder` to fp32 TFLite and measures it."""
     with TemporaryDirectory() as folder:
-        path = tflite_of(embedder, Path(folder))
-        return float(meter.measure([path])[0])
+        return float(meter.measure([tflite_of(embedder, Path(folder))])[0])
 
 
 def tflite_of(embedder: Embedder, folder: Path) -> Path:
@@ -158,7 +153,7 @@ def tflite_of(embedder: Embedder, folder: Path) -> Path:
 class CostCache:
     """What one meter measured before.
 
-    Entries never change: the same table is given again, so that a prune that was killed can be resumed.
+    Entries never change: the same table is given again, so that a killed prune can be resumed.
     """
 
     memo: Memo

@@ -46,9 +46,8 @@ def stopwatch_meter(threads: int = 1) -> Meter:
 def fastest_ms(paths: Sequence[Path], threads: int = 1) -> list[float]:
     """Gives the fastest run of each file in LiteRT, in milliseconds: disturbances only add to a time.
 
-    With one thread its CPU time is measured, which is that of an idle machine also where processes compete for cores.
-    All files take turns, so that a disturbance does not hit all runs of one file. The overhead of a call, below a
-    microsecond, is included.
+    With one thread its CPU time is measured, which other processes hardly change. All files take turns, so that a
+    disturbance does not hit all runs of one file. The overhead of a call, below a microsecond, is included.
     """
     rounds = [[_fastest_ms(path, threads) for path in paths] for _ in range(ROUNDS)]
     return [min(times) for times in zip(*rounds, strict=True)]

@@ -21,7 +21,7 @@ CHUNKS = 40  # of the reference kernel: some ten milliseconds all together
 
 @dataclass(frozen=True)
 class Noise:
-    """What was seen of others while something was timed; None where the system does not tell."""
+    """What else the machine did while something was timed; None where the system does not say."""
 
     seconds: float  # how long the timing took
     threads: int  # that the work was spread over
@@ -33,13 +33,14 @@ class Noise:
     stolen_seconds: float | None  # that the host of a virtual machine kept the cores
     involuntary_switches: int  # how often the system took a core away
     load_average: float  # processes that wanted a core in the minute before
-    mhz: tuple[float, float] | None = None  # before and after, as the system tells; virtual machines tell a constant
+    mhz: tuple[float, float] | None = None  # before and after, as the system says; virtual machines say a constant
 
     @property
     def taken_share(self) -> float:
-        """The part of the time that others took: threads waited, and others worked; 0 where nobody tells.
+        """The share of the time that others took; 0 where the system does not say.
 
-        Of the two the smaller, for a runtime may have more threads than it was asked for, which wait for one another.
+        It is the smaller of the time that threads waited and the time that others worked: a runtime may have more
+        threads than it was asked for, which wait for one another.
         """
         known = [seconds for seconds in (self.waited_seconds, self.others_seconds) if seconds is not None]
         return 0.0 if self.waited_seconds is None else min(1.0, min(known) / self.seconds)
@@ -49,9 +50,9 @@ class Noise:
 
         Besides more threads than cores, three rules with one threshold each: other processes took more than 5 % of
         the time, the host kept the cores more than 5 % of the time, or the reference kernel, at its best of 40 tries
-        before and after, took more than 1.10 times as long as at its best ever. The first sees other processes, the
+        before and after, took more than 1.10 times as long as at its best ever. The first shows other processes, the
         second other machines on the same host, the third a clock that sinks and a neighbour on the same core. macOS
-        and Windows tell neither of the first two: there the kernel alone decides.
+        and Windows report neither of the first two: there only the kernel decides.
 
         Args:
             best_reference_ms: What the kernel takes here at its best, where more than this timing is known.
@@ -76,10 +77,7 @@ class Noise:
 
 
 class NoiseWatch:
-    """Watches from entering to leaving; `noise` tells afterwards.
-
-    The reference kernel runs outside of what is timed, just before and just after.
-    """
+    """Watches inside a `with` block; `noise` has the result afterwards. The reference kernel runs before and after."""
 
     noise: Noise
 
@@ -121,8 +119,8 @@ class NoiseWatch:
 def reference_ms() -> float:
     """Gives how long a fixed piece of work takes at best on one core.
 
-    A hundred exponentials of 4,096 floats that lie in the first cache: bound by the core's arithmetic, as a network is.
-    The best of `CHUNKS`, for who interrupts is counted elsewhere; this asks how fast the core itself is.
+    A hundred exponentials of 4,096 floats in the first cache: bound by the core's arithmetic, as a network is. The
+    best of `CHUNKS`: interruptions are counted elsewhere, this is about the speed of the core itself.
     """
     numbers = np.linspace(-1, 1, 4096, dtype=np.float32)
     out = np.empty_like(numbers)
@@ -136,7 +134,7 @@ def reference_ms() -> float:
 
 
 def load_average() -> float:
-    """How many processes wanted a core during the last minute; 0 where the system does not tell."""
+    """How many processes wanted a core during the last minute; 0 where the system does not say."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else 0.0
 
 
@@ -150,7 +148,7 @@ def _mhz(cores: Sequence[int]) -> float | None:
 
 
 def _counted(cores: Sequence[int]) -> tuple[float | None, float | None, float | None]:
-    """Seconds so far, of what Noise has as waited, others and stolen; Linux tells."""
+    """Seconds so far of waited, others and stolen, as in `Noise`; only Linux has them."""
     if sys.platform != "linux":
         return None, None, None
     threads = [text_of(thread).split() for thread in Path("/proc/self/task").glob("*/schedstat")]
@@ -168,7 +166,6 @@ def _counted(cores: Sequence[int]) -> tuple[float | None, float | None, float | 
 
 
 def _involuntary_switches() -> int:
-    """How often the system took the core away from this process; 0 where it does not tell."""
     if sys.platform == "win32":
         return 0
     import resource

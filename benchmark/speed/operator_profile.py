@@ -30,7 +30,7 @@ Times = dict[str, tuple[int, float]]
 def operator_rows(job: TimingJob, runtime: str, row: RowMaker) -> list[Measurement]:
     """Gives a row `operator_ms` per kind of operator, the slowest first; none where the runtime has no profiler.
 
-    Taken with one thread, in a process of its own and apart from the latency, for telling takes time as well.
+    Measured with one thread, in a process of its own and not with the latency, because profiling takes time.
     """
     if runtime not in TELLERS:
         return []
@@ -60,8 +60,7 @@ def litert_times(path: Path, inputs: NDArray[np.float32], factory: str | None = 
     Raises:
         ValueError: This LiteRT has no such interface, or refuses the file.
     """
-    litert = _LiteRT()
-    return summed(litert.profile(path, inputs, RUNS))
+    return summed(_LiteRT().profile(path, inputs, RUNS))
 
 
 def onnxruntime_times(path: Path, inputs: NDArray[np.float32], factory: str | None = None) -> Times:
@@ -73,7 +72,7 @@ def onnxruntime_times(path: Path, inputs: NDArray[np.float32], factory: str | No
 
 
 def torch_times(path: Path, inputs: NDArray[np.float32], factory: str | None = None) -> Times:
-    """Asks PyTorch's own profiler for the time in each operator, without that of operators it calls."""
+    """Asks PyTorch's profiler for the time in each operator, without that of the operators it calls."""
     from torch.profiler import ProfilerActivity, profile
 
     from ...export.session import TorchSession
@@ -122,7 +121,7 @@ def onnxruntime_profile(path: Path, inputs: NDArray[np.float32], runs: int, thre
 
 
 class _LiteRT:
-    """The few functions of LiteRT's C interface that its profiler takes; every one gives 0 where it succeeds."""
+    """The functions of LiteRT's C interface that profiling needs; each gives 0 where it succeeds."""
 
     LINE = re.compile(
         r"^ *(?P<kind>\S.*?) +(?P<numbers>(?:[\d.]+ +){3})[\d.]+% +[\d.]+% +[\d.]+ +\d+ +\S+", re.MULTILINE

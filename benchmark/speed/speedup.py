@@ -22,12 +22,7 @@ ROUNDS, RUNS, SECONDS = 5, 30, 0.3  # fresh processes for each file, and what ea
 def speedup(
     before: Embedder, after: Embedder, progress: Callable[[str], None] = print
 ) -> tuple[list[Measurement], str]:
-    """Times both networks as fp32 TFLite in LiteRT on one thread.
-
-    Args:
-        before: The network that was pruned.
-        after: The pruned network.
-        progress: Gets a line for each round.
+    """Times a network before and after pruning, as fp32 TFLite in LiteRT on one thread.
 
     Returns:
         Rows `latency_ms_p50` of both and `latency_ratio`, how many times faster `after` is; and a sentence about
@@ -47,10 +42,11 @@ def speedup(
         latencies = [Latency((), reason=str(error))] * 2
     version = importlib.metadata.version("ai-edge-litert")
     makers = [
-        RowMaker(embedder.name, "", "tflite", "fp32", "litert", device_name(), embedder.pruned_from)
+        RowMaker(embedder.name, "", "tflite", "fp32", "litert", device_name(), embedder.pruned_from).under(
+            runtime_version=version
+        )
         for embedder in embedders
     ]
-    makers = [maker.under(runtime_version=version) for maker in makers]
     rows = [
         row
         for maker, latency in zip(makers, latencies, strict=True)
@@ -66,8 +62,8 @@ def speedup(
 def fastest_ratio(before: Latency, after: Latency) -> Estimate:
     """Gives the fastest run before by the fastest after, 2 where the pruned network takes half as long.
 
-    The interval is the least and the most of that within a round. The two files take turns in every round, so what
-    slows a round down slows both. Medians of runs would flatter the smaller one where several processes want a core:
+    The interval is the least and the largest such ratio of a round. The two files take turns in every round, so what
+    slows a round down slows both. Medians of runs would favour the smaller one where several processes want a core:
     its runs end before they are interrupted.
     """
     if before.reason or after.reason:
@@ -87,9 +83,5 @@ def speedup_sentence(ratio: Estimate, before: Latency, after: Latency) -> str:
     shown = f"{ratio.value:.2f} times as fast as the unpruned network {where}"
     fastest = f"{min(after.samples_ms):.2f} ms instead of {min(before.samples_ms):.2f} ms at best"
     spread = f"{ratio.low:.2f} to {ratio.high:.2f} times in {len(after.rounds_ms)} rounds"
-    return f"{doubt}{shown}: {fastest}, {spread}{', on a busy machine' if _busy(before) else ''}"
-
-
-def _busy(latency: Latency) -> bool:
-    """Says whether every other run was interrupted."""
-    return bool(2 * latency.conditions.get("involuntary_switches", 0) > len(latency.samples_ms))
+    busy = 2 * before.conditions.get("involuntary_switches", 0) > len(before.samples_ms)  # every other run interrupted
+    return f"{doubt}{shown}: {fastest}, {spread}{', on a busy machine' if busy else ''}"

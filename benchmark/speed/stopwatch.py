@@ -30,17 +30,17 @@ class Latency:
     conditions: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""
     noise: tuple[Noise, ...] = ()  # one per round, where it was watched
-    arena_bytes: int | None = None  # that the runtime keeps for tensors, where it tells
-    disturbances: tuple[str, ...] = ()  # one per round, "" where it was left alone; () where nobody judged
+    arena_bytes: int | None = None  # that the runtime keeps for tensors, where it says
+    disturbances: tuple[str, ...] = ()  # one per round, "" if undisturbed; () if not judged
 
     @property
     def clean(self) -> tuple[int, ...]:
-        """The rounds that were left alone."""
+        """The undisturbed rounds, by number."""
         return tuple(i for i in range(len(self.rounds_ms)) if not self.disturbances or not self.disturbances[i])
 
     @property
     def disturbed(self) -> str:
-        """Why the times are not to be trusted, or "": less than half of the rounds were left alone."""
+        """Why the times cannot be trusted, or "": less than half of the rounds are undisturbed."""
         if self.reason or 2 * len(self.clean) >= len(self.rounds_ms):
             return ""
         return next(reason for reason in self.disturbances if reason)
@@ -58,10 +58,9 @@ class Latency:
     def quantile(self, share: float) -> Estimate:
         """Gives the time, in ms, that `share` of the runs stay within.
 
-        The 95 % interval spans the order statistics that hold the true quantile if runs are independent,
-        and the quantiles of the single rounds, for processes differ more than the runs in one. A bound that
-        would lie beyond the slowest run is left open. Where the runs are too few for even one to be slower,
-        there is a reason instead of a value.
+        The 95 % interval spans the order statistics that hold the true quantile if runs are independent, and the
+        quantiles of the single rounds, because processes differ more than the runs in one. A bound beyond the slowest
+        run is left open. With too few runs for even one to be slower there is a reason instead of a value.
         """
         samples = np.sort(self.samples_ms)
         n = len(samples)
@@ -89,8 +88,8 @@ def measure_latency(
 ) -> Latency:
     """Times `run` until both minima are reached.
 
-    The first call is told apart, the next are thrown away: at least `warm_up` of them, for at least
-    `warm_up_seconds`. Python's garbage collector waits. `watch` (default: of one thread) looks out for disturbances.
+    The first call is reported apart; the next, at least `warm_up` and for at least `warm_up_seconds`, are dropped.
+    Python's garbage collector is off. `watch` (default: of one thread) looks for disturbances.
 
     Raises:
         ValueError: `minimum_runs` is below 1.
@@ -127,9 +126,9 @@ def _timed_ms(run: Callable[[], object]) -> float:
 
 
 def memory_bytes(entry: str) -> int | None:
-    """Gives VmHWM (the most so far) or VmRSS (now) of this process; None where the system does not tell.
+    """Gives VmHWM (the most so far) or VmRSS (now) of this process; None where the system does not say.
 
-    Not getrusage's ru_maxrss: a child starts with that of its parent, however large the parent is.
+    Not getrusage's ru_maxrss: a child starts with that of its parent.
     """
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
@@ -155,6 +154,7 @@ def load_and_time(
     inputs = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
     before = memory_bytes("VmRSS")
     session = open_file(Path(path), threads)
+    told = getattr(session, "load_ms", None)
     latency = measure_latency(
         lambda: session.run(inputs),
         minimum_runs,
@@ -166,15 +166,10 @@ def load_and_time(
         latency,
         peak_memory_bytes=memory_bytes("VmHWM"),
         arena_bytes=getattr(session, "arena_bytes", None),
-        load_ms=_load_ms(session, lambda: open_file(Path(path), threads)),
+        # the first opening imported the runtime too, so it is timed again
+        load_ms=_timed_ms(lambda: open_file(Path(path), threads)) if told is None else float(told),
         conditions={**latency.conditions, "memory_before_loading_bytes": before, "pinned_to": list(pinned)},
     )
-
-
-def _load_ms(session: Any, again: Callable[[], object]) -> float:
-    """What the session says itself, or how long opening takes again: the first time imported the runtime too."""
-    told = getattr(session, "load_ms", None)
-    return _timed_ms(again) if told is None else float(told)
 
 
 if __name__ == "__main__":

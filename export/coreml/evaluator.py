@@ -94,8 +94,8 @@ class CoreMLEvaluator:
         faces = torch.from_numpy(np.ascontiguousarray(given, np.float32))
         if not len(faces):
             return np.zeros((0, *self._steps[-1].shape[1:]), np.float32)
-        rows = [self._embed(some) for some in torch.split(faces, FACES_AT_ONCE if self._apart else 1)]
-        return torch.cat(rows).numpy()
+        parts = torch.split(faces, FACES_AT_ONCE if self._apart else 1)
+        return torch.cat([self._values(part)[self._output] for part in parts]).numpy()
 
     @torch.inference_mode()
     def values(self, inputs: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
@@ -103,9 +103,6 @@ class CoreMLEvaluator:
         given = self._picture.pixels(inputs) if self._picture else inputs
         values = self._values(torch.from_numpy(np.ascontiguousarray(given, np.float32)), keep=True)
         return {name: value.numpy() for name, value in values.items()}
-
-    def _embed(self, faces: Tensor) -> Tensor:
-        return self._values(faces)[self._output]
 
     def _values(self, faces: Tensor, keep: bool = False) -> dict[str, Tensor]:
         values: dict[str, Tensor] = {self._input: faces.contiguous(memory_format=torch.channels_last)}
@@ -155,7 +152,6 @@ def constants_of(package: Package) -> dict[str, NDArray[Any] | str]:
 
 
 def _operand(value: NDArray[Any] | str) -> Any:
-    """Gives a constant as the operators take it."""
     if isinstance(value, str):
         return value
     if value.dtype.kind != "f":
@@ -165,7 +161,6 @@ def _operand(value: NDArray[Any] | str) -> Any:
 
 
 def _steps(package: Package, mode: Mode, output: str) -> list[Step]:
-    """Gives the operators in order, with their constants in place."""
     known = constants_of(package)
     steps: list[Step] = []
     needed = {output}
@@ -203,11 +198,9 @@ def _steps(package: Package, mode: Mode, output: str) -> list[Step]:
 
 
 def _keeps_faces_apart(step: Step, ranks: dict[str, int]) -> bool:
-    """Says whether the step treats its first axis as faces, so that it can run many where the program has one.
+    """Says whether a step of a program for one face treats its first axis as faces, so that it can run many at once.
 
-    Args:
-        step: Of a program for one face.
-        ranks: How many axes each value before it has.
+    `ranks` are the numbers of axes of the values before it.
     """
     before = [ranks.get(taken, 0) for taken in step.variables.values() if isinstance(taken, str)]
     rank = max(before, default=len(step.shape))

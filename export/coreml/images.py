@@ -18,12 +18,9 @@ if TYPE_CHECKING:
 
 
 def image_type(ct: Any, name: str, contract: InputContract) -> Any:
-    """Gives coremltools' description of a picture: its size, its colours' order, and pixel * scale + bias.
+    """Gives coremltools' (`ct`'s) description of an input picture: its size, channel order, and pixel * scale + bias.
 
-    Args:
-        ct: The module coremltools.
-        name: Of the input.
-        contract: With one scale for all channels; see `one_scale`.
+    The contract has one scale for all channels; see `one_scale`.
     """
     (scale,) = set(contract.scale)
     return ct.ImageType(
@@ -42,17 +39,11 @@ def one_scale(graph: onnx.GraphProto, contract: InputContract) -> InputContract:
     Given:   (pixel - mean) * (1/58, 1/57, 1/57)            -> conv W
     Result:  (pixel - mean) * 1/58                          -> conv W * (1, 58/57, 58/57)
 
-    A picture has room for one scale only. Padding stays what it was: zero is the mean pixel in both.
-
-    Args:
-        graph: Of one input; changed in place, by a new constant for each convolution.
-        contract: What the graph is fed.
-
-    Returns:
-        What it must be fed then.
+    A picture has one scale only. Padding stays what it was: zero is the mean pixel in both. The graph, of one input, is
+    changed in place, by a new constant for each convolution; the result is its new contract.
 
     Raises:
-        ConversionError: Something else than a convolution with constant weights reads the input.
+        ConversionError: Something other than a convolution with constant weights reads the input.
     """
     if len(set(contract.scale)) == 1:
         return contract
@@ -80,9 +71,8 @@ def pixel_range(contract: InputContract) -> tuple[float, float]:
     >>> pixel_range(InputContract())
     (-1.0, 1.0)
     """
-    ends = [
-        (pixel - mean) * scale for mean, scale in zip(contract.mean, contract.scale, strict=True) for pixel in (0, 255)
-    ]
+    pairs = zip(contract.mean, contract.scale, strict=True)
+    ends = [(pixel - mean) * scale for mean, scale in pairs for pixel in (0, 255)]
     return min(*ends, 0.0), max(*ends, 0.0)
 
 

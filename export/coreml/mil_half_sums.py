@@ -32,7 +32,6 @@ def _half_sum(x: Tensor, axes: list[int], keep: bool = True) -> Tensor:
 
 
 def _half_mean(x: Tensor, axes: list[int], keep: bool = True) -> Tensor:
-    """Divides the sum by the count afterwards."""
     return _half_sum(x, axes, keep) / math.prod(x.shape[axis] for axis in axes)
 
 
@@ -41,13 +40,11 @@ def _squares(x: Tensor) -> Tensor:
 
 
 def _l2_norm(i: Inputs) -> Tensor:
-    """Divides by the length over the last three axes."""
     squares = _half_sum(_squares(i["x"]), [-3, -2, -1])
     return i["x"] / torch.sqrt(squares + float(i.get("epsilon", 1e-6)))  # type: ignore[no-any-return]
 
 
 def _layer_norm(i: Inputs) -> Tensor:
-    """Normalises over the last axes, then scales and shifts."""
     centred = (i["x"] - _half_mean(i["x"], i["axes"]).half()).half().float()
     variance = _half_mean(_squares(centred), i["axes"]).half().float()
     normal: Tensor = centred / torch.sqrt(variance + float(i.get("epsilon", 1e-5)))

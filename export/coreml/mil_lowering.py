@@ -57,7 +57,7 @@ def lower_conv(mb: Any, node: NodeProto, x: Any, weight: Array, bias: Array | No
 
 
 def lower_max_pool(mb: Any, node: NodeProto, x: Any) -> Any:
-    """Where ONNX lets a window hang over the edge (ceil_mode) MIL gets padding, which is never the largest."""
+    """Where an ONNX window extends over the edge (ceil_mode) MIL gets padding, which is never the largest."""
     window, _ = _pooling(node, x)
     return mb.max_pool(x=x, **window)
 
@@ -79,11 +79,7 @@ def _window(node: NodeProto, axes: int) -> dict[str, Any]:
     pads = [int(n) for n in attribute(node, "pads", [0] * 2 * axes)]
     if not any(pads):
         return {"strides": strides, "pad_type": "valid"}
-    return {
-        "strides": strides,
-        "pad_type": "custom",
-        "pad": [pads[i + end] for i in range(axes) for end in (0, axes)],
-    }
+    return {"strides": strides, "pad_type": "custom", "pad": [pads[i + end] for i in range(axes) for end in (0, axes)]}
 
 
 def _pooling(node: NodeProto, x: Any) -> tuple[dict[str, Any], bool]:
@@ -103,11 +99,6 @@ def _pooling(node: NodeProto, x: Any) -> tuple[dict[str, Any], bool]:
             last -= 1
         pad[2 * i + 1] = max(pad[2 * i + 1], last * stride + width - inside)
     return window | ({"pad_type": "custom", "pad": pad} if any(pad) else {}), pad != before
-
-
-def lower_global_average_pool(mb: Any, node: NodeProto, x: Any) -> Any:
-    """The mean over all spatial axes, which stay as ones."""
-    return mb.reduce_mean(x=x, axes=list(range(2, len(x.shape))), keep_dims=True)
 
 
 def lower_gemm(mb: Any, node: NodeProto, x: Any, weight: Array, bias: Array | None = None) -> Any:
@@ -163,11 +154,6 @@ def lower_clip(mb: Any, node: NodeProto, x: Any, low: Array | None = None, high:
     return mb.clip(x=x, alpha=np.float32(least), beta=np.float32(most))
 
 
-def lower_leaky_relu(mb: Any, node: NodeProto, x: Any) -> Any:
-    """Negative numbers by alpha."""
-    return mb.leaky_relu(x=x, alpha=np.float32(attribute(node, "alpha", 0.01)))
-
-
 def lower_hard_sigmoid(mb: Any, node: NodeProto, x: Any) -> Any:
     """Within 0 and 1: alpha x + beta."""
     alpha, beta = np.float32(attribute(node, "alpha", 0.2)), np.float32(attribute(node, "beta", 0.5))
@@ -177,11 +163,6 @@ def lower_hard_sigmoid(mb: Any, node: NodeProto, x: Any) -> Any:
 def lower_hard_swish(mb: Any, node: NodeProto, x: Any) -> Any:
     """Given x; result x times its hard sigmoid."""
     return mb.mul(x=x, y=mb.sigmoid_hard(x=x, alpha=np.float32(1 / 6), beta=np.float32(0.5)))
-
-
-def lower_softmax(mb: Any, node: NodeProto, x: Any) -> Any:
-    """Along one axis, as since opset 13."""
-    return mb.softmax(x=x, axis=int(attribute(node, "axis", -1)))
 
 
 def lower_gelu(mb: Any, node: NodeProto, x: Any) -> Any:
@@ -221,9 +202,9 @@ OPERATORS: dict[str, Lowering] = {
     "LayerNormalization": lower_layer_normalization,
     "MaxPool": lower_max_pool,
     "AveragePool": lower_average_pool,
-    "GlobalAveragePool": lower_global_average_pool,
+    "GlobalAveragePool": lambda mb, node, x: mb.reduce_mean(x=x, axes=list(range(2, len(x.shape))), keep_dims=True),
     "PRelu": lower_prelu,
-    "LeakyRelu": lower_leaky_relu,
+    "LeakyRelu": lambda mb, node, x: mb.leaky_relu(x=x, alpha=np.float32(attribute(node, "alpha", 0.01))),
     "Relu": _unary("relu"),
     "Clip": lower_clip,
     "Sigmoid": _unary("sigmoid"),
@@ -232,7 +213,7 @@ OPERATORS: dict[str, Lowering] = {
     "Tanh": _unary("tanh"),
     "Erf": _unary("erf"),
     "Gelu": lower_gelu,
-    "Softmax": lower_softmax,
+    "Softmax": lambda mb, node, x: mb.softmax(x=x, axis=int(attribute(node, "axis", -1))),  # as since opset 13
     "Add": _binary("add"),
     "Sub": _binary("sub"),
     "Mul": _binary("mul"),

@@ -88,7 +88,6 @@ def _without_tiny_addend(x: Any) -> Any:
 
 
 def _squared(x: Any) -> Any | None:
-    """Gives what x is the square of."""
     if x.op is not None and x.op.op_type == "mul" and x.op.x is x.op.y:
         return x.op.x
     if x.op is not None and x.op.op_type == "pow" and x.op.y.val is not None and np.all(x.op.y.val == 2):

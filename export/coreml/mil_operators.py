@@ -82,36 +82,18 @@ def _padded(x: Tensor, pad: list[int], value: float, mode: str = "constant") -> 
 
 
 def _matmul(i: Inputs) -> Tensor:
-    """Multiplies matrices, each transposed first where asked."""
     x, y = i["x"], i["y"]
     product = (x.mT if i.get("transpose_x", False) else x) @ (y.mT if i.get("transpose_y", False) else y)
     return product  # type: ignore[no-any-return]
 
 
 def _batch_norm(i: Inputs) -> Tensor:
-    """Normalises each channel by stored mean and variance."""
     return F.batch_norm(
         i["x"], i["mean"], i["variance"], i.get("gamma"), i.get("beta"), eps=float(i.get("epsilon", 1e-5))
     )
 
 
 # ---- elementwise
-
-
-def _prelu(i: Inputs) -> Tensor:
-    """Multiplies what is negative by its channel's slope."""
-    return F.prelu(i["x"], i["alpha"])
-
-
-def _clip(i: Inputs) -> Tensor:
-    """Keeps numbers within alpha and beta."""
-    return i["x"].clamp(float(i.get("alpha", 0)), float(i.get("beta", 1)))  # type: ignore[no-any-return]
-
-
-def _sigmoid_hard(i: Inputs) -> Tensor:
-    """Gives alpha x + beta, within 0 and 1."""
-    x = i["x"] * float(i.get("alpha", 0.2)) + float(i.get("beta", 0.5))
-    return x.clamp(0, 1)  # type: ignore[no-any-return]
 
 
 def _gelu(i: Inputs) -> Tensor:
@@ -171,7 +153,6 @@ def _l2_norm(i: Inputs) -> Tensor:
 
 
 def _layer_norm(i: Inputs) -> Tensor:
-    """Normalises over the last axes, then scales and shifts."""
     sizes = [i["x"].shape[axis] for axis in i["axes"]]
     return F.layer_norm(i["x"], sizes, i.get("gamma"), i.get("beta"), float(i.get("epsilon", 1e-5)))
 
@@ -183,16 +164,6 @@ def _instance_norm(i: Inputs) -> Tensor:
 
 
 # ---- shape
-
-
-def _reshape(i: Inputs) -> Tensor:
-    """Gives the same numbers in another shape."""
-    return i["x"].reshape(i["shape"])  # type: ignore[no-any-return]
-
-
-def _squeeze(i: Inputs) -> Tensor:
-    """Drops axes of size one."""
-    return i["x"].squeeze(i["axes"]) if "axes" in i else i["x"].squeeze()  # type: ignore[no-any-return]
 
 
 def _expand_dims(i: Inputs) -> Tensor:
@@ -259,7 +230,7 @@ OPERATORS: dict[str, Operator] = {
     "batch_norm": _batch_norm,
     "max_pool": _max_pool,
     "avg_pool": _avg_pool,
-    "prelu": _prelu,
+    "prelu": lambda i: F.prelu(i["x"], i["alpha"]),
     "leaky_relu": lambda i: F.leaky_relu(i["x"], float(i["alpha"])),
     "relu": _of_one(F.relu),
     "relu6": _of_one(F.relu6),
@@ -268,9 +239,9 @@ OPERATORS: dict[str, Operator] = {
     "silu": _of_one(F.silu),
     "softplus": _of_one(F.softplus),
     "sigmoid": _of_one(torch.sigmoid),
-    "sigmoid_hard": _sigmoid_hard,
+    "sigmoid_hard": lambda i: (i["x"] * float(i.get("alpha", 0.2)) + float(i.get("beta", 0.5))).clamp(0, 1),
     "tanh": _of_one(torch.tanh),
-    "clip": _clip,
+    "clip": lambda i: i["x"].clamp(float(i.get("alpha", 0)), float(i.get("beta", 1))),
     "softmax": lambda i: torch.softmax(i["x"], i.get("axis", -1)),
     "add": _of_two(torch.add),
     "sub": _of_two(torch.sub),
@@ -296,9 +267,9 @@ OPERATORS: dict[str, Operator] = {
     "l2_norm": _l2_norm,
     "layer_norm": _layer_norm,
     "instance_norm": _instance_norm,
-    "reshape": _reshape,
+    "reshape": lambda i: i["x"].reshape(i["shape"]),
     "transpose": lambda i: i["x"].permute(i["perm"]),
-    "squeeze": _squeeze,
+    "squeeze": lambda i: i["x"].squeeze(i["axes"]) if "axes" in i else i["x"].squeeze(),
     "expand_dims": _expand_dims,
     "concat": _concat,
     "tile": lambda i: i["x"].repeat(i["reps"]),

@@ -98,7 +98,7 @@ def onnx_name(name: str) -> str:
 
 
 def _name(result: Any, name: str) -> None:
-    """Calls a result as ONNX does, so that a trace finds it in the package."""
+    """Names a result as ONNX does, so that a trace finds it in the package."""
     if getattr(result, "op", None) is not None:  # no constant, no list
         result.name = result.op.name = onnx_name(name)
 
@@ -116,7 +116,6 @@ def _in_eight_bits(mb: Any, x: Any, low: float, high: float) -> Any:
 
 
 def _constant(array: Array) -> Array:
-    """Gives an array as MIL takes it: float32, or int32."""
     if array.dtype.kind == "f":
         return array.astype(np.float32)
     if array.dtype.kind in "iu" and array.dtype.itemsize > 4:

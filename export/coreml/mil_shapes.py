@@ -27,12 +27,7 @@ def lower_flatten(mb: Any, node: NodeProto, x: Any) -> Any:
 
 
 def lower_pad(
-    mb: Any,
-    node: NodeProto,
-    x: Any,
-    pads: Array | None = None,
-    value: Array | None = None,
-    axes: Array | None = None,
+    mb: Any, node: NodeProto, x: Any, pads: Array | None = None, value: Array | None = None, axes: Array | None = None
 ) -> Any:
     """Given starts then ends; result start and end of each axis."""
     ends = [int(n) for n in (attribute(node, "pads") if pads is None else pads)]

@@ -44,11 +44,6 @@ def eight_bits(model: Any, ios: int, smallest: int = SMALLEST_QUANTISED) -> Any:
     return optimize.linear_quantize_weights(model, optimize.OptimizationConfig(global_config=how))
 
 
-def all_eight_bits(model: Any, ios: int) -> Any:
-    """As `eight_bits`, small layers too: only 8 bits times 8 bits is quicker."""
-    return eight_bits(model, ios, smallest=0)
-
-
 def palettes(bits: int) -> Callable[[Any, int], Any]:
     """Gives what replaces the weights of each layer by indices into a palette of 2 ** bits numbers.
 
@@ -77,11 +72,8 @@ def palette(weights: Array, bits: int) -> tuple[Array, Array]:
     """Gives the 2 ** bits numbers that stand for `weights` with the least squared error, and which stands for which.
 
     K-means in one dimension, where a cluster is a stretch of the sorted weights: dynamic programming finds the best
-    clusters of whole `STRETCHES`, and k-means then moves their ends. The same weights give the same palette.
-
-    Args:
-        weights: Of any shape.
-        bits: 1 to 8.
+    clusters of whole `STRETCHES`, and k-means then moves their ends. The same weights, of any shape, and 1 to 8 bits
+    give the same palette.
 
     Returns:
         (2 ** bits,) of the weights' type, ascending, and (weights.size,) uint8.
@@ -145,5 +137,6 @@ PRECISIONS: dict[str, CoreMLPrecision] = {
     "w8": CoreMLPrecision("FLOAT16", 16, eight_bits),
     "w6": CoreMLPrecision("FLOAT16", 16, palettes(6)),
     "w4": CoreMLPrecision("FLOAT16", 16, palettes(4)),
-    "w8a8": CoreMLPrecision("FLOAT16", 17, all_eight_bits, activations=True),
+    # small layers too: only 8 bits times 8 bits is quicker
+    "w8a8": CoreMLPrecision("FLOAT16", 17, lambda model, ios: eight_bits(model, ios, smallest=0), activations=True),
 }

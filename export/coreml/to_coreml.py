@@ -44,7 +44,7 @@ def to_coreml(
         ranges: For w8a8: what the graph's values reach, by name; see `activation_ranges`.
 
     Raises:
-        ValueError: The path, the precision or the iOS is none that can be; coremltools is not installed.
+        ValueError: The path, the precision or the iOS is impossible; coremltools is not installed.
         ConversionError: Core ML has no form for a part of the network, or its output is not as the card says.
     """
     if path.suffix != ".mlpackage":
