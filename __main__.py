@@ -31,15 +31,15 @@ def pocketface(version: cli.Version = False) -> None:
 def run(
     recipe: Annotated[Path | None, Argument(help="Recipe, TOML or YAML.", show_default="the embedded default")] = None,
     faces: Annotated[
-        Path | None, Option(help="Folder that paths of faces start in.", show_default="the recipe's")
+        Path | None, Option(help="Folder in which the recipe's paths of faces start.", show_default="the recipe's")
     ] = None,
     weights: Annotated[
-        Path | None, Option(help="Folder that paths of weights start in.", show_default="the recipe's")
+        Path | None, Option(help="Folder in which the recipe's paths of weights start.", show_default="the recipe's")
     ] = None,
     settings: cli.RunSettings = None,
-    out: Annotated[Path | None, Option("--out", help="Run folder.", show_default="runs/<recipe>")] = None,
+    out: Annotated[Path | None, Option("--out", help="Folder of the run.", show_default="runs/<recipe>")] = None,
 ) -> None:
-    """Prune, export, benchmark and report. Given again, the same command goes on where it stopped."""
+    """Prune, export, benchmark and report. The same command, given again, resumes where the run stopped."""
     from .chain import run as run_all
     from .run_recipe import Roots, default_recipe, read_recipe, with_settings
 
@@ -86,7 +86,9 @@ def recover(
     student: cli.Network,
     faces: cli.Faces = "synthetic",
     teacher: Annotated[Path | None, Option(help="Checkpoint folder to learn from, instead of labels.")] = None,
-    start: Annotated[Path | None, Option(help="Weights to start from where they fit, e.g. ImageNet's.")] = None,
+    start: Annotated[
+        Path | None, Option(help="Weights to start from, e.g. ImageNet's; used where their shapes fit.")
+    ] = None,
     signal: cli.TrainingSignal = None,
     epochs: cli.Epochs = None,
     seed: cli.Seed = 0,
@@ -199,12 +201,16 @@ def trace(
 def benchmark(
     files: Annotated[list[Path], Argument(help="Converted files, checkpoints, or folders of them.")],
     pairs: Annotated[str, Option(help="Pairs to verify on: pairs.txt, .csv or .bin; or 'synthetic'.")] = "synthetic",
-    images: Annotated[Path | None, Option(help="Folder of the images.", show_default="where the pairs lie")] = None,
+    images: Annotated[
+        Path | None, Option(help="Folder of the images that the pairs name.", show_default="where the pairs lie")
+    ] = None,
     faces: Annotated[Path | None, Option(help="Folder of faces without labels, instead of pairs.")] = None,
-    threshold: Annotated[float | None, Option(help="With --faces: the first file's threshold in use.")] = None,
+    threshold: Annotated[
+        float | None, Option(help="With --faces: the threshold at which the first file is used today.")
+    ] = None,
     threads: cli.Threads = None,
     embedder: Annotated[str | None, Option(help="file.py:factory that built a foreign checkpoint.")] = None,
-    certify: Annotated[bool, Option("--certify", help="Write each file's thresholds into it.")] = False,
+    certify: Annotated[bool, Option("--certify", help="Write into each file the thresholds measured for it.")] = False,
     settings: cli.Settings = None,
     *,
     contract: cli.ContractOptions,
@@ -228,17 +234,21 @@ def benchmark(
 
 @app.command()
 def phone(
-    files: Annotated[list[Path] | None, Argument(help=".tflite files or folders; none: lists the phones.")] = None,
-    serial: Annotated[str | None, Option(help="Which phone, where adb finds several.")] = None,
+    files: Annotated[
+        list[Path] | None, Argument(help=".tflite files or folders; without any, the phones are listed.")
+    ] = None,
+    serial: Annotated[str | None, Option(help="Serial number of the phone, if adb finds several.")] = None,
     benchmark_model: Annotated[
-        Path | None, Option(help="LiteRT's tool for Android.", show_default="our runner, tried on no phone")
+        Path | None, Option(help="LiteRT's benchmark_model for Android.", show_default="our own runner")
     ] = None,
     threads: cli.Threads = None,
-    cores: Annotated[str | None, Option(help="big, all, or a hexadecimal mask such as f0.", show_default="big")] = None,
+    cores: Annotated[
+        str | None, Option(help="Cores to run on: big, all, or a hexadecimal mask such as f0.", show_default="big")
+    ] = None,
     settings: cli.Settings = None,
     out: cli.Out = Path("runs/phone"),
 ) -> None:
-    """Time .tflite files on an Android phone over adb. Adds to OUT/measurements.json; tested on no real phone."""
+    """Time .tflite files on an Android phone over adb. Adds to OUT/measurements.json. No real phone has been tried."""
     from .benchmark.adb.measuring import files_in, measure_on_phone
     from .benchmark.adb.phone import phone_sentences
     from .benchmark.adb.phone_rows import keep
@@ -260,7 +270,7 @@ def handoff(
     files: Annotated[list[Path], Argument(help="Converted files, or run folders.")],
     out: cli.Out = Path("runs/handoff"),
 ) -> None:
-    """Write golden faces, Kotlin and Swift for an app. Writes a script that tests on a Mac, too."""
+    """Write golden faces, Kotlin and Swift for an app. A script that measures on a Mac is written too."""
     from .export.app.handoff import handoff as hand_off
 
     say(str(hand_off(files, out) / "README.md"))
@@ -270,15 +280,16 @@ def handoff(
 @cli.with_options
 def diagnose(
     file: Annotated[Path, Argument(help="The file that the app runs.")],
-    golden: Annotated[str, Option(help="golden-0 ... golden-3, or an image that the app was given.")],
+    golden: Annotated[str, Option(help="What the app was given: golden-0 ... golden-3, or an image.")],
     vector: Annotated[str, Option(help="The embedding that the app got: a .npy or text file, or the numbers.")],
     landmarks: Annotated[
-        str | None, Option(help="Of a photo: x and y of eyes, nose tip, mouth corners, ten numbers with commas.")
+        str | None,
+        Option(help="If the image is a photo: x and y of eyes, nose tip and mouth corners, ten numbers with commas."),
     ] = None,
     *,
     contract: cli.ContractOptions,
 ) -> None:
-    """Name the mistake in an app's preprocessing. Compares the embedding that it got with those of known mistakes."""
+    """Name the mistake in an app's preprocessing. The app's embedding is compared with those of known mistakes."""
     from .export.app.diagnose import diagnose as diagnose_vector
     from .export.app.diagnose import read_vector
     from .export.app.golden import open_golden
@@ -298,8 +309,10 @@ def report(
     folders: Annotated[list[Path], Argument(help="Run folders with measurements.json.")],
     max_mb: Annotated[float | None, Option(help="Largest file that the app takes, in MB of 10^6 bytes.")] = None,
     max_ms: Annotated[float | None, Option(help="Longest median latency on one thread, in ms.")] = None,
-    max_drop: Annotated[float | None, Option(help="Most points to lose.", show_default="the run's margin")] = None,
-    out: Annotated[Path | None, Option("--out", help="Where to.", show_default="the first folder")] = None,
+    max_drop: Annotated[
+        float | None, Option(help="Largest loss of accuracy, in points.", show_default="the run's margin")
+    ] = None,
+    out: Annotated[Path | None, Option("--out", help="Folder for the report.", show_default="the first folder")] = None,
 ) -> None:
     """Recommend a file to ship. Writes report.html, .md, .csv and .json, and a model card per file."""
     from .benchmark.report.page import write_report
@@ -310,13 +323,13 @@ def report(
 
 @app.command()
 def compare(
-    run_a: Annotated[Path, Argument(help="Run folder: before.")],
-    run_b: Annotated[Path, Argument(help="Run folder: after.")],
+    run_a: Annotated[Path, Argument(help="Run folder before the change.")],
+    run_b: Annotated[Path, Argument(help="Run folder after the change.")],
     gate: Annotated[bool, Option("--gate", help="Exit with 1 if a file is worse by more than is allowed.")] = False,
-    margin: Annotated[float, Option(help="Loss in accuracy that is allowed and called equal, a share.")] = 0.002,
-    max_slower: Annotated[float, Option(min=0, help="Growth of the latency that is allowed, a share.")] = 0.05,
-    max_larger: Annotated[float, Option(min=0, help="Growth of the size that is allowed, a share.")] = 0.0,
-    out: Annotated[Path | None, Option("--out", help="Markdown file for the whole comparison.")] = None,
+    margin: Annotated[float, Option(help="Loss of accuracy that still counts as equal; 0.002 is 0.2 points.")] = 0.002,
+    max_slower: Annotated[float, Option(min=0, help="Growth of the latency that is allowed; 0.05 is 5 %.")] = 0.05,
+    max_larger: Annotated[float, Option(min=0, help="Growth of the size that is allowed; 0.05 is 5 %.")] = 0.0,
+    out: Annotated[Path | None, Option("--out", help="Markdown file to write the whole comparison to.")] = None,
 ) -> None:
     """Show what changed between two runs, and whether it is noise."""
     from .benchmark.compare import GateLimits, write_comparison
@@ -359,7 +372,7 @@ def models() -> None:
 @app.command()
 def align(
     photos: Annotated[Path, Argument(help="Folder of photos.")],
-    detector: Annotated[Path, Option(help="A YuNet face detector, .onnx.")],
+    detector: Annotated[Path, Option(help="YuNet face detector, an .onnx file.")],
     size: Annotated[int, Option(help="Height and width of a crop in pixels.")] = 112,
     out: cli.Out = Path("aligned"),
 ) -> None:

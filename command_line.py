@@ -45,7 +45,7 @@ Weights = Annotated[
 Criterion = Annotated[
     str | None,
     Option(
-        help="Score of a channel: gauss-newton (needs no labels), taylor, taylor-activation, taylor-gate, "
+        help="How channels are scored: gauss-newton (needs no labels), taylor, taylor-activation, taylor-gate, "
         "feature-map, l1, l2, fpgm, bn-scale, random.",
         show_default="gauss-newton",
     ),
@@ -53,23 +53,25 @@ Criterion = Annotated[
 Signal = Annotated[
     str | None,
     Option(
-        help="What it learns from: distillation (needs no labels), softmax, arcface or cosface.",
+        help="What the network learns from: distillation (needs no labels), softmax, arcface or cosface.",
         show_default="distillation",
     ),
 ]
 TrainingSignal = Annotated[
     str | None,
     Option(
-        help="What it learns from: distillation (needs no labels), softmax, arcface or cosface.",
+        help="What the network learns from: distillation (needs no labels), softmax, arcface or cosface.",
         show_default="distillation with a teacher, arcface without",
     ),
 ]
-Epochs = Annotated[float | None, Option(help="Training at the end; 1 = as many crops as faces.", show_default="10")]
-Seed = Annotated[int, Option(help="Of everything drawn at random.")]
-Threads = Annotated[list[int] | None, Option(help="Number of threads; may be repeated.", show_default="the recipe's")]
+Epochs = Annotated[float | None, Option(help="Length of the last training, in epochs.", show_default="10")]
+Seed = Annotated[int, Option(help="Seed of everything drawn at random.")]
+Threads = Annotated[
+    list[int] | None, Option(help="Number of threads to time on; may be repeated.", show_default="the recipe's")
+]
 Targets = Annotated[
     list[str] | None,
-    Option("--target", help="Kind of file, e.g. tflite-w8a8; may be repeated.", show_default="nine usual ones"),
+    Option("--target", help="Kind of file to make, e.g. tflite-w8a8; may be repeated.", show_default="nine usual ones"),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -88,14 +90,14 @@ class ContractOptions:
 
     mean: Annotated[
         str | None,
-        Option(help="Mean that is subtracted from pixels in 0..255: one number, or three with commas."),
+        Option(help="Mean to subtract from pixels (0 to 255): one number, or three with commas."),
     ] = None
     scale: Annotated[
         str | None,
-        Option(help="Factor after the mean is subtracted: one number, or three with commas; e.g. 0.0078125."),
+        Option(help="Factor applied after the mean is subtracted: one number, or three with commas; e.g. 0.0078125."),
     ] = None
     size: Annotated[int | None, Option(help="Height and width of a face crop in pixels.")] = None
-    channel_order: Annotated[str | None, Option(help="rgb or bgr.")] = None
+    channel_order: Annotated[str | None, Option(help="Order of the colours: rgb or bgr.")] = None
 
     def contract(self) -> InputContract | None:
         """Gives the input contract that the options spell, None if they say nothing."""
@@ -121,8 +123,10 @@ class NetworkOptions(ContractOptions):
     """The options that describe a network besides its name: what it is fed, its weights, its licence."""
 
     weights: Weights = None
-    name: Annotated[str | None, Option(help="What to call it.", show_default="the file's name")] = None
-    licence: Annotated[str, Option(help="Licence of the weights, an SPDX name if there is one.")] = "unknown"
+    name: Annotated[
+        str | None, Option(help="Name of the network in files and reports.", show_default="the file's name")
+    ] = None
+    licence: Annotated[str, Option(help="Licence of the weights, if possible by its SPDX name.")] = "unknown"
 
     def keywords(self) -> dict[str, Any]:
         """Gives the options as `open_embedder` takes them."""
@@ -134,7 +138,9 @@ class PruneOptions:
     """The options of the fields of `PruneRecipe` that most people set."""
 
     criterion: Criterion = None
-    schedule: Annotated[str | None, Option(help="iterative, epoch or one-shot.", show_default="iterative")] = None
+    schedule: Annotated[
+        str | None, Option(help="When to cut and recover: iterative, epoch or one-shot.", show_default="iterative")
+    ] = None
     by: Annotated[
         str | None,
         Option(
@@ -144,11 +150,11 @@ class PruneOptions:
         ),
     ] = None
     remove: Annotated[float | None, Option(help="Share to remove, 0 to 1.", show_default="0.3")] = None
-    target: Annotated[float | None, Option(help="How much to leave, instead of --remove.")] = None
-    steps: Annotated[int | None, Option(help="Cuts, with recovery between them.", show_default="6")] = None
+    target: Annotated[float | None, Option(help="Amount to keep, instead of --remove.")] = None
+    steps: Annotated[int | None, Option(help="Number of cuts, with recovery between them.", show_default="6")] = None
     signal: Signal = None
     epochs: Epochs = None
-    control: Annotated[bool, Option("--control", help="Train as long, but cut nothing.")] = False
+    control: Annotated[bool, Option("--control", help="Train as long but cut nothing, for comparison.")] = False
     seed: Seed = 0
 
 

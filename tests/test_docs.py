@@ -76,7 +76,7 @@ def commands() -> dict[str, Any]:
 
 
 def command_lines(page: Path) -> list[str]:
-    lines = INDENTED.findall(page.read_text(encoding="utf-8"))
+    lines = INDENTED.findall(re.sub(r" \\\n +", " ", page.read_text(encoding="utf-8")))  # continued lines are one
     parts = (part.partition("#")[0].strip() for line in lines for part in line.split("&&"))
     return [part for part in parts if part.startswith("pocketface ")]
 
