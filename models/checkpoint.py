@@ -34,12 +34,15 @@ def save_checkpoint(embedder: Embedder, folder: Path) -> Path:
 
     Args:
         embedder: What to write: weights as safetensors, all else as JSON.
-        folder: Where to; what lies there is replaced.
+        folder: Where to; an earlier checkpoint there is replaced.
 
     Returns:
         `folder`.
+
+    Raises:
+        ValueError: Something else lies there.
     """
-    with written_whole(folder) as beside:
+    with written_whole(folder, DESCRIPTION) as beside:
         beside.mkdir(parents=True)
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in embedder.backbone.state_dict().items()}
         save_file(state, beside / WEIGHTS)

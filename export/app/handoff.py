@@ -29,6 +29,7 @@ from .golden import Golden, golden_faces, least_cosine
 FAR = 1e-3  # of the threshold in the code; FALLBACK where a file has none at FAR
 FALLBACK = 1e-2
 TENSOR_DIFFERENCE = 1e-5  # share of the largest value by which float32 rounding may change an app's input
+INDEX = "golden.json"  # what every hand-off holds
 FROM_A_MAC = Path("mac") / "mac_results.json"
 PLACES = {".kt": "android", ".swift": "ios", ".py": "mac", ".md": "."}  # where a template's result goes
 
@@ -81,12 +82,12 @@ def handoff(paths: Iterable[Path], out: Path) -> Path:
     if not expected:
         raise ConversionError(f"no file could be run: {skipped[0][1]}")
     _check_is_ours(out)
-    with written_whole(out) as beside:
+    with written_whole(out, INDEX) as beside:
         _write_faces(faces, contract, beside / "golden")
         for each in expected:
             _write_file(each, faces, beside)
         index = _index(faces, expected, contract)
-        (beside / "golden.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+        (beside / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
         _write_texts(expected, skipped, contract, beside)
         if (out / FROM_A_MAC).is_file():  # brought back from a Mac
             shutil.copyfile(out / FROM_A_MAC, beside / FROM_A_MAC)
@@ -94,7 +95,7 @@ def handoff(paths: Iterable[Path], out: Path) -> Path:
 
 
 def _check_is_ours(out: Path) -> None:
-    if out.exists() and not (out / "golden.json").is_file() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and not (out / INDEX).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} holds something other than a hand-off; name another folder with --out")
 
 
