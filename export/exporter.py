@@ -24,6 +24,7 @@ from .recipe import ExportRecipe
 from .reference import embed_source
 from .session import unit_embeddings
 from .targets import TARGETS, ExportJob, Source, with_bases
+from .trial import vouch_for
 
 RECORD = "exported.json"
 
@@ -113,6 +114,7 @@ def _make(
             raise ConversionError(f"{target} is made from {base}, which failed: {results[base].reason}")
         artifact = TARGETS[target].make(job, files, path)
         parity = measure_parity(unit_embeddings(open_session(artifact.path), job.card.contract, probe), reference)
+        vouch_for(artifact.path)
         check_parity(artifact, parity, recipe)
     except ConversionError as error:
         remove_own(path, MANIFEST)

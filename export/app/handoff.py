@@ -24,6 +24,7 @@ from ...files import sha256_of, written_whole
 from ...models.embedder import unit
 from ..artifact import Artifact, ConversionError
 from ..formats import FORMATS, Format, find_files, open_session, read_artifact, suffixes
+from ..trial import try_in_child
 from .golden import Golden, golden_faces, least_cosine
 
 FAR = 1e-3  # of the threshold in the code; FALLBACK where a file has none at FAR
@@ -100,6 +101,7 @@ def _check_is_ours(out: Path) -> None:
 
 
 def _expected(artifact: Artifact, faces: Sequence[Golden]) -> Expected:
+    try_in_child(artifact.path, artifact.card.contract)
     session = open_session(artifact.path)
     inputs = artifact.card.contract.preprocess(np.stack([face.crop for face in faces]))
     raw = session.run(inputs)
