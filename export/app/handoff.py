@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import platform
@@ -221,6 +222,11 @@ def _put(folder: Path, name: str, text: str) -> None:
     (place / name).write_text(text, encoding="utf-8")
 
 
+def _plain_text(text: str) -> str:
+    """Gives a text of a card, which anybody may have written, as Markdown shows it: one line, and no HTML."""
+    return html.escape(" ".join(text.split()), quote=False)
+
+
 def _template_values(
     expected: Sequence[Expected], skipped: Sequence[tuple[str, str]], contract: InputContract
 ) -> dict[str, Any]:
@@ -234,12 +240,12 @@ def _template_values(
     )
     texts = cards[0].but(input="tensor").sentences()
     return {
-        "title": ", ".join(dict.fromkeys(card.model for card in cards)),
+        "title": _plain_text(", ".join(dict.fromkeys(card.model for card in cards))),
         "system": f"{platform.system()} {platform.machine()}",
         "runtimes": ", ".join(dict.fromkeys(each.runtime for each in expected)),
         "formats": _formats(expected),
-        "licences": ", ".join(dict.fromkeys(card.licence for card in cards)),
-        "ancestry": list(dict.fromkeys(sentence for card in cards for sentence in card.ancestry)),
+        "licences": _plain_text(", ".join(dict.fromkeys(card.licence for card in cards))),
+        "ancestry": [_plain_text(each) for each in dict.fromkeys(each for card in cards for each in card.ancestry)],
         "integers": any(each.takes["kind"] == "int8" for each in expected),
         "files": [_file(each) for each in expected],
         "skipped": skipped,
@@ -248,7 +254,9 @@ def _template_values(
         "output": texts["output"],
         "template": _template(contract),
         "thresholds": [
-            f"`{e.artifact.path.name}`: {c.sentence()}" for e in expected if (c := e.artifact.card.certificate)
+            f"`{e.artifact.path.name}`: {_plain_text(c.sentence())}"
+            for e in expected
+            if (c := e.artifact.card.certificate)
         ],
         "synthetic": any(certificate.pairs_name == "synthetic" for certificate in certificates),
         "count": len(expected[0].raw),
