@@ -68,6 +68,7 @@ def prune(
     from .prune.channels.sizes import size_of
     from .prune.recipe import PruneRecipe
 
+    cli.check_out(out)
     recipe = cli.recipe_of(PruneRecipe, settings, **vars(pruning))
     source = open_embedder(embedder, **network.keywords())
     smaller = prune_by_measurements(source, open_faces(faces, source.contract), recipe, say, out / "unfinished")
@@ -105,6 +106,7 @@ def recover(
     from .prune.training.trainer import recover as recover_stage
 
     usual = "distillation" if teacher is not None else "arcface"
+    cli.check_out(out)
     recipe = cli.recipe_of(TrainingRecipe, settings, signal=signal or usual, epochs=epochs, seed=seed)
     learner = open_embedder(student, **network.keywords())
     if start is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from .export.exporter import export
 from .faces.drawn_pairs import draw_pairs
 from .faces.folders import LabelledFaces, split_identities
 from .faces.pairs import Pairs
-from .files import written_whole
+from .files import checked_name, written_whole
 from .inputs import open_faces, open_pairs, open_source
 from .models.checkpoint import load_checkpoint, save_checkpoint, save_once
 from .models.embedder import Embedder
@@ -28,6 +27,7 @@ from .models.group_sensitivity import write_sensitivity
 from .prune.pruner import Judge, prune
 from .prune.recipe import MEASURED, PruneRecipe
 from .prune.sensitivity_analysis import sensitivity
+from .prune.training.resumption import forget_training
 from .run_recipe import RunRecipe, with_ranges_for
 
 HELD_OUT = 0.2  # share of the people that a recipe with `most_lost` judges by and never trains on
@@ -105,12 +105,12 @@ def _pruned_once(
         note = json.loads(record.read_text(encoding="utf-8"))
         if note["inputs"] != inputs:
             raise ValueError(f"{out} holds a run of other weights or faces; name another folder with --out")
-        return load_checkpoint(out / "checkpoints" / note["folder"], factory)
+        return load_checkpoint(out / "checkpoints" / checked_name(str(note["folder"]), "checkpoint"), factory)
     smaller = prune_by_measurements(source, train, recipe, progress, unfinished)
     save_checkpoint(smaller, out / "checkpoints" / smaller.name)
     with written_whole(record) as beside:
         beside.write_text(json.dumps({"folder": smaller.name, "inputs": inputs}), encoding="utf-8")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    forget_training(unfinished)
     return smaller
 
 

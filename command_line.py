@@ -6,7 +6,6 @@ import functools
 import inspect
 import logging
 import os
-import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -256,10 +255,19 @@ def sentence_of(error: Exception) -> str:
 def save(embedder: Embedder, out: Path) -> Path:
     """Writes `out`/checkpoint, and removes the state that an unfinished training left beside it."""
     from .models.checkpoint import save_checkpoint
+    from .prune.training.resumption import forget_training
 
     folder = save_checkpoint(embedder, out / "checkpoint")
-    shutil.rmtree(out / "unfinished", ignore_errors=True)
+    forget_training(out / "unfinished")
     return folder
+
+
+def check_out(out: Path) -> None:
+    """Refuses, before anything slow begins, a folder whose `checkpoint` is not one of pocketface's."""
+    from .files import refuse_foreign
+    from .models.checkpoint import DESCRIPTION
+
+    refuse_foreign(out / "checkpoint", DESCRIPTION)
 
 
 def quieten() -> None:

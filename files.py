@@ -14,6 +14,30 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+LONGEST_NAME = 180  # bytes: systems take 255, and suffixes are appended
+
+
+def checked_name(name: str, what: str) -> str:
+    """Gives `name` back if it can be the name of a file or a folder anywhere, and no path.
+
+    Args:
+        name: Perhaps from a file that somebody else made.
+        what: That it names: "embedder".
+
+    Raises:
+        ValueError: It is empty, too long, `.` or `..`, or has a separator or a character that cannot be printed.
+
+    >>> checked_name("pruned-0.70M", "embedder")
+    'pruned-0.70M'
+    """
+    if not name.strip(" .") or len(name.encode("utf-8", "replace")) > LONGEST_NAME:
+        why = "is no name for a file"
+    elif found := next((letter for letter in name if letter in "/\\:" or not letter.isprintable()), None):
+        why = f"has {found!r}, which a file name cannot have everywhere"
+    else:
+        return name
+    raise ValueError(f"the {what}'s name {name[:60]!r} {why}; give it another, such as with --name")
+
 
 def sha256_of(path: Path) -> str:
     """Gives the SHA-256 of a file, or of a folder's files with their names, as 64 hexadecimal digits."""
@@ -29,10 +53,15 @@ def sha256_of(path: Path) -> str:
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path, marker: str = "") -> Iterator[Path]:
     """Gives a name beside `path` to write to (a file or a folder); renames it to `path` only if nothing failed.
 
+    Args:
+        path: What to write; what lies there is replaced, a folder only as `refuse_foreign` allows.
+        marker: A file that every folder of this kind holds.
+
     Raises:
+        ValueError: `path` is a folder of something else.
         OSError: It cannot be written; the error names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,6 +70,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     try:
         yield beside
         if beside.is_dir():
+            refuse_foreign(path, marker)
             _remove(path)
         os.replace(beside, path)
     except OSError as error:
@@ -49,6 +79,27 @@ def written_whole(path: Path) -> Iterator[Path]:
         raise
     finally:
         _remove(beside)
+
+
+def refuse_foreign(folder: Path, marker: str) -> None:
+    """Refuses to have a folder replaced that pocketface did not make.
+
+    Args:
+        folder: What would be replaced; nothing, an empty folder and one that holds `marker` may be.
+        marker: A file that every folder of this kind holds.
+
+    Raises:
+        ValueError: It holds something else.
+    """
+    ours = marker and (folder / marker).is_file()
+    if folder.exists() and not ours and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} holds something that pocketface did not write; move it, or name another with --out")
+
+
+def remove_own(path: Path, marker: str) -> None:
+    """Removes a file, or a folder that `refuse_foreign` allows; leaves any other folder alone."""
+    if not path.is_dir() or (path / marker).is_file():
+        _remove(path)
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,9 @@ def latencies(
     rows = memo.read(lambda results: [Measurement(**row) for row in results["rows"]])
     if rows is None:
         rows = _timed(timings, recipe, folder, progress)
-        memo.write(rows=[dataclasses.asdict(row) for row in rows])
+        if not any(row.metric == "latency_ms_p50" and row.value is None for row in rows):
+            # a process that was killed says nothing of its file: the next try measures again
+            memo.write(rows=[dataclasses.asdict(row) for row in rows])
     return rows + [
         timing.row(folder).missing("latency_ms_p50", reason, threads=timing.threads)
         for timing, reason in hindered.items()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ..faces.contract import InputContract
+from ..files import checked_name
 from .certificate import Certificate
 
 Precision = Literal["fp32", "fp16", "w8", "w8a8", "w8a16", "w6", "w4"]
@@ -134,6 +135,7 @@ class Card:
             words = (card.model, card.licence, card.pruned_from, card.source_sha256, card.calibration_sha256)
             if not all(isinstance(word, str) for word in (*words, *card.tools, *card.ancestry)):
                 raise TypeError("a name is no text")
+            checked_name(card.model, "model")
             if type(card.embedding_size) is not int or card.embedding_size < 0 or type(card.normalised) is not bool:
                 raise TypeError("the embedding is not described")
         except (TypeError, KeyError, AttributeError, RecursionError, UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,10 +12,11 @@ from typing import Any
 
 from ..faces.contract import Faces
 from ..faces.folders import FaceSource
-from ..files import Memo, sha256_of
+from ..files import Memo, remove_own, sha256_of
 from ..models.embedder import Embedder, Embeddings
 from .artifact import Artifact, Card, ConversionError, Note
 from .calibration import choose_calibration_faces, lint
+from .coreml.package import MANIFEST
 from .formats import open_session, read_artifact, uncertified_sha256
 from .parity import Parity, check_parity, measure_parity
 from .provenance import provenance_sentences
@@ -24,6 +24,7 @@ from .recipe import ExportRecipe
 from .reference import embed_source
 from .session import unit_embeddings
 from .targets import TARGETS, ExportJob, Source, with_bases
+from .trial import vouch_for
 
 RECORD = "exported.json"
 
@@ -113,9 +114,10 @@ def _make(
             raise ConversionError(f"{target} is made from {base}, which failed: {results[base].reason}")
         artifact = TARGETS[target].make(job, files, path)
         parity = measure_parity(unit_embeddings(open_session(artifact.path), job.card.contract, probe), reference)
+        vouch_for(artifact.path)
         check_parity(artifact, parity, recipe)
     except ConversionError as error:
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        remove_own(path, MANIFEST)
         return Exported(target, None, None, time.perf_counter() - started, str(error))
     return Exported(target, artifact, parity, time.perf_counter() - started)
 

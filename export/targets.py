@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..faces.contract import InputContract
+from ..files import checked_name
 from ..spelling import known_names
 from .artifact import Artifact, Card, ConversionError, Precision
 from .coreml.to_coreml import to_coreml
@@ -45,6 +46,10 @@ class ForeignOnnx:
     name: str
     contract: InputContract
     licence: str = "unknown"
+
+    def __post_init__(self) -> None:
+        """Refuses a name that is a path: files are called by it."""
+        checked_name(self.name, "network")
 
 
 Source: TypeAlias = "Embedder | ForeignOnnx"

@@ -28,6 +28,7 @@ from .graph.to_onnx import adopt_onnx, to_onnx
 from .layer_values import onnx_values
 from .reference import embed_source
 from .targets import Source
+from .trial import try_in_child
 
 if TYPE_CHECKING:
     import onnx
@@ -114,6 +115,7 @@ def trace(source: Source, artifact: Artifact, faces: Faces) -> Trace:
             adopt_onnx(source.path, artifact.card, path)
         graph = read_onnx(path).graph
         theirs = onnx_values(path, inputs)
+    try_in_child(artifact.path, artifact.card.contract)
     ours = file_format.values(artifact.path, inputs)
     own = embed_source(source, faces).embeddings
     layers = [_compared(SOURCE_ITSELF, "source", own, unit(theirs[OUTPUT].reshape(len(faces), -1)), False)]

@@ -189,8 +189,10 @@ def yunet(path: Path) -> Detector:
         raise ValueError("alignment needs OpenCV: pip install 'pocketface[align]'") from None
     try:
         network = cv2.FaceDetectorYN.create(str(path), "", (320, 320), LEAST_SCORE)
+        network.detect(np.zeros((320, 320, 3), np.uint8))  # another network fails here, not at the first photo
     except cv2.error as error:
-        raise ValueError(f"{path} is no YuNet detector: {str(error).strip()[:200]}") from None
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path} is no YuNet detector, such as OpenCV's zoo has: {reason}") from None
 
     def detect(photo: NDArray[np.uint8]) -> NDArray[np.float64]:
         shrink = min(1.0, LONGEST_SIDE / max(photo.shape[:2]))

@@ -30,8 +30,19 @@ EMBEDDED_DEFAULT = "embedded-default"
 
 
 def save_checkpoint(embedder: Embedder, folder: Path) -> Path:
-    """Writes `embedder` into `folder`, whole or not at all, in place of what is there; gives `folder`."""
-    with written_whole(folder) as beside:
+    """Writes `embedder` into `folder`, whole or not at all, and gives `folder`.
+
+    Args:
+        embedder: What to write: weights as safetensors, all else as JSON.
+        folder: Where to; an earlier checkpoint there is replaced.
+
+    Returns:
+        `folder`.
+
+    Raises:
+        ValueError: Something else lies there.
+    """
+    with written_whole(folder, DESCRIPTION) as beside:
         beside.mkdir(parents=True)
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in embedder.backbone.state_dict().items()}
         save_file(state, beside / WEIGHTS)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..faces.contract import Faces, InputContract
+from ..files import checked_name
 from .activations import activations_of
 
 Embeddings = NDArray[np.float32]
@@ -47,6 +48,10 @@ class Embedder:
     options: Mapping[str, Any] = field(default_factory=dict)  # keyword arguments of the constructor
     licence: str = "unknown"
     ancestry: tuple[Mapping[str, Any], ...] = ()  # the steps that made it, oldest first, with hashes
+
+    def __post_init__(self) -> None:
+        """Refuses a name that is a path: files and folders are called by it."""
+        checked_name(self.name, "embedder")
 
     @property
     def embedding_size(self) -> int:

@@ -132,8 +132,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error
     except Exception as error:  # torch reports a damaged or forbidden pickle in many ways
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path} is damaged or holds more than tensors ({first}); save it as safetensors") from error
+        raise ValueError(f"{path} is damaged or holds more than tensors; save its state_dict as safetensors") from error
     state = state.get("state_dict", state) if isinstance(state, Mapping) else state
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path} holds no state dict of tensors; save `model.state_dict()` as safetensors")

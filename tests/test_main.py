@@ -409,3 +409,21 @@ def test_warnings_of_libraries_are_silent_unless_asked_for(options: tuple[str, .
     command = [sys.executable, *options, "-c", code]
     quiet = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert said in quiet.stderr and bool(said) == bool(quiet.stderr)
+
+
+@pytest.mark.parametrize("command", ["prune", "recover"])
+def test_a_checkpoint_folder_of_somebody_else_is_refused_before_anything_begins(
+    command: str, tmp_path: Path, said: Said
+) -> None:
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "epoch1.ckpt").write_text("mine")
+    sentence = said(command, "embedded-default", "--out", tmp_path)
+    assert "checkpoint holds something that pocketface did not write" in sentence
+    assert files_below(tmp_path) == ["checkpoint/epoch1.ckpt"]
+
+
+@pytest.mark.parametrize("command", ["export", "sensitivity"])
+def test_a_name_that_is_a_path_is_refused(command: str, tmp_path: Path, said: Said) -> None:
+    out = tmp_path / "out"
+    assert "the embedder's name '../x' has '/'" in said(command, "mobilefacenet", "--name", "../x", "--out", out)
+    assert files_below(tmp_path) == []

@@ -20,7 +20,8 @@ FIELDS = ("run", *(field.name for field in dataclasses.fields(Measurement)))
 def csv_of(runs: Iterable[tuple[str, Sequence[Measurement]]]) -> str:
     """Gives one line per row of measurements.json, after one with the names of the fields.
 
-    Numbers have all their digits; what a row does not have is empty; `conditions` is a JSON object.
+    Numbers have all their digits; what a row does not have is empty; `conditions` is a JSON object. A text that a
+    spreadsheet would run as a formula has an apostrophe before it, and one with a line break a space instead.
     """
     text = io.StringIO()
     table = csv.DictWriter(text, FIELDS, lineterminator="\n")
@@ -28,8 +29,17 @@ def csv_of(runs: Iterable[tuple[str, Sequence[Measurement]]]) -> str:
     for run, rows in runs:
         for row in rows:
             conditions = json.dumps(row.conditions, ensure_ascii=False, sort_keys=True)
-            table.writerow({"run": run, **vars(row), "valid": str(row.valid).lower(), "conditions": conditions})
+            cells = {"run": run, **vars(row), "valid": str(row.valid).lower(), "conditions": conditions}
+            table.writerow({name: _harmless(cell) for name, cell in cells.items()})
     return text.getvalue()
+
+
+def _harmless(cell: Any) -> Any:
+    """Gives a cell as a spreadsheet shows it and does not run it. Source: OWASP, CSV Injection."""
+    if not isinstance(cell, str):
+        return cell
+    flat = " ".join(cell.splitlines())
+    return f"'{flat}" if flat.startswith(("=", "+", "-", "@", "\t")) else flat
 
 
 def json_of(lines: Sequence[Line], recommendations: Sequence[tuple[str, Recommendation]]) -> str:

@@ -19,6 +19,7 @@ from ...models.embedder import unit
 from ..artifact import Artifact
 from ..formats import open_session
 from ..session import Session
+from ..trial import try_in_child
 from .golden import Golden, least_cosine
 from .preprocessing_mistakes import Box, Pixels, Values, Way, boxes, ways
 
@@ -113,6 +114,7 @@ def diagnose(artifact: Artifact, golden: Golden, vector: NDArray[np.floating[Any
     if not values.size or not np.isfinite(values).all() or not values.any():
         raise ValueError(f"the vector of {values.size} numbers is empty, zero or not finite: no embedding")
     length = float(np.linalg.norm(values))
+    try_in_child(artifact.path, artifact.card.contract)
     target = _Target(open_session(artifact.path), values / length)
     tried = ways(artifact.card.contract)
     crops: tuple[tuple[tuple[str, ...], Pixels], ...] = ((), golden.crop), (("mirrored",), golden.crop[:, ::-1])
@@ -149,12 +151,19 @@ def read_vector(text: str) -> NDArray[np.float64]:
         content = path.read_bytes()
     try:
         if content[:6] == b"\x93NUMPY":
-            return np.asarray(np.load(io.BytesIO(content), allow_pickle=False), np.float64).reshape(-1)
+            return np.asarray(_load_npy(content), np.float64).reshape(-1)
         words = content.decode("utf-8").strip()
         numbers = json.loads(words) if words[:1] == "[" else words.replace(",", " ").replace(";", " ").split()
         return np.array(numbers, np.float64).reshape(-1)
     except (ValueError, TypeError, OverflowError, MemoryError, RecursionError) as error:
         raise ValueError(f"no vector in {text[:60]!r}: a .npy file, a JSON list or numbers are one") from error
+
+
+def _load_npy(content: bytes) -> NDArray[Any]:
+    try:
+        return np.asarray(np.load(io.BytesIO(content), allow_pickle=False))
+    except Exception as error:  # NumPy parses the header as Python: SyntaxError, TokenError and others
+        raise ValueError("the .npy file is damaged") from error
 
 
 class _Target:

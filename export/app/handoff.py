@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import platform
@@ -24,11 +25,13 @@ from ...files import sha256_of, written_whole
 from ...models.embedder import unit
 from ..artifact import Artifact, ConversionError
 from ..formats import FORMATS, Format, find_files, open_session, read_artifact, suffixes
+from ..trial import try_in_child
 from .golden import Golden, golden_faces, least_cosine
 
 FAR = 1e-3  # of the threshold in the code; FALLBACK where a file has none at FAR
 FALLBACK = 1e-2
 TENSOR_DIFFERENCE = 1e-5  # share of the largest value by which float32 rounding may change an app's input
+INDEX = "golden.json"  # what every hand-off holds
 FROM_A_MAC = Path("mac") / "mac_results.json"
 PLACES = {".kt": "android", ".swift": "ios", ".py": "mac", ".md": "."}  # where a template's result goes
 
@@ -81,12 +84,12 @@ def handoff(paths: Iterable[Path], out: Path) -> Path:
     if not expected:
         raise ConversionError(f"no file could be run: {skipped[0][1]}")
     _check_is_ours(out)
-    with written_whole(out) as beside:
+    with written_whole(out, INDEX) as beside:
         _write_faces(faces, contract, beside / "golden")
         for each in expected:
             _write_file(each, faces, beside)
         index = _index(faces, expected, contract)
-        (beside / "golden.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+        (beside / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
         _write_texts(expected, skipped, contract, beside)
         if (out / FROM_A_MAC).is_file():  # brought back from a Mac
             shutil.copyfile(out / FROM_A_MAC, beside / FROM_A_MAC)
@@ -94,11 +97,12 @@ def handoff(paths: Iterable[Path], out: Path) -> Path:
 
 
 def _check_is_ours(out: Path) -> None:
-    if out.exists() and not (out / "golden.json").is_file() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and not (out / INDEX).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} holds something other than a hand-off; name another folder with --out")
 
 
 def _expected(artifact: Artifact, faces: Sequence[Golden]) -> Expected:
+    try_in_child(artifact.path, artifact.card.contract)
     session = open_session(artifact.path)
     inputs = artifact.card.contract.preprocess(np.stack([face.crop for face in faces]))
     raw = session.run(inputs)
@@ -218,6 +222,11 @@ def _put(folder: Path, name: str, text: str) -> None:
     (place / name).write_text(text, encoding="utf-8")
 
 
+def _plain_text(text: str) -> str:
+    """Gives a text of a card, which anybody may have written, as Markdown shows it: one line, and no HTML."""
+    return html.escape(" ".join(text.split()), quote=False)
+
+
 def _template_values(
     expected: Sequence[Expected], skipped: Sequence[tuple[str, str]], contract: InputContract
 ) -> dict[str, Any]:
@@ -231,12 +240,12 @@ def _template_values(
     )
     texts = cards[0].but(input="tensor").sentences()
     return {
-        "title": ", ".join(dict.fromkeys(card.model for card in cards)),
+        "title": _plain_text(", ".join(dict.fromkeys(card.model for card in cards))),
         "system": f"{platform.system()} {platform.machine()}",
         "runtimes": ", ".join(dict.fromkeys(each.runtime for each in expected)),
         "formats": _formats(expected),
-        "licences": ", ".join(dict.fromkeys(card.licence for card in cards)),
-        "ancestry": list(dict.fromkeys(sentence for card in cards for sentence in card.ancestry)),
+        "licences": _plain_text(", ".join(dict.fromkeys(card.licence for card in cards))),
+        "ancestry": [_plain_text(each) for each in dict.fromkeys(each for card in cards for each in card.ancestry)],
         "integers": any(each.takes["kind"] == "int8" for each in expected),
         "files": [_file(each) for each in expected],
         "skipped": skipped,
@@ -245,7 +254,9 @@ def _template_values(
         "output": texts["output"],
         "template": _template(contract),
         "thresholds": [
-            f"`{e.artifact.path.name}`: {c.sentence()}" for e in expected if (c := e.artifact.card.certificate)
+            f"`{e.artifact.path.name}`: {_plain_text(c.sentence())}"
+            for e in expected
+            if (c := e.artifact.card.certificate)
         ],
         "synthetic": any(certificate.pairs_name == "synthetic" for certificate in certificates),
         "count": len(expected[0].raw),

@@ -18,6 +18,7 @@ from ..artifact import METADATA_KEY, Card
 from ..quiet import quiet
 
 LARGEST_PACKAGE = 1 << 31  # bytes; protobuf reads no more
+MANIFEST = "Manifest.json"  # what every package holds
 DATA, AUTHOR = "Data", "com.apple.CoreML"
 WEIGHTS = "weights/weight.bin"  # beside the model, as the program's "@model_path" says
 
@@ -137,7 +138,7 @@ def card_of(package: Package) -> Card | None:
 def _root(path: Path) -> str:
     """Gives the model's path inside Data, from the manifest."""
     try:
-        manifest = json.loads((path / "Manifest.json").read_bytes())
+        manifest = json.loads((path / MANIFEST).read_bytes())
         root = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
         parts = Path(root).parts
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -152,7 +153,7 @@ def write_package(path: Path, model: Any, weights: bytes) -> None:
 
     (coremltools names the manifest's entries at random, and makes the model readable to its owner only.)
     """
-    with written_whole(path) as beside:
+    with written_whole(path, MANIFEST) as beside:
         folder = beside / DATA / AUTHOR
         (folder / WEIGHTS).parent.mkdir(parents=True)
         (folder / "model.mlmodel").write_bytes(model.SerializeToString(deterministic=True))
@@ -177,7 +178,7 @@ def write_package(path: Path, model: Any, weights: bytes) -> None:
             },
             "rootModelIdentifier": root,
         }
-        (beside / "Manifest.json").write_text(json.dumps(manifest, indent=4) + "\n", encoding="utf-8")
+        (beside / MANIFEST).write_text(json.dumps(manifest, indent=4) + "\n", encoding="utf-8")
 
 
 def read_value(package: Package, value: Any) -> NDArray[Any] | str:

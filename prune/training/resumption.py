@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -161,6 +162,15 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
             return {key: file.get_tensor(key) for key in file.keys()}, values
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise ValueError(f"{path} is no unfinished training ({error}); remove it to start anew") from error
+
+
+def forget_training(folder: Path) -> None:
+    """Removes the files that a `TrainingStore` wrote into `folder`, and the folder if nothing else lies in it."""
+    for name in (STATE, TEACHER):
+        (folder / name).unlink(missing_ok=True)
+        (folder / f".{name}.part").unlink(missing_ok=True)  # of a process that was killed
+    with contextlib.suppress(OSError):  # it holds something of somebody else's
+        folder.rmdir()
 
 
 def fingerprint_of(*parts: str) -> str:

@@ -112,6 +112,26 @@ def test_times_are_kept_until_something_that_decides_them_changes(candidates, as
     assert take(runtimes=("all",)) == 5
 
 
+def test_a_failure_is_not_kept(candidates, tmp_path, monkeypatch):
+    tries = []
+
+    def measure_all(jobs, rounds, runs, seconds, **others):
+        tries.append(jobs)
+        if len(tries) == 1:
+            return [Latency((), conditions=job.conditions, reason="crashed with SIGKILL") for job in jobs]
+        return [Latency(((2.0,) * runs,), 1.0, 1.0, 1, job.conditions, noise=(CALM,)) for job in jobs]
+
+    monkeypatch.setattr(module, "measure_all", measure_all)
+    recipe = BenchmarkRecipe(threads=(1,), rounds=1)
+
+    def median():
+        rows = latencies(candidates[:1], recipe, tmp_path, lambda line: None)
+        return next(row.value for row in rows if row.metric == "latency_ms_p50")
+
+    assert [median(), median(), median()] == [None, 2.0, 2.0]
+    assert len(tries) == 2
+
+
 def test_strict_is_mlperf_s_rule_over_all_rounds(candidates, asked, tmp_path):
     recipe = BenchmarkRecipe(threads=(1,), rounds=3, strict=True)
     rows = latencies(candidates[:1], recipe, tmp_path, lambda line: None)

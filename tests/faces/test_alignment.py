@@ -270,3 +270,14 @@ def test_a_face_in_a_large_photo_is_found_where_it_is(shared, tmp_path):
 def test_a_photo_without_a_face_has_none(shared):
     pytest.importorskip("cv2", reason="OpenCV runs the detector")
     assert alignment.yunet(shared / "models" / "yunet_n.onnx")(noise(200, 300)).shape == (0, 15)
+
+
+def test_another_network_than_a_detector_is_one_sentence(tmp_path):
+    pytest.importorskip("cv2")
+    onnx = pytest.importorskip("onnx")
+    ports = [onnx.helper.make_tensor_value_info(name, 1, [1, 3, 320, 320]) for name in ("x", "y")]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "net", ports[:1], ports[1:])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, tmp_path / "net.onnx")
+    with pytest.raises(ValueError, match=r"net\.onnx is no YuNet detector[^\n]+$"):
+        alignment.yunet(tmp_path / "net.onnx")

@@ -103,6 +103,8 @@ def test_weights_of_another_net_are_refused_by_tensor_name(checkpoint: Path, tmp
         ({"widths": 7}, "damaged"),
         ({"contract": {"colour": "red"}}, "input contract has no 'colour'"),
         ({"sha256": "0"}, "damaged"),
+        ({"name": "../x"}, "name '../x' has '/'"),
+        ({"name": "/tmp/x"}, "name '/tmp/x' has '/'"),
     ],
 )
 def test_a_damaged_description_is_one_sentence(
@@ -124,3 +126,11 @@ def test_a_save_that_fails_leaves_the_old_checkpoint(
         save_checkpoint(broken, checkpoint)
     assert sorted((file.name, file.read_bytes()) for file in checkpoint.iterdir()) == before
     assert [path.name for path in checkpoint.parent.iterdir() if "part" in path.name] == []
+
+
+def test_a_folder_of_something_else_is_not_replaced(checkpoint: Path, foreign: str, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("years of work")
+    with pytest.raises(ValueError, match="mine holds something that pocketface did not write"):
+        save_checkpoint(load_checkpoint(checkpoint, foreign), tmp_path / "mine")
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "years of work"

@@ -1,9 +1,13 @@
 """The report for other programs."""
 
 import csv
+import io
 import json
 
+import pytest
+
 from pocketface.benchmark.measurement import Measurement
+from pocketface.benchmark.report.data_files import csv_of
 
 from .conftest import APPLE, NO_MAC, ROWS, SMALL, WHOLE, report, written_run
 
@@ -19,6 +23,25 @@ def test_csv_has_every_row_as_it_was_measured(tmp_path):
         for each in table
     ]
     assert rows == ROWS and {each["run"] for each in table} == {"run"}
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("+1", "'+1"),
+        ("-1", "'-1"),
+        ("@SUM(1)", "'@SUM(1)"),
+        ("\t=1", "'\t=1"),
+        ("a\rb", "a b"),
+        ("a\r\nb", "a b"),
+        ("a-1", "a-1"),
+    ],
+)
+def test_a_name_is_no_formula_and_no_new_line_in_a_spreadsheet(name, cell):
+    row = Measurement(name, "a", "onnx", "fp32", "", "", "size_bytes", -1, "bytes")
+    line = next(csv.DictReader(io.StringIO(csv_of([(name, [row])]), newline="")))
+    assert (line["run"], line["model"], line["value"]) == (cell, cell, "-1")
 
 
 def test_json_tells_lines_and_the_recommendation(tmp_path):

@@ -263,3 +263,11 @@ def test_a_golden_face_is_a_name_or_an_image(tmp_path: Path) -> None:
         open_golden(str(tmp_path / "photo.png"), contract)
     with pytest.raises(ValueError, match="no golden face 'golden-9' and no image of that name; known: golden-0"):
         open_golden("golden-9", contract)
+
+
+@pytest.mark.parametrize("header", [b"{'descr': n_order'* F!lse, 'shape': (128,), }\n", b"{" * 40, b"", b"\xff" * 20])
+def test_a_damaged_npy_vector_is_one_sentence(header: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "vector.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(ValueError, match=r"^no vector in [^\n]+$"):
+        read_vector(str(path))

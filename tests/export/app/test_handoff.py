@@ -16,7 +16,7 @@ from torch import nn
 
 from pocketface.benchmark.report.mac_results import read_mac_results
 from pocketface.export.app.golden import golden_faces
-from pocketface.export.app.handoff import handoff
+from pocketface.export.app.handoff import _plain_text, handoff
 from pocketface.export.certificate import Certificate, Point
 from pocketface.export.exporter import export
 from pocketface.export.formats import open_session, read_card, write_card
@@ -95,6 +95,11 @@ def test_the_readme_says_what_was_not_run_and_which_threshold_is_whose(bundle: P
     assert "| `models/tiny.tflite` | tflite | fp32 | 0.99999 | 0.4375 |" in text
     assert "| `models/tiny.w8a8.tflite` | tflite | w8a8 | 0.999 | not verified |" in text
     assert "0.2500 at FAR 0.01; 0.4375 at FAR 0.001" in text and "Licence of the weights: MIT." in text
+
+
+def test_a_card_s_words_are_one_line_without_html_in_the_readme() -> None:
+    words = 'MIT <script>alert(1)</script>\n# A title & "more"'
+    assert _plain_text(words) == 'MIT &lt;script&gt;alert(1)&lt;/script&gt; # A title &amp; "more"'
 
 
 def test_a_second_hand_off_is_the_same_and_no_other_folder_is_overwritten(bundle: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from pocketface.prune.pruner import prune
 from pocketface.prune.recipe import PruneRecipe
+from pocketface.prune.training.resumption import forget_training
 
 QUICK = PruneRecipe(steps=2, epochs=4, epochs_between=2, batch_size=16, variants=2, images=48, learning_rate=1e-3)
 
@@ -23,3 +24,14 @@ def test_a_damaged_state_is_refused(tiny, faces, tmp_path):
     (tmp_path / "state.safetensors").write_bytes(b"not tensors")
     with pytest.raises(ValueError, match="no unfinished training"):
         prune(tiny, faces, QUICK, silent, resume=tmp_path)
+
+
+def test_only_our_own_files_are_removed_when_a_training_is_over(tmp_path):
+    for folder in ("ours", "shared"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "state.safetensors").touch()
+        (tmp_path / folder / ".teacher.safetensors.part").touch()
+    (tmp_path / "shared" / "mine.txt").touch()
+    for folder in ("ours", "shared", "none"):
+        forget_training(tmp_path / folder)
+    assert [path.name for path in tmp_path.rglob("*")] == ["shared", "mine.txt"]

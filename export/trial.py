@@ -1,0 +1,81 @@
+"""Tries a file in a process of its own, with limits, before this process opens it: native code may crash on damage."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from ..faces.contract import InputContract
+from ..files import sha256_of
+from .formats import CHECKPOINT, FORMATS, format_of, open_session
+
+TIMEOUT = 60.0  # seconds, most of them for imports on a busy machine
+MEMORY = 6 << 30  # bytes of address space, most of it never touched; four times the file's size comes on top
+
+_ran: set[str] = set()  # hashes of files that ran already
+
+
+def vouch_for(path: Path) -> None:
+    """Notes that the file ran here just now, so that it need not be tried."""
+    _ran.add(sha256_of(path))
+
+
+def try_in_child(path: Path, contract: InputContract) -> None:
+    """Opens a file and embeds a black face with it, in a process of its own; a file that ran is not tried again.
+
+    Args:
+        path: A converted file; a checkpoint is read by no native code, and not tried.
+        contract: What it is fed.
+
+    Raises:
+        ValueError: It is refused, it crashes its process, or it takes too much time or memory.
+    """
+    if format_of(path).name == CHECKPOINT or sha256_of(path) in _ran:
+        return
+    request = {"path": str(path.absolute()), "contract": contract.to_dict()}
+    command = [sys.executable, "-P", "-m", __name__, json.dumps(request)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False)
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"{path.name} did not embed a face within {TIMEOUT:g} s; it is damaged or too large") from None
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        raise ValueError(f"{path.name} is damaged: it crashes {FORMATS[format_of(path).name].runtime} with {name}")
+    if done.returncode:
+        said = done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or [f"exit {done.returncode}"]
+        raise ValueError(said[-1])
+    vouch_for(path)
+
+
+def _limit_memory(path: Path) -> None:
+    try:
+        import resource
+    except ImportError:  # Windows has none
+        return
+    size = path.stat().st_size if path.is_file() else 0
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY + 4 * size,) * 2)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _main() -> int:
+    request = json.loads(sys.argv[1])
+    path, contract = Path(request["path"]), InputContract.from_dict(request["contract"])
+    _limit_memory(path)
+    try:
+        open_session(path).run(contract.preprocess(np.zeros((1, contract.height, contract.width, 3), np.uint8)))
+    except ValueError as error:
+        print(" ".join(str(error).split()))
+        return 1
+    except Exception as error:  # whatever a runtime throws, MemoryError too
+        print(f"{path.name} cannot be run: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main())
