@@ -8,7 +8,7 @@ from typing import Any
 
 from .export.graph.reading import read_onnx
 from .export.targets import ForeignOnnx, Source
-from .faces.contract import InputContract
+from .faces.contract import InputContract, unstated_contract
 from .faces.drawn_pairs import synthetic_pairs
 from .faces.folders import LabelledFaces, content_sha256
 from .faces.pairs import Pairs, read_pairs
@@ -39,8 +39,8 @@ def open_embedder(
         name_or_path: A zoo name, "embedded-default", a checkpoint folder, `path/to/file.py:factory`,
             `package.module:factory`, or an .onnx file. The code of a factory runs: name only code that you trust.
         weights: For a zoo name or a factory: a safetensors file, or a torch file of tensors.
-        contract: What the network must be fed. An .onnx file needs one; None is the zoo's own, and for a factory
-            ArcFace's. A checkpoint knows its own.
+        contract: What the network must be fed. An .onnx file and a factory need one; None is the zoo's own. A
+            checkpoint knows its own.
         name: What to call it. None: the file's name, or that of the weights or the architecture.
         licence: Of the weights, an SPDX name if there is one.
         options: Keyword arguments of the zoo's constructor or the factory.
@@ -60,7 +60,7 @@ def open_embedder(
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
     if contract is None:
-        raise ValueError(f"{path} does not say what it must be fed; give --mean and --scale, or a contract")
+        raise ValueError(unstated_contract(path))
     read_onnx(path)  # what is damaged is said before any face is rendered
     return ForeignOnnx(path, name or path.stem, contract, licence)
 

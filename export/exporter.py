@@ -113,7 +113,7 @@ def _make(
             raise ConversionError(f"{target} is made from {base}, which failed: {results[base].reason}")
         artifact = TARGETS[target].make(job, files, path)
         parity = measure_parity(unit_embeddings(open_session(artifact.path), job.card.contract, probe), reference)
-        check_parity(artifact, parity, recipe)
+        artifact = check_parity(artifact, parity, recipe)
     except ConversionError as error:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         return Exported(target, None, None, time.perf_counter() - started, str(error))
