@@ -201,7 +201,9 @@ def trace(
 @cli.with_options
 def benchmark(
     files: Annotated[list[Path], Argument(help="Converted files, checkpoints, or folders of them.")],
-    pairs: Annotated[str, Option(help="Pairs to verify on: pairs.txt, .csv or .bin; or 'synthetic'.")] = "synthetic",
+    pairs: Annotated[
+        str, Option(help="Pairs to verify on: pairs.txt, .csv, .bin, a folder per person, or 'synthetic'.")
+    ] = "synthetic",
     images: Annotated[Path | None, Option(help="Folder of the images.", show_default="where the pairs lie")] = None,
     faces: Annotated[Path | None, Option(help="Folder of faces without labels, instead of pairs.")] = None,
     threshold: Annotated[float | None, Option(help="With --faces: the first file's threshold in use.")] = None,

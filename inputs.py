@@ -9,7 +9,7 @@ from typing import Any
 from .export.graph.reading import read_onnx
 from .export.targets import ForeignOnnx, Source
 from .faces.contract import InputContract, unstated_contract
-from .faces.drawn_pairs import synthetic_pairs
+from .faces.drawn_pairs import cross_pairs, synthetic_pairs
 from .faces.folders import LabelledFaces, content_sha256
 from .faces.pairs import Pairs, read_pairs
 from .faces.rendering.synthetic import synthetic_faces
@@ -103,8 +103,9 @@ def open_pairs(what: str, images: Path | None, contract: InputContract) -> Pairs
     """Reads pairs to verify on, or renders them from identities that `open_faces` never renders.
 
     Args:
-        what: A pairs.txt, .csv or .bin file, or "synthetic".
-        images: The folder that the pairs name images of; None: where the file lies.
+        what: A pairs.txt, .csv or .bin file; a folder with a folder per person, or WebDataset shards, of which each
+            face is paired with each other (see `cross_pairs`); or "synthetic".
+        images: The folder that the pairs name images of; None: where the file lies. A folder of people has none.
         contract: What the crops must be like.
 
     Returns:
@@ -113,6 +114,10 @@ def open_pairs(what: str, images: Path | None, contract: InputContract) -> Pairs
     Raises:
         ValueError: There are none, one cannot be read or has another size, or the contract is not square.
     """
+    if what != SYNTHETIC and (Path(what).is_dir() or Path(what).suffix == ".tar"):
+        if images is not None:
+            raise ValueError(f"{what} is a folder of people, whose images lie in it; leave out images ({images})")
+        return cross_pairs(read_faces(Path(what), contract.height, contract.width))
     if what != SYNTHETIC:
         return read_pairs(Path(what), images, contract.height, contract.width)
     return synthetic_pairs(TEST_IDENTITIES, TEST_SHOTS, 0, _side(contract), FIRST_TEST_IDENTITY)

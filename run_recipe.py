@@ -42,7 +42,7 @@ class RunRecipe(BaseModel):
     options: dict[str, Any] = {}  # keyword arguments of the constructor
     contract: dict[str, Any] | None = None  # what the network is fed; a factory needs it, all else has its own
     train: str = SYNTHETIC  # faces to recover and calibrate on: a folder per person, or WebDataset shards
-    pairs: str = SYNTHETIC  # pairs.txt, .csv or .bin, for verification only
+    pairs: str = SYNTHETIC  # pairs.txt, .csv, .bin, or a folder with a folder per person; for verification only
     images: Path | None = None  # folder of the images that the pairs name
     prune: PruneRecipe | None = None  # how to prune; without this table nothing is pruned
     sensitivity: bool = False  # also measures what cutting each layer alone would cost
