@@ -36,6 +36,7 @@ def run(
     weights: Annotated[
         Path | None, Option(help="Folder in which the recipe's paths of weights start.", show_default="the recipe's")
     ] = None,
+    allow_drift: cli.AllowDrift = None,
     settings: cli.RunSettings = None,
     out: Annotated[Path | None, Option("--out", help="Folder of the run.", show_default="runs/<recipe>")] = None,
 ) -> None:
@@ -43,7 +44,8 @@ def run(
     from .chain import run as run_all
     from .run_recipe import Roots, default_recipe, read_recipe, with_settings
 
-    chosen = with_settings(read_recipe(recipe) if recipe else default_recipe(), cli.values_of(settings))
+    changes = cli.values_of([*(["export.allow_drift=true"] if allow_drift else []), *(settings or ())])
+    chosen = with_settings(read_recipe(recipe) if recipe else default_recipe(), changes)
     resolved = Roots(recipe.parent if recipe else Path(), faces, weights).resolve(chosen)
     say(f"report: {run_all(resolved, out or Path('runs') / (recipe.stem if recipe else 'default'), say)}")
 
@@ -152,6 +154,7 @@ def export(
     embedder: cli.Source,
     faces: cli.Faces = "synthetic",
     target: cli.Targets = None,
+    allow_drift: cli.AllowDrift = None,
     settings: cli.Settings = None,
     *,
     network: cli.NetworkOptions,
@@ -163,7 +166,7 @@ def export(
     from .inputs import CALIBRATION_IDENTITIES, open_embedder, open_faces
     from .run_recipe import with_ranges_for
 
-    recipe = with_ranges_for(cli.recipe_of(ExportRecipe, settings, targets=target), faces)
+    recipe = with_ranges_for(cli.recipe_of(ExportRecipe, settings, targets=target, allow_drift=allow_drift), faces)
     source = open_embedder(embedder, **network.keywords())
     train = open_faces(faces, source.contract, CALIBRATION_IDENTITIES)
     exported = export_stage(source, train.faces, recipe, out / "artifacts", say)
@@ -202,7 +205,9 @@ def trace(
 @cli.with_options
 def benchmark(
     files: Annotated[list[Path], Argument(help="Converted files, checkpoints, or folders of them.")],
-    pairs: Annotated[str, Option(help="Pairs to verify on: pairs.txt, .csv or .bin; or 'synthetic'.")] = "synthetic",
+    pairs: Annotated[
+        str, Option(help="Pairs to verify on: pairs.txt, .csv, .bin, a folder per person, or 'synthetic'.")
+    ] = "synthetic",
     images: Annotated[
         Path | None, Option(help="Folder of the images that the pairs name.", show_default="where the pairs lie")
     ] = None,

@@ -72,6 +72,10 @@ Targets = Annotated[
     list[str] | None,
     Option("--target", help="Kind of file to make, e.g. tflite-w8a8; may be repeated.", show_default="nine usual ones"),
 ]
+AllowDrift = Annotated[
+    bool | None,
+    Option("--allow-drift", help="Write files that embed too unlike their source too.", show_default=False),
+]
 Settings = Annotated[
     list[str] | None,
     Option("--set", metavar="KEY=VALUE", help="Any other field of the recipe, e.g. round_to=16; may be repeated."),
@@ -100,7 +104,7 @@ class ContractOptions:
 
     def contract(self) -> InputContract | None:
         """Gives the input contract that the options spell, None if they say nothing."""
-        from .faces.contract import InputContract
+        from .faces.contract import stated_contract
 
         values: dict[str, Any] = {}
         for key, text in (("mean", self.mean), ("scale", self.scale)):
@@ -114,7 +118,7 @@ class ContractOptions:
             values |= {"height": self.size, "width": self.size}
         if self.channel_order is not None:
             values["channel_order"] = self.channel_order
-        return InputContract.from_dict(values) if values else None
+        return stated_contract(values) if values else None
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 from .export.graph.reading import read_onnx
 from .export.targets import ForeignOnnx, Source
-from .faces.contract import InputContract
-from .faces.drawn_pairs import synthetic_pairs
+from .faces.contract import InputContract, unstated_contract
+from .faces.drawn_pairs import cross_pairs, synthetic_pairs
 from .faces.folders import LabelledFaces, content_sha256
 from .faces.pairs import Pairs, read_pairs
 from .faces.rendering.synthetic import synthetic_faces
@@ -39,8 +39,8 @@ def open_embedder(
         name_or_path: A zoo name, "embedded-default", a checkpoint folder, `path/to/file.py:factory`,
             `package.module:factory`, or an .onnx file. The code of a factory runs: name only code that you trust.
         weights: For a zoo name or a factory: a safetensors file, or a torch file of tensors.
-        contract: What the network must be fed. An .onnx file needs one; None is the zoo's own, and for a factory
-            ArcFace's. A checkpoint knows its own.
+        contract: What the network must be fed. An .onnx file and a factory need one; None is the zoo's own. A
+            checkpoint knows its own.
         name: What to call it. None: the file's name, or that of the weights or the architecture.
         licence: Of the weights, an SPDX name if there is one.
         options: Keyword arguments of the zoo's constructor or the factory.
@@ -60,7 +60,7 @@ def open_embedder(
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
     if contract is None:
-        raise ValueError(f"{path} does not say what it must be fed; give --mean and --scale, or a contract")
+        raise ValueError(unstated_contract(path))
     read_onnx(path)  # what is damaged is said before any face is rendered
     return ForeignOnnx(path, name or path.stem, contract, licence)
 
@@ -103,8 +103,9 @@ def open_pairs(what: str, images: Path | None, contract: InputContract) -> Pairs
     """Reads pairs to verify on, or renders them from identities that `open_faces` never renders.
 
     Args:
-        what: A pairs.txt, .csv or .bin file, or "synthetic".
-        images: The folder that the pairs name images of; None: where the file lies.
+        what: A pairs.txt, .csv or .bin file; a folder with a folder per person, or WebDataset shards, of which each
+            face is paired with each other (see `cross_pairs`); or "synthetic".
+        images: The folder that the pairs name images of; None: where the file lies. A folder of people has none.
         contract: What the crops must be like.
 
     Returns:
@@ -113,6 +114,10 @@ def open_pairs(what: str, images: Path | None, contract: InputContract) -> Pairs
     Raises:
         ValueError: There are none, one cannot be read or has another size, or the contract is not square.
     """
+    if what != SYNTHETIC and (Path(what).is_dir() or Path(what).suffix == ".tar"):
+        if images is not None:
+            raise ValueError(f"{what} is a folder of people, whose images lie in it; leave out images ({images})")
+        return cross_pairs(read_faces(Path(what), contract.height, contract.width))
     if what != SYNTHETIC:
         return read_pairs(Path(what), images, contract.height, contract.width)
     return synthetic_pairs(TEST_IDENTITIES, TEST_SHOTS, 0, _side(contract), FIRST_TEST_IDENTITY)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from .benchmark.recipe import BenchmarkRecipe
 from .export.recipe import ExportRecipe
-from .faces.contract import InputContract
+from .faces.contract import stated_contract
 from .models.checkpoint import EMBEDDED_DEFAULT
 from .prune.recipe import PruneRecipe
 from .spelling import did_you_mean, known_names
@@ -40,9 +40,9 @@ class RunRecipe(BaseModel):
     name: str | None = None  # name in files and reports; without one, that of the weights or the architecture
     licence: str = "unknown"  # licence of the weights
     options: dict[str, Any] = {}  # keyword arguments of the constructor
-    contract: dict[str, Any] | None = None  # what the network is fed; without it that of the zoo, or ArcFace's
+    contract: dict[str, Any] | None = None  # what the network is fed; a factory needs it, all else has its own
     train: str = SYNTHETIC  # faces to recover and calibrate on: a folder per person, or WebDataset shards
-    pairs: str = SYNTHETIC  # pairs.txt, .csv or .bin, for verification only
+    pairs: str = SYNTHETIC  # pairs.txt, .csv, .bin, or a folder with a folder per person; for verification only
     images: Path | None = None  # folder of the images that the pairs name
     prune: PruneRecipe | None = None  # how to prune; without this table nothing is pruned
     sensitivity: bool = False  # also measures what cutting each layer alone would cost
@@ -53,7 +53,7 @@ class RunRecipe(BaseModel):
     @field_validator("contract")
     @classmethod
     def _readable(cls, contract: dict[str, Any] | None) -> dict[str, Any] | None:
-        return None if contract is None else InputContract.from_dict(contract).to_dict()
+        return None if contract is None else stated_contract(contract).to_dict()
 
     @field_validator("compare")
     @classmethod

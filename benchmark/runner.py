@@ -150,8 +150,9 @@ def _measure(
         if isinstance(raw, str) or verification is None:
             rows.append(row.missing("verification_accuracy", str(raw)))
             continue
+        row = row.under(sample_of_pairs=pairs.sample) if pairs.sample else row
         rows += _drift(unit(raw), judged[0], candidates[0].artifact.card.model, row)
-        rows += verification_rows(verification, row, certified, recipe.flip)
+        rows += verification_rows(verification, row, certified, recipe.flip, int((~pairs.same).sum()))
         name = name_in(candidate.artifact.path, folder)
         similarity[name] = compact(verification.similarity)
         file = VerifiedFile(candidate, name, unit(raw), verification, pairs, recipe, folder, source)

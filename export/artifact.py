@@ -16,7 +16,16 @@ from .certificate import Certificate
 Precision = Literal["fp32", "fp16", "w8", "w8a8", "w8a16", "w6", "w4"]
 Input = Literal["tensor", "image"]  # prepared numbers; a picture, which the file prepares itself
 NoteKind = Literal[
-    "one-partition", "partitions", "slow", "layout", "float-layers", "precision", "later-ios", "known-issue", "other"
+    "one-partition",
+    "partitions",
+    "slow",
+    "layout",
+    "float-layers",
+    "precision",
+    "later-ios",
+    "known-issue",
+    "drift",
+    "other",
 ]
 
 METADATA_KEY = "pocketface"

@@ -7,6 +7,31 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+FEWEST_IMPOSTORS = 30
+"""A threshold is set by the impostor pairs that it accepts: with 30, its FAR is right within a third (95 %)."""
+
+RENDERED = "synthetic"
+"""What pairs of rendered faces are called; their thresholds are not those of people."""
+
+UNSET = "not set: measure on photos of your users"
+
+
+def why_unfit(far: float, impostor: int, pairs_name: str = "") -> str:
+    """Says why no threshold can be had at `far` from so many impostor pairs; "" where one can.
+
+    >>> why_unfit(1e-2, 3000), why_unfit(1e-3, 3000)
+    ('', 'FAR 0.001 wants at least 30,000 impostor pairs, of which it accepts 30; there are 3,000')
+    """
+    if pairs_name == RENDERED:
+        return f"FAR {far:g} was measured on rendered faces, not people"
+    if impostor * far >= FEWEST_IMPOSTORS * (1 - 1e-9):
+        return ""
+    fewest = math.ceil(FEWEST_IMPOSTORS / far * (1 - 1e-9))
+    return (
+        f"FAR {far:g} wants at least {fewest:,} impostor pairs, of which it accepts {FEWEST_IMPOSTORS}; "
+        f"there are {impostor:,}"
+    )
+
 
 @dataclass(frozen=True)
 class Point:
@@ -35,6 +60,11 @@ class Point:
         if (self.threshold is None) != bool(self.reason):
             raise ValueError(f"at FAR {self.far:g} there must be either a threshold or a reason for none")
 
+    def if_fit(self, impostor: int, pairs_name: str) -> Point:
+        """Gives the point, or the reason in its place if its threshold must not be used; see `why_unfit`."""
+        unfit = why_unfit(self.far, impostor, pairs_name)
+        return Point(self.far, reason=unfit) if unfit else self
+
 
 @dataclass(frozen=True)
 class Certificate:
@@ -45,7 +75,7 @@ class Certificate:
     genuine: int
     impostor: int
     identities: int | None  # people in the pairs; None: not known
-    pairs_name: str  # "pairs.txt"; "synthetic": rendered people, whose thresholds are not those of real ones
+    pairs_name: str  # "pairs.txt", or RENDERED
     pairs_sha256: str  # of crops, pairs and verdicts
     runtime: str  # what embedded: "litert 2.3.0"
     interval: str = ""  # "bootstrap of 6000 pairs"
@@ -73,18 +103,21 @@ class Certificate:
 
     def sentence(self) -> str:
         """Gives the thresholds as a person reads them."""
+        where = f"({self.pairs:,} pairs of {self.pairs_name}, by {self.runtime})"
+        if all(point.threshold is None for point in self.points):
+            return f"The threshold is {UNSET}. {'; '.join(point.reason for point in self.points)} {where}."
         parts = [
             f"{point.threshold:.4f} at FAR {point.far:g}" if point.threshold is not None else point.reason
             for point in self.points
         ]
         return (
             f"Two faces are one person where the cosine of their embeddings is at least the threshold: "
-            f"{'; '.join(parts)} ({self.pairs:,} pairs of {self.pairs_name}, by {self.runtime})."
+            f"{'; '.join(parts)} {where}."
         )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Certificate:
-        """Reads what `dataclasses.asdict` gave.
+        """Reads what `dataclasses.asdict` gave; a threshold that must not be used is read as the reason for none.
 
         Raises:
             ValueError: A key or a value that no certificate has.
@@ -99,7 +132,8 @@ class Certificate:
                 raise TypeError("a count or a name is of another kind")
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"the threshold certificate cannot be read: {error}") from error
-        return certificate
+        points = tuple(point.if_fit(certificate.impostor, certificate.pairs_name) for point in points)
+        return dataclasses.replace(certificate, points=points)
 
     def to_dict(self) -> dict[str, Any]:
         """Gives plain values, as they are written into files."""

@@ -115,7 +115,7 @@ def _make(
         artifact = TARGETS[target].make(job, files, path)
         parity = measure_parity(unit_embeddings(open_session(artifact.path), job.card.contract, probe), reference)
         vouch_for(artifact.path)
-        check_parity(artifact, parity, recipe)
+        artifact = check_parity(artifact, parity, recipe)
     except ConversionError as error:
         remove_own(path, MANIFEST)
         return Exported(target, None, None, time.perf_counter() - started, str(error))

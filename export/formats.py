@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
-from ..faces.contract import InputContract
+from ..faces.contract import InputContract, unstated_contract
 from ..files import sha256_of
 from .artifact import Artifact, Card, Precision
 from .coreml.mil_program import onnx_name
@@ -239,7 +239,7 @@ def read_artifact(path: Path, contract: InputContract | None = None) -> Artifact
     card = file_format.read_card(path)
     if card is None:
         if contract is None:
-            raise ValueError(f"{path.name} does not say what it must be fed; give --mean and --scale")
+            raise ValueError(unstated_contract(path.name))
         card = Card(path.stem, contract, 0)
     return Artifact(path, file_format.name, card)
 

@@ -31,6 +31,12 @@ class ExportRecipe(BaseModel):
     targets: tuple[str, ...] = DEFAULT  # kinds of files to make
     largest_difference: float = Field(1e-5, gt=0)  # of an fp32 file to its source, on unit embeddings
     least_fp16_cosine: float = Field(0.999, gt=0, le=1)  # least cosine of an fp16 file to its source
+    least_w8_cosine: float = Field(0.99, gt=0, le=1)  # least mean cosine of a file with int8 weights to its source
+    least_w8a8_cosine: float = Field(0.9, gt=0, le=1)  # the same of an int8 file
+    least_w8a16_cosine: float = Field(0.99, gt=0, le=1)  # the same of one with 16-bit activations
+    least_w6_cosine: float = Field(0.9, gt=0, le=1)  # the same of one with weights of 6 bits
+    least_w4_cosine: float = Field(0.5, gt=0, le=1)  # the same of one with weights of 4 bits
+    allow_drift: bool = False  # writes files below these cosines too; each says so in its notes
     parity_faces: int = Field(16, ge=1)  # faces on which each file is compared with its source
     calibration_faces: int = Field(200, ge=1)  # faces that set the int8 ranges
     ranges: RangeMethod = "mse"  # how the calibration faces set the int8 ranges, see `activation_ranges`

@@ -101,3 +101,25 @@ class InputContract:
 
 ARCFACE = InputContract()
 IMAGENET = InputContract(mean=(123.675, 116.28, 103.53), scale=(1 / 58.395, 1 / 57.12, 1 / 57.375))
+
+
+def stated_contract(values: dict[str, Any]) -> InputContract:
+    """Reads the contract that a user states, who must name mean and scale: every network has its own.
+
+    Raises:
+        ValueError: As `InputContract.from_dict`, or mean or scale is missing.
+    """
+    contract = InputContract.from_dict(values)
+    missing = [name for name in ("mean", "scale") if name not in values]
+    if missing:
+        named = ", ".join(sorted(values)) or "nothing"
+        raise ValueError(f"what the network is fed is stated in part ({named}); {' and '.join(missing)} must be too")
+    return contract
+
+
+def unstated_contract(network: object) -> str:
+    """Gives the sentence that refuses a network whose contract nobody stated."""
+    return (
+        f"{network} does not say what it must be fed; give --mean and --scale, or a contract ([contract] in a recipe): "
+        "(pixel - mean) * scale as in its training code, e.g. --mean 127.5 --scale 0.0078125"
+    )

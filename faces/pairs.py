@@ -31,6 +31,7 @@ class Pairs:
     names: tuple[str, ...]  # M, for reports: "AJ_Cook/AJ_Cook_0001.jpg"
     identities: NDArray[np.int64]  # (M,) the person on each crop; -1: unknown
     sha256: str  # of pixels, pairs, verdicts and folds
+    sample: str = ""  # of how many pairs these were drawn, "" where they are all
 
     def __len__(self) -> int:
         """P."""

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..faces.contract import ARCFACE, InputContract
+from ..faces.contract import InputContract, unstated_contract
 from ..files import sha256_of
 from .embedder import Embedder
 from .zoo import ZOO, create
@@ -37,19 +37,20 @@ def load_embedder(
         architecture: A zoo name, `path/to/file.py:factory` or `package.module:factory`; the factory takes `options`
             and returns a module that maps (N, 3, H, W) to (N, D). Its code is run: name only code you trust.
         weights: A safetensors file, or a torch file (read with `weights_only=True`). None: fresh weights.
-        contract: The preprocessing that the network expects; None: the zoo's own, or ArcFace's for a factory.
+        contract: The preprocessing that the network expects; a factory needs one, None is the zoo's own.
         name: Name of the embedder; None: that of the weights or the architecture.
         licence: Of the weights, an SPDX identifier if there is one.
         options: Keyword arguments of the constructor.
 
     Raises:
-        ValueError: No such network, weights of another one, or a network that cannot embed a face of the contract's
-            size.
+        ValueError: No such network, weights of another one, a factory without a contract, or a network that cannot
+            embed a face of the contract's size.
     """
     options = dict(options or {})
     if ":" in architecture:
         backbone = build_foreign(architecture, options)
-        contract = contract or ARCFACE
+        if contract is None:  # a wrong mean costs so little accuracy on easy pairs that nobody would see it
+            raise ValueError(unstated_contract(architecture))
     else:
         fresh = create(architecture, **options)
         backbone, contract = fresh.backbone, contract or fresh.contract

@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 import pocketface as pf
 from pocketface.export import ForeignOnnx, export
+from pocketface.faces.rendering.synthetic import synthetic_faces
 from pocketface.inputs import open_faces, open_pairs, open_source
 from pocketface.models import create, save_checkpoint
 from pocketface.run_recipe import RunRecipe
@@ -72,3 +74,14 @@ def test_rendered_people_of_training_are_never_those_of_the_pairs() -> None:
 def test_rendered_faces_are_square() -> None:
     with pytest.raises(ValueError, match="synthetic faces are square; the embedder expects 32x40"):
         open_faces("synthetic", pf.InputContract(32, 40))
+
+
+def test_a_folder_per_person_is_paired_across_people(tmp_path: Path) -> None:
+    pixels, labels = synthetic_faces(3, 2, size=32)
+    for number, (face, label) in enumerate(zip(pixels, labels, strict=True)):
+        (tmp_path / str(label)).mkdir(exist_ok=True)
+        Image.fromarray(face).save(tmp_path / str(label) / f"{number}.png")
+    pairs = open_pairs(str(tmp_path), None, SMALL)
+    assert (int(pairs.same.sum()), int((~pairs.same).sum())) == (3, 12)
+    with pytest.raises(ValueError, match="is a folder of people, whose images lie in it; leave out images"):
+        open_pairs(str(tmp_path), tmp_path, SMALL)

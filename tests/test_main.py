@@ -27,6 +27,8 @@ from pocketface.models.zoo import create
 from pocketface.prune.recipe import Budget, CriterionName, PruneRecipe, ScheduleName, SignalName
 from pocketface.run_recipe import RunRecipe
 
+CONTRACT = ("--mean", "127.5", "--scale", "0.00784313725")
+
 Said = Callable[..., str]
 
 
@@ -117,7 +119,7 @@ def test_a_student_learns_from_a_teacher_of_another_size(
         for image in sorted(faces.rglob("*.jpg")):
             tar.add(image, f"{image.stem}.jpg")
     out = tmp_path / "out"
-    student = ("squeezefacenet", "--size", 112, "--teacher", checkpoint, "--faces", shards)
+    student = ("squeezefacenet", "--size", 112, *CONTRACT, "--teacher", checkpoint, "--faces", shards)
     quick = ("--epochs", 2, "--set", "batch_size=4", "--set", "variants=1")
     assert done("recover", *student, *quick, "--out", out) == str(out / "checkpoint")
     trained = load_checkpoint(out / "checkpoint")
@@ -263,6 +265,12 @@ def test_an_onnx_file_wants_a_contract_and_is_not_pruned(said: Said, tmp_path: P
     assert "--mean takes one number or three with commas, not 'a,b'" in said(
         "export", tmp_path / "net.onnx", "--mean", "a,b"
     )
+    assert "is stated in part (mean); scale must be too" in said("export", tmp_path / "net.onnx", "--mean", "127.5")
+    (tmp_path / "net.py").write_text("import torch\ndef make():\n    return torch.nn.Flatten()\n")
+    network = f"{tmp_path / 'net.py'}:make"
+    sentence = said("export", network, "--out", tmp_path / "out")
+    assert f"{network} does not say what it must be fed; give --mean and --scale" in sentence
+    assert files_below(tmp_path / "out") == []
 
 
 @pytest.mark.parametrize(
@@ -287,7 +295,7 @@ def test_an_onnx_file_wants_a_contract_and_is_not_pruned(said: Said, tmp_path: P
 )
 def test_what_a_factory_raises_names_its_file_and_line(code: str, sentence: str, said: Said, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(code)
-    assert sentence in said("export", f"{tmp_path / 'net.py'}:make", "--out", tmp_path / "out")
+    assert sentence in said("export", f"{tmp_path / 'net.py'}:make", *CONTRACT, "--out", tmp_path / "out")
     assert files_below(tmp_path / "out") == []
 
 

@@ -69,6 +69,8 @@ def refusal(path: Path, text: str) -> str:
         ("[contract]\nheight = [112]", "height and width need whole numbers, not [112] and 112"),
         ("[contract]\nwidth = 112.5", "height and width need whole numbers, not 112 and 112.5"),
         ("[contract]\nchannel_order = 'rbg'", "no channel order 'rbg'; known: bgr, rgb"),
+        ("[contract]\nheight = 160", "network is fed is stated in part (height); mean and scale must be too"),
+        ("[contract]\nmean = [0, 0, 0]", "network is fed is stated in part (mean); scale must be too"),
         ("[contract]\ntemplate = [1]", "no landmark template [1]; known: arcface"),
         ("prune = {", " is no TOML or YAML: "),
         ("options = " + "[" * 20_000, "tables and lists are nested too deeply"),
@@ -110,7 +112,9 @@ def test_settings_change_single_fields_and_leave_the_rest_unnamed() -> None:
     assert recipe.prune is not None and (recipe.prune.target, recipe.prune.steps) == (700_000, 2)
     assert recipe.name == "net" and "ranges" not in recipe.export.model_fields_set
     assert with_settings(default_recipe(), {}) == default_recipe()
-    contract = with_settings(RunRecipe(contract={"mean": [1, 2, 3]}), {"contract": {"height": 64}}).contract
+    contract = with_settings(
+        RunRecipe(contract={"mean": [1, 2, 3], "scale": [1, 1, 1]}), {"contract": {"height": 64}}
+    ).contract
     assert contract is not None and (contract["mean"], contract["height"]) == ((1, 2, 3), 64)
 
 

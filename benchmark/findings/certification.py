@@ -16,15 +16,16 @@ def certificate_of(verification: Verification, pairs: Pairs, name: str, runtime:
     Args:
         verification: Of one file's embeddings.
         pairs: What it was verified on.
-        name: Of the pairs, without a folder: "pairs.txt", or "synthetic".
+        name: Of the pairs, without a folder: "pairs.txt", or `RENDERED`.
         runtime: What embedded, and its version.
     """
+    impostor = int((~pairs.same).sum())
     all_known = bool((pairs.identities >= 0).all())
     return Certificate(
-        points=tuple(_point(verification.tar[far]) for far in sorted(verification.tar)),
+        points=tuple(_point(verification.tar[far]).if_fit(impostor, name) for far in sorted(verification.tar)),
         pairs=len(pairs),
         genuine=int(pairs.same.sum()),
-        impostor=int((~pairs.same).sum()),
+        impostor=impostor,
         identities=len(set(pairs.identities.tolist())) if all_known else None,
         pairs_name=name,
         pairs_sha256=verification.sha256,
@@ -34,13 +35,17 @@ def certificate_of(verification: Verification, pairs: Pairs, name: str, runtime:
 
 
 def certify(artifact: Artifact, certificate: Certificate) -> bool:
-    """Writes `certificate` into the file; False where its format or its maker left no card to write it on."""
+    """Writes `certificate` into the file.
+
+    Returns:
+        Whether thresholds stand in the file now: not where its format or its maker left no card to write them on, nor
+        where the certificate has reasons only.
+    """
     card = read_card(artifact.path) if FORMATS[artifact.format].write_card else None
     if card is None:
         return False
-    if card.certificate != certificate:
-        write_card(artifact.path, card.but(certificate=certificate))
-    return True
+    write_card(artifact.path, card.but(certificate=certificate))
+    return any(point.threshold is not None for point in certificate.points)
 
 
 def _point(found: TarAtFar) -> Point:

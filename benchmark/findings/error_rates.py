@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...export.certificate import why_unfit
 from ..accuracy.identification import FEWEST_PEOPLE, identify, search_of
+from ..accuracy.intervals import Estimate
 from ..accuracy.roc import rate_name
 from ..accuracy.verification import Verification
 from ..measurement import Measurement, RowMaker
@@ -16,7 +18,11 @@ PROTOCOL = "cosine; each fold judged by the threshold that is best on the other 
 
 
 def verification_rows(
-    verification: Verification, row: RowMaker, certified: bool = False, flip: bool = False
+    verification: Verification,
+    row: RowMaker,
+    certified: bool = False,
+    flip: bool = False,
+    impostor: int | None = None,
 ) -> list[Measurement]:
     """Gives the rows of a verification.
 
@@ -25,6 +31,7 @@ def verification_rows(
         row: Makes its rows.
         certified: The thresholds stand in the file itself.
         flip: Embeddings of mirror images were added.
+        impostor: How many impostor pairs there are; of too few no threshold is given. None: every threshold is.
     """
     row = row.under(
         protocol=PROTOCOL,
@@ -43,9 +50,17 @@ def verification_rows(
     where = "in the file's own metadata" if certified else None
     for far, point in verification.tar.items():
         measured_far = {"measured_far": point.measured_far}
+        unfit = "" if impostor is None or point.threshold.value is None else why_unfit(far, impostor)
+        threshold = Estimate(None, reason=unfit) if unfit else point.threshold
         rows.append(row.estimate(f"tar_at_far_{rate_name(far)}", point.tar, pairs, **measured_far))
         rows.append(
-            row.estimate(f"threshold_at_far_{rate_name(far)}", point.threshold, pairs, **measured_far, certified=where)
+            row.estimate(
+                f"threshold_at_far_{rate_name(far)}",
+                threshold,
+                pairs,
+                **measured_far,
+                certified=None if unfit else where,
+            )
         )
     return rows
 

@@ -24,10 +24,12 @@ from ...faces.contract import TEMPLATES, InputContract
 from ...files import sha256_of, written_whole
 from ...models.embedder import unit
 from ..artifact import Artifact, ConversionError
+from ..certificate import UNSET
 from ..formats import FORMATS, Format, find_files, open_session, read_artifact, suffixes
 from ..trial import try_in_child
 from .golden import Golden, golden_faces, least_cosine
 
+UNSET_NAME = "THRESHOLD_NOT_SET_MEASURE_ON_PHOTOS_OF_YOUR_USERS"  # an app's code does not compile with it
 FAR = 1e-3  # of the threshold in the code; FALLBACK where a file has none at FAR
 FALLBACK = 1e-2
 TENSOR_DIFFERENCE = 1e-5  # share of the largest value by which float32 rounding may change an app's input
@@ -232,7 +234,7 @@ def _template_values(
 ) -> dict[str, Any]:
     """Gives the values for the templates."""
     cards = [each.artifact.card for each in expected]
-    certificates = [card.certificate for card in cards if card.certificate]
+    files = [_file(each) for each in expected]
     vectors = unit(expected[0].raw[:2]).astype(np.float64)
     pair = (
         f"golden-0 and golden-1 show one person: the cosine of their embeddings is {vectors[0] @ vectors[1]:.4f} "
@@ -247,7 +249,10 @@ def _template_values(
         "licences": _plain_text(", ".join(dict.fromkeys(card.licence for card in cards))),
         "ancestry": [_plain_text(each) for each in dict.fromkeys(each for card in cards for each in card.ancestry)],
         "integers": any(each.takes["kind"] == "int8" for each in expected),
-        "files": [_file(each) for each in expected],
+        "files": files,
+        "unset": any(file["threshold"] is None for file in files),
+        "unset_name": UNSET_NAME,
+        "unset_text": UNSET,
         "skipped": skipped,
         "contract": contract,
         "input": texts["input"],
@@ -258,7 +263,6 @@ def _template_values(
             for e in expected
             if (c := e.artifact.card.certificate)
         ],
-        "synthetic": any(certificate.pairs_name == "synthetic" for certificate in certificates),
         "count": len(expected[0].raw),
         "pair": pair,
         "names": ", ".join(f'"golden-{number}"' for number in range(len(expected[0].raw))),
@@ -282,7 +286,7 @@ def _file(expected: Expected) -> dict[str, Any]:
         "precision": card.precision,
         "least_cosine": least_cosine(expected.artifact),
         "threshold": None if point is None or point.threshold is None else round(point.threshold, 6),
-        "about": "".join(letter for letter in about if letter.isprintable()) or "no threshold: not verified",
+        "about": "".join(letter for letter in about if letter.isprintable()) or UNSET,
     }
 
 

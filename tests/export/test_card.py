@@ -19,7 +19,7 @@ CARD = Card(
     source_sha256="ab" * 32,
     tools=("onnx 1.19.0",),
     ancestry=("Weights w.pth of net.py:build.",),
-    certificate=Certificate((Point(0.01, 0.35),), 10, 5, 5, None, "pairs.txt", "cd" * 32, "litert 2.3.0"),
+    certificate=Certificate((Point(0.01, 0.35),), 6000, 3000, 3000, None, "pairs.txt", "cd" * 32, "litert 2.3.0"),
 )
 
 
@@ -42,7 +42,9 @@ def test_a_card_says_in_words_what_an_app_must_do() -> None:
     assert "112 pixels high and 96 wide" in texts["input"] and "blue, green, red" in texts["input"]
     assert "mean (127.5, 127.5, 127.5), scale (0.0078125, 0.0078125, 0.0078125)" in texts["input"]
     assert texts["output"] == "The face's embedding, 128 numbers. Divide it by its length before you compare cosines."
-    assert "at least the threshold: 0.3500 at FAR 0.01 (10 pairs of pairs.txt, by litert 2.3.0)." in texts["threshold"]
+    assert (
+        "at least the threshold: 0.3500 at FAR 0.01 (6,000 pairs of pairs.txt, by litert 2.3.0)." in texts["threshold"]
+    )
     assert CARD.but(normalised=True).sentences()["output"].endswith("It has length one.")
     assert set(CARD.but(certificate=None, ancestry=()).sentences()) == {"description", "license", "input", "output"}
 

@@ -18,7 +18,7 @@ from pocketface.benchmark.findings.certification import certificate_of, certify
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runner import benchmark_files
 from pocketface.export.artifact import Card
-from pocketface.export.certificate import Certificate, Point
+from pocketface.export.certificate import Certificate, Point, why_unfit
 from pocketface.export.exporter import Exported, export
 from pocketface.export.formats import open_session, read_artifact, read_card, uncertified_sha256, write_card
 from pocketface.export.recipe import ExportRecipe
@@ -32,12 +32,12 @@ from pocketface.models.embedder import Embedder
 TARGETS = ("onnx", "tflite-fp32", "tflite-w8a8", "coreml-fp16")
 CERTIFICATE = Certificate(
     points=(
-        Point(1e-3, reason="FAR 1e-3 wants at least 1,000 impostor pairs; there are 300"),
+        Point(1e-3, reason="FAR 0.001 wants at least 30,000 impostor pairs, of which it accepts 30; there are 3,000"),
         Point(1e-2, 0.41, 0.39, 0.44, 0.95, 0.92, 0.97, 0.0067),
     ),
-    pairs=600,
+    pairs=3300,
     genuine=300,
-    impostor=300,
+    impostor=3000,
     identities=40,
     pairs_name="pairs.txt",
     pairs_sha256="ab" * 32,
@@ -168,7 +168,7 @@ def test_somebody_without_pocketface_reads_what_matters(made: list[Exported]) ->
 
 def test_a_threshold_is_looked_up_by_its_rate_or_refused_with_the_reason() -> None:
     assert CERTIFICATE.threshold(0.01) == 0.41
-    with pytest.raises(ValueError, match=r"no threshold at FAR 0\.001: FAR 1e-3 wants at least 1,000 impostor pairs"):
+    with pytest.raises(ValueError, match=r"no threshold at FAR 0\.001: FAR 0\.001 wants at least 30,000 impostor"):
         CERTIFICATE.threshold(1e-3)
     with pytest.raises(ValueError, match=r"no threshold at FAR 1e-06; known: 0\.001, 0\.01"):
         CERTIFICATE.threshold(1e-6)
@@ -195,21 +195,42 @@ def test_a_certificate_that_cannot_be_is_refused(change: dict[str, object], said
 
 
 def test_the_certificate_holds_what_the_verification_found(pairs: Pairs) -> None:
-    """100 impostor pairs at 0.00 .. 0.99, one genuine pair at 0.5: FAR 1e-2 admits one impostor, the one at 0.99."""
-    impostor = np.arange(100) / 100
-    cosines = np.concatenate([impostor, [0.5, 0.995]])
+    """3,000 impostor pairs at 0.0000 .. 0.8997, genuine pairs at 0.5 and 0.95: FAR 1e-2 admits the 30 above 0.8907."""
+    impostor = np.arange(3000) * 0.0003
+    cosines = np.concatenate([impostor, [0.5, 0.95]])
     vectors = np.concatenate([[[1.0, 0.0]], np.stack([cosines, np.sqrt(1 - cosines**2)], 1)]).astype(np.float32)
-    same = np.arange(102) >= 100
+    same = np.arange(3002) >= 3000
     count = dataclasses.replace(
-        pairs, faces=np.zeros((103, 32, 32, 3), np.uint8), left=np.zeros(102, np.int64), right=np.arange(1, 103),
-        same=same, fold=np.arange(102) % 2, identities=np.full(103, -1),
+        pairs, faces=np.zeros((3003, 32, 32, 3), np.uint8), left=np.zeros(3002, np.int64), right=np.arange(1, 3003),
+        same=same, fold=np.arange(3002) % 2, identities=np.full(3003, -1),
     )  # fmt: skip
     certificate = certificate_of(verify(vectors, count), count, "few.csv", "litert 2.3.0")
     rare, common = certificate.points
-    assert rare.threshold is None and rare.reason == "FAR 1e-3 wants at least 1,000 impostor pairs; there are 100"
-    assert common.threshold == pytest.approx(0.985, abs=1e-3)  # midway between the two most similar impostors
+    assert rare.threshold is None
+    assert rare.reason == "FAR 0.001 wants at least 30,000 impostor pairs, of which it accepts 30; there are 3,000"
+    assert common.threshold == pytest.approx(0.89085, abs=1e-5)  # midway between the 30th and the 31st impostor
     assert (common.tar, common.measured_far) == (0.5, 0.01)
-    assert (certificate.pairs, certificate.genuine, certificate.impostor, certificate.identities) == (102, 2, 100, None)
+    counts = certificate.pairs, certificate.genuine, certificate.impostor, certificate.identities
+    assert counts == (3002, 2, 3000, None)
+
+
+def test_rendered_faces_give_no_threshold_to_write_or_to_read() -> None:
+    measured = dataclasses.replace(CERTIFICATE, pairs_name="synthetic")
+    read = Certificate.from_dict(measured.to_dict())  # as a file holds it that was certified before
+    assert [point.threshold for point in read.points] == [None, None]
+    assert read.points[1].reason == "FAR 0.01 was measured on rendered faces, not people"
+    assert read.sentence() == (
+        "The threshold is not set: measure on photos of your users. FAR 0.001 was measured on rendered faces, not "
+        "people; FAR 0.01 was measured on rendered faces, not people (3,300 pairs of synthetic, by litert 2.3.0)."
+    )
+    with pytest.raises(ValueError, match="FAR 0.01 was measured on rendered".replace(".", r"\.")):
+        read.threshold(0.01)
+
+
+@pytest.mark.parametrize(("far", "fewest"), [(1e-2, 3_000), (1e-3, 30_000), (1e-6, 30_000_000), (0.5, 60)])
+def test_thirty_impostors_carry_a_threshold_and_twenty_nine_do_not(far: float, fewest: int) -> None:
+    assert why_unfit(far, fewest) == ""
+    assert f"wants at least {fewest:,} impostor pairs" in why_unfit(far, fewest - 1)
 
 
 def test_a_benchmark_certifies_a_file_and_a_second_one_changes_nothing(
@@ -223,7 +244,7 @@ def test_a_benchmark_certifies_a_file_and_a_second_one_changes_nothing(
     assert certificate is not None and certificate.pairs_sha256 == pairs.sha256
     assert (certificate.pairs_name, certificate.identities) == ("few.txt", 30)
     (threshold,) = [row for row in rows if row.metric == "threshold_at_far_1e-2"]
-    assert certificate.points[1].threshold == threshold.value and threshold.conditions["certified"]
+    assert certificate.points[1].threshold is None and threshold.value is None  # of 90 impostor pairs
     again = benchmark_files([path], lambda _: pairs, quick, tmp_path / "out", pairs_name="few.txt")
     assert path.read_bytes() == first
     assert sorted((tmp_path / "out" / "embeddings").iterdir()) == kept

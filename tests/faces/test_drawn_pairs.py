@@ -1,10 +1,13 @@
 """Pairs drawn at random: of rendered identities, and of labelled crops."""
 
+import itertools
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from pocketface.faces import drawn_pairs
-from pocketface.faces.drawn_pairs import draw_pairs, synthetic_pairs
+from pocketface.faces.drawn_pairs import cross_pairs, draw_pairs, synthetic_pairs
 from pocketface.faces.folders import LabelledFaces, StoredFaces
 
 # Synthetic
@@ -142,3 +145,59 @@ def test_only_crops_that_are_in_pairs_are_decoded():
 def test_too_few_people_to_pair_are_told(counts, most):
     with pytest.raises(ValueError, match=r"pairs of \d people with two crops; 2 of 2 are the fewest"):
         draw_pairs(crowd(*counts), most)
+
+
+def crops_of(*sizes: int) -> LabelledFaces:
+    """Grey crops, numbered in an order that is not by person; person p has sizes[p] of them."""
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    pixels = np.broadcast_to(np.arange(len(labels), dtype=np.uint8)[:, None, None, None], (len(labels), 8, 8, 3))
+    return LabelledFaces(pixels.copy(), labels, tuple(f"p{number}" for number in range(len(sizes))), "")
+
+
+def test_every_face_is_paired_with_every_other_once() -> None:
+    faces = crops_of(3, 1, 2)
+    pairs = cross_pairs(faces)
+    assert (int(pairs.same.sum()), int((~pairs.same).sum()), pairs.sample) == (3 + 0 + 1, 3 * 1 + 3 * 2 + 1 * 2, "")
+    assert {frozenset(pair) for pair in zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)} == {
+        frozenset(pair) for pair in itertools.combinations(range(6), 2)
+    }
+    assert ((faces.labels[pairs.left] == faces.labels[pairs.right]) == pairs.same).all()
+    assert pairs.faces[:, 0, 0, 0].tolist() == list(range(6)) and pairs.identities.tolist() == faces.labels.tolist()
+
+
+def test_folds_are_of_people() -> None:
+    faces = crops_of(*[3] * 40)
+    pairs = cross_pairs(faces)
+    assert len(pairs) == 40 * 3 + 9 * (40 * 39 // 2)
+    people = {fold: set(faces.labels[pairs.left[pairs.fold == fold]].tolist()) for fold in range(10)}
+    assert all(len(those) == 4 for those in people.values()) and set().union(*people.values()) == set(range(40))
+    assert all(400 < int((pairs.fold == fold).sum()) < 1100 for fold in range(10))
+
+
+def test_beyond_the_most_a_sample_is_drawn_and_said() -> None:
+    faces = crops_of(*[4] * 50)
+    pairs = cross_pairs(faces, most=1000)
+    assert pairs.sample == "1,000 of 19,600 impostor pairs"  # 16 x 50 x 49 / 2
+    assert (int(pairs.same.sum()), int((~pairs.same).sum())) == (300, 1000)
+    assert len({frozenset(pair) for pair in zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)}) == 1300
+    assert ((faces.labels[pairs.left] == faces.labels[pairs.right]) == pairs.same).all()
+    share = np.bincount(np.concatenate([pairs.left[300:], pairs.right[300:]]), minlength=200)
+    assert share.min() >= 2 and share.max() <= 25  # 10 on average
+    assert cross_pairs(faces, most=1000).sha256 == pairs.sha256 != cross_pairs(faces, most=1000, seed=1).sha256
+
+
+def test_a_hundred_million_pairs_are_never_listed() -> None:
+    labels = np.repeat(np.arange(7_100), 2)
+    faces = LabelledFaces(np.zeros((14_200, 1, 1, 3), np.uint8), labels, ("a",) * 7_100, "")
+    tracemalloc.start()
+    pairs = cross_pairs(faces, most=100_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert pairs.sample == "100,000 of 100,805,800 impostor pairs"  # 4 x 7,100 x 7,099 / 2
+    assert peak < 50e6
+
+
+def test_people_who_make_no_pairs() -> None:
+    for faces in (crops_of(3), crops_of(1, 1)):
+        with pytest.raises(ValueError, match="make no pairs of both kinds; at least 2 people are wanted"):
+            cross_pairs(faces)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from pocketface.faces.contract import ARCFACE
 from pocketface.models.factories import load_embedder, read_weights
 
 
@@ -38,7 +39,17 @@ def test_a_file_that_does_not_run_says_why(tmp_path: Path) -> None:
 def test_a_net_that_gives_a_map_is_no_embedder(tmp_path: Path) -> None:
     place = write(tmp_path / "a.py", "from torch import nn\ndef net():\n    return nn.Conv2d(3, 4, 3)\n")
     with pytest.raises(ValueError, match=r"gives \[1, 4, 110, 110\] for one face"):
+        load_embedder(f"{place}:net", contract=ARCFACE)
+
+
+def test_a_factory_is_never_fed_on_a_guess(tmp_path: Path) -> None:
+    place = write(
+        tmp_path / "a.py",
+        "from torch import nn\ndef net():\n    return nn.Sequential(nn.Flatten(), nn.Linear(37632, 2))\n",
+    )
+    with pytest.raises(ValueError, match=r"a\.py:net does not say what it must be fed; give --mean and --scale, or a"):
         load_embedder(f"{place}:net")
+    assert load_embedder(f"{place}:net", contract=ARCFACE).contract == ARCFACE
 
 
 class Bomb:
@@ -71,4 +82,4 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "net.pth"
     torch.save({"2.weight": torch.full((2, 3), float("nan")), "2.bias": torch.zeros(2)}, path)
     with pytest.raises(ValueError, match=r"'2\.weight' holds numbers that are not finite"):
-        load_embedder(f"{place}:net", path)
+        load_embedder(f"{place}:net", path, contract=ARCFACE)

@@ -10,6 +10,7 @@ from torch import nn
 
 from pocketface.export.exporter import export
 from pocketface.export.recipe import ExportRecipe
+from pocketface.faces.contract import ARCFACE
 from pocketface.faces.folders import LabelledFaces
 from pocketface.models.checkpoint import load_checkpoint, save_checkpoint
 from pocketface.models.factories import load_embedder
@@ -152,7 +153,7 @@ def test_a_network_of_which_nothing_can_go_is_refused_in_a_sentence_that_names_t
 @pytest.mark.parametrize("factory", ["edgenext", "odd", "insightface_y1"])
 def test_a_network_given_by_file_is_pruned_and_its_checkpoint_embeds_bit_for_bit_the_same(factory, tmp_path):
     architecture = f"{PUBLISHED if factory == 'insightface_y1' else __file__}:{factory}"
-    embedder = load_embedder(architecture)
+    embedder = load_embedder(architecture, contract=ARCFACE)
     pixels = np.random.default_rng(0).integers(0, 256, (4, 112, 112, 3)).astype(np.uint8)
     faces = LabelledFaces(pixels, np.arange(4), tuple("abcd"), "noise")
     recipe = PruneRecipe(by="parameters", remove=0.05, steps=1, epochs=0, variants=1, images=4)
@@ -164,7 +165,7 @@ def test_a_network_given_by_file_is_pruned_and_its_checkpoint_embeds_bit_for_bit
 
 
 def test_a_pruned_edgenext_is_the_same_in_every_format(tmp_path):
-    embedder = load_embedder(f"{__file__}:edgenext")
+    embedder = load_embedder(f"{__file__}:edgenext", contract=ARCFACE)
     groups = find_groups(embedder.backbone, FACE)
     cut_channels(embedder.backbone, groups, {group.name: torch.arange(0, group.width, 3) for group in groups})
     pixels = np.random.default_rng(0).integers(0, 256, (4, 112, 112, 3)).astype(np.uint8)

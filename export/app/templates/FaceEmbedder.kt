@@ -18,10 +18,7 @@ class FaceEmbedder(private val context: Context, private val file: FaceFile, thr
     fun embed(crop: Bitmap): FloatArray = embed(preprocess(pixels(crop)))
 
     /** Says whether two crops show one person, by the threshold that was measured for this very file. */
-    fun samePerson(a: Bitmap, b: Bitmap): Boolean {
-        val threshold = checkNotNull(file.threshold) { "${file.name} has no certified threshold" }
-        return samePerson(embed(a), embed(b), threshold)
-    }
+    fun samePerson(a: Bitmap, b: Bitmap): Boolean = samePerson(embed(a), embed(b), file.threshold)
 
     /** Embeds every golden face and compares: run it once on each kind of phone, and after each change. */
     fun selfTest(): List<Outcome> = GOLDEN.map { face ->

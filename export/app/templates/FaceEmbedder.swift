@@ -34,8 +34,7 @@ final class FaceEmbedder {
 
     /// Says whether two crops show one person, by the threshold that was measured for this very file.
     func samePerson(_ a: CGImage, _ b: CGImage) throws -> Bool {
-        guard let threshold = file.threshold else { throw CocoaError(.featureUnsupported) }
-        return similarity(try embed(a), try embed(b)) >= threshold
+        return similarity(try embed(a), try embed(b)) >= file.threshold
     }
 
     /// Embeds every golden face and compares: run it once on each kind of device, and after each change.

@@ -42,6 +42,19 @@ def people(count, noise, seed=0):
     return unit((centres[whose] + noise * random.standard_normal((len(whose), 16))).astype(np.float32)), whose
 
 
+def test_a_threshold_that_few_impostors_set_is_a_reason():
+    similarity, same = scores(400)
+    verification = verify(embeddings_with(similarity), labelled(same, np.arange(400) // 40))
+    rows = {row.metric: row for row in verification_rows(verification, ROW, certified=True, impostor=200)}
+    threshold = rows["threshold_at_far_1e-2"]
+    assert (threshold.value, threshold.valid) == (None, False) and threshold.conditions["certified"] is None
+    assert threshold.reason == "FAR 0.01 wants at least 3,000 impostor pairs, of which it accepts 30; there are 200"
+    assert rows["tar_at_far_1e-2"].value is not None
+    assert rows["threshold_at_far_1e-3"].reason == "FAR 1e-3 wants at least 1,000 impostor pairs; there are 200"
+    many = {row.metric: row for row in verification_rows(verification, ROW, certified=True, impostor=3000)}
+    assert many["threshold_at_far_1e-2"].conditions["certified"] == "in the file's own metadata"
+
+
 def test_rows_carry_interval_protocol_and_reason():
     similarity, same = scores(400)
     rows = verification_rows(verify(embeddings_with(similarity), labelled(same, np.arange(400) // 40)), ROW)

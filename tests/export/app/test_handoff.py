@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from torch import nn
 
 from pocketface.benchmark.report.mac_results import read_mac_results
 from pocketface.export.app.golden import golden_faces
-from pocketface.export.app.handoff import _plain_text, handoff
+from pocketface.export.app.handoff import UNSET_NAME, _plain_text, handoff
 from pocketface.export.certificate import Certificate, Point
 from pocketface.export.exporter import export
 from pocketface.export.formats import open_session, read_card, write_card
@@ -30,6 +31,14 @@ CONTRACT = InputContract(
 TARGETS = ("onnx", "tflite-fp32", "tflite-w8a8", "coreml-fp16")
 
 
+def certify(path: Path, pairs_name: str, impostor: int = 30_000) -> None:
+    points = Point(1e-2, 0.25), Point(1e-3, 0.4375)
+    card = read_card(path)
+    assert card is not None
+    certificate = Certificate(points, 5 + impostor, 5, impostor, None, pairs_name, "", "litert")
+    write_card(path, card.but(certificate=certificate))
+
+
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
@@ -40,11 +49,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     faces = np.stack([face.crop for face in golden_faces(CONTRACT)])
     export(embedder, faces, ExportRecipe(targets=TARGETS), folder / "artifacts")
-    certificate = Certificate((Point(1e-2, 0.25), Point(1e-3, 0.4375)), 9, 5, 4, None, "pairs.txt", "", "litert")
-    path = folder / "artifacts" / "tiny.tflite"
-    card = read_card(path)
-    assert card is not None
-    write_card(path, card.but(certificate=certificate))
+    for name in ("tiny.tflite", "tiny.w8a8.tflite"):
+        certify(folder / "artifacts" / name, "pairs.txt")
     return handoff([folder], folder / "handoff")
 
 
@@ -93,13 +99,50 @@ def test_the_readme_says_what_was_not_run_and_which_threshold_is_whose(bundle: P
     text = (bundle / "README.md").read_text()
     assert "Nothing in here was run on a phone or a" in text and "which is not Apple's runtime" in text
     assert "| `models/tiny.tflite` | tflite | fp32 | 0.99999 | 0.4375 |" in text
-    assert "| `models/tiny.w8a8.tflite` | tflite | w8a8 | 0.999 | not verified |" in text
+    assert "| `models/tiny.w8a8.tflite` | tflite | w8a8 | 0.999 | 0.4375 |" in text
+    assert "| `models/tiny.onnx` | onnx | fp32 | 0.99999 | not set: measure on photos of your users |" in text
     assert "0.2500 at FAR 0.01; 0.4375 at FAR 0.001" in text and "Licence of the weights: MIT." in text
 
 
 def test_a_card_s_words_are_one_line_without_html_in_the_readme() -> None:
     words = 'MIT <script>alert(1)</script>\n# A title & "more"'
     assert _plain_text(words) == 'MIT &lt;script&gt;alert(1)&lt;/script&gt; # A title &amp; "more"'
+
+
+@pytest.mark.parametrize(
+    ("pairs_name", "impostor", "kotlin", "why"),
+    [
+        ("pairs.txt", 30_000, "0.4375", "0.2500 at FAR 0.01; 0.4375 at FAR 0.001"),
+        (
+            "pairs.txt",
+            3_000,
+            "0.25",
+            "FAR 0.001 wants at least 30,000 impostor pairs, of which it accepts 30; there",
+        ),
+        ("pairs.txt", 2_999, UNSET_NAME, "FAR 0.01 wants at least 3,000 impostor pairs, of which it accepts 30; there"),
+        ("synthetic", 30_000, UNSET_NAME, "FAR 0.01 was measured on rendered faces, not people"),
+    ],
+)
+def test_no_code_holds_a_threshold_that_must_not_be_used(
+    bundle: Path, tmp_path: Path, pairs_name: str, impostor: int, kotlin: str, why: str
+) -> None:
+    (tmp_path / "artifacts").mkdir()
+    path = tmp_path / "artifacts" / "tiny.tflite"
+    shutil.copy(bundle / "models" / "tiny.tflite", path)
+    certify(path, pairs_name, impostor)
+    out = handoff([tmp_path], tmp_path / "handoff")
+    code = (out / "android" / "FaceLogic.kt").read_text()
+    assert f'FaceFile("tiny.tflite", 0.99999, {kotlin}),' in code and "?" not in code.partition("val FILES")[0]
+    assert why in (out / "README.md").read_text()
+    unset = kotlin == UNSET_NAME
+    assert ("does not compile until" in code) == unset
+    assert ("The threshold is not set: measure on photos of your users." in (out / "README.md").read_text()) == unset
+    assert not re.search(rf"(val|let|const) {UNSET_NAME}", code)  # nothing defines it
+
+
+def test_swift_says_the_same(bundle: Path) -> None:
+    code = (bundle / "ios" / "FaceLogic.swift").read_text()  # of the Core ML file, which nobody certified
+    assert f"threshold: {UNSET_NAME})" in code and "let threshold: Double\n" in code and "nil" not in code
 
 
 def test_a_second_hand_off_is_the_same_and_no_other_folder_is_overwritten(bundle: Path, tmp_path: Path) -> None:
@@ -254,6 +297,18 @@ def test_kotlin_compares_as_numpy_does(kotlin_output: list[str], bundle: Path) -
 def test_kotlin_fails_a_wrong_picture(kotlin_output: list[str]) -> None:
     (line,) = [line for line in kotlin_output if line.startswith("wrong")]
     assert line.endswith("FAILED")
+
+
+def test_kotlin_without_a_threshold_does_not_compile(bundle: Path, tmp_path: Path) -> None:
+    compiler = shutil.which("kotlinc")
+    if compiler is None:
+        pytest.skip("no Kotlin compiler: npm install -g kotlin-compiler, and put its bin folder on the PATH")
+    shutil.copy(bundle / "models" / "tiny.tflite", tmp_path / "tiny.tflite")
+    certify(tmp_path / "tiny.tflite", "synthetic")
+    source = handoff([tmp_path / "tiny.tflite"], tmp_path / "handoff") / "android" / "FaceLogic.kt"
+    command = [compiler, str(source), "-d", str(tmp_path / "app.jar")]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert built.returncode != 0 and UNSET_NAME in built.stderr
 
 
 def test_the_swift_files_parse(bundle: Path) -> None:

@@ -13,6 +13,7 @@ from onnx import helper, numpy_helper
 from pocketface.export.artifact import Card, ConversionError
 from pocketface.export.graph.prelu import decompose_prelu
 from pocketface.export.graph.to_onnx import to_onnx
+from pocketface.faces.contract import ARCFACE
 from pocketface.models.factories import load_embedder
 
 RNG = np.random.default_rng(0)
@@ -174,7 +175,7 @@ def test_computed_slopes_are_refused() -> None:
 
 def test_a_trained_net_stays_what_it_was(shared: Path, tmp_path: Path) -> None:
     architecture = f"{Path(__file__).parents[3] / 'examples' / 'published_mobilefacenets.py'}:insightface_y1"
-    embedder = load_embedder(architecture, shared / "models" / "mobilefacenet_prelu.safetensors")
+    embedder = load_embedder(architecture, shared / "models" / "mobilefacenet_prelu.safetensors", contract=ARCFACE)
     before = onnx.load(to_onnx(embedder, Card("y1", embedder.contract, 128), tmp_path / "y1.onnx").path)
     after, sites = decompose_prelu(before)
     slopes = [node.input[1] for node in before.graph.node if node.op_type == "PRelu"]
