@@ -28,7 +28,7 @@ from .pruned_layers import before_and_after, charts_of
 from .recommendation import recommend
 from .run_folders import RunFolder, read_run
 from .summary import Line, pareto_front, summarise
-from .verdict import outcome, picks_of, recommendation_sentences
+from .verdict import Pick, outcome, picks_of, recommendation_sentences
 
 
 def write_report(
@@ -106,14 +106,15 @@ def page_facts(runs: Sequence[RunFolder], limits: ShippingLimits) -> dict[str, A
     layer_curves = [(run.name, run.curves) for run in runs if run.curves]
     verified = list(_verified(runs, by_run, best))
     plot = plot_of(lines, table, columns, best)
+    picks = [pick for of_run, each in zip(by_run, advice, strict=True) for pick in picks_of(of_run, each)]
     return {
         "title": ", ".join(dict.fromkeys(line.source for line in lines)) or "no files",
         "limits": limits,
         "verdict": [outcome(of_run) for of_run in by_run],
         "recommended": [recommendation_sentences(of_run, each) for of_run, each in zip(by_run, advice, strict=True)],
         "recommendations": [(run.name, each) for run, each in zip(runs, advice, strict=True)],
-        "picks": [pick for of_run, each in zip(by_run, advice, strict=True) for pick in picks_of(of_run, each)],
-        "pick_keys": (SIZE, LATENCY, ACCURACY, DIFFERENCE),
+        "picks": picks,
+        "pick_keys": (SIZE, LATENCY, *_counted(picks), ACCURACY, DIFFERENCE),
         "why_not": [(title, choice) for each in advice for title, choice in each.choices],
         "columns": columns,
         "rows": list(zip(lines, table, strict=True)),
@@ -134,6 +135,11 @@ def page_facts(runs: Sequence[RunFolder], limits: ShippingLimits) -> dict[str, A
         "failures": reasons,
         "runs": [(run.name, _command(run.manifest), _facts(run.manifest), run.recipe) for run in runs],
     }
+
+
+def _counted(picks: Sequence[Pick]) -> list[str]:
+    """Gives the keys of emulated cores whose instructions decided."""
+    return list(dict.fromkeys(key for pick in picks for key in pick.figures if key.startswith("arm64_instructions")))
 
 
 def _verified(runs: Sequence[RunFolder], by_run: Sequence[Sequence[Line]], best: set[int]) -> Iterator[dict[str, Any]]:

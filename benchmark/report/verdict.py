@@ -43,7 +43,7 @@ def picks_of(lines: Sequence[Line], recommendation: Recommendation) -> list[Pick
     for kind, choice in recommendation.formats:
         if file := choice.best or choice.nearest:
             base, first = baseline(file.line, lines, ACCURACY), file in recommendation.best
-            figures = dict(_figures(file, base))
+            figures = dict(_figures(file, base, choice))
             picks.append(Pick(format_title(kind), file.line, base, file.meets, first, _why(file, choice), figures))
     order = [each.title for each in FORMATS.values()]
     return sorted(picks, key=lambda pick: (not pick.first, order.index(pick.format) if pick.format in order else 99))
@@ -65,16 +65,18 @@ def recommendation_sentences(lines: Sequence[Line], recommendation: Recommendati
         base = baseline(line, lines, ACCURACY)
         facts = [
             f"{phrase_of(key)} {figure.text}" + (f" ({figure.comparison})" if figure.comparison else "")
-            for key, figure in _figures(choice.best, base)
+            for key, figure in _figures(choice.best, base, choice)
         ]
         comparison = "" if base is line else f" Compared with {base.name}."
-        sentences.append((title, f"Ship {line.name}: {', '.join(facts)}. It is {choice.why}.{comparison}"))
+        evidence = f" {choice.evidence.sentence}" if choice.evidence else ""
+        said = f"Ship {line.name}: {', '.join(facts)}. It is {choice.why}.{evidence}{comparison}"
+        sentences.append((title, said))
     return sentences
 
 
 def _why(judged: JudgedFile, choice: Choice) -> str:
     if judged.meets:
-        return _sentence(choice.why)
+        return _sentence(choice.why) + (f" {choice.evidence.sentence}" if choice.evidence else "")
     return f"Does not meet the limits for sure: {'; '.join(miss.reason for miss in judged.misses)}."
 
 
@@ -105,7 +107,7 @@ def _files(lines: Sequence[Line]) -> str:
     return f"{by_format} {'file was' if counts.total() == 1 else 'files were'} measured{end}."
 
 
-def _figures(judged: JudgedFile, base: Line) -> Iterator[tuple[str, Figure]]:
+def _figures(judged: JudgedFile, base: Line, choice: Choice) -> Iterator[tuple[str, Figure]]:
     line, speed = judged.line, judged.latency
     size, accuracy, difference = (line.cells.get(key) for key in (SIZE, ACCURACY, DIFFERENCE))
     if size is not None and size.valid:
@@ -117,6 +119,12 @@ def _figures(judged: JudgedFile, base: Line) -> Iterator[tuple[str, Figure]]:
         yield LATENCY, Figure(title_of(LATENCY), row_text(speed), ", ".join(filter(None, (faster, place))))
     elif speed is not None:
         yield LATENCY, Figure(title_of(LATENCY), "not measured", speed.reason)
+    if choice.evidence is not None and choice.evidence.core:
+        key = choice.evidence.key
+        mine, other = line.value(key), base.value(key)
+        if mine:
+            fewer = f"{other / mine:.1f}× fewer" if other and other / mine >= 1.05 else ""
+            yield key, Figure(title_of(key), number_text(mine, "count"), fewer)
     if accuracy is not None and accuracy.valid:
         pairs = f"on {accuracy.n:,} pairs" if accuracy.n else ""
         yield ACCURACY, Figure(title_of(ACCURACY), row_text(accuracy), pairs)
