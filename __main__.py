@@ -312,17 +312,22 @@ def report(
 def compare(
     run_a: Annotated[Path, Argument(help="Run folder: before.")],
     run_b: Annotated[Path, Argument(help="Run folder: after.")],
-    gate: Annotated[bool, Option("--gate", help="Exit with 1 if a file is worse by more than is allowed.")] = False,
+    gate: Annotated[
+        bool, Option("--gate", help="Exit with 1 if a file is worse by more than is allowed, or cannot be judged.")
+    ] = False,
+    allow_unjudged: Annotated[
+        bool, Option("--allow-unjudged", help="The gate stays open for files that cannot be judged.")
+    ] = False,
     margin: Annotated[float, Option(help="Loss in accuracy that is allowed and called equal, a share.")] = 0.002,
     max_slower: Annotated[float, Option(min=0, help="Growth of the latency that is allowed, a share.")] = 0.05,
-    max_larger: Annotated[float, Option(min=0, help="Growth of the size that is allowed, a share.")] = 0.0,
+    max_larger: Annotated[float, Option(min=0, help="Growth of the size that is allowed, a share.")] = 0.01,
     out: Annotated[Path | None, Option("--out", help="Markdown file for the whole comparison.")] = None,
 ) -> None:
     """Show what changed between two runs, and whether it is noise."""
     from .benchmark.compare import GateLimits, write_comparison
     from .benchmark.compare import compare as compare_runs
 
-    found = compare_runs(run_a, run_b, GateLimits(margin, max_slower, max_larger))
+    found = compare_runs(run_a, run_b, GateLimits(margin, max_slower, max_larger, allow_unjudged))
     titles, rows = found.table()
     if len(titles) > 1:  # something differs
         cli.print_table(titles, rows)
@@ -332,7 +337,8 @@ def compare(
     for line in [*found.sentences(), *([] if out is None else [str(out)]), *shut]:
         say(line)
     if gate:
-        say(f"gate: {'shut' if shut else 'open'}")
+        hint = "; --allow-unjudged opens it for what could not be judged" if found.unjudged else ""
+        say(f"gate: {'shut' if shut else 'open'}{hint}")
     if shut:
         raise typer.Exit(1)
 

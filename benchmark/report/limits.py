@@ -10,9 +10,9 @@ from typing import Literal
 from ...export.formats import CHECKPOINT, FORMATS
 from ..figures import interval, number_text, row_text
 from ..measurement import Measurement
-from .summary import Line
+from .summary import ACCURACY, Line
 
-ACCURACY, DIFFERENCE, SIZE, LATENCY = "verification_accuracy", "accuracy_difference", "size_bytes", "latency_ms_p50@1"
+DIFFERENCE, SIZE, LATENCY = "accuracy_difference", "size_bytes", "latency_ms_p50@1"
 SAME_COSINE = 0.9999
 """From this lowest cosine to the source on, a file counts as the source in another format."""
 

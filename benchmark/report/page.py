@@ -21,13 +21,13 @@ from .conditions import conditions_of, runtime_notes
 from .curves import curves_of
 from .data_files import csv_of, json_of
 from .details import details_of
-from .limits import ACCURACY, DIFFERENCE, LATENCY, SIZE, ShippingLimits, limits_for
+from .limits import DIFFERENCE, LATENCY, SIZE, ShippingLimits, limits_for
 from .model_card import cards_of
 from .plot import plot_of
 from .pruned_layers import before_and_after, charts_of
 from .recommendation import recommend
 from .run_folders import RunFolder, read_run
-from .summary import Line, pareto_front, summarise
+from .summary import ACCURACY, Line, pareto_front, sets_of_pairs, summarise
 from .verdict import Pick, outcome, picks_of, recommendation_sentences
 
 
@@ -105,7 +105,8 @@ def page_facts(runs: Sequence[RunFolder], limits: ShippingLimits) -> dict[str, A
     pruned = [each for run in runs for each in run.pruned]
     layer_curves = [(run.name, run.curves) for run in runs if run.curves]
     verified = list(_verified(runs, by_run, best))
-    plot = plot_of(lines, table, columns, best)
+    comparable = len(sets_of_pairs(lines)) <= 1
+    plot = plot_of(lines, table, columns, best, comparable)
     picks = [pick for of_run, each in zip(by_run, advice, strict=True) for pick in picks_of(of_run, each)]
     return {
         "title": ", ".join(dict.fromkeys(line.source for line in lines)) or "no files",
@@ -120,7 +121,8 @@ def page_facts(runs: Sequence[RunFolder], limits: ShippingLimits) -> dict[str, A
         "rows": list(zip(lines, table, strict=True)),
         "by_run": by_run,
         "several": len(runs) > 1,
-        "front": pareto_front(lines, ["size_bytes"], ["verification_accuracy"]),
+        "front": pareto_front(lines, [SIZE], [ACCURACY]) if comparable else [],
+        "comparable": comparable,
         "best": best,
         "plot": plot,
         "verified": verified,

@@ -20,13 +20,25 @@ UNITS = {  # on axes: a unit, and how many of it is 1
 
 
 def plot_of(
-    lines: Sequence[Line], table: Sequence[Mapping[str, Cell]], columns: Sequence[Column], best: set[int]
+    lines: Sequence[Line],
+    table: Sequence[Mapping[str, Cell]],
+    columns: Sequence[Column],
+    best: set[int],
+    comparable: bool = True,
 ) -> dict[str, Any]:
-    """Gives the data of the plot; `best` are the indices of the recommended lines."""
+    """Gives the data of the plot.
+
+    Args:
+        lines: Of all runs.
+        table: The cells of each.
+        columns: Of the table.
+        best: Indices of the recommended lines.
+        comparable: Whether all were verified on one set of pairs; without that there are no fronts.
+    """
     axes = [c for c in columns if c.axis and any(line.value(c.key) is not None for line in lines)]
     sides = {side: [c for c in axes if c.axis == side] for side in "xy"}
-    fronts = {}
-    for x in sides["x"]:
+    fronts: dict[str, list[int]] | None = {} if comparable else None
+    for x in sides["x"] if fronts is not None else ():
         for y in sides["y"]:
             low, high = ([x.key], [y.key]) if y.better == "high" else ([x.key, y.key], [])
             fronts[f"{x.key} {y.key}"] = pareto_front(lines, low, high)

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from ...export.formats import FORMATS, format_title
 from ..figures import number_text, row_text
 from ..metric_keys import phrase_of, title_of
-from .limits import ACCURACY, DIFFERENCE, LATENCY, SIZE, JudgedFile
+from .limits import DIFFERENCE, LATENCY, SIZE, JudgedFile
 from .recommendation import Choice, Recommendation
-from .summary import Line, baseline
+from .summary import ACCURACY, Line, baseline
 
 
 class Figure(NamedTuple):
