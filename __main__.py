@@ -304,7 +304,7 @@ def report(
     """Recommend a file to ship. Writes report.html, .md, .csv and .json, and a model card per file."""
     from .benchmark.report.page import write_report
 
-    page, text = write_report(folders, out or folders[0], max_mb, max_ms, max_drop)
+    page, text = write_report(folders, out or folders[0], max_mb, max_ms, max_drop, say)
     say(f"{page}\n{text}")
 
 

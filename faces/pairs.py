@@ -31,6 +31,7 @@ class Pairs:
     names: tuple[str, ...]  # M, for reports: "AJ_Cook/AJ_Cook_0001.jpg"
     identities: NDArray[np.int64]  # (M,) the person on each crop; -1: unknown
     sha256: str  # of pixels, pairs, verdicts and folds
+    rendered: bool = False  # whether the faces are drawn ones, whose numbers are not those of people
 
     def __len__(self) -> int:
         """P."""
@@ -46,11 +47,13 @@ class Pairs:
         fold: NDArray[np.int64],
         names: Sequence[str],
         identities: Sequence[int] | NDArray[np.int64],
+        rendered: bool = False,
     ) -> Pairs:
         """Makes pairs of plain sequences, with their hash."""
         lefts, rights, folds = (np.asarray(part, dtype=np.int64) for part in (left, right, fold))
         sha256 = content_sha256(faces, lefts, rights, same, folds)
-        return cls(faces, lefts, rights, same, folds, tuple(names), np.asarray(identities, dtype=np.int64), sha256)
+        people = np.asarray(identities, dtype=np.int64)
+        return cls(faces, lefts, rights, same, folds, tuple(names), people, sha256, rendered)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from .pruned_layers import before_and_after, charts_of
 from .recommendation import recommend
 from .run_folders import RunFolder, read_run
 from .summary import ACCURACY, Line, pareto_front, sets_of_pairs, summarise
-from .verdict import Pick, outcome, picks_of, recommendation_sentences
+from .verdict import Pick, outcome, picks_of, recommendation_sentences, warnings_of
 
 
 def write_report(
@@ -37,6 +37,7 @@ def write_report(
     max_mb: float | None = None,
     max_ms: float | None = None,
     max_drop: float | None = None,
+    progress: Callable[[str], None] = lambda line: None,
 ) -> tuple[Path, Path]:
     """Writes the report of the runs in `folders` into `out`, each file whole or not at all.
 
@@ -49,6 +50,7 @@ def write_report(
         max_mb: Largest file that the app allows, in MB of 10^6 bytes.
         max_ms: Longest median latency on one thread that it allows.
         max_drop: Most points of accuracy to lose against the source; None: the margin of the runs' own verdicts.
+        progress: Told what must be known before the accuracies are read.
 
     Returns:
         The paths of report.html, which needs nothing but a browser, and of report.md.
@@ -70,6 +72,8 @@ def write_report(
     for path, text in texts.items():
         with written_whole(path) as beside:
             beside.write_text(text, encoding="utf-8")
+    for warning in page["warnings"]:
+        progress(warning)
     return out / "report.html", out / "report.md"
 
 
@@ -110,6 +114,7 @@ def page_facts(runs: Sequence[RunFolder], limits: ShippingLimits) -> dict[str, A
     picks = [pick for of_run, each in zip(by_run, advice, strict=True) for pick in picks_of(of_run, each)]
     return {
         "title": ", ".join(dict.fromkeys(line.source for line in lines)) or "no files",
+        "warnings": warnings_of(lines),
         "limits": limits,
         "verdict": [outcome(of_run) for of_run in by_run],
         "recommended": [recommendation_sentences(of_run, each) for of_run, each in zip(by_run, advice, strict=True)],

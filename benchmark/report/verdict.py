@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 from ...export.formats import FORMATS, format_title
 from ..figures import number_text, row_text
+from ..measurement import NOT_PEOPLE, is_of_rendered_faces
 from ..metric_keys import phrase_of, title_of
 from .limits import DIFFERENCE, LATENCY, SIZE, JudgedFile
 from .recommendation import Choice, Recommendation
-from .summary import ACCURACY, Line, baseline
+from .summary import ACCURACY, Line, baseline, sets_of_pairs
 
 
 class Figure(NamedTuple):
@@ -52,6 +53,22 @@ def picks_of(lines: Sequence[Line], recommendation: Recommendation) -> list[Pick
 def outcome(lines: Sequence[Line]) -> str:
     """Says in one paragraph how models were pruned, and how many files were measured."""
     return " ".join([*_pruning(lines), _files(lines)])
+
+
+def warnings_of(lines: Sequence[Line]) -> list[str]:
+    """Says what must be known before any accuracy in a report is read; of all its runs."""
+    warnings = []
+    rendered = [line for line in lines if ACCURACY in line.cells and is_of_rendered_faces(line.cells[ACCURACY])]
+    if rendered:
+        runs = " and ".join(dict.fromkeys(line.run for line in rendered if line.run))
+        where = f" in {runs}" if runs else ""
+        warnings.append(
+            f"{NOT_PEOPLE[0].upper()}{NOT_PEOPLE[1:]}: the accuracies{where} tell files apart, but not how well people "
+            "are recognised. Measure on photos for that."
+        )
+    if len(sets_of_pairs(lines)) > 1:
+        warnings.append("These runs were verified on different pairs: their accuracies do not compare.")
+    return warnings
 
 
 def recommendation_sentences(lines: Sequence[Line], recommendation: Recommendation) -> list[tuple[str, str]]:
@@ -127,6 +144,8 @@ def _figures(judged: JudgedFile, base: Line, choice: Choice) -> Iterator[tuple[s
             yield key, Figure(title_of(key), number_text(mine, "count"), fewer)
     if accuracy is not None and accuracy.valid:
         pairs = f"on {accuracy.n:,} pairs" if accuracy.n else ""
+        if is_of_rendered_faces(accuracy):
+            pairs = f"{pairs} of {NOT_PEOPLE}" if pairs else f"on {NOT_PEOPLE}"
         yield ACCURACY, Figure(title_of(ACCURACY), row_text(accuracy), pairs)
     if difference is not None and difference.valid:
         source = str(difference.conditions.get("to", "the source"))

@@ -108,3 +108,13 @@ def test_runs_on_different_pairs_have_no_common_front_and_it_is_said(tmp_path: P
     said = "These runs were verified on different pairs: their accuracies do not compare."
     assert said in page and said in markdown
     assert "◆" not in page + markdown and '"fronts": null' in page
+
+
+def test_rendered_faces_are_named_on_the_first_screen_and_on_the_terminal(tmp_path: Path) -> None:
+    rows = [dataclasses.replace(each, conditions={**each.conditions, "faces_kind": "rendered"}) for each in ROWS]
+    said: list[str] = []
+    page, markdown = write_report([written_run(tmp_path / "run", rows)], tmp_path / "out", progress=said.append)
+    (warning,) = said
+    assert warning.startswith("Rendered faces, not people: ")
+    assert f'<h1>net</h1>\n<p class="warning">{warning}</p>\n' in page.read_text(encoding="utf-8")
+    assert markdown.read_text(encoding="utf-8").splitlines()[2] == f"**{warning}**"
