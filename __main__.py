@@ -212,6 +212,7 @@ def benchmark(
 ) -> None:
     """Measure size, latency and accuracy. Writes OUT/measurements.json."""
     from .benchmark.recipe import BenchmarkRecipe
+    from .benchmark.report.verdict import advice_on
     from .benchmark.runner import benchmark_files
     from .benchmark.unlabelled_runner import compare_unlabelled
     from .inputs import open_pairs
@@ -219,10 +220,11 @@ def benchmark(
     recipe = cli.recipe_of(BenchmarkRecipe, settings, threads=threads)
     if faces is not None:
         rows = compare_unlabelled(files, faces, recipe, out, say, threshold, contract.contract(), embedder)
+        say("\n".join(advice_on(rows)))
     else:
         name = Path(pairs).name if certify else None
-        read_pairs = partial(open_pairs, pairs, images)
-        rows = benchmark_files(files, read_pairs, recipe, out, say, contract.contract(), embedder, name)
+        read = partial(open_pairs, pairs, images)
+        rows = benchmark_files(files, read, recipe, out, say, contract.contract(), embedder, name)
     say(f"{out / 'measurements.json'}: {len(rows)} rows")
 
 
@@ -312,12 +314,8 @@ def report(
 def compare(
     run_a: Annotated[Path, Argument(help="Run folder: before.")],
     run_b: Annotated[Path, Argument(help="Run folder: after.")],
-    gate: Annotated[
-        bool, Option("--gate", help="Exit with 1 if a file is worse by more than is allowed, or cannot be judged.")
-    ] = False,
-    allow_unjudged: Annotated[
-        bool, Option("--allow-unjudged", help="The gate stays open for files that cannot be judged.")
-    ] = False,
+    gate: Annotated[bool, Option("--gate", help="Exit with 1 if a file is worse or cannot be judged.")] = False,
+    allow_unjudged: Annotated[bool, Option("--allow-unjudged", help="Lets pass what cannot be judged.")] = False,
     margin: Annotated[float, Option(help="Loss in accuracy that is allowed and called equal, a share.")] = 0.002,
     max_slower: Annotated[float, Option(min=0, help="Growth of the latency that is allowed, a share.")] = 0.05,
     max_larger: Annotated[float, Option(min=0, help="Growth of the size that is allowed, a share.")] = 0.01,

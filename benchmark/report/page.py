@@ -30,6 +30,8 @@ from .run_folders import RunFolder, read_run
 from .summary import ACCURACY, Line, pareto_front, sets_of_pairs, summarise
 from .verdict import Pick, outcome, picks_of, recommendation_sentences, warnings_of
 
+PICK_KEYS = (SIZE, LATENCY, ACCURACY, DIFFERENCE)
+
 
 def write_report(
     folders: Sequence[Path],
@@ -120,7 +122,7 @@ def page_facts(runs: Sequence[RunFolder], limits: ShippingLimits) -> dict[str, A
         "recommended": [recommendation_sentences(of_run, each) for of_run, each in zip(by_run, advice, strict=True)],
         "recommendations": [(run.name, each) for run, each in zip(runs, advice, strict=True)],
         "picks": picks,
-        "pick_keys": (SIZE, LATENCY, *_counted(picks), ACCURACY, DIFFERENCE),
+        "pick_keys": (SIZE, LATENCY, *_others(picks), ACCURACY, DIFFERENCE),
         "why_not": [(title, choice) for each in advice for title, choice in each.choices],
         "columns": columns,
         "rows": list(zip(lines, table, strict=True)),
@@ -144,9 +146,9 @@ def page_facts(runs: Sequence[RunFolder], limits: ShippingLimits) -> dict[str, A
     }
 
 
-def _counted(picks: Sequence[Pick]) -> list[str]:
-    """Gives the keys of emulated cores whose instructions decided."""
-    return list(dict.fromkeys(key for pick in picks for key in pick.figures if key.startswith("arm64_instructions")))
+def _others(picks: Sequence[Pick]) -> list[str]:
+    """Gives the keys of other numbers that decided: emulated instructions, drift without labels."""
+    return list(dict.fromkeys(key for pick in picks for key in pick.figures if key not in PICK_KEYS))
 
 
 def _verified(runs: Sequence[RunFolder], by_run: Sequence[Sequence[Line]], best: set[int]) -> Iterator[dict[str, Any]]:

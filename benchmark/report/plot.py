@@ -37,8 +37,8 @@ def plot_of(
     """
     axes = [c for c in columns if c.axis and any(line.value(c.key) is not None for line in lines)]
     sides = {side: [c for c in axes if c.axis == side] for side in "xy"}
-    fronts: dict[str, list[int]] | None = {} if comparable else None
-    for x in sides["x"] if fronts is not None else ():
+    fronts: dict[str, list[int]] = {}
+    for x in sides["x"]:
         for y in sides["y"]:
             low, high = ([x.key], [y.key]) if y.better == "high" else ([x.key, y.key], [])
             fronts[f"{x.key} {y.key}"] = pareto_front(lines, low, high)
@@ -59,4 +59,4 @@ def plot_of(
         )
     titles = {c.key: (c.title, *UNITS.get(c.kind, ("", 1.0))) for c in axes}
     keys = {side: [c.key for c in of_side] for side, of_side in sides.items()}
-    return {"axes": titles, **keys, "fronts": fronts, "points": points}
+    return {"axes": titles, **keys, "fronts": fronts if comparable else None, "points": points}

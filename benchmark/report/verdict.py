@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 from ...export.formats import FORMATS, format_title
 from ..figures import number_text, row_text
-from ..measurement import NOT_PEOPLE, is_of_rendered_faces
+from ..measurement import NOT_PEOPLE, Measurement, is_of_rendered_faces
 from ..metric_keys import phrase_of, title_of
-from .limits import DIFFERENCE, LATENCY, SIZE, JudgedFile
-from .recommendation import Choice, Recommendation
-from .summary import ACCURACY, Line, baseline, sets_of_pairs
+from .drift import COSINE, OVERLAP, THRESHOLD, is_without_labels
+from .limits import DIFFERENCE, LATENCY, SIZE, JudgedFile, ShippingLimits, limits_for
+from .recommendation import Choice, Recommendation, recommend
+from .summary import ACCURACY, Line, baseline, sets_of_pairs, summarise
 
 
 class Figure(NamedTuple):
@@ -66,9 +67,25 @@ def warnings_of(lines: Sequence[Line]) -> list[str]:
             f"{NOT_PEOPLE[0].upper()}{NOT_PEOPLE[1:]}: the accuracies{where} tell files apart, but not how well people "
             "are recognised. Measure on photos for that."
         )
+    if is_without_labels(lines):
+        warnings.append(
+            "No accuracy was measured, as the faces have no labels: files were judged by their drift from the source."
+        )
     if len(sets_of_pairs(lines)) > 1:
         warnings.append("These runs were verified on different pairs: their accuracies do not compare.")
     return warnings
+
+
+def advice_on(rows: Sequence[Measurement], limits: ShippingLimits | None = None) -> list[str]:
+    """Gives a run's warnings and recommendations, and why not each other file, a line each, for the terminal."""
+    lines = summarise(rows)
+    recommendation = recommend(lines, limits or limits_for(rows))
+    others = [each for _, choice in recommendation.choices if choice.best is not None for each in choice.others]
+    return [
+        *warnings_of(lines),
+        *(f"not {file.line.name}: {why}" for file, why in others),
+        *(f"{use}: {sentence}" for use, sentence in recommendation_sentences(lines, recommendation)),
+    ]
 
 
 def recommendation_sentences(lines: Sequence[Line], recommendation: Recommendation) -> list[tuple[str, str]]:
@@ -147,6 +164,10 @@ def _figures(judged: JudgedFile, base: Line, choice: Choice) -> Iterator[tuple[s
         if is_of_rendered_faces(accuracy):
             pairs = f"{pairs} of {NOT_PEOPLE}" if pairs else f"on {NOT_PEOPLE}"
         yield ACCURACY, Figure(title_of(ACCURACY), row_text(accuracy), pairs)
+    for key in (COSINE, OVERLAP, THRESHOLD) if accuracy is None else ():
+        row = line.cells.get(key)
+        if row is not None and row.valid:
+            yield key, Figure(title_of(key), row_text(row), "without labels")
     if difference is not None and difference.valid:
         source = str(difference.conditions.get("to", "the source"))
         yield DIFFERENCE, Figure(title_of(DIFFERENCE), row_text(difference), source)
