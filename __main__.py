@@ -225,6 +225,7 @@ def benchmark(
 ) -> None:
     """Measure size, latency and accuracy. Writes OUT/measurements.json."""
     from .benchmark.recipe import BenchmarkRecipe
+    from .benchmark.report.verdict import advice_on
     from .benchmark.runner import benchmark_files
     from .benchmark.unlabelled_runner import compare_unlabelled
     from .inputs import open_pairs
@@ -232,10 +233,11 @@ def benchmark(
     recipe = cli.recipe_of(BenchmarkRecipe, settings, threads=threads)
     if faces is not None:
         rows = compare_unlabelled(files, faces, recipe, out, say, threshold, contract.contract(), embedder)
+        say("\n".join(advice_on(rows)))
     else:
         name = Path(pairs).name if certify else None
-        read_pairs = partial(open_pairs, pairs, images)
-        rows = benchmark_files(files, read_pairs, recipe, out, say, contract.contract(), embedder, name)
+        read = partial(open_pairs, pairs, images)
+        rows = benchmark_files(files, read, recipe, out, say, contract.contract(), embedder, name)
     say(f"{out / 'measurements.json'}: {len(rows)} rows")
 
 
@@ -324,7 +326,7 @@ def report(
     """Recommend a file to ship. Writes report.html, .md, .csv and .json, and a model card per file."""
     from .benchmark.report.page import write_report
 
-    page, text = write_report(folders, out or folders[0], max_mb, max_ms, max_drop)
+    page, text = write_report(folders, out or folders[0], max_mb, max_ms, max_drop, say)
     say(f"{page}\n{text}")
 
 
@@ -332,17 +334,18 @@ def report(
 def compare(
     run_a: Annotated[Path, Argument(help="Run folder before the change.")],
     run_b: Annotated[Path, Argument(help="Run folder after the change.")],
-    gate: Annotated[bool, Option("--gate", help="Exit with 1 if a file is worse by more than is allowed.")] = False,
+    gate: Annotated[bool, Option("--gate", help="Exit with 1 if a file is worse or cannot be judged.")] = False,
+    allow_unjudged: Annotated[bool, Option("--allow-unjudged", help="Let pass what cannot be judged.")] = False,
     margin: Annotated[float, Option(help="Loss of accuracy that still counts as equal; 0.002 is 0.2 points.")] = 0.002,
     max_slower: Annotated[float, Option(min=0, help="Growth of the latency that is allowed; 0.05 is 5 %.")] = 0.05,
-    max_larger: Annotated[float, Option(min=0, help="Growth of the size that is allowed; 0.05 is 5 %.")] = 0.0,
+    max_larger: Annotated[float, Option(min=0, help="Growth of the size that is allowed; 0.01 is 1 %.")] = 0.01,
     out: Annotated[Path | None, Option("--out", help="Markdown file to write the whole comparison to.")] = None,
 ) -> None:
     """Show what changed between two runs, and whether it is noise."""
     from .benchmark.compare import GateLimits, write_comparison
     from .benchmark.compare import compare as compare_runs
 
-    found = compare_runs(run_a, run_b, GateLimits(margin, max_slower, max_larger))
+    found = compare_runs(run_a, run_b, GateLimits(margin, max_slower, max_larger, allow_unjudged))
     titles, rows = found.table()
     if len(titles) > 1:  # something differs
         cli.print_table(titles, rows)
@@ -352,7 +355,8 @@ def compare(
     for line in [*found.sentences(), *([] if out is None else [str(out)]), *shut]:
         say(line)
     if gate:
-        say(f"gate: {'shut' if shut else 'open'}")
+        hint = "; --allow-unjudged opens it for what could not be judged" if found.unjudged else ""
+        say(f"gate: {'shut' if shut else 'open'}{hint}")
     if shut:
         raise typer.Exit(1)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .benchmark.accuracy.verification import similarities, tenfold_accuracy
 from .benchmark.cost_meters import meter_of
+from .benchmark.measurement import NOT_PEOPLE
 from .benchmark.report.page import write_report
 from .benchmark.runner import Subject, benchmark
 from .benchmark.speed.layer_measuring import layer_costs
@@ -54,7 +55,8 @@ def run(recipe: RunRecipe, out: Path | str, progress: Callable[[str], None] = pr
     progress(f"embedder {source.name}: {source.embedding_size} numbers per face")
     train = open_faces(recipe.train, source.contract)
     pairs = open_pairs(recipe.pairs, recipe.images, source.contract)
-    progress(f"faces: {len(train.faces):,} to recover and calibrate on, {len(pairs):,} pairs to verify on")
+    drawn = f" ({NOT_PEOPLE})" if pairs.rendered else ""
+    progress(f"faces: {len(train.faces):,} to recover and calibrate on, {len(pairs):,} pairs to verify on{drawn}")
     factory = source.architecture if ":" in source.architecture else None
     embedders = [source]
     if recipe.prune is not None:
@@ -73,7 +75,7 @@ def run(recipe: RunRecipe, out: Path | str, progress: Callable[[str], None] = pr
     benchmark(subjects, pairs, recipe.benchmark, out, progress, Path(recipe.pairs).name)
     _hand_off(subjects[-1], out, progress)
     _write_manifest(out, recipe, train, pairs, source, started)
-    report, _ = write_report([out], out)
+    report, _ = write_report([out], out, progress=progress)
     return report
 
 

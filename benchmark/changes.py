@@ -30,7 +30,8 @@ class GateLimits:
 
     margin: float = 0.002  # of accuracy, a share
     slower: float = 0.05  # share of the latency
-    larger: float = 0.0  # share of the size
+    larger: float = 0.01  # share of the size: what a converter's new version adds in names and padding is less
+    allow_unjudged: bool = False  # whether the gate stays open where accuracy or latency could not be judged
 
     def __post_init__(self) -> None:
         """Refuses negative shares, and a margin of 0, which no interval can lie within."""
@@ -75,6 +76,10 @@ def changes_between(before: Side, after: Side, limits: GateLimits) -> list[Chang
     return [change for part in PARTS for change in part(before, after, limits)]
 
 
+def _not_judged(what: str, texts: tuple[str, str], reason: str, limits: GateLimits) -> Change:
+    return Change(what, *texts, "not judged", reason, fails=not limits.allow_unjudged)
+
+
 def _without_noise(before: Side, after: Side, limits: GateLimits) -> Iterator[Change]:
     for metric in WITHOUT_NOISE:
         old, new = before.row(metric), after.row(metric)
@@ -101,7 +106,7 @@ def _latency(before: Side, after: Side, limits: GateLimits) -> Iterator[Change]:
         if olds and not shared:
             old, new = next(iter(olds.values())), next(iter(news.values()))
             reason = f"timed on other devices: {old.device or 'unknown'}, then {new.device or 'unknown'}"
-            yield Change(what, _ms(old), _ms(new), "not judged", reason)
+            yield _not_judged(what, (_ms(old), _ms(new)), reason, limits)
 
 
 def _by_key_and_device(side: Side) -> dict[str, dict[str, Measurement]]:
@@ -119,9 +124,10 @@ def _latency_change(what: str, old: Measurement, new: Measurement, limits: GateL
         return Change(what, *texts, *SAME)
     for run, row in (("before", old), ("after", new)):
         if not row.valid:
-            return Change(what, *texts, "not judged", f"not measured {run}: {row.reason}")
+            unjudged = _not_judged(what, texts, f"not measured {run}: {row.reason}", limits)
+            return unjudged if old.valid else replace(unjudged, fails=False)  # what was never known is not lost
         if not (row.value and row.low and row.high and 0 < row.low <= row.value <= row.high):
-            return Change(what, *texts, "not judged", f"has no interval {run}, so what is noise is not known")
+            return _not_judged(what, texts, f"has no interval {run}, so what is noise is not known", limits)
     ratio = unpaired_difference(_log(new), _log(old))
     assert ratio.value is not None and ratio.low is not None and ratio.high is not None
     slower, least, most = (math.exp(end) for end in (ratio.value, ratio.low, ratio.high))
@@ -137,16 +143,21 @@ def _latency_change(what: str, old: Measurement, new: Measurement, limits: GateL
 
 def _accuracy(before: Side, after: Side, limits: GateLimits) -> Iterable[Change]:
     what, old, new = phrase_of(ACCURACY), before.row(ACCURACY), after.row(ACCURACY)
-    if old is None or new is None:
+    if old is None and new is None:
         return []
+    if old is None or new is None:
+        texts = _points(old.value if old else None), _points(new.value if new else None)
+        return [_not_judged(what, texts, f"not verified {'after' if new is None else 'before'}", limits)]
     texts, shared = (_points(old.value), _points(new.value)), _same_pairs(before, after)
     if not (old.valid and new.valid):
         run, row = ("after", new) if old.valid else ("before", old)
-        verdict = "worse" if old.valid else "better" if new.valid else "not judged"
-        return [Change(what, *texts, verdict, f"not measured {run}: {row.reason}", fails=verdict == "worse")]
+        reason = f"not measured {run}: {row.reason}"
+        if not old.valid and not new.valid:
+            return [_not_judged(what, texts, reason, limits)]
+        return [Change(what, *texts, "worse" if old.valid else "better", reason, fails=old.valid)]
     if bool(old.conditions.get("flip")) != bool(new.conditions.get("flip")):
         reason = "only one run summed the embeddings of a face and its mirror image"
-        return [Change(what, *texts, "not judged", reason)]
+        return [_not_judged(what, texts, reason, limits)]
     if shared is not None and np.array_equal(shared[0], shared[1]):
         return [Change(what, *texts, "equal", "every similarity is the same to the last bit")]
     if shared is not None:
@@ -154,9 +165,9 @@ def _accuracy(before: Side, after: Side, limits: GateLimits) -> Iterable[Change]
     if old == new:
         return [Change(what, *texts, *SAME)]
     if not new.conditions.get("pairs_sha256") or old.conditions.get("pairs_sha256") != new.conditions["pairs_sha256"]:
-        return [Change(what, *texts, "not judged", "verified on other pairs, or a run does not say on which")]
+        return [_not_judged(what, texts, "verified on other pairs, or a run does not say on which", limits)]
     if None in (old.low, old.high, new.low, new.high):
-        return [Change(what, *texts, "not judged", "has no interval")]
+        return [_not_judged(what, texts, "has no interval", limits)]
     return [_judged(what, texts, unpaired_difference(_estimate(new), _estimate(old)), new.n or 0, limits, UNPAIRED)]
 
 

@@ -45,6 +45,7 @@ class Comparison:
     missing: Mapping[str, str]  # files only in the run before, and why the other could not make it if it says so
     added: Sequence[str]
     environment: Sequence[str]  # "versions.torch: 2.12.0 -> 2.13.0"
+    allow_unjudged: bool = False  # whether the gate stays open where something could not be judged
 
     @property
     def failures(self) -> list[str]:
@@ -53,7 +54,21 @@ class Comparison:
         return [
             *(f"{file}: {change.what}, {change.explanation}" for file, change in worse),
             *(f"{file}: not made any more: {reason}" for file, reason in self.missing.items() if reason),
+            *(
+                f"{file}: could not be judged: {self.after} has no such file"
+                for file, reason in self.missing.items()
+                if not reason and not self.allow_unjudged
+            ),
         ]
+
+    @property
+    def unjudged(self) -> bool:
+        """Whether something that could not be judged shuts the gate."""
+        every = [change for of_file in self.files.values() for change in of_file]
+        missing = [file for file, reason in self.missing.items() if not reason]
+        return any(change.fails and change.verdict == "not judged" for change in every) or (
+            bool(missing) and not self.allow_unjudged
+        )
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Gives titles, and the cells of a line per file; a number that is equal in all files has no column."""
@@ -117,6 +132,7 @@ def compare(before: Path, after: Path, limits: GateLimits) -> Comparison:
         missing={str(file): not_made.get(file[:3], "") for file in old if file not in matches},
         added=[str(file) for file in new if file not in matches.values()],
         environment=[*_versions(old, new), *_differing(_about(before), _about(after))],
+        allow_unjudged=limits.allow_unjudged,
     )
 
 

@@ -47,6 +47,15 @@ class Measurement:
             raise ValueError(f"{what} is not valid and gives no reason")
 
 
+NOT_PEOPLE = "rendered faces, not people"
+"""How numbers of rendered faces are called wherever they are shown."""
+
+
+def is_of_rendered_faces(row: Measurement) -> bool:
+    """Tells whether a number was measured on rendered faces, which says little of how well people are recognised."""
+    return row.conditions.get("faces_kind") == "rendered"
+
+
 @dataclass(frozen=True)
 class RowMaker:
     """Makes the rows of one file in one runtime on one device; units are those of the table of metrics."""

@@ -29,7 +29,7 @@ from .findings.slices import slice_rows
 from .findings.templates import read_templates, template_rows
 from .findings.transfer import template_compatibility, threshold_transfer
 from .findings.unlabelled import unlabelled_rows
-from .measurement import NAME, Measurement, RowMaker, write_measurements
+from .measurement import NAME, NOT_PEOPLE, Measurement, RowMaker, write_measurements
 from .recipe import BenchmarkRecipe
 from .runtimes import usual_runtime
 from .size import size_rows
@@ -140,6 +140,8 @@ def _measure(
     similarity: dict[str, NDArray[np.floating[Any]]] = {}
     for candidate, raw in zip(candidates, judged, strict=True):
         row = row_maker(candidate.artifact, folder)
+        on_faces = row.under(faces_kind="rendered") if pairs.rendered else row
+        on_faces = on_faces.under(sample_of_pairs=pairs.sample) if pairs.sample else on_faces
         verification = None if isinstance(raw, str) else verify(unit(raw), pairs, pairs.identities, fars)
         # A certificate is for who embeds a face once.
         certified = (
@@ -148,18 +150,18 @@ def _measure(
         rows += size_rows(candidate.artifact.path, row)  # after the certificate, which is part of what ships
         rows += [row.value(metric, value) for metric, value in candidate.costs]
         if isinstance(raw, str) or verification is None:
-            rows.append(row.missing("verification_accuracy", str(raw)))
+            rows.append(on_faces.missing("verification_accuracy", str(raw)))
             continue
-        row = row.under(sample_of_pairs=pairs.sample) if pairs.sample else row
-        rows += _drift(unit(raw), judged[0], candidates[0].artifact.card.model, row)
-        rows += verification_rows(verification, row, certified, recipe.flip, int((~pairs.same).sum()))
+        rows += _drift(unit(raw), judged[0], candidates[0].artifact.card.model, on_faces)
+        rows += verification_rows(verification, on_faces, certified, recipe.flip, int((~pairs.same).sum()))
         name = name_in(candidate.artifact.path, folder)
         similarity[name] = compact(verification.similarity)
         file = VerifiedFile(candidate, name, unit(raw), verification, pairs, recipe, folder, source)
-        rows += [found for part in PARTS for found in part(file, row.under(flip=recipe.flip))]
+        rows += [found for part in PARTS for found in part(file, on_faces.under(flip=recipe.flip))]
         if candidate is candidates[0]:
             source = file
-        progress(f"{candidate.artifact.path.name}: accuracy {100 * (verification.accuracy.value or 0):.2f} %")
+        on = f" ({NOT_PEOPLE})" if pairs.rendered else ""
+        progress(f"{candidate.artifact.path.name}: accuracy {100 * (verification.accuracy.value or 0):.2f} %{on}")
     write_record(folder / RECORD, pairs, similarity)
     rows += latencies(candidates, recipe, folder, progress)
     return rows + arm64_rows(candidates, embedded, pairs, recipe, folder, progress)

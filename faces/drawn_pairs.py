@@ -40,7 +40,7 @@ def synthetic_pairs(identities: int, shots: int, seed: int = 0, size: int = 112,
     shot = np.empty(len(labels), dtype=np.int64)
     shot[crops] = np.arange(shots)
     names = [f"synthetic_{label:05d}/{number:04d}" for label, number in zip(labels, shot, strict=True)]
-    return Pairs.of(faces, left, right, same, fold, names, labels)
+    return Pairs.of(faces, left, right, same, fold, names, labels, rendered=True)
 
 
 def _fold_pairs(

@@ -32,6 +32,7 @@ class Pairs:
     identities: NDArray[np.int64]  # (M,) the person on each crop; -1: unknown
     sha256: str  # of pixels, pairs, verdicts and folds
     sample: str = ""  # of how many pairs these were drawn, "" where they are all
+    rendered: bool = False  # whether the faces are drawn ones, whose numbers are not those of people
 
     def __len__(self) -> int:
         """P."""
@@ -47,11 +48,13 @@ class Pairs:
         fold: NDArray[np.int64],
         names: Sequence[str],
         identities: Sequence[int] | NDArray[np.int64],
+        rendered: bool = False,
     ) -> Pairs:
         """Makes pairs of plain sequences, with their hash."""
         lefts, rights, folds = (np.asarray(part, dtype=np.int64) for part in (left, right, fold))
         sha256 = content_sha256(faces, lefts, rights, same, folds)
-        return cls(faces, lefts, rights, same, folds, tuple(names), np.asarray(identities, dtype=np.int64), sha256)
+        people = np.asarray(identities, dtype=np.int64)
+        return cls(faces, lefts, rights, same, folds, tuple(names), people, sha256, rendered)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,11 @@ class Core:
     level2_kib: int
     megahertz: int
 
+    @property
+    def has_int8_dot_products(self) -> bool:
+        """Whether it has sdot, which int8 kernels are fast by."""
+        return "asimddp" in self.features.split()
+
     def files(self) -> Mapping[str, str]:
         """Gives the text of the files that describe a phone with one such core, by their path below the root."""
         cpu = "sys/devices/system/cpu"

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ..accuracy.record import Record
 from ..accuracy.roc import roc
-from .limits import ACCURACY, DIFFERENCE
-from .summary import Line
+from .limits import DIFFERENCE
+from .summary import ACCURACY, Line
 
 MOST_POINTS = 200  # of a curve
 BINS = 60  # of similarities

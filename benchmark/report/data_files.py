@@ -61,6 +61,8 @@ def _recommendation(run: str, recommendation: Recommendation) -> dict[str, Any]:
                 "for": title,
                 "artifact": choice.best.line.artifact if choice.best else None,
                 "why": choice.why,
+                "speed_evidence": choice.evidence.kind if choice.evidence else None,
+                "speed_core": choice.evidence.core if choice.evidence else None,
                 "nearest": choice.nearest.line.artifact if choice.nearest else None,
                 "files": [
                     *([{**_file(choice.best), "why_not": ""}] if choice.best else []),

@@ -5,21 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from ...export.formats import CHECKPOINT, FORMATS
 from ..figures import interval, number_text, row_text
 from ..measurement import Measurement
-from .summary import Line
+from .drift import JITTER, Verdict, drift_verdict, is_without_labels
+from .summary import ACCURACY, Line
 
-ACCURACY, DIFFERENCE, SIZE, LATENCY = "verification_accuracy", "accuracy_difference", "size_bytes", "latency_ms_p50@1"
+DIFFERENCE, SIZE, LATENCY = "accuracy_difference", "size_bytes", "latency_ms_p50@1"
 SAME_COSINE = 0.9999
 """From this lowest cosine to the source on, a file counts as the source in another format."""
 
 LATENCY_RUNTIMES = ("adb", "coreml ALL", "coreml CPU_AND_NE", "coreml CPU_AND_GPU", "coreml CPU_ONLY")
 """Runtimes on a phone or a Mac, whose latencies count before this machine's; the first that was measured counts."""
-
-Verdict = Literal["keeps", "cannot tell", "worse", "not measured"]
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def judge_files(lines: Sequence[Line], limits: ShippingLimits) -> list[JudgedFil
     places = {is_apple: _place(lines, is_apple) for is_apple in (False, True)}
     judged = []
     for of_file in files.values():
-        line = next((at for at in of_file if ACCURACY in at.cells), of_file[0])
+        line = next((at for at in of_file if ACCURACY in at.cells or JITTER in at.cells), of_file[0])
         latency, place = line.cells.get(LATENCY), places[is_for_apple(line)]
         if place:
             rows = [at.cells.get(LATENCY) for at in of_file if at.runtime.startswith(place)]
@@ -151,6 +149,9 @@ def _judged(line: Line, latency: Measurement | None, lines: Sequence[Line], limi
 def _accuracy(line: Line, lines: Sequence[Line], most: float) -> tuple[Verdict, str, float]:
     """Gives the verdict on the paired difference, the reason, and how far the loss is above `most`, a share of it."""
     row, cosine = line.cells.get(DIFFERENCE), line.value("embedding_cosine_min")
+    if is_without_labels(lines):
+        same = cosine is not None and cosine >= SAME_COSINE
+        return ("keeps", "", 0.0) if same else drift_verdict(line, most)
     if line.value(ACCURACY) is None:
         accuracy = line.cells.get(ACCURACY)
         return "not measured", "accuracy not measured" + (f": {accuracy.reason}" if accuracy else ""), math.inf

@@ -13,7 +13,7 @@ from ...export.artifact import Card
 from ...export.formats import format_of
 from ...files import sha256_of
 from ..figures import row_text, setting_and_interval
-from ..measurement import Measurement
+from ..measurement import NOT_PEOPLE, Measurement, is_of_rendered_faces
 from ..metric_keys import phrase_of, title_of
 from ..metrics import DISTURBED, SLICES, TEMPLATES, metric_of
 from .columns import columns_of
@@ -91,7 +91,8 @@ def _measured(lines: Sequence[Line]) -> Iterator[Fact]:
         for column in columns_of(line.cells.items()):
             row = line.cells[column.key]
             if row.valid and column.kind != "times":
-                where = ", ".join(filter(None, (row.runtime or line.runtime, row.device)))
+                rendered = NOT_PEOPLE if is_of_rendered_faces(row) else ""
+                where = ", ".join(filter(None, (row.runtime or line.runtime, row.device, rendered)))
                 is_setting = column.kind == "plain"
                 text = " ".join(setting_and_interval(row)).strip() if is_setting else row_text(row, column.kind)
                 yield column.title, text, where + (f", n = {row.n}" if row.n else "")

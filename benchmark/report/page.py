@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,16 @@ from .conditions import conditions_of, runtime_notes
 from .curves import curves_of
 from .data_files import csv_of, json_of
 from .details import details_of
-from .limits import ACCURACY, DIFFERENCE, LATENCY, SIZE, ShippingLimits, limits_for
+from .limits import DIFFERENCE, LATENCY, SIZE, ShippingLimits, limits_for
 from .model_card import cards_of
 from .plot import plot_of
 from .pruned_layers import before_and_after, charts_of
 from .recommendation import recommend
 from .run_folders import RunFolder, read_run
-from .summary import Line, pareto_front, summarise
-from .verdict import outcome, picks_of, recommendation_sentences
+from .summary import ACCURACY, Line, pareto_front, sets_of_pairs, summarise
+from .verdict import Pick, outcome, picks_of, recommendation_sentences, warnings_of
+
+PICK_KEYS = (SIZE, LATENCY, ACCURACY, DIFFERENCE)
 
 
 def write_report(
@@ -37,6 +39,7 @@ def write_report(
     max_mb: float | None = None,
     max_ms: float | None = None,
     max_drop: float | None = None,
+    progress: Callable[[str], None] = lambda line: None,
 ) -> tuple[Path, Path]:
     """Writes the report of the runs in `folders` into `out`, each file whole or not at all.
 
@@ -49,6 +52,7 @@ def write_report(
         max_mb: Largest file that the app allows, in MB of 10^6 bytes.
         max_ms: Longest median latency on one thread that it allows.
         max_drop: Most points of accuracy to lose against the source; None: the margin of the runs' own verdicts.
+        progress: Told what must be known before the accuracies are read.
 
     Returns:
         The paths of report.html, which needs nothing but a browser, and of report.md.
@@ -70,6 +74,8 @@ def write_report(
     for path, text in texts.items():
         with written_whole(path) as beside:
             beside.write_text(text, encoding="utf-8")
+    for warning in page["warnings"]:
+        progress(warning)
     return out / "report.html", out / "report.md"
 
 
@@ -105,21 +111,25 @@ def page_facts(runs: Sequence[RunFolder], limits: ShippingLimits) -> dict[str, A
     pruned = [each for run in runs for each in run.pruned]
     layer_curves = [(run.name, run.curves) for run in runs if run.curves]
     verified = list(_verified(runs, by_run, best))
-    plot = plot_of(lines, table, columns, best)
+    comparable = len(sets_of_pairs(lines)) <= 1
+    plot = plot_of(lines, table, columns, best, comparable)
+    picks = [pick for of_run, each in zip(by_run, advice, strict=True) for pick in picks_of(of_run, each)]
     return {
         "title": ", ".join(dict.fromkeys(line.source for line in lines)) or "no files",
+        "warnings": warnings_of(lines),
         "limits": limits,
         "verdict": [outcome(of_run) for of_run in by_run],
         "recommended": [recommendation_sentences(of_run, each) for of_run, each in zip(by_run, advice, strict=True)],
         "recommendations": [(run.name, each) for run, each in zip(runs, advice, strict=True)],
-        "picks": [pick for of_run, each in zip(by_run, advice, strict=True) for pick in picks_of(of_run, each)],
-        "pick_keys": (SIZE, LATENCY, ACCURACY, DIFFERENCE),
+        "picks": picks,
+        "pick_keys": (SIZE, LATENCY, *_others(picks), ACCURACY, DIFFERENCE),
         "why_not": [(title, choice) for each in advice for title, choice in each.choices],
         "columns": columns,
         "rows": list(zip(lines, table, strict=True)),
         "by_run": by_run,
         "several": len(runs) > 1,
-        "front": pareto_front(lines, ["size_bytes"], ["verification_accuracy"]),
+        "front": pareto_front(lines, [SIZE], [ACCURACY]) if comparable else [],
+        "comparable": comparable,
         "best": best,
         "plot": plot,
         "verified": verified,
@@ -134,6 +144,11 @@ def page_facts(runs: Sequence[RunFolder], limits: ShippingLimits) -> dict[str, A
         "failures": reasons,
         "runs": [(run.name, _command(run.manifest), _facts(run.manifest), run.recipe) for run in runs],
     }
+
+
+def _others(picks: Sequence[Pick]) -> list[str]:
+    """Gives the keys of other numbers that decided: emulated instructions, drift without labels."""
+    return list(dict.fromkeys(key for pick in picks for key in pick.figures if key not in PICK_KEYS))
 
 
 def _verified(runs: Sequence[RunFolder], by_run: Sequence[Sequence[Line]], best: set[int]) -> Iterator[dict[str, Any]]:

@@ -20,12 +20,24 @@ UNITS = {  # on axes: a unit, and how many of it is 1
 
 
 def plot_of(
-    lines: Sequence[Line], table: Sequence[Mapping[str, Cell]], columns: Sequence[Column], best: set[int]
+    lines: Sequence[Line],
+    table: Sequence[Mapping[str, Cell]],
+    columns: Sequence[Column],
+    best: set[int],
+    comparable: bool = True,
 ) -> dict[str, Any]:
-    """Gives the data of the plot; `best` are the indices of the recommended lines."""
+    """Gives the data of the plot.
+
+    Args:
+        lines: Of all runs.
+        table: The cells of each.
+        columns: Of the table.
+        best: Indices of the recommended lines.
+        comparable: Whether all were verified on one set of pairs; without that there are no fronts.
+    """
     axes = [c for c in columns if c.axis and any(line.value(c.key) is not None for line in lines)]
     sides = {side: [c for c in axes if c.axis == side] for side in "xy"}
-    fronts = {}
+    fronts: dict[str, list[int]] = {}
     for x in sides["x"]:
         for y in sides["y"]:
             low, high = ([x.key], [y.key]) if y.better == "high" else ([x.key, y.key], [])
@@ -47,4 +59,4 @@ def plot_of(
         )
     titles = {c.key: (c.title, *UNITS.get(c.kind, ("", 1.0))) for c in axes}
     keys = {side: [c.key for c in of_side] for side, of_side in sides.items()}
-    return {"axes": titles, **keys, "fronts": fronts, "points": points}
+    return {"axes": titles, **keys, "fronts": fronts if comparable else None, "points": points}

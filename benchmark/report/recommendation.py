@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..figures import interval, number_text
+from ..figures import number_text
 from .limits import JudgedFile, ShippingLimits, is_for_apple, judge_files
+from .speed_evidence import Cost, SpeedEvidence, speed_evidence
 from .summary import Line
 
 
@@ -20,6 +21,7 @@ class Choice:
     nearest: JudgedFile | None  # to the limits, where no file meets them
     why: str  # why this one, or which is nearest to the limits
     others: tuple[tuple[JudgedFile, str], ...]  # every other file, and in a phrase why not
+    evidence: SpeedEvidence | None = None  # of the speed of the files that meet the limits; None where none does
 
 
 @dataclass(frozen=True)
@@ -57,35 +59,31 @@ def recommend(lines: Sequence[Line], limits: ShippingLimits) -> Recommendation:
 def choose_file(files: Sequence[JudgedFile]) -> Choice:
     """Recommends the fastest file that meets the limits, and of equally fast files the smallest.
 
-    Files whose latency intervals overlap the fastest one's are equally fast. Where no latency is known, the smallest
-    is recommended.
+    What counts as fast is told by `speed_evidence`. Files whose intervals overlap the fastest one's are equally fast.
+    Where nothing is known of the speed, the smallest is recommended.
     """
     meeting = [file for file in files if file.meets]
     if not meeting:
         nearest, others = min(files, key=_distance, default=None), tuple((file, _reasons(file)) for file in files)
         return Choice(tuple(files), None, nearest, _why_nearest(nearest), others)
-    with_latency = [file for file in meeting if file.milliseconds is not None]
-    if with_latency:
-        fastest = min(with_latency, key=lambda file: file.milliseconds or math.inf)
-        tied = [file for file in with_latency if _overlap(file, fastest)]
-        best = min(tied, key=lambda file: (file.size, file.milliseconds or math.inf))
-        equals = f", the smallest of {len(tied)} equally fast files (their intervals overlap)" if len(tied) > 1 else ""
-        why = f"the fastest that meets the limits{equals}"
+    evidence = speed_evidence(meeting)
+    costs = [(file, cost) for file in meeting if (cost := evidence.cost(file)) is not None]
+    if costs:
+        _, fastest = min(costs, key=lambda each: each[1].value)
+        tied = [(file, cost) for file, cost in costs if _overlap(cost, fastest)]
+        best, _ = min(tied, key=lambda each: (each[0].size, each[1].value))
+        known = "they differ by less than counts can tell" if evidence.core else "their intervals overlap"
+        equals = f", the smallest of {len(tied)} equally fast files ({known})" if len(tied) > 1 else ""
+        why = f"{'by counted instructions ' * bool(evidence.core)}the fastest that meets the limits{equals}"
     else:
         best = min(meeting, key=lambda file: file.size)
         why = "the smallest that meets the limits; no latency was measured here"
-    others = tuple((file, _why_not(file, best)) for file in files if file is not best)
-    return Choice(tuple(files), best, None, why, others)
+    others = tuple((file, _why_not(file, best, evidence)) for file in files if file is not best)
+    return Choice(tuple(files), best, None, why, others, evidence)
 
 
-def _overlap(file: JudgedFile, fastest: JudgedFile) -> bool:
-    ends = []
-    for each in (file, fastest):
-        assert each.latency is not None and each.milliseconds is not None
-        low, high = interval(each.latency)
-        ends.append((each.milliseconds, each.milliseconds) if low is None or high is None else (low, high))
-    (low, high), (fast_low, fast_high) = ends
-    return low <= fast_high and fast_low <= high
+def _overlap(one: Cost, other: Cost) -> bool:
+    return one.low <= other.high and other.low <= one.high
 
 
 def _distance(file: JudgedFile) -> tuple[bool, float, int, float]:
@@ -106,15 +104,16 @@ def _reasons(file: JudgedFile) -> str:
     return "; ".join(miss.reason for miss in file.misses)
 
 
-def _why_not(file: JudgedFile, best: JudgedFile) -> str:
+def _why_not(file: JudgedFile, best: JudgedFile, evidence: SpeedEvidence) -> str:
     if file.misses:
         return _reasons(file)
-    if best.milliseconds is None:
+    cost, least = evidence.cost(file), evidence.cost(best)
+    if least is None:
         return f"larger: {_mb(file)} against {_mb(best)}"
-    if file.milliseconds is None:
-        return "latency not measured here"
-    if not _overlap(file, best):
-        return f"slower: {number_text(file.milliseconds, 'ms')} against {number_text(best.milliseconds, 'ms')}"
+    if cost is None:
+        return "no instructions counted on that core" if evidence.core else "latency not measured here"
+    if not _overlap(cost, least):
+        return f"slower: {cost.text} against {least.text}"
     return f"equally fast, but larger: {_mb(file)} against {_mb(best)}"
 
 

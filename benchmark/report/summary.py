@@ -11,6 +11,8 @@ from ..measurement import Measurement
 from ..metric_keys import EMULATED, keyed
 from ..metrics import TEMPLATES, metric_of
 
+ACCURACY = "verification_accuracy"
+
 
 @dataclass(frozen=True)
 class Line:
@@ -143,6 +145,15 @@ def _with_ratios(line: Line, lines: Sequence[Line]) -> Line:
                 source=line.pruned_from,
             )
     return replace(line, cells=cells)
+
+
+def sets_of_pairs(lines: Sequence[Line]) -> list[str]:
+    """Gives the sets of pairs that the lines were verified on, by hash; by the run where its rows do not say.
+
+    Numbers on one set say nothing of those on another: with more than one, files have no common front.
+    """
+    rows = [(line, line.cells[ACCURACY]) for line in lines if line.value(ACCURACY) is not None]
+    return list(dict.fromkeys(str(row.conditions.get("pairs_sha256") or f"of {line.run}") for line, row in rows))
 
 
 def pareto_front(lines: Sequence[Line], low: Sequence[str], high: Sequence[str]) -> list[int]:

@@ -10,10 +10,12 @@ from typing import NamedTuple
 
 from ...export.formats import FORMATS, format_title
 from ..figures import number_text, row_text
+from ..measurement import NOT_PEOPLE, Measurement, is_of_rendered_faces
 from ..metric_keys import phrase_of, title_of
-from .limits import ACCURACY, DIFFERENCE, LATENCY, SIZE, JudgedFile
-from .recommendation import Choice, Recommendation
-from .summary import Line, baseline
+from .drift import COSINE, OVERLAP, THRESHOLD, is_without_labels
+from .limits import DIFFERENCE, LATENCY, SIZE, JudgedFile, ShippingLimits, limits_for
+from .recommendation import Choice, Recommendation, recommend
+from .summary import ACCURACY, Line, baseline, sets_of_pairs, summarise
 
 
 class Figure(NamedTuple):
@@ -43,7 +45,7 @@ def picks_of(lines: Sequence[Line], recommendation: Recommendation) -> list[Pick
     for kind, choice in recommendation.formats:
         if file := choice.best or choice.nearest:
             base, first = baseline(file.line, lines, ACCURACY), file in recommendation.best
-            figures = dict(_figures(file, base))
+            figures = dict(_figures(file, base, choice))
             picks.append(Pick(format_title(kind), file.line, base, file.meets, first, _why(file, choice), figures))
     order = [each.title for each in FORMATS.values()]
     return sorted(picks, key=lambda pick: (not pick.first, order.index(pick.format) if pick.format in order else 99))
@@ -52,6 +54,38 @@ def picks_of(lines: Sequence[Line], recommendation: Recommendation) -> list[Pick
 def outcome(lines: Sequence[Line]) -> str:
     """Says in one paragraph how models were pruned, and how many files were measured."""
     return " ".join([*_pruning(lines), _files(lines)])
+
+
+def warnings_of(lines: Sequence[Line]) -> list[str]:
+    """Says what must be known before any accuracy in a report is read; of all its runs."""
+    warnings = []
+    rendered = [line for line in lines if ACCURACY in line.cells and is_of_rendered_faces(line.cells[ACCURACY])]
+    if rendered:
+        runs = " and ".join(dict.fromkeys(line.run for line in rendered if line.run))
+        where = f" in {runs}" if runs else ""
+        warnings.append(
+            f"{NOT_PEOPLE[0].upper()}{NOT_PEOPLE[1:]}: the accuracies{where} tell files apart, but not how well people "
+            "are recognised. Measure on photos for that."
+        )
+    if is_without_labels(lines):
+        warnings.append(
+            "No accuracy was measured, as the faces have no labels: files were judged by their drift from the source."
+        )
+    if len(sets_of_pairs(lines)) > 1:
+        warnings.append("These runs were verified on different pairs: their accuracies do not compare.")
+    return warnings
+
+
+def advice_on(rows: Sequence[Measurement], limits: ShippingLimits | None = None) -> list[str]:
+    """Gives a run's warnings and recommendations, and why not each other file, a line each, for the terminal."""
+    lines = summarise(rows)
+    recommendation = recommend(lines, limits or limits_for(rows))
+    others = [each for _, choice in recommendation.choices if choice.best is not None for each in choice.others]
+    return [
+        *warnings_of(lines),
+        *(f"not {file.line.name}: {why}" for file, why in others),
+        *(f"{use}: {sentence}" for use, sentence in recommendation_sentences(lines, recommendation)),
+    ]
 
 
 def recommendation_sentences(lines: Sequence[Line], recommendation: Recommendation) -> list[tuple[str, str]]:
@@ -65,16 +99,18 @@ def recommendation_sentences(lines: Sequence[Line], recommendation: Recommendati
         base = baseline(line, lines, ACCURACY)
         facts = [
             f"{phrase_of(key)} {figure.text}" + (f" ({figure.comparison})" if figure.comparison else "")
-            for key, figure in _figures(choice.best, base)
+            for key, figure in _figures(choice.best, base, choice)
         ]
         comparison = "" if base is line else f" Compared with {base.name}."
-        sentences.append((title, f"Ship {line.name}: {', '.join(facts)}. It is {choice.why}.{comparison}"))
+        evidence = f" {choice.evidence.sentence}" if choice.evidence else ""
+        said = f"Ship {line.name}: {', '.join(facts)}. It is {choice.why}.{evidence}{comparison}"
+        sentences.append((title, said))
     return sentences
 
 
 def _why(judged: JudgedFile, choice: Choice) -> str:
     if judged.meets:
-        return _sentence(choice.why)
+        return _sentence(choice.why) + (f" {choice.evidence.sentence}" if choice.evidence else "")
     return f"Does not meet the limits for sure: {'; '.join(miss.reason for miss in judged.misses)}."
 
 
@@ -105,7 +141,7 @@ def _files(lines: Sequence[Line]) -> str:
     return f"{by_format} {'file was' if counts.total() == 1 else 'files were'} measured{end}."
 
 
-def _figures(judged: JudgedFile, base: Line) -> Iterator[tuple[str, Figure]]:
+def _figures(judged: JudgedFile, base: Line, choice: Choice) -> Iterator[tuple[str, Figure]]:
     line, speed = judged.line, judged.latency
     size, accuracy, difference = (line.cells.get(key) for key in (SIZE, ACCURACY, DIFFERENCE))
     if size is not None and size.valid:
@@ -117,9 +153,21 @@ def _figures(judged: JudgedFile, base: Line) -> Iterator[tuple[str, Figure]]:
         yield LATENCY, Figure(title_of(LATENCY), row_text(speed), ", ".join(filter(None, (faster, place))))
     elif speed is not None:
         yield LATENCY, Figure(title_of(LATENCY), "not measured", speed.reason)
+    if choice.evidence is not None and choice.evidence.core:
+        key = choice.evidence.key
+        mine, other = line.value(key), base.value(key)
+        if mine:
+            fewer = f"{other / mine:.1f}× fewer" if other and other / mine >= 1.05 else ""
+            yield key, Figure(title_of(key), number_text(mine, "count"), fewer)
     if accuracy is not None and accuracy.valid:
         pairs = f"on {accuracy.n:,} pairs" if accuracy.n else ""
+        if is_of_rendered_faces(accuracy):
+            pairs = f"{pairs} of {NOT_PEOPLE}" if pairs else f"on {NOT_PEOPLE}"
         yield ACCURACY, Figure(title_of(ACCURACY), row_text(accuracy), pairs)
+    for key in (COSINE, OVERLAP, THRESHOLD) if accuracy is None else ():
+        row = line.cells.get(key)
+        if row is not None and row.valid:
+            yield key, Figure(title_of(key), row_text(row), "without labels")
     if difference is not None and difference.valid:
         source = str(difference.conditions.get("to", "the source"))
         yield DIFFERENCE, Figure(title_of(DIFFERENCE), row_text(difference), source)

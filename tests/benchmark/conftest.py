@@ -55,10 +55,10 @@ def lost(metric: str, reason: str, **fields: Any) -> Measurement:
 @pytest.fixture
 def compared(tmp_path: Path) -> Callable[..., Comparison]:
     def of(
-        before: Sequence[Measurement], after: Sequence[Measurement], *similarities: Any, **limits: float
+        before: Sequence[Measurement], after: Sequence[Measurement], *similarities: Any, **limits: Any
     ) -> Comparison:
         for number, (name, rows) in enumerate((("a", before), ("b", after))):
-            (tmp_path / name).mkdir()
+            (tmp_path / name).mkdir(exist_ok=True)
             write_measurements(rows, tmp_path / name / "measurements.json")
             if similarities:
                 kept = {"artifacts/net.tflite": similarities[number]}

@@ -28,7 +28,7 @@ def test_a_copy_is_equal_in_everything(compared: Callable[..., Comparison]) -> N
 @pytest.mark.parametrize(
     ("after", "verdict", "said", "shuts"),
     [
-        (1001, "worse", "0.1 % more", True),
+        (1001, "worse", "0.1 % more", False),
         (1200, "worse", "20 % more", True),
         (900, "better", "10 % less", False),
         (1000, "equal", "the same", False),
@@ -83,8 +83,17 @@ def test_what_cannot_be_judged_says_why(
 ) -> None:
     found = compared([before], [after])
     assert only(found).verdict == "not judged" and why in only(found).explanation
-    assert found.failures == []
+    assert len(found.failures) == 1 and why in found.failures[0] and found.unjudged
     assert any(why in line for line in found.sentences())
+    allowed = compared([before], [after], allow_unjudged=True)
+    assert (allowed.failures, allowed.unjudged, only(allowed).verdict) == ([], False, "not judged")
+
+
+def test_a_latency_that_was_never_measured_shuts_nothing(compared: Callable[..., Comparison]) -> None:
+    without = lost("latency_ms_p50", "needs a Mac", conditions={"threads": 1}), latency(20, 0.01)
+    for after in without:
+        found = compared([lost("latency_ms_p50", "no Mac", conditions={"threads": 1})], [after])
+        assert (only(found).verdict, found.failures) == ("not judged", [])
 
 
 def test_thread_counts_are_compared_with_themselves(compared: Callable[..., Comparison]) -> None:
@@ -136,7 +145,26 @@ def test_a_great_loss_shows_without_a_record_too(compared: Callable[..., Compari
 def test_accuracies_on_other_pairs_are_not_judged(compared: Callable[..., Comparison], pairs: str) -> None:
     found = compared([accuracy(0.99)], [accuracy(0.5, pairs=pairs)])
     assert only(found).verdict == "not judged" and "other pairs" in only(found).explanation
-    assert found.failures == []
+    assert found.failures == [f"{NAME}: accuracy, verified on other pairs, or a run does not say on which"]
+    assert compared([accuracy(0.99)], [accuracy(0.5, pairs=pairs)], allow_unjudged=True).failures == []
+
+
+def test_a_file_that_only_one_run_verified_is_not_judged(compared: Callable[..., Comparison]) -> None:
+    size = row("size_bytes", 1000)
+    for before, after, run in (([size, accuracy(0.99)], [size], "after"), ([size], [size, accuracy(0.99)], "before")):
+        found = compared(before, after)
+        assert found.failures == [f"{NAME}: accuracy, not verified {run}"]
+
+
+def test_a_file_that_failed_in_both_runs_is_not_judged(compared: Callable[..., Comparison]) -> None:
+    found = compared([lost("verification_accuracy", "not finite")], [lost("verification_accuracy", "no memory")])
+    assert found.failures == [f"{NAME}: accuracy, not measured before: not finite"]
+
+
+@pytest.mark.parametrize(("size", "shuts"), [(10_005, False), (10_100, False), (10_101, True)])
+def test_one_percent_of_size_is_allowed_by_default(compared: Callable[..., Comparison], size: int, shuts: bool) -> None:
+    found = compared([row("size_bytes", 10_000)], [row("size_bytes", size)])
+    assert (only(found).verdict, bool(found.failures)) == ("worse", shuts)
 
 
 def test_a_sum_with_the_mirror_image_is_another_measurement(compared: Callable[..., Comparison]) -> None:

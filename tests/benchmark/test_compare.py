@@ -46,6 +46,9 @@ def test_one_of_two_of_a_kind_is_not_guessed(compared: Callable[..., Comparison]
     assert list(found.files) == ["net.onnx in onnxruntime"]
     assert (list(found.missing), found.added) == ([NAME], ["b.tflite in litert", "c.tflite in litert"])
     assert f"only in a: {NAME}" in found.sentences()
+    assert found.failures == [f"{NAME}: could not be judged: b has no such file"] and found.unjudged
+    allowed = compared([row("size_bytes", 10), onnx], [*two, onnx], allow_unjudged=True)
+    assert (allowed.failures, allowed.unjudged) == ([], False)
 
 
 def test_a_file_that_could_not_be_made_shuts_the_gate(compared: Callable[..., Comparison]) -> None:
@@ -149,3 +152,23 @@ def test_the_gate_is_an_exit_code(
         main()
     assert exit_.value.code == code
     assert printed in capsys.readouterr().out
+
+
+def test_what_cannot_be_judged_shuts_the_gate_until_it_is_allowed(
+    tmp_path: Path,
+    compared: Callable[..., Comparison],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    compared([latency(10, 0.01)], [latency(10, 0.01, device="Phone")])
+    command = ["pocketface", "compare", str(tmp_path / "a"), str(tmp_path / "b"), "--gate"]
+    said = f"gate: {NAME}: median latency on 1 thread, timed on other devices: CPU, then Phone\n"
+    for options, code, gate in (
+        ([], 1, f"{said}gate: shut; --allow-unjudged opens it for what could not be judged\n"),
+        (["--allow-unjudged"], 0, "gate: open\n"),
+    ):
+        monkeypatch.setattr(sys, "argv", [*command, *options])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        assert exit_.value.code == code
+        assert capsys.readouterr().out.endswith(gate)

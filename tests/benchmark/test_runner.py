@@ -1,11 +1,13 @@
 """The stage on files that fail: a reason in the row, never a number of something else."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
+from pocketface.benchmark.measurement import is_of_rendered_faces
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runner import benchmark_files
 from pocketface.faces.contract import InputContract
@@ -41,6 +43,19 @@ def test_without_the_source_nothing_is_compared_with_another_file(tmp_path: Path
     assert (cosine.artifact, cosine.value, cosine.valid) == ("copy.onnx", None, False)
     assert "not finite" in cosine.reason
     assert [row.artifact for row in rows if row.metric == "verification_accuracy" and row.valid] == ["copy.onnx"]
+
+
+def test_rows_and_lines_of_rendered_pairs_say_so(tmp_path: Path) -> None:
+    files, contract = [mean_colour(tmp_path / "a.onnx", 1.0)], InputContract(32, 32)
+    pairs, lines = synthetic_pairs(20, 2, 0, 32, 0), list[str]()
+    rows = benchmark_files(files, lambda _: pairs, QUICK, tmp_path / "drawn", lines.append, contract)
+    accuracy = next(row for row in rows if row.metric == "verification_accuracy")
+    assert accuracy.conditions["faces_kind"] == "rendered" and is_of_rendered_faces(accuracy)
+    (line,) = [line for line in lines if line.startswith("a.onnx: accuracy ")]
+    assert line.endswith(" % (rendered faces, not people)")
+    photos = dataclasses.replace(pairs, rendered=False)
+    rows = benchmark_files(files, lambda _: photos, QUICK, tmp_path / "photos", contract=contract)
+    assert not any(map(is_of_rendered_faces, rows))
 
 
 def test_layers_of_a_file_without_its_network_are_refused(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 import dataclasses
 import json
 import re
+from pathlib import Path
 
 import pytest
 
+from pocketface.benchmark.measurement import Measurement
 from pocketface.benchmark.report.page import write_report
 
 from .conftest import ROWS, report, written_run
@@ -87,3 +89,32 @@ def test_limits_reach_the_page(tmp_path):
 def test_report_is_the_same_each_time(tmp_path):
     run = written_run(tmp_path / "run")
     assert report(tmp_path, run) == report(tmp_path, run)
+
+
+def on_pairs(sha256: str) -> list[Measurement]:
+    return [dataclasses.replace(each, conditions={**each.conditions, "pairs_sha256": sha256}) for each in ROWS]
+
+
+def test_runs_on_the_same_pairs_have_a_common_front(tmp_path: Path) -> None:
+    runs = [written_run(tmp_path / name, on_pairs("abc")) for name in ("one", "two")]
+    page, markdown = report(tmp_path, *runs)
+    assert "◆ No other file" in markdown and "different pairs" not in page + markdown
+
+
+@pytest.mark.parametrize("other", ["def", ""])
+def test_runs_on_different_pairs_have_no_common_front_and_it_is_said(tmp_path: Path, other: str) -> None:
+    runs = [written_run(tmp_path / name, on_pairs(sha)) for name, sha in (("one", "abc"), ("two", other))]
+    page, markdown = report(tmp_path, *runs)
+    said = "These runs were verified on different pairs: their accuracies do not compare."
+    assert said in page and said in markdown
+    assert "◆" not in page + markdown and '"fronts": null' in page
+
+
+def test_rendered_faces_are_named_on_the_first_screen_and_on_the_terminal(tmp_path: Path) -> None:
+    rows = [dataclasses.replace(each, conditions={**each.conditions, "faces_kind": "rendered"}) for each in ROWS]
+    said: list[str] = []
+    page, markdown = write_report([written_run(tmp_path / "run", rows)], tmp_path / "out", progress=said.append)
+    (warning,) = said
+    assert warning.startswith("Rendered faces, not people: ")
+    assert f'<h1>net</h1>\n<p class="warning">{warning}</p>\n' in page.read_text(encoding="utf-8")
+    assert markdown.read_text(encoding="utf-8").splitlines()[2] == f"**{warning}**"

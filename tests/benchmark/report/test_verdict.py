@@ -5,7 +5,7 @@ import dataclasses
 from pocketface.benchmark.report.limits import ShippingLimits
 from pocketface.benchmark.report.recommendation import recommend
 from pocketface.benchmark.report.summary import summarise
-from pocketface.benchmark.report.verdict import outcome, picks_of, recommendation_sentences
+from pocketface.benchmark.report.verdict import outcome, picks_of, recommendation_sentences, warnings_of
 
 from .conftest import ROWS
 
@@ -52,5 +52,29 @@ def test_recommendation_is_a_sentence_with_its_numbers():
         "Any phone",
         "Ship net-pruned.w8a8.tflite: size 0.33 MB (12× smaller), median latency on 1 thread 0.90 ms (2.2× faster, "
         "litert on a CPU), accuracy 98.7 % [98.3, 99.0] (on 6,000 pairs), accuracy against the source -0.05 points "
-        "[-0.15, +0.05] (net). It is the fastest that meets the limits. Compared with net.tflite.",
+        "[-0.15, +0.05] (net). It is the fastest that meets the limits. Speed was judged by this "
+        "machine's latency, as no phone was timed, and no ARM64 instructions were counted that tell these "
+        "files apart; a phone may order the files differently. Compared with net.tflite.",
     )
+
+
+def rendered(rows):
+    return [dataclasses.replace(each, conditions={**each.conditions, "faces_kind": "rendered"}) for each in rows]
+
+
+def test_rendered_faces_are_called_so_before_any_number_and_beside_it():
+    assert warnings_of(summarise(ROWS)) == []
+    lines = summarise(rendered(ROWS))
+    assert warnings_of(lines) == [
+        "Rendered faces, not people: the accuracies tell files apart, but not how well people are recognised. Measure "
+        "on photos for that."
+    ]
+    (_, sentence), _ = recommendation_sentences(lines, recommend(lines, ShippingLimits()))
+    assert "accuracy 98.7 % [98.3, 99.0] (on 6,000 pairs of rendered faces, not people)" in sentence
+
+
+def test_the_run_whose_faces_are_rendered_is_named():
+    lines = [*summarise(rendered(ROWS), "drawn"), *summarise(ROWS, "photos")]
+    first, second = warnings_of(lines)  # neither run says on which pairs
+    assert first.startswith("Rendered faces, not people: the accuracies in drawn tell files apart")
+    assert second == "These runs were verified on different pairs: their accuracies do not compare."
