@@ -30,12 +30,8 @@ def pocketface(version: cli.Version = False) -> None:
 @app.command()
 def run(
     recipe: Annotated[Path | None, Argument(help="Recipe, TOML or YAML.", show_default="the embedded default")] = None,
-    faces: Annotated[
-        Path | None, Option(help="Folder in which the recipe's paths of faces start.", show_default="the recipe's")
-    ] = None,
-    weights: Annotated[
-        Path | None, Option(help="Folder in which the recipe's paths of weights start.", show_default="the recipe's")
-    ] = None,
+    faces: cli.FacesRoot = None,
+    weights: cli.WeightsRoot = None,
     allow_drift: cli.AllowDrift = None,
     settings: cli.RunSettings = None,
     out: Annotated[Path | None, Option("--out", help="Folder of the run.", show_default="runs/<recipe>")] = None,
@@ -89,9 +85,7 @@ def recover(
     student: cli.Network,
     faces: cli.Faces = "synthetic",
     teacher: Annotated[Path | None, Option(help="Checkpoint folder to learn from, instead of labels.")] = None,
-    start: Annotated[
-        Path | None, Option(help="Weights to start from, e.g. ImageNet's; used where their shapes fit.")
-    ] = None,
+    start: cli.Start = None,
     signal: cli.TrainingSignal = None,
     epochs: cli.Epochs = None,
     seed: cli.Seed = 0,
@@ -205,16 +199,10 @@ def trace(
 @cli.with_options
 def benchmark(
     files: Annotated[list[Path], Argument(help="Converted files, checkpoints, or folders of them.")],
-    pairs: Annotated[
-        str, Option(help="Pairs to verify on: pairs.txt, .csv, .bin, a folder per person, or 'synthetic'.")
-    ] = "synthetic",
-    images: Annotated[
-        Path | None, Option(help="Folder of the images that the pairs name.", show_default="where the pairs lie")
-    ] = None,
+    pairs: cli.Pairs = "synthetic",
+    images: cli.Images = None,
     faces: Annotated[Path | None, Option(help="Folder of faces without labels, instead of pairs.")] = None,
-    threshold: Annotated[
-        float | None, Option(help="With --faces: the threshold at which the first file is used today.")
-    ] = None,
+    threshold: cli.Threshold = None,
     threads: cli.Threads = None,
     embedder: Annotated[str | None, Option(help="file.py:factory that built a foreign checkpoint.")] = None,
     certify: Annotated[bool, Option("--certify", help="Write into each file the thresholds measured for it.")] = False,
@@ -251,9 +239,7 @@ def phone(
         Path | None, Option(help="LiteRT's benchmark_model for Android.", show_default="our own runner")
     ] = None,
     threads: cli.Threads = None,
-    cores: Annotated[
-        str | None, Option(help="Cores to run on: big, all, or a hexadecimal mask such as f0.", show_default="big")
-    ] = None,
+    cores: cli.Cores = None,
     settings: cli.Settings = None,
     out: cli.Out = Path("runs/phone"),
 ) -> None:
@@ -291,10 +277,7 @@ def diagnose(
     file: Annotated[Path, Argument(help="The file that the app runs.")],
     golden: Annotated[str, Option(help="What the app was given: golden-0 ... golden-3, or an image.")],
     vector: Annotated[str, Option(help="The embedding that the app got: a .npy or text file, or the numbers.")],
-    landmarks: Annotated[
-        str | None,
-        Option(help="If the image is a photo: x and y of eyes, nose tip and mouth corners, ten numbers with commas."),
-    ] = None,
+    landmarks: cli.Landmarks = None,
     *,
     contract: cli.ContractOptions,
 ) -> None:

@@ -84,6 +84,25 @@ RunSettings = Annotated[
     list[str] | None,
     Option("--set", metavar="KEY=VALUE", help="Changes the recipe, e.g. prune.target=700_000; may be repeated."),
 ]
+FacesRoot = Annotated[
+    Path | None, Option(help="Folder in which the recipe's paths of faces start.", show_default="the recipe's")
+]
+WeightsRoot = Annotated[
+    Path | None, Option(help="Folder in which the recipe's paths of weights start.", show_default="the recipe's")
+]
+Start = Annotated[Path | None, Option(help="Weights to start from, e.g. ImageNet's; used where their shapes fit.")]
+Images = Annotated[
+    Path | None, Option(help="Folder of the images that the pairs name.", show_default="where the pairs lie")
+]
+Threshold = Annotated[float | None, Option(help="With --faces: the threshold at which the first file is used today.")]
+Cores = Annotated[
+    str | None, Option(help="Cores to run on: big, all, or a hexadecimal mask such as f0.", show_default="big")
+]
+Landmarks = Annotated[
+    str | None,
+    Option(help="If the image is a photo: x and y of eyes, nose tip and mouth corners, ten numbers with commas."),
+]
+Pairs = Annotated[str, Option(help="Pairs to verify on: pairs.txt, .csv, .bin, a folder per person, or 'synthetic'.")]
 Out = Annotated[Path, Option("--out", help="Folder for the results.")]
 
 

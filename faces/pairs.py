@@ -54,7 +54,7 @@ class Pairs:
         lefts, rights, folds = (np.asarray(part, dtype=np.int64) for part in (left, right, fold))
         sha256 = content_sha256(faces, lefts, rights, same, folds)
         people = np.asarray(identities, dtype=np.int64)
-        return cls(faces, lefts, rights, same, folds, tuple(names), people, sha256, rendered)
+        return cls(faces, lefts, rights, same, folds, tuple(names), people, sha256, rendered=rendered)
 
 
 @dataclass(frozen=True)

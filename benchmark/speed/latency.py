@@ -152,10 +152,11 @@ def latency_in_fresh_process(
     report = ask("pocketface.benchmark.speed.stopwatch", request, str(job), "timed", job.threads, timeout)
     report["rounds_ms"] = tuple(tuple(round_ms) for round_ms in report["rounds_ms"])
     report["conditions"] = {**job.conditions, **report["conditions"]}
-    report["noise"] = tuple(
-        Noise(**{name: tuple(value) if isinstance(value, list) else value for name, value in of_round.items()})
+    rounds: list[dict[str, Any]] = [
+        {name: tuple(value) if isinstance(value, list) else value for name, value in of_round.items()}
         for of_round in report["noise"]
-    )
+    ]
+    report["noise"] = tuple(Noise(**of_round) for of_round in rounds)
     return Latency(**report)
 
 
