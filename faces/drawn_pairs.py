@@ -26,6 +26,9 @@ def synthetic_pairs(identities: int, shots: int, seed: int = 0, size: int = 112,
         size: Of the faces, in pixels a side.
         first: Number of the first person, see `synthetic_faces`.
 
+    Returns:
+        The pairs, with crops, folds and identities.
+
     Raises:
         ValueError: Fewer than 2 identities, or fewer than 2 shots of each.
     """

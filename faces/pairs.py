@@ -82,6 +82,9 @@ def read_pairs(path: Path | str, images: Path | str | None = None, height: int =
         height: Of the crops, in pixels; crops of another size are refused.
         width: Likewise.
 
+    Returns:
+        P pairs of M crops (M, height, width, 3) uint8 RGB, as stored; a crop that several pairs share is held once.
+
     Raises:
         ValueError: No such file, an unknown extension, a malformed line, or an image that is missing, damaged or of
             another size.

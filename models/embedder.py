@@ -24,7 +24,13 @@ Embeddings = NDArray[np.float32]
 
 
 def unit(embeddings: NDArray[np.float32]) -> Embeddings:
-    """Scales each row of (N, D) to unit length, float32; a row of zeros stays zero.
+    """Scales each row to unit length; a row of zeros stays zero.
+
+    Args:
+        embeddings: (N, D), of any length.
+
+    Returns:
+        (N, D) float32.
 
     >>> unit(np.float32([[3, 4]])).tolist()
     [[0.6000000238418579, 0.800000011920929]]

@@ -26,7 +26,15 @@ class Sensitivity:
 
 
 def write_sensitivity(rows: Iterable[Sensitivity], path: Path) -> Path:
-    """Writes `rows` as a JSON list, whole or not at all, in place of what is at `path`; gives `path`."""
+    """Writes `rows` as a JSON list, whole or not at all.
+
+    Args:
+        rows: As `sensitivity` gives them.
+        path: The file; what lies there is replaced.
+
+    Returns:
+        `path`.
+    """
     with written_whole(path) as beside:
         text = json.dumps([dataclasses.asdict(row) for row in rows], indent=1, ensure_ascii=False)
         beside.write_text(text + "\n", encoding="utf-8")
@@ -34,7 +42,13 @@ def write_sensitivity(rows: Iterable[Sensitivity], path: Path) -> Path:
 
 
 def read_sensitivity(path: Path) -> list[Sensitivity]:
-    """Reads what `write_sensitivity` wrote, in the file's order.
+    """Reads what `write_sensitivity` wrote.
+
+    Args:
+        path: A sensitivity.json.
+
+    Returns:
+        The rows, in the file's order.
 
     Raises:
         ValueError: The file is not such a list.

@@ -56,6 +56,9 @@ def create(name: str, seed: int = 0, **options: Any) -> Embedder:
         seed: Of the weights; torch's global generator is restored.
         options: Keyword arguments of the architecture's `build`.
 
+    Returns:
+        The embedder, on the CPU.
+
     Raises:
         ValueError: No such name or option, or a value of another type than the option's.
     """
