@@ -57,7 +57,7 @@ def open_embedder(
         return checkpoint.open_embedder(
             name_or_path, weights, contract=contract, name=name, licence=licence, options=options
         )
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(f"there is no file {path}")
     if contract is None:
         raise ValueError(unstated_contract(path))
