@@ -28,7 +28,7 @@ PARTS: tuple[tuple[type[BaseModel], str, str], ...] = (
     (
         RunRecipe,
         "A run",
-        "`pocketface run RECIPE`: the top of the file. Paths are relative to the recipe; those of faces and weights "
+        "What `pocketface run` is given: the top of the file. Paths are relative to the recipe; those of faces and weights "
         "to\n`--faces` and `--weights`, where these are given.",
     ),
     (

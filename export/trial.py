@@ -6,13 +6,14 @@ import json
 import signal
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 
 from ..faces.contract import InputContract
 from ..files import sha256_of
-from .formats import CHECKPOINT, FORMATS, format_of, open_session
+from .formats import CHECKPOINT, format_of
 
 TIMEOUT = 60.0  # seconds, most of them for imports on a busy machine
 MEMORY = 6 << 30  # bytes of address space, most of it never touched; four times the file's size comes on top
@@ -35,9 +36,10 @@ def try_in_child(path: Path, contract: InputContract) -> None:
     Raises:
         ValueError: It is refused, it crashes its process, or it takes too much time or memory.
     """
-    if format_of(path).name == CHECKPOINT or sha256_of(path) in _ran:
+    kind = format_of(path)
+    if kind.name == CHECKPOINT or sha256_of(path) in _ran:
         return
-    request = {"path": str(path.absolute()), "contract": contract.to_dict()}
+    request = {"path": str(path.absolute()), "opener": kind.opener, "contract": contract.to_dict()}
     command = [sys.executable, "-P", "-m", __name__, json.dumps(request)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False)
@@ -45,7 +47,7 @@ def try_in_child(path: Path, contract: InputContract) -> None:
         raise ValueError(f"{path.name} did not embed a face within {TIMEOUT:g} s; it is damaged or too large") from None
     if done.returncode < 0:
         name = signal.Signals(-done.returncode).name
-        raise ValueError(f"{path.name} is damaged: it crashes {FORMATS[format_of(path).name].runtime} with {name}")
+        raise ValueError(f"{path.name} is damaged: it crashes {kind.runtime} with {name}")
     if done.returncode:
         said = done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or [f"exit {done.returncode}"]
         raise ValueError(said[-1])
@@ -65,9 +67,11 @@ def _limit_memory(path: Path) -> None:
 def _main() -> int:
     request = json.loads(sys.argv[1])
     path, contract = Path(request["path"]), InputContract.from_dict(request["contract"])
+    module, _, opener = request["opener"].partition(":")
     _limit_memory(path)
     try:
-        open_session(path).run(contract.preprocess(np.zeros((1, contract.height, contract.width, 3), np.uint8)))
+        session = getattr(import_module(module), opener)(path, 1)
+        session.run(contract.preprocess(np.zeros((1, contract.height, contract.width, 3), np.uint8)))
     except ValueError as error:
         print(" ".join(str(error).split()))
         return 1

@@ -181,8 +181,8 @@ def meant(place: Path, word: str) -> str:
         return " ".join(map(str, np.fromfile(golden, np.float32)))
     return {
         "COMMAND": "run",
-        "EMBEDDER": "my_net.py:build",
-        "STUDENT": "my_net.py:build",
+        "EMBEDDER": "CHECKPOINT",
+        "STUDENT": "CHECKPOINT",
         "FILE.onnx": "my_net.onnx",
         "SOURCE": "my_net.onnx",
         "FILE": f"runs/mine/artifacts/{small}",

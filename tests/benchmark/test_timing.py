@@ -152,4 +152,4 @@ def test_strict_is_not_met_where_a_round_was_disturbed(candidates, asked, tmp_pa
     recipe = BenchmarkRecipe(threads=(1,), rounds=3, strict=True)
     rows = latencies(candidates[:1], recipe, tmp_path, lambda line: None)
     p90 = next(row for row in rows if row.metric == "latency_ms_p90")
-    assert (p90.valid, p90.reason) == (False, "strict needs 1024 runs that nothing disturbed; there are 684")
+    assert (p90.valid, p90.reason) == (False, "strict needs 1024 undisturbed runs; there are 684")

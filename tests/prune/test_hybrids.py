@@ -175,4 +175,4 @@ def test_a_pruned_edgenext_is_the_same_in_every_format(tmp_path):
     assert max(made[target].parity.largest_difference for target in targets if "fp32" in target) <= 1e-5
     assert made["onnx"].parity.largest_difference <= 1e-5
     assert made["tflite-w8a8"].parity.cosine_mean >= 0.999
-    assert made["tflite-fp32"].artifact.notes[0].startswith("5 XNNPACK partitions; fall off: 6 L2_NORMALIZATION")
+    assert made["tflite-fp32"].artifact.notes[0].text.startswith("5 XNNPACK partitions; fall off: 6 L2_NORMALIZATION")
