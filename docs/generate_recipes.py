@@ -28,8 +28,8 @@ PARTS: tuple[tuple[type[BaseModel], str, str], ...] = (
     (
         RunRecipe,
         "A run",
-        "What `pocketface run` is given: the top of the file. Paths are relative to the recipe; those of faces and weights "
-        "to\n`--faces` and `--weights`, where these are given.",
+        "What `pocketface run` is given: the top of the file. Paths are relative to the recipe; those of faces and "
+        "weights\nto `--faces` and `--weights`, where these are given.",
     ),
     (
         PruneRecipe,
