@@ -179,7 +179,7 @@ def merge_tables(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[
 
 def with_ranges_for(recipe: ExportRecipe, faces: str) -> ExportRecipe:
     """Gives `recipe` with the way to set int8 ranges that suits `faces`, a path or "synthetic", unless it names one."""
-    if faces == SYNTHETIC or "ranges" in recipe.model_fields_set:
+    if faces != SYNTHETIC or "ranges" in recipe.model_fields_set:
         return recipe
     return recipe.model_copy(update={"ranges": "minmax"})  # photos reach further than rendered faces: cut nothing off
 

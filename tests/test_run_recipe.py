@@ -126,6 +126,6 @@ def test_a_setting_that_no_recipe_has() -> None:
 
 
 def test_ranges_suit_the_faces_unless_the_recipe_names_some() -> None:
-    assert with_ranges_for(ExportRecipe(), "synthetic").ranges == "mse"
-    assert with_ranges_for(ExportRecipe(), "train112").ranges == "minmax"
+    assert with_ranges_for(ExportRecipe(), "synthetic").ranges == "minmax"
+    assert with_ranges_for(ExportRecipe(), "train112").ranges == "mse"
     assert with_ranges_for(ExportRecipe(ranges="mse"), "train112").ranges == "mse"
