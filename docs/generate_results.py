@@ -218,12 +218,15 @@ def agreement() -> Cells:
 
 def coverage() -> Cells:
     """How often 95 % intervals contain the truth."""
-    metrics = ("accuracy", "eer", "tar_at_far_1e-2", "accuracy_difference", "tar_at_far_1e-2_difference")
-    table = [["simulated pairs", *metrics]]
-    rows = rows_of("verification_statistics")
-    for model in dict.fromkeys(row["model"] for row in rows if row["metric"].startswith("coverage_")):
-        shares = [value(rows, f"coverage_{metric}", model=model) for metric in metrics]
-        table.append([model.removeprefix("simulation: "), *(number(share, ".3f") for share in shares)])
+    metrics = ("accuracy", "accuracy_difference", "eer", "tar_at_far_1e-1", "tar_at_far_1e-1_difference")
+    metrics += ("tar_at_far_1e-2", "tar_at_far_1e-2_difference")
+    table = [["simulated pairs", "pairs", "folds", *metrics]]
+    rows = rows_of("interval_coverage")
+    kinds = [(row["model"], row["conditions"]["pairs"], row["conditions"]["folds"]) for row in rows]
+    for model, pairs, folds in dict.fromkeys(kinds):
+        found = {metric: find(rows, f"coverage_{metric}", model=model, pairs=pairs, folds=folds) for metric in metrics}
+        shares = [number(of[0]["value"], ".3f") if of else "" for of in found.values()]
+        table.append([model.removeprefix("simulation: "), f"{pairs:,}", str(folds), *shares])
     return table
 
 

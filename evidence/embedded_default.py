@@ -17,7 +17,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pocketface.benchmark.accuracy.verification import eer, similarities
+from pocketface.benchmark.accuracy.roc import eer
+from pocketface.benchmark.accuracy.verification import similarities
 from pocketface.faces.drawn_pairs import synthetic_pairs
 from pocketface.faces.rendering.synthetic import synthetic_faces
 from pocketface.inputs import FIRST_TEST_IDENTITY

@@ -12,7 +12,7 @@ the vectors exist. In the conditions, `cpu_s` leaves out the time of other proce
 computed:
 
     pocketface                     similarities, ten-fold accuracy, EER, AUC, TAR and threshold at FAR 1e-2, 1e-3 and as
-                                   low as the pairs carry, each with its interval by bootstrap over the people
+                                   low as the pairs carry, each with its interval, people being the units
     insightface's algorithm        ten-fold accuracy and TAR at FAR 1e-3, no interval; see insightface_protocol.py. On
                                    10 million pairs only the accuracy, with squared distances in parts; both are in its
                                    favour: as published it holds both vectors of every pair and their difference at once

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from rows import write_rows
 
-from pocketface.benchmark.accuracy.intervals import accuracy_difference
+from pocketface.benchmark.accuracy.shares import accuracy_difference
 from pocketface.benchmark.accuracy.verification import Verification, verify
 from pocketface.benchmark.findings.error_rates import verification_rows
 from pocketface.benchmark.machine import device_name

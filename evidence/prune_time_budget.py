@@ -24,7 +24,8 @@ import torch
 from rows import write_rows
 from torch import Tensor
 
-from pocketface.benchmark.accuracy.intervals import Estimate, accuracy_difference
+from pocketface.benchmark.accuracy.intervals import Estimate
+from pocketface.benchmark.accuracy.shares import accuracy_difference
 from pocketface.benchmark.accuracy.verification import Verification, verify
 from pocketface.benchmark.findings.error_rates import verification_rows
 from pocketface.benchmark.machine import device_name

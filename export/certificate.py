@@ -78,7 +78,7 @@ class Certificate:
     pairs_name: str  # "pairs.txt", or RENDERED
     pairs_sha256: str  # of crops, pairs and verdicts
     runtime: str  # what embedded: "litert 2.3.0"
-    interval: str = ""  # "bootstrap of 6000 pairs"
+    interval: str = ""  # "95 %, closed form, 6000 pairs"
     similarity: Literal["cosine"] = "cosine"
 
     def __post_init__(self) -> None:

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...models.embedder import Embeddings, unit
-from .intervals import Booleans, Estimate, Integers, resampling_units, share
-from .resampling import resampled, with_intervals
-from .roc import TarAtFar, rate_name, tar_at_far
+from .curve_intervals import tar_with_interval
+from .intervals import Booleans, Estimate, Integers
+from .roc import TarAtFar, rate_name
+from .shares import share_of
+from .units import independent_units
 
 FPIRS = (1e-1, 1e-2)
 FEWEST_PEOPLE = 10  # enrolled; of fewer nothing is said
@@ -70,17 +72,17 @@ def search_of(identities: Integers, images: int = 1) -> Search:
     )
 
 
-def identify(embeddings: Embeddings, identities: Integers, search: Search, seed: int = 0) -> IdentificationRates:
+def identify(embeddings: Embeddings, identities: Integers, search: Search) -> IdentificationRates:
     """Looks every probe up in the gallery.
 
     The lowest threshold whose false positive identification rate is at most FPIR stands, as for TAR at FAR: the
-    share of non-mated probes that find anybody. The intervals draw the probes' people; the gallery stays.
+    share of non-mated probes that find anybody. In the intervals the probes'
+    people are independent; the gallery is taken as given.
 
     Args:
         embeddings: (M, D) of unit length.
         identities: (M,) who each face is.
         search: See `search_of`.
-        seed: Of the resamples.
 
     Sources: Grother, Ngan and Hanaoka, FRVT part 2: Identification, NISTIR 8271, 2019, sec. 3; ISO/IEC 19795-1.
     """
@@ -88,23 +90,18 @@ def identify(embeddings: Embeddings, identities: Integers, search: Search, seed:
     probes = np.concatenate([search.mated, search.strangers])
     mated = np.arange(len(probes)) < len(search.mated)
     best, first = _looked_up(gallery, search.enrolled, embeddings[probes], identities[probes])
-    units = resampling_units(len(probes), (identities[probes], identities[probes]))
+    units = independent_units(len(probes), (identities[probes], identities[probes]))
     right = first & mated
     similarity = np.where(mated & ~first, NEVER, best)
-    with np.errstate(invalid="ignore"):  # a resample that holds no mated probe counts for none
-        shares = [weights @ right / (weights @ mated) for weights in units.weights(seed)]
     points: dict[float, TarAtFar] = {}
-    fpirs = [fpir for fpir in FPIRS if len(search.strangers) * fpir >= 1]
-    again = resampled(similarity, mated, right, units, fpirs, seed) if fpirs else {}
-    among = units.among(mated)
     for fpir in FPIRS:
-        if fpir in fpirs:
-            points[fpir] = with_intervals(tar_at_far(similarity, mated, fpir), again, among)
+        if len(search.strangers) * fpir >= 1:
+            points[fpir] = tar_with_interval(similarity, mated, fpir, units)
             continue
         wants = f"FPIR {rate_name(fpir)} wants at least {1 / fpir:,.0f} probes of people who are not enrolled"
         refused = Estimate(None, reason=f"{wants}; there are {len(search.strangers):,}")
         points[fpir] = TarAtFar(fpir, refused, refused)
-    rank1 = share(float(right.sum() / mated.sum()), np.concatenate(shares), among)
+    rank1 = share_of(right[mated], units.of(mated))
     return IdentificationRates(rank1, points, len(gallery), len(search.mated), len(search.strangers))
 
 

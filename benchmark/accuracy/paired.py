@@ -7,10 +7,15 @@ from statistics import NormalDist
 
 import numpy as np
 
-from .intervals import Booleans, Estimate, Floats, Integers, Z, percentiles, resampling_units, share, wilson
+from .curve_intervals import accepted_near
+from .intervals import Booleans, Estimate, Floats, Integers, Z
+from .optimism import variance_of_change
 from .roc import rate_name
+from .shares import change_of, share_of
+from .units import Units, independent_units
 from .verification import Verification
 
+IDENTICAL = Estimate(0.0, 0.0, 0.0)  # every similarity is the same to the last bit
 CHANCE = 0.8  # of telling the two apart, or equal, that `pairs_needed` promises
 
 
@@ -52,6 +57,8 @@ def judge_difference(difference: Estimate, margin: float, pairs: int) -> Verdict
     1987; Berger and Hsu, Bioequivalence trials, intersection-union tests and equivalence confidence sets, 1996.
     """
     value, low, high = _numbers(difference)
+    if difference == IDENTICAL:
+        return Verdict("equal", "identical: every similarity is the same to the last bit")
     within = f"{100 * margin:.3g} points"
     if low > 0 or high < 0:
         word = "better" if low > 0 else "worse"
@@ -100,28 +107,6 @@ def mcnemar(correct_a: Booleans, correct_b: Booleans) -> float:
     return min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
 
 
-def paired_estimate(mine: Estimate, other: Estimate, again_mine: Floats, again_other: Floats, worth: float) -> Estimate:
-    """Gives how much `mine` is above `other`, with the interval of what the same resamples gave both.
-
-    Args:
-        mine: Any statistic of a `Verification`, at this file's own threshold where it has one.
-        other: The same of the other file, on the same pairs.
-        again_mine: (R,) it on every resample, as in `Verification.again`.
-        again_other: Likewise.
-        worth: Independent pairs that all of them are worth; what so many could have missed bounds a difference that
-            never showed.
-    """
-    if mine.value is None or other.value is None:
-        return Estimate(None, reason=mine.reason or other.reason)
-    differences = again_mine - again_other
-    if not np.nan_to_num(differences).any():
-        unseen = wilson(0.0, int(worth))[1]
-        return Estimate(mine.value - other.value, -unseen, unseen)
-    value = mine.value - other.value
-    low, high = percentiles(differences)
-    return Estimate(value, min(low, value), max(high, value))
-
-
 def unpaired_difference(mine: Estimate, other: Estimate) -> Estimate:
     """Gives how much `mine` is above `other` where all that is left of both is an interval.
 
@@ -145,23 +130,27 @@ def paired_differences(
 ) -> list[PairedDifference]:
     """Gives the paired differences in accuracy and in TAR, each file at its own threshold.
 
-    A resample judges each file by the threshold that was best for it on another resample. With the thresholds of the
-    folds held, as for the interval of one accuracy, the luck in choosing them would pass for a difference.
+    The intervals are of one kind for any number of decisions that differ (`shares.change_of`), and what the choice of
+    thresholds adds is counted. Only where every similarity is the same to the last bit is there no width.
 
     Args:
         mine: One file's verification.
-        other: Another's, on the same pairs, by the same seed.
+        other: Another's, on the same pairs.
         same: (P,) whether a pair shows one person.
         people: On the left and on the right of each pair.
     """
-    units = resampling_units(len(same), people).count
-    worth = min(_independent(of.accuracy, units, len(same)) for of in (mine, other))
-    rates = Estimate(float(mine.correct.mean())), Estimate(float(other.correct.mean()))
-    accuracy = paired_estimate(*rates, mine.again["accuracy anew"], other.again["accuracy anew"], worth)
+    identical = np.array_equal(mine.similarity, other.similarity)
+    units = independent_units(len(same), people)
+    chosen = variance_of_change(mine.optimism, other.optimism, mine.similarity, other.similarity)
+    accuracy = IDENTICAL if identical else change_of(other.correct, mine.correct, units, variance=chosen)
     results = [PairedDifference("accuracy_difference", mine.accuracy, other.accuracy, accuracy)]
     for far, point in mine.tar.items():
         tars = point.tar, other.tar[far].tar
-        difference = paired_estimate(*tars, mine.again["tar", far], other.again["tar", far], worth * float(same.mean()))
+        refused = [tar.reason for tar in tars if tar.value is None]
+        if refused:
+            difference = Estimate(None, reason=refused[0])
+        else:
+            difference = IDENTICAL if identical else _tar_difference(mine, other, far, same, units)
         results.append(PairedDifference(f"tar_at_far_{rate_name(far)}_difference", *tars, difference))
     return results
 
@@ -172,51 +161,62 @@ def at_old_threshold(
     same: Booleans,
     people: tuple[Integers, Integers] | None,
     threshold: Estimate,
-    seed: int = 0,
 ) -> dict[str, Estimate]:
     """Gives what a threshold of one file does on another: FAR and TAR there, and the share of flipped decisions.
 
-    The threshold is what an app has in its code: it stays as it is in every resample.
+    The threshold is what an app has in its code: no uncertainty is in it.
 
     Args:
         now: (P,) similarities by the new file.
         before: (P,) by the file that the threshold was chosen for.
         same: (P,) whether a pair shows one person.
-        people: On the left and on the right of each pair, see `resampling_units`.
+        people: On the left and on the right of each pair, see `independent_units`.
         threshold: Of the old file; where it has none, so do the results, for the same reason.
-        seed: Of the resamples.
     """
     names = ("far_at_old_threshold", "tar_at_old_threshold", "decisions_flipped")
     if threshold.value is None:
         return dict.fromkeys(names, Estimate(None, reason=threshold.reason))
     accepted = now >= threshold.value
     flipped = accepted != (before >= threshold.value)
-    kinds, kind = np.unique(4 * accepted + 2 * flipped + same, return_inverse=True)
-    is_accepted, is_flipped, is_same = kinds // 4 == 1, kinds // 2 % 2 == 1, kinds % 2 == 1
-    units = resampling_units(len(same), people)
-    again = np.concatenate(list(units.tallies(kind, len(kinds), seed)))
-    once = np.bincount(kind).astype(np.float64)
-
-    def of(part: Booleans, whole: Booleans, pairs: Booleans) -> Estimate:
-        with np.errstate(invalid="ignore"):  # NaN where a resample drew no pair of a kind
-            resampled = again @ (part & whole) / (again @ whole)
-        return share(float(once @ (part & whole) / (once @ whole)), resampled, units.among(pairs))
-
-    everyone = np.ones_like(is_same)
-    results = (of(is_accepted, ~is_same, ~same), of(is_accepted, is_same, same), of(is_flipped, everyone, same | ~same))
-    return dict(zip(names, results, strict=True))
+    units = independent_units(len(same), people)
+    shares = (
+        share_of(accepted[~same], units.of(~same)),
+        share_of(accepted[same], units.of(same)),
+        share_of(flipped, units),
+    )
+    return dict(zip(names, shares, strict=True))
 
 
-def _independent(share: Estimate, units: int, pairs: int) -> float:
-    """Counts the independent pairs that would leave a share as uncertain as it is, at least one per unit.
+def _tar_difference(mine: Verification, other: Verification, far: float, same: Booleans, units: Units) -> Estimate:
+    """Gives how much more genuine pairs one file accepts at a FAR, each by its own threshold.
 
-    Source: Kish, Survey Sampling, 1965, sec. 8.2 (effective sample size).
+    The genuine pairs change as in `change_of`. Where impostors move a file's threshold, its TAR moves by the slope of
+    its curve, TAR over FAR between the bounds of the threshold; impostors that move both thresholds cancel.
     """
-    value, low, high = _numbers(share)
-    if value in (0.0, 1.0) or low == high:
-        return float(min(units, pairs))
-    worth = value * (1 - value) * (2 * Z / (high - low)) ** 2
-    return float(np.clip(worth, min(units, pairs), pairs))
+    genuine, impostor = int(same.sum()), int((~same).sum())
+    accepted, moved = [], np.zeros(len(same))
+    for file, sign in ((mine, 1.0), (other, -1.0)):
+        threshold = file.tar[far].threshold
+        accepted.append(file.similarity[same] >= _numbers(threshold)[0])
+        near = accepted_near(file.similarity[~same], far)
+        rate = float(near.mean())
+        if rate < 1:  # else all impostors are as similar, and none moves the threshold
+            scale = float(np.sqrt(far * (1 - far) / (rate * (1 - rate)))) / impostor
+            moved[~same] -= sign * _slope(file.similarity, same, threshold) * scale * (near - rate)
+    change = accepted[0].astype(np.float64) - accepted[1]
+    held = np.zeros(len(same))
+    held[same] = (change - change.mean()) / genuine
+    of_genuine = units.of(same)
+    added = units.variance(held + moved) - of_genuine.variance(held[same])
+    return change_of(accepted[1], accepted[0], of_genuine, variance=max(0.0, added))
+
+
+def _slope(similarity: Floats, same: Booleans, threshold: Estimate) -> float:
+    """Gives how fast TAR rises with FAR between the bounds of a threshold."""
+    _, low, high = _numbers(threshold)
+    between = (similarity >= low) & (similarity < high)
+    far = float(between[~same].mean())
+    return float(between[same].mean()) / far if far else 0.0
 
 
 def _numbers(estimate: Estimate) -> tuple[float, float, float]:

@@ -9,23 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .intervals import (
-    Booleans,
-    Estimate,
-    Floats,
-    Integers,
-    resampling_units,
-    share,
-)
-from .resampling import centred_on, resampled, with_intervals
-from .roc import (
-    TarAtFar,
-    auc,
-    best_of_falling,
-    check_scores,
-    eer,
-    tar_at_far,
-)
+from .curve_intervals import auc_with_interval, eer_with_interval, tars_with_intervals
+from .intervals import Booleans, Estimate, Floats, Integers
+from .optimism import Optimism, optimism_of
+from .roc import TarAtFar, best_of_falling, check_scores
+from .shares import share_with
+from .units import independent_units
 
 if TYPE_CHECKING:
     from ...faces.pairs import Pairs
@@ -44,13 +33,12 @@ class Verification:
     auc: Estimate
     tar: Mapping[float, TarAtFar]  # by FAR
     pairs: int
-    resampled: str  # what the intervals are about: "6000 pairs"
+    units: str  # what is independent: "6000 pairs"
     crops: str  # "112x112"
     sha256: str  # of crops and pairs
     similarity: Floats = field(repr=False, compare=False)  # (P,)
     correct: Booleans = field(repr=False, compare=False)  # (P,) the verdict by the other folds' threshold
-    # what every resample gave, (R,) each; those of two files on the same pairs are paired
-    again: Mapping[Any, Floats] = field(default_factory=dict, repr=False, compare=False)
+    optimism: Optimism = field(repr=False, compare=False)  # of the thresholds that accuracy is judged by
 
 
 def similarities(embeddings: NDArray[np.floating[Any]], left: Integers, right: Integers) -> Floats:
@@ -106,21 +94,19 @@ def verify(
     pairs: Pairs,
     identities: Integers | None = None,
     fars: Sequence[float] = FARS,
-    seed: int = 0,
 ) -> Verification:
     """Measures how well `embeddings` verify `pairs`.
 
-    The intervals are of 1,000 resamples (see `intervals.resampling_units`). In each the thresholds of a FAR are
-    chosen anew, and accuracy is that of the threshold which was best on another resample. Beyond 200,000 pairs there
-    are 200, of similarities that are rounded for that; see `Units.tallies`.
+    The intervals are in closed form, from what the pairs are worth where people recur (`units.independent_units`).
+    That of the accuracy counts what the choice of thresholds adds (`optimism`), those of EER and TAR that they have
+    thresholds of their own (`curve_intervals`).
 
     Args:
         embeddings: (M, D) of unit length, one per face of `pairs`.
         pairs: Which faces to compare.
         identities: (M,) who each face is, below 0 where that is not known. People who recur make intervals
-            wider; where anybody is not known, pairs are resampled.
+            wider; where anybody is not known, pairs count as independent.
         fars: False accept rates to report the TAR at.
-        seed: Of the resamples.
 
     Raises:
         ValueError: Embeddings, pairs and identities do not fit together.
@@ -134,7 +120,6 @@ def verify(
         pairs.fold,
         people_of(identities, pairs),
         fars,
-        seed,
         crops="x".join(str(side) for side in pairs.faces.shape[1:3]),
         sha256=pairs.sha256,
     )
@@ -146,33 +131,30 @@ def verify_similarities(
     fold: Integers,
     people: tuple[Integers, Integers] | None = None,
     fars: Sequence[float] = FARS,
-    seed: int = 0,
     crops: str = "",
     sha256: str = "",
 ) -> Verification:
     """Measures the same of (P,) cosines; `people` are on the left and on the right of each pair, if all are known."""
     accuracies, thresholds = tenfold_accuracy(similarity, same, fold)
     correct = (similarity >= thresholds[_places(fold)[1]]) == same
-    units = resampling_units(len(same), people)
+    units = independent_units(len(same), people)
     del people  # of ten million pairs they take 160 MB
-    again = resampled(similarity, same, correct, units, fars, seed)
-    genuine = units.among(same)
-    fewer = min(genuine, units.among(~same))
-    points = [tar_at_far(similarity, same, far) for far in fars]
     accuracy = float(accuracies.mean())
+    optimism = optimism_of(similarity, same, float(correct.mean()))
+    variance = units.variance((correct - correct.mean()) / len(same)) + optimism.variance
     return Verification(
-        accuracy=share(accuracy, centred_on(accuracy, again["accuracy anew"]), units.count),
+        accuracy=share_with(accuracy, variance, units.count, units.quantile()),
         accuracy_spread=float(accuracies.std()),
-        eer=share(eer(similarity, same), again["eer"], fewer),
-        auc=share(auc(similarity, same), again["auc"], fewer),
-        tar={point.far: with_intervals(point, again, genuine) for point in points},
+        eer=eer_with_interval(similarity, same, units),
+        auc=auc_with_interval(similarity, same, units),
+        tar=tars_with_intervals(similarity, same, fars, units),
         pairs=len(same),
-        resampled=units.name,
+        units=units.name,
         crops=crops,
         sha256=sha256,
         similarity=similarity,
         correct=correct,
-        again=again,
+        optimism=optimism,
     )
 
 

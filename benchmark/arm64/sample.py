@@ -17,7 +17,8 @@ from ...export.session import raw_embeddings
 from ...faces.pairs import Pairs
 from ...files import written_whole
 from ...models.embedder import unit
-from ..accuracy.intervals import accuracy_difference, resampling_units, share
+from ..accuracy.shares import accuracy_difference, share_of
+from ..accuracy.units import independent_units
 from ..accuracy.verification import similarities, tenfold_accuracy
 from ..embedding import EmbeddingJob
 from ..measurement import Measurement, RowMaker
@@ -102,9 +103,8 @@ def sample_rows(
 
     people = (pairs.identities[pairs.left[chosen]], pairs.identities[pairs.right[chosen]])
     identities = people if min(side.min() for side in people) >= 0 else None
-    units = resampling_units(len(chosen), identities)
-    again = np.concatenate([weights @ correct / weights.sum(axis=1) for weights in units.weights()])
-    accuracy = share(float(correct.mean()), again, units.count)
+    units = independent_units(len(chosen), identities)
+    accuracy = share_of(correct, units)
     difference = accuracy_difference(natively, correct, identities)
     cosine = _cosines(embeddings, raw[faces])
     row = row.under(sample_pairs=len(pairs))
@@ -113,7 +113,7 @@ def sample_rows(
         "this machine's LiteRT on all pairs of the other folds"
     )
     verified = row.under(
-        protocol=protocol, flip=False, pairs_sha256=pairs.sha256, interval=f"bootstrap of {units.name}"
+        protocol=protocol, flip=False, pairs_sha256=pairs.sha256, interval=f"closed form, {units.name}"
     )
     against, largest = row.under(against="litert on this machine"), float(np.abs(emulated - native[faces]).max())
     flipped = int((correct != natively).sum())

@@ -30,7 +30,7 @@ def certificate_of(verification: Verification, pairs: Pairs, name: str, runtime:
         pairs_name=name,
         pairs_sha256=verification.sha256,
         runtime=runtime,
-        interval=f"95 %, bootstrap of {verification.resampled}",
+        interval=f"95 %, closed form, {verification.units}",
     )
 
 

@@ -20,7 +20,7 @@ def differences(file: VerifiedFile, row: RowMaker) -> list[Measurement]:
     mine, other, pairs, margin = file.verification, file.source.verification, file.pairs, file.recipe.margin
     conditions: dict[str, Any] = {
         "to": file.source.model,
-        "interval": f"paired bootstrap of {mine.resampled}, thresholds chosen anew",
+        "interval": f"paired, closed form, {mine.units}; the choice of thresholds counts",
     }
     row, rows = row.under(**conditions), []
     for comparison in paired_differences(mine, other, pairs.same, people_of(pairs.identities, pairs)):

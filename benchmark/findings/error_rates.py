@@ -38,7 +38,7 @@ def verification_rows(
         flip=flip,
         crops=verification.crops,
         pairs_sha256=verification.sha256,
-        interval=f"bootstrap of {verification.resampled}",
+        interval=f"closed form, {verification.units}",
     )
     pairs = verification.pairs
     rows = [
@@ -77,7 +77,7 @@ def identification_rows(file: VerifiedFile, row: RowMaker) -> list[Measurement]:
         enrolled=rates.people,
         mated_probes=rates.mated,
         non_mated_probes=rates.strangers,
-        interval="bootstrap of the probes' people",
+        interval="closed form, the probes' people",
     )
     rows = [row.estimate("rank1", rates.rank1, rates.mated)]
     for fpir, at in rates.tpir.items():

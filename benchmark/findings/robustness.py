@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from ...faces.contract import Faces
 from ...faces.pairs import Pairs
 from ...models.embedder import unit
-from ..accuracy.clustered import ClusteredPairs, change_of, clustered_pairs, share_of
-from ..accuracy.intervals import Booleans, Integers, resampling_units
+from ..accuracy.intervals import Booleans, Integers
 from ..accuracy.roc import best_threshold
+from ..accuracy.shares import change_of, share_of
+from ..accuracy.units import Units, independent_units
 from ..accuracy.verification import people_of, similarities
 from ..embedding import embed_all
 from ..measurement import Measurement, RowMaker
@@ -29,7 +30,8 @@ UNDISTURBED = "as they are"
 class Sample:
     """Some of the pairs, with their faces in every condition."""
 
-    among: ClusteredPairs = field(repr=False)  # the pairs
+    pairs: Integers = field(repr=False)  # which pairs
+    units: Units = field(repr=False)  # of these
     left: Integers = field(repr=False)  # (n,) indices into the faces of one condition
     right: Integers = field(repr=False)
     same: Booleans = field(repr=False)
@@ -79,13 +81,15 @@ def disturbed_sample(pairs: Pairs, most: int, seed: int = 0) -> Sample:
     for kind in (pairs.same, ~pairs.same):
         where = np.flatnonzero(kind)
         chosen[random.choice(where, min(len(where), max(1, most // 2)), replace=False)] = True
-    among = clustered_pairs(resampling_units(len(pairs), people_of(pairs.identities, pairs)), chosen)
+    units = independent_units(len(pairs), people_of(pairs.identities, pairs)).of(chosen)
     used, places = np.unique(np.stack([pairs.left[chosen], pairs.right[chosen]]), return_inverse=True)
     left, right = places.reshape(2, -1)
     faces = pairs.faces[used]
     crops = np.concatenate([faces, *(disturb(faces, random) for disturb in DISTURBANCES.values())])
     digest = hashlib.sha256(crops.data).hexdigest()
-    return Sample(among, left, right, pairs.same[chosen], (UNDISTURBED, *DISTURBANCES), crops, digest)
+    return Sample(
+        np.flatnonzero(chosen), units, left, right, pairs.same[chosen], (UNDISTURBED, *DISTURBANCES), crops, digest
+    )
 
 
 def disturbed_verdicts(embeddings: NDArray[np.floating[Any]], sample: Sample) -> DisturbedVerdicts:
@@ -109,11 +113,11 @@ def _embedded(file: VerifiedFile, sample: Sample) -> NDArray[np.float32] | str:
 def _rows(part: str, verdicts: DisturbedVerdicts, sample: Sample, row: RowMaker) -> list[Measurement]:
     accuracy = row.estimate(
         "disturbed_accuracy",
-        share_of(verdicts.right[part], sample.among),
+        share_of(verdicts.right[part], sample.units),
         len(sample.same),
         undisturbed=float(verdicts.right[UNDISTURBED].mean()),
         threshold=verdicts.threshold,
-        interval=f"closed form, {sample.among.units} independent units",
+        interval=f"closed form, {sample.units.count} independent units",
     )
     faces = len(sample.crops) // len(sample.conditions)
     return [accuracy, row.value("disturbed_cosine_mean", verdicts.cosine[part], faces)]
@@ -122,7 +126,7 @@ def _rows(part: str, verdicts: DisturbedVerdicts, sample: Sample, row: RowMaker)
 def _compared(
     part: str, mine: DisturbedVerdicts, source: DisturbedVerdicts, to: str, sample: Sample, row: RowMaker
 ) -> Measurement:
-    change = change_of(source.right[part], mine.right[part], sample.among)
+    change = change_of(source.right[part], mine.right[part], sample.units)
     lost = [float(of.right[UNDISTURBED].mean() - of.right[part].mean()) for of in (mine, source)]
     conditions = {"to": to, "lost": lost[0], "source_lost": lost[1]}
     return row.estimate("disturbed_accuracy_difference", change, len(sample.same), **conditions)

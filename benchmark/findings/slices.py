@@ -13,8 +13,9 @@ import numpy as np
 from ...faces.attributes import Attribute, read_attributes
 from ...faces.pairs import Pairs
 from ...faces.quality import measure
-from ..accuracy.clustered import ClusteredPairs, change_of, clustered_pairs, share_of
-from ..accuracy.intervals import Booleans, Floats, resampling_units
+from ..accuracy.intervals import Booleans, Floats, Integers
+from ..accuracy.shares import change_of, share_of
+from ..accuracy.units import Units, independent_units
 from ..accuracy.verification import people_of
 from ..measurement import Measurement, RowMaker
 
@@ -37,7 +38,8 @@ class Slice:
     """Some of the pairs, and what they have in common."""
 
     name: str  # "brightness: darkest third"
-    among: ClusteredPairs = field(repr=False)
+    pairs: Integers = field(repr=False)  # (n,) which
+    units: Units = field(repr=False)  # of these
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,21 +63,21 @@ def slice_rows(file: VerifiedFile, row: RowMaker) -> list[Measurement]:
     slices = slices_of(file.pairs, file.recipe.attributes)
     rows = []
     for part in slices.found:
-        interval = f"closed form, {part.among.units} independent units"
+        interval = f"closed form, {part.units.count} independent units"
         of_part = row.under(part=part.name, thresholds="of all pairs", interval=interval, **_balance(file, part))
-        right = file.verification.correct[part.among.pairs]
-        rows.append(of_part.estimate("slice_accuracy", share_of(right, part.among), len(right)))
+        right = file.verification.correct[part.pairs]
+        rows.append(of_part.estimate("slice_accuracy", share_of(right, part.units), len(right)))
         if file.source is None:
             continue
-        before = file.source.verification.correct[part.among.pairs]
-        strict = change_of(before, right, part.among, 1 - (1 - LEVEL) / len(slices.found))
+        before = file.source.verification.correct[part.pairs]
+        strict = change_of(before, right, part.units, 1 - (1 - LEVEL) / len(slices.found))
         told = {
             "to": file.source.model,
             "slices": len(slices.found),
             "adjusted": [strict.low, strict.high],
             "damaged": strict.high is not None and strict.high < 0,
         }
-        change = change_of(before, right, part.among)
+        change = change_of(before, right, part.units)
         rows.append(of_part.estimate("slice_accuracy_difference", change, len(right), **told))
     for column in slices.empty:
         reason = f"no group of {column!r} has both faces of {FEWEST} pairs"
@@ -97,7 +99,7 @@ def slices_of(pairs: Pairs, attributes: Path | None = None) -> Slices:
     Raises:
         ValueError: As `read_attributes`.
     """
-    units = resampling_units(len(pairs), people_of(pairs.identities, pairs))
+    units = independent_units(len(pairs), people_of(pairs.identities, pairs))
     columns = [] if attributes is None else read_attributes(attributes, pairs.names)
     cut: list[tuple[str, Booleans]] = []
     for name, values in measure(pairs.faces).items():
@@ -110,7 +112,7 @@ def slices_of(pairs: Pairs, attributes: Path | None = None) -> Slices:
             empty.append(column.name)
     drawn = np.random.default_rng(0).random(len(pairs)) * len(pairs) < MOST_PAIRS
     cut = [(name, chosen & drawn) for name, chosen in cut]
-    found = (Slice(name, clustered_pairs(units, chosen)) for name, chosen in cut if chosen.sum() >= FEWEST)
+    found = (Slice(name, np.flatnonzero(chosen), units.of(chosen)) for name, chosen in cut if chosen.sum() >= FEWEST)
     return Slices(tuple(found), tuple(empty))
 
 
@@ -131,13 +133,13 @@ def _groups(column: Attribute, pairs: Pairs) -> Iterator[tuple[str, Booleans]]:
 
 def _balance(file: VerifiedFile, part: Slice) -> dict[str, Any]:
     """Gives how many pairs are genuine, and the errors at the threshold that all pairs set for FAR 1e-3."""
-    same = file.pairs.same[part.among.pairs]
+    same = file.pairs.same[part.pairs]
     genuine, impostors = int(same.sum()), int((~same).sum())
     told: dict[str, Any] = {"genuine": genuine, "impostors": impostors}
     point = file.verification.tar.get(FAR)
     if point is None or point.threshold.value is None:
         return told
-    accepted = file.verification.similarity[part.among.pairs] >= point.threshold.value
+    accepted = file.verification.similarity[part.pairs] >= point.threshold.value
     if genuine >= FEWEST:
         told["frr_at_far_1e-3"] = float((~accepted[same]).mean())
     if impostors * FAR >= 1:

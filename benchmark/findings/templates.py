@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from ...faces.csv_tables import read_csv_table
 from ...models.embedder import Embeddings, unit
-from ..accuracy.intervals import Booleans, Estimate, Floats, Integers, percentiles, resampling_units, share
-from ..accuracy.resampling import resampled, with_intervals
-from ..accuracy.roc import eer, rate_name, tar_at_far
+from ..accuracy.curve_intervals import eer_with_interval, tars_with_intervals
+from ..accuracy.intervals import Booleans, Estimate, Floats, Integers
+from ..accuracy.roc import rate_name
+from ..accuracy.units import independent_units
 from ..accuracy.verification import similarities, usual_fars
 from ..measurement import Measurement, RowMaker
 
@@ -155,26 +156,22 @@ def _rows(
             )
     except ValueError as error:
         return [row.missing("template_eer", str(error))]
-    units = resampling_units(len(same), people)
-    fars = usual_fars(same)
-    again = resampled(similarity, same, same, units, fars)
-    genuine = units.among(same)
+    units = independent_units(len(same), people)
     estimates = {
         "template_similarity_mean": _mean(similarity[same], people[0][same]),
-        "template_eer": share(eer(similarity, same), again["eer"], min(genuine, units.among(~same))),
+        "template_eer": eer_with_interval(similarity, same, units),
     }
-    for far in fars:
-        point = with_intervals(tar_at_far(similarity, same, far), again, genuine)
+    for far, point in tars_with_intervals(similarity, same, usual_fars(same), units).items():
         estimates[f"template_tar_at_far_{rate_name(far)}"] = point.tar
-    interval = f"bootstrap of {units.name}"
+    interval = f"closed form, {units.name}"
     return [row.estimate(metric, estimate, len(same), interval=interval) for metric, estimate in estimates.items()]
 
 
 def _mean(similarity: Floats, person: NDArray[np.int64]) -> Estimate:
-    """Gives the mean over genuine comparisons; each is of one person, who is drawn with all of his."""
-    units = resampling_units(len(similarity), (person, person))
-    again = [weights @ similarity / weights.sum(1) for weights in units.weights()]
-    return Estimate(float(similarity.mean()), *percentiles(np.concatenate(again)))
+    """Gives the mean over genuine comparisons; each is of one person, who may have several."""
+    units, value = independent_units(len(similarity), (person, person)), float(similarity.mean())
+    reach = units.quantile() * float(np.sqrt(units.variance((similarity - value) / len(similarity))))
+    return Estimate(value, value - reach, value + reach)
 
 
 def _span(sizes: set[int]) -> str:

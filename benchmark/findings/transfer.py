@@ -28,7 +28,7 @@ def threshold_transfer(file: VerifiedFile, row: RowMaker) -> list[Measurement]:
     for far, point in before.tar.items():
         results = at_old_threshold(now.similarity, before.similarity, file.pairs.same, people, point.threshold)
         conditions: dict[str, Any] = {"to": file.source.model, "threshold": point.threshold.value}
-        conditions["interval"] = f"bootstrap of {now.resampled}; the threshold stays"
+        conditions["interval"] = f"closed form, {now.units}; the threshold stays"
         for what, estimate in results.items():
             rows.append(row.estimate(f"{what}_{rate_name(far)}", estimate, now.pairs, **conditions))
     return rows
@@ -55,7 +55,7 @@ def template_compatibility(file: VerifiedFile, row: RowMaker) -> list[Measuremen
         crossed = verify_similarities(
             similarity, pairs.same, pairs.fold, people_of(pairs.identities, pairs), tuple(fars)
         )
-        conditions["interval"] = f"bootstrap of {crossed.resampled}"
+        conditions["interval"] = f"closed form, {crossed.units}"
         estimates = {"cross_accuracy": crossed.accuracy}
         estimates |= {f"cross_tar_at_far_{rate_name(far)}": point.tar for far, point in crossed.tar.items()}
     return [row.estimate(metric, estimate, len(pairs), **conditions) for metric, estimate in estimates.items()]

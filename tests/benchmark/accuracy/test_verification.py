@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from pocketface.benchmark.accuracy.intervals import accuracy_difference, percentiles, resampling_units, wilson
-from pocketface.benchmark.accuracy.resampling import statistics_of
+from pocketface.benchmark.accuracy.intervals import wilson
 from pocketface.benchmark.accuracy.roc import auc, best_threshold, eer, roc, tar_at_far
-from pocketface.benchmark.accuracy.verification import similarities, tenfold_accuracy, verify
+from pocketface.benchmark.accuracy.verification import (
+    similarities,
+    tenfold_accuracy,
+    usual_fars,
+    verify,
+    verify_similarities,
+)
 
 
 def scores(pairs, seed=0, ties=False):
@@ -161,102 +166,36 @@ def test_wilson_matches_the_textbook():
     assert wilson(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)  # Newcombe 1998, table I
 
 
-def bootstrapped_mean(values, identities=None):
-    units = resampling_units(len(values), identities)
-    return percentiles(np.concatenate([w @ values / w.sum(axis=1) for w in units.weights()]))
-
-
-def test_the_interval_of_a_share_is_as_wide_as_the_binomial_one():
-    correct = (np.arange(2000) < 1800).astype(float)
-    low, high = bootstrapped_mean(correct)
-    reach = 1.96 * np.sqrt(0.9 * 0.1 / 2000)
-    assert (low, high) == pytest.approx((0.9 - reach, 0.9 + reach), abs=0.15 * reach)
-
-
-def test_groups_of_people_widen_the_interval_by_what_they_share():
-    # 200 people, each in ten pairs with the same outcome: as good as 200 pairs, so sqrt(10) times as wide
-    person = np.repeat(np.arange(200), 10)
-    correct = (person < 180).astype(float)
-    low, high = bootstrapped_mean(correct, (person, person))
-    reach = 1.96 * np.sqrt(0.9 * 0.1 / 200)
-    assert (low, high) == pytest.approx((0.9 - reach, 0.9 + reach), abs=0.15 * reach)
-
-
-def test_people_all_paired_with_all_are_drawn_singly():
-    left, right = np.triu_indices(40)
-    units = resampling_units(len(left), (left, right))
-    assert units.name == "40 people"
-    weights = np.concatenate(list(units.weights(resamples=2000)))
-    assert weights.mean() == pytest.approx(1, abs=0.05)
-    apart = weights[:, left != right]
-    of_person = weights[:, left == right]  # drawn so often is each person
-    pairs = np.stack([of_person[:, left[left != right]], of_person[:, right[left != right]]])
-    assert np.array_equal(apart, pairs.prod(axis=0))
-
-
-def test_the_same_seed_draws_the_same():
-    units = resampling_units(50)
-    first, again, other = (np.concatenate(list(units.weights(seed))) for seed in (1, 1, 2))
-    assert np.array_equal(first, again)
-    assert not np.array_equal(first, other)
-    assert first.shape == (1000, 50)
-    assert set(first.sum(axis=1)) == {50}
-
-
-def test_nineteen_of_twenty_intervals_hold_the_truth():
-    random = np.random.default_rng(3)
-    held = 0
-    for _ in range(200):
-        low, high = bootstrapped_mean((random.random(300) < 0.9).astype(float))
-        held += low <= 0.9 <= high
-    assert 0.90 <= held / 200 <= 0.99
-
-
-def test_a_paired_difference_is_surer_than_two_single_intervals():
-    correct = np.arange(1000) >= 100
-    better = np.arange(1000) >= 80  # right wherever the first is, and on 20 more
-    difference = accuracy_difference(correct, better)
-    reach = 1.96 * np.sqrt(0.02 * 0.98 / 1000)  # only those 20 tell them apart
-    assert difference.value == pytest.approx(0.02)
-    assert (difference.low, difference.high) == pytest.approx((0.02 - reach, 0.02 + reach), abs=0.2 * reach)
-
-
-def test_two_that_decide_alike_may_still_differ_elsewhere():
-    correct = np.arange(300) >= 3
-    difference = accuracy_difference(correct, correct)
-    assert difference.value == 0
-    assert difference.high == -difference.low == pytest.approx(1.96**2 / (300 + 1.96**2), rel=1e-3)
-
-
-def test_verdicts_about_other_pairs_have_no_difference():
-    with pytest.raises(ValueError, match="one verdict per pair"):
-        accuracy_difference(np.ones(3, bool), np.ones(4, bool))
-
-
-def test_verify_agrees_with_its_parts():
-    similarity, same = scores(600)
-    fold = np.arange(600) // 60
-    found = verify(embeddings_with(similarity), labelled(same, fold), fars=(1e-2, 1e-3))
-    accuracies, _ = tenfold_accuracy(similarity, same, fold)
-    assert found.accuracy.value == pytest.approx(accuracies.mean())
-    assert found.accuracy_spread == pytest.approx(accuracies.std())
-    assert found.correct.mean() == pytest.approx(accuracies.mean())
-    assert found.eer.value == pytest.approx(eer(similarity, same))
-    assert found.tar[1e-2].tar.value == tar_at_far(similarity, same, 1e-2).tar.value
-    for estimate in (found.accuracy, found.eer, found.auc, found.tar[1e-2].tar, found.tar[1e-2].threshold):
+def test_many_pairs_are_exact_where_no_interval_is():
+    similarity, same = scores(250_000)
+    found = verify_similarities(similarity, same, np.arange(len(same)) // 25_000, fars=usual_fars(same))
+    assert list(found.tar) == [1e-2, 1e-3, 1e-4, 1e-5]
+    far, tar, thresholds = roc(similarity, same)
+    for rate, point in found.tar.items():
+        last = np.flatnonzero(far <= rate * (1 + 1e-9))[-1]
+        assert (point.tar.value, point.measured_far) == (tar[last], far[last])
+        assert point.threshold.value == thresholds[last]
+        assert point.tar.low <= point.tar.value <= point.tar.high
+    assert found.auc.value == pytest.approx(roc_auc_score(same, similarity))
+    crossing = np.argmax(far >= 1 - tar)
+    assert min(far[crossing - 1], 1 - tar[crossing]) <= found.eer.value <= max(far[crossing], 1 - tar[crossing - 1])
+    for estimate in (found.accuracy, found.eer, found.auc):
         assert estimate.low < estimate.value < estimate.high
-    assert found.tar[1e-3].tar.reason.endswith("there are 300")
 
 
-def test_a_resample_counts_pairs_as_if_they_were_there_so_often():
-    similarity, same = scores(60)
-    counts = np.random.default_rng(5).multinomial(60, np.full(60, 1 / 60))
-    copied = np.repeat(np.arange(60), counts)
-    weights = iter([counts[None].astype(float)])
-    found = statistics_of(similarity, same, same, (0.1,), weights)
-    assert found["eer"][0] == pytest.approx(eer(similarity[copied], same[copied]))
-    assert found["auc"][0] == pytest.approx(auc(similarity[copied], same[copied]))
-    assert found["tar", 0.1][0] == pytest.approx(tar_at_far(similarity[copied], same[copied], 0.1).tar.value)
+def test_eer_and_auc_by_sorting_are_those_of_the_curve():
+    for seed in range(5):
+        random = np.random.default_rng(seed)
+        same = random.random(300) < 0.4
+        similarity = np.round(random.normal(np.where(same, 0.3, 0.0), 0.3), 1 + seed % 2)
+        far, tar, _ = roc(similarity, same)
+        after = int(np.argmax(far >= 1 - tar))
+        gap = far + tar - 1
+        way = gap[after - 1] / (gap[after - 1] - gap[after])
+        assert eer(similarity, same) == pytest.approx(far[after - 1] + way * (far[after] - far[after - 1]))
+        assert auc(similarity, same) == pytest.approx(np.trapezoid(tar, far))
+        at = tar_at_far(similarity, same, 0.1)
+        assert at.measured_far == far[np.flatnonzero(far <= 0.1 * (1 + 1e-9))[-1]]
 
 
 def test_no_error_in_few_pairs_is_not_certainty():
@@ -269,15 +208,15 @@ def test_no_error_in_few_pairs_is_not_certainty():
     assert found.tar[0.1].tar.low == pytest.approx(wilson(1, 20)[0])
 
 
-def test_identities_are_what_is_resampled_unless_somebody_is_not_known():
+def test_people_are_what_is_independent_unless_somebody_is_not_known():
     similarity, same = scores(100)
     pairs = labelled(same, np.arange(100) // 10)
     person = np.arange(200)
     person[1::2][same] = person[::2][same]
     vectors = embeddings_with(similarity)
-    assert verify(vectors, pairs, person).resampled == "100 groups of people that share no pair"
+    assert verify(vectors, pairs, person).units == "100 groups of people that share no pair"
     person[7] = -1
-    assert verify(vectors, pairs, person).resampled == "100 pairs"
+    assert verify(vectors, pairs, person).units == "100 pairs"
 
 
 def test_identities_that_contradict_the_labels_are_refused():

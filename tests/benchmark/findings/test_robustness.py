@@ -89,7 +89,7 @@ def test_a_sample_is_half_genuine_and_holds_each_face_once_per_condition() -> No
     assert (len(sample.same), int(sample.same.sum())) == (20, 10)
     assert sample.conditions == ("as they are", *DISTURBANCES)
     faces = len(sample.crops) // 9
-    first, chosen = sample.crops[:faces], sample.among.pairs
+    first, chosen = sample.crops[:faces], sample.pairs
     assert np.array_equal(first[sample.left], pairs.faces[pairs.left[chosen]])
     assert np.array_equal(first[sample.right], pairs.faces[pairs.right[chosen]])
     assert np.array_equal(sample.crops[7 * faces : 8 * faces], first[..., ::-1])  # BGR

@@ -51,7 +51,7 @@ def by_part(rows: list[Measurement], metric: str) -> dict[str, Measurement]:
 
 def test_a_pair_counts_as_its_darker_face() -> None:
     pairs = squares()
-    found = {part.name: part.among.pairs.tolist() for part in slices_of(pairs).found}
+    found = {part.name: part.pairs.tolist() for part in slices_of(pairs).found}
     assert found["brightness: darkest third"] == list(range(200 - 2))  # cut between equal values: 66 is whole
     assert set(found["brightness: brightest third"]) >= set(range(402, 600))
     assert sum(len(found[name]) for name in found if name.startswith("brightness")) == PAIRS
@@ -88,7 +88,7 @@ def test_a_group_of_a_table_holds_pairs_of_two_such_faces_and_others_are_mixed(t
     pose = ["left"] * 200 + ["front"] * 400 + ["left"] * 100 + ["front"] * 500  # of the left faces, then the right
     table = tmp_path / "pose.csv"
     table.write_text("\n".join(["image,pose", *map(",".join, zip(pairs.names, pose, strict=True))]), encoding="utf-8")
-    found = {part.name: part.among.pairs.tolist() for part in slices_of(pairs, table).found}
+    found = {part.name: part.pairs.tolist() for part in slices_of(pairs, table).found}
     assert found["pose: left"] == list(range(100))
     assert found["pose: mixed"] == list(range(100, 200))
     assert found["pose: front"] == list(range(200, 600))
@@ -106,7 +106,7 @@ def test_a_column_that_gives_no_slice_says_so(tmp_path: Path) -> None:
 def test_of_very_many_pairs_some_are_drawn() -> None:
     pairs, often = squares(), 1000
     many = {name: np.tile(getattr(pairs, name), often) for name in ("left", "right", "same", "fold")}
-    counts = [len(part.among.pairs) for part in slices_of(replace(pairs, **many)).found if "brightness" in part.name]
+    counts = [len(part.pairs) for part in slices_of(replace(pairs, **many)).found if "brightness" in part.name]
     assert sum(counts) == pytest.approx(200_000, rel=0.02)
     assert counts == pytest.approx([198 / 3 * 1000, 204 / 3 * 1000, 198 / 3 * 1000], rel=0.05)
 
