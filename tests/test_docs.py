@@ -163,4 +163,4 @@ def test_readme_is_short_and_has_the_two_commands() -> None:
     setup = "python3 -m venv .venv && . .venv/bin/activate && pip install -e"
     assert len(text.splitlines()) <= 130
     assert f"{setup} . && pocketface run\n" in text
-    assert f'{setup} ".[test]" && python -m pytest\n' in text
+    assert f'{setup} ".[test]" && python -m pytest -n auto\n' in text
