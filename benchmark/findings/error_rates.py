@@ -66,11 +66,14 @@ def verification_rows(
 
 
 def identification_rows(file: VerifiedFile, row: RowMaker) -> list[Measurement]:
-    """Gives `rank1` and `tpir_at_fpir_...` where the pairs say who everybody is and enough people have two faces."""
+    """Gives `rank1` and `tpir_at_fpir_...`; the reason where it is not known who is on the faces, or few people are."""
     identities = file.pairs.identities
+    if (identities < 0).any():
+        return [row.missing("rank1", "the pairs do not say who is on every image, so that nobody can be looked up")]
     search = search_of(identities)
-    if (identities < 0).any() or len(search.gallery) < FEWEST_PEOPLE:
-        return []
+    if len(search.gallery) < FEWEST_PEOPLE:
+        few = f"{len(search.gallery)} people can be enrolled; 1:N wants at least {FEWEST_PEOPLE} who have two images"
+        return [row.missing("rank1", few)]
     rates = identify(file.embeddings, identities, search)
     row = row.under(
         protocol="gallery: the first image of each person; probes: the others, and people who are not enrolled",
