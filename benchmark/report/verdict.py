@@ -153,12 +153,13 @@ def _figures(judged: JudgedFile, base: Line, choice: Choice) -> Iterator[tuple[s
         yield LATENCY, Figure(title_of(LATENCY), row_text(speed), ", ".join(filter(None, (faster, place))))
     elif speed is not None:
         yield LATENCY, Figure(title_of(LATENCY), "not measured", speed.reason)
-    if choice.evidence is not None and choice.evidence.core:
+    if choice.evidence is not None and choice.evidence.key != LATENCY:
         key = choice.evidence.key
-        mine, other = line.value(key), base.value(key)
-        if mine:
-            fewer = f"{other / mine:.1f}× fewer" if other and other / mine >= 1.05 else ""
-            yield key, Figure(title_of(key), number_text(mine, "count"), fewer)
+        row, other = line.cells.get(key), base.value(key)
+        if row is not None and row.valid and row.value:
+            word = "fewer" if choice.evidence.core else "less"
+            less = f"{other / row.value:.1f}× {word}" if other and other / row.value >= 1.05 else ""
+            yield key, Figure(title_of(key), row_text(row), less)
     if accuracy is not None and accuracy.valid:
         pairs = f"on {accuracy.n:,} pairs" if accuracy.n else ""
         if is_of_rendered_faces(accuracy):

@@ -161,7 +161,7 @@ def test_any_phone_and_core_ml_have_a_recommendation_each_and_every_format_its_o
 
 def test_a_phones_latency_counts_where_one_was_measured():
     phone = Measurement(
-        *("net", "artifacts/small.tflite", "tflite", "fp32", "adb litert", "a phone", "latency_ms_p50", 9.0, "ms"),
+        *("net", "artifacts/small.tflite", "tflite", "fp32", "adb runner", "a phone", "latency_ms_p50", 9.0, "ms"),
         conditions={"threads": 1},
     )
     choice = chosen(SMALL, QUICK, [phone])
