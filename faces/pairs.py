@@ -33,6 +33,7 @@ class Pairs:
     sha256: str  # of pixels, pairs, verdicts and folds
     sample: str = ""  # of how many pairs these were drawn, "" where they are all
     rendered: bool = False  # whether the faces are drawn ones, whose numbers are not those of people
+    whole: bool = False  # whether FARs count every pair of the faces, by their identities, and these only the accuracy
 
     def __len__(self) -> int:
         """P."""
