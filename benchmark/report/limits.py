@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from ...export.formats import CHECKPOINT, FORMATS
 from ..figures import interval, number_text, row_text
 from ..measurement import Measurement
+from ..metric_keys import phrase_of
 from ..places import place_of
 from .drift import JITTER, Verdict, drift_verdict, is_without_labels
 from .summary import ACCURACY, Line
 
 DIFFERENCE, SIZE, LATENCY = "accuracy_difference", "size_bytes", "latency_ms_p50@1"
+AUC = "auc"
+FED_AS_TRAINED = "is it fed as it was trained (mean, scale, order of the colours, alignment)?"
 SAME_COSINE = 0.9999
 """From this lowest cosine to the source on, a file counts as the source in another format."""
 
@@ -146,12 +149,22 @@ def _judged(line: Line, latency: Measurement | None, lines: Sequence[Line], limi
     return JudgedFile(line, latency, verdict, tuple(misses))
 
 
+def _is_chance(row: Measurement) -> bool:
+    """Tells whether a share is within chance of one half, or below it: a coin would decide as well."""
+    low, _ = interval(row)
+    return row.value is not None and (row.value if low is None else low) <= 0.5
+
+
 def _accuracy(line: Line, lines: Sequence[Line], most: float) -> tuple[Verdict, str, float]:
     """Gives the verdict on the paired difference, the reason, and how far the loss is above `most`, a share of it."""
     row, cosine = line.cells.get(DIFFERENCE), line.value("embedding_cosine_min")
     if is_without_labels(lines):
         same = cosine is not None and cosine >= SAME_COSINE
         return ("keeps", "", 0.0) if same else drift_verdict(line, most)
+    for key in (ACCURACY, AUC):
+        judged = line.cells.get(key)
+        if judged is not None and judged.valid and _is_chance(judged):
+            return "worse", f"{phrase_of(key)} {row_text(judged)} is that of chance: {FED_AS_TRAINED}", math.inf
     if line.value(ACCURACY) is None:
         accuracy = line.cells.get(ACCURACY)
         return "not measured", "accuracy not measured" + (f": {accuracy.reason}" if accuracy else ""), math.inf

@@ -78,7 +78,7 @@ def choose_file(files: Sequence[JudgedFile]) -> Choice:
         why = f"{by}the fastest that meets the limits{equals}"
     else:
         best = min(meeting, key=lambda file: file.size)
-        why = "the smallest that meets the limits; no latency was measured here"
+        why = "the smallest that meets the limits"
     others = tuple((file, _why_not(file, best, evidence)) for file in files if file is not best)
     return Choice(tuple(files), best, None, why, others, evidence)
 

@@ -97,12 +97,13 @@ def recommendation_sentences(lines: Sequence[Line], recommendation: Recommendati
             continue
         line = choice.best.line
         base = baseline(line, lines, ACCURACY)
-        facts = [
-            f"{phrase_of(key)} {figure.text}" + (f" ({figure.comparison})" if figure.comparison else "")
-            for key, figure in _figures(choice.best, base, choice)
-        ]
         comparison = "" if base is line else f" Compared with {base.name}."
         evidence = f" {choice.evidence.sentence}" if choice.evidence else ""
+        facts = [
+            f"{phrase_of(key)} {figure.text}"
+            + (f" ({figure.comparison})" if figure.comparison and figure.comparison not in evidence else "")
+            for key, figure in _figures(choice.best, base, choice)
+        ]
         said = f"Ship {line.name}: {', '.join(facts)}. It is {choice.why}.{evidence}{comparison}"
         sentences.append((title, said))
     return sentences
@@ -187,7 +188,7 @@ def _against(line: Line, base: Line, ratio: str, more: str, less: str) -> str:
 
 
 def _sentence(phrase: str) -> str:
-    return f"{phrase[0].upper()}{phrase[1:]}."
+    return f"{phrase[0].upper()}{phrase[1:]}" + "." * (not phrase.endswith("?"))
 
 
 def _and(parts: Sequence[str]) -> str:
