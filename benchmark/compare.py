@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..files import written_whole
 from .accuracy.record import NAME as RECORD
 from .accuracy.record import read_record
-from .changes import Change, GateLimits, Side, changes_between
+from .changes import ACCURACY, Change, GateLimits, Side, changes_between
 from .markdown import escape_markdown
 from .measurement import NAME as ROWS
 from .measurement import Measurement, read_measurements
@@ -46,6 +46,7 @@ class Comparison:
     added: Sequence[str]
     environment: Sequence[str]  # "versions.torch: 2.12.0 -> 2.13.0"
     allow_unjudged: bool = False  # whether the gate stays open where something could not be judged
+    unverified: Sequence[str] = ()  # files whose accuracy neither run measured, in any runtime
 
     @property
     def failures(self) -> list[str]:
@@ -59,13 +60,18 @@ class Comparison:
                 for file, reason in self.missing.items()
                 if not reason and not self.allow_unjudged
             ),
+            *(
+                f"{file}: accuracy could not be judged: neither run verified this file"
+                for file in self.unverified
+                if not self.allow_unjudged
+            ),
         ]
 
     @property
     def unjudged(self) -> bool:
         """Whether something that could not be judged shuts the gate."""
         every = [change for of_file in self.files.values() for change in of_file]
-        missing = [file for file, reason in self.missing.items() if not reason]
+        missing = [*self.unverified, *(file for file, reason in self.missing.items() if not reason)]
         return any(change.fails and change.verdict == "not judged" for change in every) or (
             bool(missing) and not self.allow_unjudged
         )
@@ -96,6 +102,7 @@ class Comparison:
                 for file, change in every
                 if change.verdict in ("better", "worse")
             ),
+            *([f"verified in neither run: {', '.join(self.unverified)}"] if self.unverified else []),
             *([f"only in {self.before}: {', '.join(self.missing)}"] if self.missing else []),
             *([f"only in {self.after}: {', '.join(self.added)}"] if self.added else []),
             *(f"changed: {line}" for line in self.environment),
@@ -133,6 +140,7 @@ def compare(before: Path, after: Path, limits: GateLimits) -> Comparison:
         added=[str(file) for file in new if file not in matches.values()],
         environment=[*_versions(old, new), *_differing(_about(before), _about(after))],
         allow_unjudged=limits.allow_unjudged,
+        unverified=_unverified(matches, old, new),
     )
 
 
@@ -175,6 +183,20 @@ def _matches(old: Sequence[ComparedFile], new: Sequence[ComparedFile]) -> dict[C
             if kind(file) in by_kind and counts[0][kind(file)] == counts[1][kind(file)] == 1:
                 same[file] = by_kind[kind(file)]
     return same
+
+
+def _unverified(
+    matches: Mapping[ComparedFile, ComparedFile],
+    old: Mapping[ComparedFile, Side],
+    new: Mapping[ComparedFile, Side],
+) -> list[str]:
+    """Names the files that have an accuracy in neither run: in one of their runtimes they should."""
+    verified: dict[str, bool] = {}
+    for file, other in matches.items():
+        name = other.artifact or other.model
+        has_row = any(side.row(ACCURACY) is not None for side in (old[file], new[other]))
+        verified[name] = verified.get(name, False) or has_row
+    return [name for name, is_verified in verified.items() if not is_verified]
 
 
 def _name_without_model(file: ComparedFile) -> tuple[str, ...]:

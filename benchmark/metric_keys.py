@@ -7,9 +7,7 @@ from collections.abc import Iterable
 
 from .measurement import Measurement
 from .metrics import metric_of
-
-EMULATED = "litert-arm64-"
-"""How runtimes begin that count instructions on an emulated core; the core's name follows."""
+from .places import place_of
 
 KEY = re.compile(
     r"(?P<metric>.+?)(?:@(?P<threads>\d+)|@(?P<core>[a-z]\w+))?(?:, batch (?P<batch>\d+))?(?P<flip>\+flip)?"
@@ -20,8 +18,8 @@ KEY = re.compile(
 def key_of(row: Measurement) -> str:
     """Gives a row's key: "latency_ms_p50@2, batch 8" on 2 threads, "arm64_instructions@a53" on an emulated core."""
     key, threads, batch = row.metric, row.conditions.get("threads", 1), row.conditions.get("batch", 1)
-    if row.runtime.startswith(EMULATED):
-        return f"{key}@{row.runtime.removeprefix(EMULATED)}"
+    if core := place_of(row.runtime).core:
+        return f"{key}@{core}"
     by_threads = metric_of(key).by_threads
     if by_threads or threads != 1:
         key += f"@{threads}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,15 @@ from ..faces.attributes import read_attributes
 from ..faces.contract import InputContract
 from ..faces.pairs import Pairs
 from ..models.embedder import Embedder, Embeddings, unit
+from .accuracy.all_pairs import AllPairs, compare_all
 from .accuracy.record import NAME as RECORD
 from .accuracy.record import compact, write_record
-from .accuracy.verification import Verification, usual_fars, verify
+from .accuracy.verification import FARS, Verification, usual_fars, verify
 from .arm64.emulated_rows import arm64_rows
 from .embedding import embed_all, flip_summed
 from .findings.certification import certificate_of, certify
 from .findings.differences import differences
-from .findings.error_rates import identification_rows, verification_rows
+from .findings.error_rates import identification_rows, low_far_rows, verification_rows
 from .findings.layer_damage import layer_rows
 from .findings.robustness import robustness_rows
 from .findings.slices import slice_rows
@@ -133,7 +135,7 @@ def _measure(
         read_attributes(recipe.attributes, pairs.names)
     jobs = [embedding_job(candidate, pairs.sha256) for candidate in candidates]
     embedded = embed_all(jobs, pairs.faces, folder / "embeddings", progress)
-    fars = tuple(dict.fromkeys((*usual_fars(pairs.same), *recipe.fars)))
+    fars = tuple(dict.fromkeys((*(FARS if pairs.whole else usual_fars(pairs.same)), *recipe.fars)))
     judged = flip_summed(jobs, embedded, pairs.faces, folder / "embeddings", progress) if recipe.flip else embedded
     rows: list[Measurement] = []
     source: VerifiedFile | None = None
@@ -144,8 +146,9 @@ def _measure(
         on_faces = on_faces.under(sample_of_pairs=pairs.sample) if pairs.sample else on_faces
         verification = None if isinstance(raw, str) else verify(unit(raw), pairs, pairs.identities, fars)
         # A certificate is for who embeds a face once.
+        every = compare_all(unit(raw), pairs.identities, fars) if pairs.whole and not isinstance(raw, str) else None
         certified = (
-            verification is not None and not recipe.flip and _certify(candidate, verification, pairs, pairs_name)
+            verification is not None and not recipe.flip and _certify(candidate, verification, pairs, pairs_name, every)
         )
         rows += size_rows(candidate.artifact.path, row)  # after the certificate, which is part of what ships
         rows += [row.value(metric, value) for metric, value in candidate.costs]
@@ -153,7 +156,12 @@ def _measure(
             rows.append(on_faces.missing("verification_accuracy", str(raw)))
             continue
         rows += _drift(unit(raw), judged[0], candidates[0].artifact.card.model, on_faces)
-        rows += verification_rows(verification, on_faces, certified, recipe.flip, int((~pairs.same).sum()))
+        by_these = verification
+        if every is not None:  # its points stand for those of the pairs that are listed
+            rest = {far: point for far, point in verification.tar.items() if far not in every.points}
+            by_these = replace(verification, tar=rest)
+            rows += low_far_rows(every, row.under(flip=recipe.flip, pairs_sha256=pairs.sha256), certified)
+        rows += verification_rows(by_these, on_faces, certified, recipe.flip, int((~pairs.same).sum()))
         name = name_in(candidate.artifact.path, folder)
         similarity[name] = compact(verification.similarity)
         file = VerifiedFile(candidate, name, unit(raw), verification, pairs, recipe, folder, source)
@@ -181,11 +189,14 @@ PARTS: tuple[Part, ...] = (
 """What is found out about every file besides its accuracy; each gives rows."""
 
 
-def _certify(candidate: Candidate, verification: Verification, pairs: Pairs, name: str | None) -> bool:
+def _certify(
+    candidate: Candidate, verification: Verification, pairs: Pairs, name: str | None, every: AllPairs | None
+) -> bool:
     if name is None:
         return False
     runtime = usual_runtime(candidate.artifact.format)
-    return certify(candidate.artifact, certificate_of(verification, pairs, name, f"{runtime.name} {runtime.version}"))
+    version = f"{runtime.name} {runtime.version}"
+    return certify(candidate.artifact, certificate_of(verification, pairs, name, version, every))
 
 
 def _export_rows(subject: Subject, folder: Path) -> list[Measurement]:

@@ -31,7 +31,7 @@ def read_csv_table(
     """
     if not path.is_file():
         raise ValueError(f"no table of {contents} {path}")
-    lines = _lines(path)
+    lines = csv_lines(path)
     columns = tuple(next(lines, (1, []))[1])
     for column in required:
         if column not in columns:
@@ -55,7 +55,12 @@ def read_text(path: Path) -> str:
         raise ValueError(f"{path} is no UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}") from None
 
 
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+def csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Gives the number and the cells of each line that is not empty, the first one included.
+
+    Raises:
+        ValueError: No UTF-8 text, or malformed CSV, as the lines are read.
+    """
     reader = csv.reader(io.StringIO(read_text(path)), skipinitialspace=True, strict=True)
     try:
         for cells in reader:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import tempfile
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .folders import LabelledFaces
+from .contract import Faces
+from .folders import LARGEST_IN_MEMORY, FaceSource, LabelledFaces, content_sha256
 from .pairs import FOLDS, Pairs
 from .rendering.synthetic import synthetic_faces
+
+READ_AT_A_TIME = 1000  # crops
 
 
 def synthetic_pairs(identities: int, shots: int, seed: int = 0, size: int = 112, first: int = 0) -> Pairs:
@@ -96,16 +100,21 @@ def draw_pairs(faces: LabelledFaces, most: int, seed: int = 0) -> Pairs:
     return Pairs.of(faces.faces[used], left, right, same, fold, names, faces.labels[used])
 
 
-MOST_PAIRS = 10_000_000
-"""Of each kind, in memory at once: as many take 250 MB, and 30 of the impostor pairs carry a FAR of 3e-6."""
+MOST_PAIRS = 1_000_000
+"""Of each kind in the folds: an accuracy of so many is known to 0.02 points, were they all independent."""
 
 
 def cross_pairs(faces: LabelledFaces, most: int = MOST_PAIRS, seed: int = 0) -> Pairs:
-    """Pairs every face with every other: genuine within a person, impostor across all people.
+    """Pairs the faces of a folder of people: every genuine pair, and as many impostor pairs.
 
-    Beyond `most` pairs of a kind a sample of them is taken, one from each of `most` equal parts of the list of all, so
-    that every face has its share; the list itself is never held. People are dealt into ten folds, or fewer if they are
-    fewer than ten; a pair is in the fold of its left person. All crops are read into memory.
+    People are dealt into ten folds, or fewer if they are fewer than twenty, and an impostor pair is of two people of
+    one fold: a pair of two folds belongs to neither, as it would show each the people of the other. FARs are not for
+    these pairs: they count every pair of the faces, across folds too (`Pairs.whole`).
+
+    In a fold there are as many impostor pairs as genuine ones, else an accuracy would be that of the impostors, who are
+    hundreds to one. They are one from each of as many equal parts of the list of all, so that every face has its share;
+    the list itself is never held. So is a sample of the genuine pairs, beyond `most`. Crops of more than 1 GiB are held
+    in a temporary file that has no name.
 
     Args:
         faces: In memory or on disk, with a person each.
@@ -113,41 +122,65 @@ def cross_pairs(faces: LabelledFaces, most: int = MOST_PAIRS, seed: int = 0) -> 
         seed: Of the folds and the samples.
 
     Returns:
-        The pairs; `sample` says of how many each kind was drawn, if it was.
+        The pairs; `sample` says of how many each kind was drawn.
 
     Raises:
-        ValueError: There are fewer than 2 people, or none has two crops.
+        ValueError: There are fewer than 4 people, or none has two crops.
     """
     random = np.random.default_rng(seed)
-    order = np.argsort(faces.labels, kind="stable")
-    people, starts, sizes = np.unique(faces.labels[order], return_index=True, return_counts=True)
-    if len(people) < 2 or sizes.max() < 2:
+    people, person, sizes = np.unique(faces.labels, return_inverse=True, return_counts=True)
+    if len(people) < 4 or sizes.max() < 2:
         raise ValueError(
-            f"{len(order)} faces of {len(people)} people make no pairs of both kinds; at least 2 people are wanted, "
-            "one of them with 2 faces: a folder for each person"
+            f"{len(faces.labels)} faces of {len(people)} people make no pairs for two folds of people; at least 4 "
+            "people are wanted, one of them with 2 faces: a folder for each person"
         )
-    place, end = np.arange(len(order)), np.repeat(starts + sizes, sizes)
-    genuine, all_genuine = _later(place + 1, end, most, random)
-    impostor, all_impostor = _later(end, np.full(len(order), len(order)), most, random)
-    left, right = np.concatenate([genuine, impostor], axis=1)
-    turned = np.arange(len(left)) % 2 == 1  # else the first people would be on the left of most impostor pairs
-    left[turned], right[turned] = right[turned], left[turned]
-    left, right = order[left], order[right]
-    dealt = random.permutation(np.arange(len(people)) % min(FOLDS, len(people)))
-    person = np.searchsorted(people, faces.labels)
-    kinds = (("genuine", genuine.shape[1], all_genuine), ("impostor", impostor.shape[1], all_impostor))
-    sample = " and ".join(f"{taken:,} of {of:,} {kind} pairs" for kind, taken, of in kinds if taken < of)
-    names = [f"{faces.names[label]}/{row:07d}" for row, label in enumerate(faces.labels)]
-    pairs = Pairs.of(
-        faces.faces[:],
-        left,
-        right,
-        np.arange(len(left)) < genuine.shape[1],
-        dealt[person[left]],
-        names,
-        faces.labels,
+    folds = min(FOLDS, len(people) // 2)
+    by_size = np.lexsort([random.random(len(people)), -sizes])  # who has many faces, and so most pairs, is dealt first
+    dealt = np.empty(len(people), np.int64)
+    dealt[by_size] = np.arange(len(people)) % folds
+    order = np.lexsort([person, dealt[person]])  # by fold, and by person in it
+    starts = np.searchsorted(dealt[person[order]], np.arange(folds + 1))
+    parts, counts = [], np.zeros(2, np.int64)
+    all_genuine = int((sizes * (sizes - 1) // 2).sum())
+    for start, end in itertools.pairwise(starts):
+        rows = order[start:end]
+        first, until = np.arange(len(rows)) + 1, _ends(person[rows])
+        share = int(((until - first).sum() * min(1.0, most / all_genuine)).round())
+        genuine, _ = _later(first, until, share, random)
+        impostor, available = _later(until, np.full(len(rows), len(rows)), share, random)
+        turned = np.arange(impostor.shape[1]) % 2 == 1  # else the first people would be on the left of most of them
+        impostor[:, turned] = impostor[::-1, turned]
+        parts += [rows[genuine], rows[impostor]]
+        counts += (genuine.shape[1], available)
+    left, right = np.concatenate(parts, axis=1)
+    lengths = [part.shape[1] for part in parts]
+    same, fold = np.repeat(np.arange(len(parts)) % 2 == 0, lengths), np.repeat(np.arange(len(parts)) // 2, lengths)
+    impostors = len(left) - int(counts[0])
+    sample = (
+        f"{counts[0]:,} of {all_genuine:,} genuine pairs, and {impostors:,} of {counts[1]:,} impostor pairs of two "
+        "people in one fold"
     )
-    return dataclasses.replace(pairs, sample=sample)
+    names = [f"{faces.names[label]}/{row:07d}" for row, label in enumerate(faces.labels)]
+    pairs = Pairs.of(_held(faces.faces), left, right, same, fold, names, faces.labels)
+    sha256 = content_sha256(pairs.sha256, faces.labels)  # who is on a face decides pairs that are not listed
+    return dataclasses.replace(pairs, sha256=sha256, sample=sample, whole=True)
+
+
+def _ends(person: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Gives for each place of a sorted list the place after the last of the same person."""
+    return np.searchsorted(person, person, side="right")
+
+
+def _held(faces: FaceSource) -> Faces:
+    """Gives all crops as one array: in memory if they fit, else mapped from a file that is gone with the process."""
+    if isinstance(faces, np.ndarray) or np.prod(faces.shape) <= LARGEST_IN_MEMORY:
+        return faces[:]
+    with tempfile.TemporaryFile() as file:
+        held = np.memmap(file, np.uint8, "w+", shape=faces.shape)  # keeps the file open for itself
+    for start in range(0, len(faces), READ_AT_A_TIME):
+        part = slice(start, start + READ_AT_A_TIME)
+        held[part] = faces[part]
+    return held
 
 
 def _later(

@@ -129,9 +129,7 @@ def tar_at_far(similarity: Floats, same: Booleans, far: float) -> TarAtFar:
     check_scores(similarity, same)
     impostor, genuine = similarity[~same], similarity[same]
     impostors = len(impostor)
-    if impostors * far < 1 - 1e-9:
-        fewest = int(np.ceil(1 / far - 1e-9))
-        reason = f"FAR {rate_name(far)} wants at least {fewest:,} impostor pairs; there are {impostors:,}"
+    if reason := too_few(far, impostors):
         return TarAtFar(far, Estimate(None, reason=reason), Estimate(None, reason=reason))
     accepted = int(impostors * far * (1 + 1e-9))  # at most, but for a rounding
     rejected = np.partition(impostor, impostors - 1 - accepted)[impostors - 1 - accepted]  # the most similar such
@@ -139,6 +137,14 @@ def tar_at_far(similarity: Floats, same: Booleans, far: float) -> TarAtFar:
     threshold = between(rejected, above.min()) if len(above) else np.nextafter(rejected, np.inf)
     tar, measured = np.mean(genuine > rejected), np.mean(impostor > rejected)
     return TarAtFar(far, Estimate(float(tar)), Estimate(float(threshold)), float(measured))
+
+
+def too_few(far: float, impostors: int) -> str:
+    """Says that so many impostor pairs carry no FAR of `far`, "" where they do."""
+    if impostors * far >= 1 - 1e-9:
+        return ""
+    fewest = int(np.ceil(1 / far - 1e-9))
+    return f"FAR {rate_name(far)} wants at least {fewest:,} impostor pairs; there are {impostors:,}"
 
 
 def equal_error(far: Floats, tar: Floats) -> Floats:

@@ -77,6 +77,11 @@ CORES: dict[str, Core] = {
 }
 
 
+def emulated_runtime(core: str) -> str:
+    """Gives what rows call LiteRT on an emulated core."""
+    return f"litert-arm64-{core}"
+
+
 def core_of(name: str) -> Core:
     """Gives the core of that name.
 

@@ -22,6 +22,7 @@ from ..machine import lent_cores
 from ..measurement import Measurement, RowMaker
 from ..recipe import BenchmarkRecipe
 from ..subjects import Candidate, row_maker
+from .cores import emulated_runtime
 from .emulated import Profile, profile
 from .emulator import Emulator, setup
 from .sample import sample_rows
@@ -79,7 +80,7 @@ def arm64_rows(
     rows: list[Measurement] = []
     for candidate, raw in files:
         for core in core_names:
-            row = row_maker(candidate.artifact, folder, f"litert-arm64-{core}", "emulated")
+            row = row_maker(candidate.artifact, folder, emulated_runtime(core), "emulated")
             counted = row.under(**how)
             if isinstance(raw, str):  # what does not run here is not tried there
                 rows += count_rows(raw, counted)

@@ -6,11 +6,14 @@ from ...export.artifact import Artifact
 from ...export.certificate import Certificate, Point
 from ...export.formats import FORMATS, read_card, write_card
 from ...faces.pairs import Pairs
+from ..accuracy.all_pairs import AllPairs
 from ..accuracy.roc import TarAtFar
 from ..accuracy.verification import Verification
 
 
-def certificate_of(verification: Verification, pairs: Pairs, name: str, runtime: str) -> Certificate:
+def certificate_of(
+    verification: Verification, pairs: Pairs, name: str, runtime: str, every: AllPairs | None = None
+) -> Certificate:
     """Gives the thresholds that `verification` found, and what they were found on.
 
     Args:
@@ -18,13 +21,18 @@ def certificate_of(verification: Verification, pairs: Pairs, name: str, runtime:
         pairs: What it was verified on.
         name: Of the pairs, without a folder: "pairs.txt", or `RENDERED`.
         runtime: What embedded, and its version.
+        every: What every pair of the faces says of low FARs, which then stands for what `pairs` say.
     """
-    impostor = int((~pairs.same).sum())
+    impostor, genuine = int((~pairs.same).sum()), int(pairs.same.sum())
+    points = {far: _point(point).if_fit(impostor, name) for far, point in verification.tar.items()}
+    if every is not None:
+        impostor, genuine = every.impostor, every.genuine
+        points |= {far: _point(point).if_fit(impostor, name) for far, point in every.points.items()}
     all_known = bool((pairs.identities >= 0).all())
     return Certificate(
-        points=tuple(_point(verification.tar[far]).if_fit(impostor, name) for far in sorted(verification.tar)),
-        pairs=len(pairs),
-        genuine=int(pairs.same.sum()),
+        points=tuple(points[far] for far in sorted(points)),
+        pairs=genuine + impostor,
+        genuine=genuine,
         impostor=impostor,
         identities=len(set(pairs.identities.tolist())) if all_known else None,
         pairs_name=name,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ...export.certificate import why_unfit
+from ..accuracy.all_pairs import AllPairs
 from ..accuracy.identification import FEWEST_PEOPLE, identify, search_of
 from ..accuracy.intervals import Estimate
-from ..accuracy.roc import rate_name
+from ..accuracy.roc import TarAtFar, rate_name
 from ..accuracy.verification import Verification
 from ..measurement import Measurement, RowMaker
 
@@ -47,8 +49,33 @@ def verification_rows(
         row.estimate("eer", verification.eer, pairs),
         row.estimate("auc", verification.auc, pairs),
     ]
-    where = "in the file's own metadata" if certified else None
-    for far, point in verification.tar.items():
+    return rows + _rate_rows(verification.tar, row, certified, impostor, pairs)
+
+
+def low_far_rows(found: AllPairs, row: RowMaker, certified: bool = False) -> list[Measurement]:
+    """Gives the rows of the TARs and thresholds that every pair of the faces set, see `all_pairs`.
+
+    Args:
+        found: Of one file.
+        row: Makes its rows.
+        certified: The thresholds stand in the file itself.
+    """
+    row = row.under(
+        protocol="cosine; every pair of the faces",
+        genuine_pairs=found.genuine,
+        impostor_pairs=found.impostor,
+        people=found.people,
+        sample_of_people=found.sample or None,
+        interval="jackknife over twentieths of the people",
+    )
+    return _rate_rows(found.points, row, certified, found.impostor, found.pairs)
+
+
+def _rate_rows(
+    points: Mapping[float, TarAtFar], row: RowMaker, certified: bool, impostor: int | None, pairs: int
+) -> list[Measurement]:
+    where, rows = "in the file's own metadata" if certified else None, []
+    for far, point in points.items():
         measured_far = {"measured_far": point.measured_far}
         unfit = "" if impostor is None or point.threshold.value is None else why_unfit(far, impostor)
         threshold = Estimate(None, reason=unfit) if unfit else point.threshold
@@ -66,11 +93,14 @@ def verification_rows(
 
 
 def identification_rows(file: VerifiedFile, row: RowMaker) -> list[Measurement]:
-    """Gives `rank1` and `tpir_at_fpir_...` where the pairs say who everybody is and enough people have two faces."""
+    """Gives `rank1` and `tpir_at_fpir_...`; the reason where it is not known who is on the faces, or few people are."""
     identities = file.pairs.identities
+    if (identities < 0).any():
+        return [row.missing("rank1", "the pairs do not say who is on every image, so that nobody can be looked up")]
     search = search_of(identities)
-    if (identities < 0).any() or len(search.gallery) < FEWEST_PEOPLE:
-        return []
+    if len(search.gallery) < FEWEST_PEOPLE:
+        few = f"{len(search.gallery)} people can be enrolled; 1:N wants at least {FEWEST_PEOPLE} who have two images"
+        return [row.missing("rank1", few)]
     rates = identify(file.embeddings, identities, search)
     row = row.under(
         protocol="gallery: the first image of each person; probes: the others, and people who are not enrolled",

@@ -15,6 +15,7 @@ from .summary import ACCURACY, Line
 
 MOST_POINTS = 200  # of a curve
 BINS = 60  # of similarities
+FARS = ("1e-3", "1e-2")  # the one whose threshold is drawn comes first
 CHANGES = 41  # bins of the change against the source; the middle one is no change
 Array = NDArray[Any]
 
@@ -68,7 +69,7 @@ def curves_of(record: Record, lines: Sequence[Line], first: int, best: set[int])
     source = _source(lines, record.similarity)
     low = min(0.0, *(float(values.min()) for values in record.similarity.values()))
     low = np.floor(low * 10) / 10
-    files = []
+    files, far = [], drawn_far([lines[i] for i in line_of.values()])
     for artifact, i in line_of.items():
         similarity = record.similarity[artifact]
         line = lines[i]
@@ -78,7 +79,7 @@ def curves_of(record: Record, lines: Sequence[Line], first: int, best: set[int])
                 "row": first + i + 1,
                 "shown": first + i in best or artifact == source,
                 "source": artifact == source,
-                "threshold": line.value("threshold_at_far_1e-3"),
+                "threshold": line.value(f"threshold_at_far_{far}"),
                 "det": det(similarity, record.same),
                 "genuine": histogram(similarity[record.same], low, 1.0, BINS),
                 "impostor": histogram(similarity[~record.same], low, 1.0, BINS),
@@ -87,7 +88,19 @@ def curves_of(record: Record, lines: Sequence[Line], first: int, best: set[int])
         )
     impostors = int((~record.same).sum())
     order = sorted(files, key=lambda file: (not file["source"], not file["shown"], file["row"]))
-    return {"run": lines[0].run, "low": low, "pairs": len(record.same), "impostors": impostors, "files": order}
+    return {
+        "run": lines[0].run,
+        "low": low,
+        "pairs": len(record.same),
+        "impostors": impostors,
+        "far": far,
+        "files": order,
+    }
+
+
+def drawn_far(lines: Sequence[Line]) -> str:
+    """Names the FAR whose threshold is drawn: 1e-3 where a file has one, else 1e-2, else none ("")."""
+    return next((far for far in FARS if any(line.value(f"threshold_at_far_{far}") is not None for line in lines)), "")
 
 
 def _source(lines: Sequence[Line], similarity: Mapping[str, Array]) -> str:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from ..figures import number_and_interval, number_kind, row_text
 from ..measurement import Measurement
-from ..metric_keys import EMULATED
 from ..metrics import DISTURBED, KERNELS, LAYERS, OPERATORS, SLICES, TEMPLATES, metric_of
+from ..places import place_of
 from .cells import Cell
 from .columns import unit_suffix
 from .summary import Line, part_of
@@ -115,8 +115,8 @@ def _table(
 
 
 def _column(row: Measurement) -> str:
-    core = f", {row.runtime.removeprefix(EMULATED).upper()}" if row.runtime.startswith(EMULATED) else ""
-    return metric_of(row.metric).title + core + unit_suffix(row)
+    core = place_of(row.runtime).core
+    return metric_of(row.metric).title + (f", {core.upper()}" if core else "") + unit_suffix(row)
 
 
 def _cell(row: Measurement | None) -> Cell:

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from ...export.formats import CHECKPOINT, FORMATS
 from ..figures import interval, number_text, row_text
 from ..measurement import Measurement
+from ..metric_keys import phrase_of
+from ..places import place_of
 from .drift import JITTER, Verdict, drift_verdict, is_without_labels
 from .summary import ACCURACY, Line
 
 DIFFERENCE, SIZE, LATENCY = "accuracy_difference", "size_bytes", "latency_ms_p50@1"
+AUC = "auc"
+FED_AS_TRAINED = "is it fed as it was trained (mean, scale, order of the colours, alignment)?"
 SAME_COSINE = 0.9999
 """From this lowest cosine to the source on, a file counts as the source in another format."""
-
-LATENCY_RUNTIMES = ("adb", "coreml ALL", "coreml CPU_AND_NE", "coreml CPU_AND_GPU", "coreml CPU_ONLY")
-"""Runtimes on a phone or a Mac, whose latencies count before this machine's; the first that was measured counts."""
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,13 @@ def judge_files(lines: Sequence[Line], limits: ShippingLimits) -> list[JudgedFil
     for line in lines:
         if line.artifact and line.format != CHECKPOINT:
             files.setdefault(line.artifact, []).append(line)
-    places = {is_apple: _place(lines, is_apple) for is_apple in (False, True)}
+    devices = {is_apple: _device(lines, is_apple) for is_apple in (False, True)}
     judged = []
     for of_file in files.values():
         line = next((at for at in of_file if ACCURACY in at.cells or JITTER in at.cells), of_file[0])
-        latency, place = line.cells.get(LATENCY), places[is_for_apple(line)]
-        if place:
-            rows = [at.cells.get(LATENCY) for at in of_file if at.runtime.startswith(place)]
+        latency, device = line.cells.get(LATENCY), devices[is_for_apple(line)]
+        if device is not None:
+            rows = [at.cells.get(LATENCY) for at in of_file if (at.runtime, at.device) == device]
             latency = next((row for row in rows if row is not None), None)
         judged.append(_judged(line, latency, lines, limits))
     return judged
@@ -123,10 +124,12 @@ def is_for_apple(line: Line) -> bool:
     return line.format in FORMATS and FORMATS[line.format].apple_only
 
 
-def _place(lines: Sequence[Line], is_apple: bool) -> str:
-    """Names the phone's or Mac's runtime where latencies were taken, "" where they are this machine's."""
-    runtimes = [line.runtime for line in lines if is_for_apple(line) == is_apple and line.value(LATENCY) is not None]
-    return next((place for place in LATENCY_RUNTIMES if any(runtime.startswith(place) for runtime in runtimes)), "")
+def _device(lines: Sequence[Line], is_apple: bool) -> tuple[str, str] | None:
+    """Gives the runtime and the phone or Mac whose latencies count, None where they are this machine's."""
+    timed = [line for line in lines if is_for_apple(line) == is_apple and line.value(LATENCY) is not None]
+    on_device = [line for line in timed if place_of(line.runtime).kind == "device"]
+    first = min(on_device, key=lambda line: place_of(line.runtime).rank, default=None)
+    return None if first is None else (first.runtime, first.device)
 
 
 def _judged(line: Line, latency: Measurement | None, lines: Sequence[Line], limits: ShippingLimits) -> JudgedFile:
@@ -146,12 +149,22 @@ def _judged(line: Line, latency: Measurement | None, lines: Sequence[Line], limi
     return JudgedFile(line, latency, verdict, tuple(misses))
 
 
+def _is_chance(row: Measurement) -> bool:
+    """Tells whether a share is within chance of one half, or below it: a coin would decide as well."""
+    low, _ = interval(row)
+    return row.value is not None and (row.value if low is None else low) <= 0.5
+
+
 def _accuracy(line: Line, lines: Sequence[Line], most: float) -> tuple[Verdict, str, float]:
     """Gives the verdict on the paired difference, the reason, and how far the loss is above `most`, a share of it."""
     row, cosine = line.cells.get(DIFFERENCE), line.value("embedding_cosine_min")
     if is_without_labels(lines):
         same = cosine is not None and cosine >= SAME_COSINE
         return ("keeps", "", 0.0) if same else drift_verdict(line, most)
+    for key in (ACCURACY, AUC):
+        judged = line.cells.get(key)
+        if judged is not None and judged.valid and _is_chance(judged):
+            return "worse", f"{phrase_of(key)} {row_text(judged)} is that of chance: {FED_AS_TRAINED}", math.inf
     if line.value(ACCURACY) is None:
         accuracy = line.cells.get(ACCURACY)
         return "not measured", "accuracy not measured" + (f": {accuracy.reason}" if accuracy else ""), math.inf

@@ -74,10 +74,11 @@ def choose_file(files: Sequence[JudgedFile]) -> Choice:
         best, _ = min(tied, key=lambda each: (each[0].size, each[1].value))
         known = "they differ by less than counts can tell" if evidence.core else "their intervals overlap"
         equals = f", the smallest of {len(tied)} equally fast files ({known})" if len(tied) > 1 else ""
-        why = f"{'by counted instructions ' * bool(evidence.core)}the fastest that meets the limits{equals}"
+        by = {"arm64 counts": "by counted instructions ", "cpu time": "by CPU time "}.get(evidence.kind, "")
+        why = f"{by}the fastest that meets the limits{equals}"
     else:
         best = min(meeting, key=lambda file: file.size)
-        why = "the smallest that meets the limits; no latency was measured here"
+        why = "the smallest that meets the limits"
     others = tuple((file, _why_not(file, best, evidence)) for file in files if file is not best)
     return Choice(tuple(files), best, None, why, others, evidence)
 

@@ -8,8 +8,9 @@ from pathlib import PurePosixPath
 
 from ...export.formats import CHECKPOINT
 from ..measurement import Measurement
-from ..metric_keys import EMULATED, keyed
+from ..metric_keys import keyed
 from ..metrics import TEMPLATES, metric_of
+from ..places import place_of
 
 ACCURACY = "verification_accuracy"
 
@@ -94,7 +95,7 @@ def _places(rows: Sequence[Measurement]) -> dict[tuple[str, str], list[Measureme
     """Sorts a file's rows by (runtime, device); emulated counts stand with LiteRT's."""
     every = dict.fromkeys((row.runtime, row.device) for row in rows if row.runtime)
     with_device = {runtime for runtime, device in every if device}
-    real = [place for place in every if not place[0].startswith(EMULATED) and (place[1] or place[0] not in with_device)]
+    real = [place for place in every if not place_of(place[0]).core and (place[1] or place[0] not in with_device)]
     places = real or list(every)[:1] or [("", rows[0].device)]
     home = next((place for place in places if place[0] == "litert"), places[0])
     return {
@@ -104,7 +105,7 @@ def _places(rows: Sequence[Measurement]) -> dict[tuple[str, str], list[Measureme
             if not row.runtime
             or metric_of(row.metric).about != "run"
             or (row.runtime, row.device) in (place, (place[0], ""))
-            or (row.runtime.startswith(EMULATED) and place == home)
+            or (place_of(row.runtime).core and place == home)
         ]
         for place in places
     }

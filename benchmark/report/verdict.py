@@ -97,12 +97,13 @@ def recommendation_sentences(lines: Sequence[Line], recommendation: Recommendati
             continue
         line = choice.best.line
         base = baseline(line, lines, ACCURACY)
-        facts = [
-            f"{phrase_of(key)} {figure.text}" + (f" ({figure.comparison})" if figure.comparison else "")
-            for key, figure in _figures(choice.best, base, choice)
-        ]
         comparison = "" if base is line else f" Compared with {base.name}."
         evidence = f" {choice.evidence.sentence}" if choice.evidence else ""
+        facts = [
+            f"{phrase_of(key)} {figure.text}"
+            + (f" ({figure.comparison})" if figure.comparison and figure.comparison not in evidence else "")
+            for key, figure in _figures(choice.best, base, choice)
+        ]
         said = f"Ship {line.name}: {', '.join(facts)}. It is {choice.why}.{evidence}{comparison}"
         sentences.append((title, said))
     return sentences
@@ -153,12 +154,13 @@ def _figures(judged: JudgedFile, base: Line, choice: Choice) -> Iterator[tuple[s
         yield LATENCY, Figure(title_of(LATENCY), row_text(speed), ", ".join(filter(None, (faster, place))))
     elif speed is not None:
         yield LATENCY, Figure(title_of(LATENCY), "not measured", speed.reason)
-    if choice.evidence is not None and choice.evidence.core:
+    if choice.evidence is not None and choice.evidence.key != LATENCY:
         key = choice.evidence.key
-        mine, other = line.value(key), base.value(key)
-        if mine:
-            fewer = f"{other / mine:.1f}× fewer" if other and other / mine >= 1.05 else ""
-            yield key, Figure(title_of(key), number_text(mine, "count"), fewer)
+        row, other = line.cells.get(key), base.value(key)
+        if row is not None and row.valid and row.value:
+            word = "fewer" if choice.evidence.core else "less"
+            less = f"{other / row.value:.1f}× {word}" if other and other / row.value >= 1.05 else ""
+            yield key, Figure(title_of(key), row_text(row), less)
     if accuracy is not None and accuracy.valid:
         pairs = f"on {accuracy.n:,} pairs" if accuracy.n else ""
         if is_of_rendered_faces(accuracy):
@@ -186,7 +188,7 @@ def _against(line: Line, base: Line, ratio: str, more: str, less: str) -> str:
 
 
 def _sentence(phrase: str) -> str:
-    return f"{phrase[0].upper()}{phrase[1:]}."
+    return f"{phrase[0].upper()}{phrase[1:]}" + "." * (not phrase.endswith("?"))
 
 
 def _and(parts: Sequence[str]) -> str:

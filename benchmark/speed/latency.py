@@ -124,6 +124,7 @@ def merged_rounds(latencies: Sequence[Latency], best_reference_ms: float | None 
         },
         noise=noise,
         disturbances=disturbances,
+        cpu_ms=tuple(cpu_ms for latency in latencies for cpu_ms in latency.cpu_ms),
     )
 
 
@@ -151,6 +152,7 @@ def latency_in_fresh_process(
     }
     report = ask("pocketface.benchmark.speed.stopwatch", request, str(job), "timed", job.threads, timeout)
     report["rounds_ms"] = tuple(tuple(round_ms) for round_ms in report["rounds_ms"])
+    report["cpu_ms"] = tuple(report["cpu_ms"])
     report["conditions"] = {**job.conditions, **report["conditions"]}
     rounds: list[dict[str, Any]] = [
         {name: tuple(value) if isinstance(value, list) else value for name, value in of_round.items()}
@@ -161,7 +163,10 @@ def latency_in_fresh_process(
 
 
 def latency_rows(latency: Latency, row: RowMaker) -> list[Measurement]:
-    """Gives the rows of a file's latency; disturbed times stay in their rows, which are not valid."""
+    """Gives the rows of a file's latency; disturbed times stay in their rows, which are not valid.
+
+    What a run costs in CPU time does not count the time that others had the core, so that its row stays valid.
+    """
     common = {**latency.conditions, **_noise_conditions(latency)}
     of_quantiles = {
         **common,
@@ -186,6 +191,10 @@ def latency_rows(latency: Latency, row: RowMaker) -> list[Measurement]:
         row.estimate("first_ms", disturbed(of_rounds(latency.first_ms)), rounds, **common),
         row.estimate("peak_memory_bytes", of_rounds(latency.peak_memory_bytes), rounds, **common),
     ]
+    if latency.cpu_ms:
+        ends = (min(latency.cpu_ms), max(latency.cpu_ms)) if len(latency.cpu_ms) > 1 else (None, None)
+        cpu = Estimate(statistics.median(latency.cpu_ms), *ends)
+        rows.append(row.estimate("cpu_ms", cpu, runs, **common, interval="the least and the most of the rounds"))
     if latency.arena_bytes is not None:
         rows.append(row.value("arena_bytes", latency.arena_bytes, rounds, **common))
     return rows

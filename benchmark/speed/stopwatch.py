@@ -32,6 +32,7 @@ class Latency:
     noise: tuple[Noise, ...] = ()  # one per round, where it was watched
     arena_bytes: int | None = None  # that the runtime keeps for tensors, where it says
     disturbances: tuple[str, ...] = ()  # one per round, "" if undisturbed; () if not judged
+    cpu_ms: tuple[float, ...] = ()  # one per round: what a run costs on all threads, waiting left out
 
     @property
     def clean(self) -> tuple[int, ...]:
@@ -102,13 +103,15 @@ def measure_latency(
     gc.disable()
     try:
         with watch or NoiseWatch() as watching:
+            before = time.process_time()
             samples = _repeat(run, minimum_runs, minimum_seconds)
+            cpu_ms = 1000 * (time.process_time() - before) / len(samples)
     finally:
         if collecting:
             gc.enable()
     noise = watching.noise
     told = {"load_average": noise.load_average, "involuntary_switches": noise.involuntary_switches}
-    return Latency((samples,), first, conditions=told, noise=(noise,))
+    return Latency((samples,), first, conditions=told, noise=(noise,), cpu_ms=(cpu_ms,))
 
 
 def _repeat(run: Callable[[], object], runs: int, seconds: float) -> tuple[float, ...]:

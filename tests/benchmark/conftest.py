@@ -1,5 +1,6 @@
 """Two runs side by side, written by hand; and a small network in several formats."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,9 +55,17 @@ def lost(metric: str, reason: str, **fields: Any) -> Measurement:
 
 @pytest.fixture
 def compared(tmp_path: Path) -> Callable[..., Comparison]:
+    """Compares two lists of rows; where neither has an accuracy, each file has one in another runtime."""
+
     def of(
-        before: Sequence[Measurement], after: Sequence[Measurement], *similarities: Any, **limits: Any
+        before: Sequence[Measurement],
+        after: Sequence[Measurement],
+        *similarities: Any,
+        verified: bool = True,
+        **limits: Any,
     ) -> Comparison:
+        if verified and not any(each.metric == "verification_accuracy" for each in (*before, *after)):
+            before, after = _verified(before), _verified(after)
         for number, (name, rows) in enumerate((("a", before), ("b", after))):
             (tmp_path / name).mkdir(exist_ok=True)
             write_measurements(rows, tmp_path / name / "measurements.json")
@@ -66,6 +75,18 @@ def compared(tmp_path: Path) -> Callable[..., Comparison]:
         return compare(tmp_path / "a", tmp_path / "b", GateLimits(**limits))
 
     return of
+
+
+def _verified(rows: Sequence[Measurement]) -> list[Measurement]:
+    files = {(each.model, each.artifact, each.format, each.precision): each for each in rows if each.metric != "export"}
+    same = accuracy(0.99)
+    return [
+        *rows,
+        *(
+            dataclasses.replace(same, model=m, artifact=artifact, format=kind, precision=precision, runtime="elsewhere")
+            for m, artifact, kind, precision in files
+        ),
+    ]
 
 
 def only(comparison: Comparison, file: str = NAME) -> Change:

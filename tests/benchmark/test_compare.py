@@ -12,12 +12,12 @@ from pocketface.__main__ import main
 from pocketface.benchmark.compare import Comparison, GateLimits, compare, write_comparison
 from pocketface.benchmark.measurement import Measurement
 
-from .conftest import NAME, latency, lost, row
+from .conftest import NAME, accuracy, latency, lost, row
 
 
 def test_a_renamed_file_is_found_where_it_is_the_only_one_of_its_kind(compared: Callable[..., Comparison]) -> None:
     after = [row("size_bytes", 10, artifact="x/other.tflite", model="other")]
-    found = compared([row("size_bytes", 10)], after)
+    found = compared([row("size_bytes", 10)], after, verified=False)
     assert list(found.files) == ["net.tflite -> other.tflite in litert"]
 
 
@@ -31,7 +31,7 @@ def test_files_of_another_share_pruned_are_found_by_the_rest_of_their_names(
             for ending in (".w8a8.tflite", ".w8a8-skip.tflite")
         ]
 
-    assert list(compared(run("net-pruned-0.7M"), run("net-pruned-0.6M")).files) == [
+    assert list(compared(run("net-pruned-0.7M"), run("net-pruned-0.6M"), verified=False).files) == [
         "net.w8a8.tflite in litert",
         "net.w8a8-skip.tflite in litert",
         "net-pruned-0.7M.w8a8.tflite -> net-pruned-0.6M.w8a8.tflite in litert",
@@ -40,7 +40,7 @@ def test_files_of_another_share_pruned_are_found_by_the_rest_of_their_names(
 
 
 def test_one_of_two_of_a_kind_is_not_guessed(compared: Callable[..., Comparison]) -> None:
-    onnx = row("size_bytes", 7, artifact="net.onnx", format="onnx", runtime="onnxruntime")
+    onnx = accuracy(0.99, artifact="net.onnx", format="onnx", runtime="onnxruntime")
     two = [row("size_bytes", 10, artifact="b.tflite", model="b"), row("size_bytes", 9, artifact="c.tflite", model="c")]
     found = compared([row("size_bytes", 10), onnx], [*two, onnx])
     assert list(found.files) == ["net.onnx in onnxruntime"]
@@ -52,7 +52,7 @@ def test_one_of_two_of_a_kind_is_not_guessed(compared: Callable[..., Comparison]
 
 
 def test_a_file_that_could_not_be_made_shuts_the_gate(compared: Callable[..., Comparison]) -> None:
-    onnx = row("size_bytes", 7, artifact="net.onnx", format="onnx", runtime="onnxruntime")
+    onnx = accuracy(0.99, artifact="net.onnx", format="onnx", runtime="onnxruntime")
     found = compared([row("size_bytes", 10), onnx], [lost("export", "no such operator", artifact="", runtime=""), onnx])
     assert found.failures == [f"{NAME}: not made any more: no such operator"]
 
@@ -152,6 +152,23 @@ def test_the_gate_is_an_exit_code(
         main()
     assert exit_.value.code == code
     assert printed in capsys.readouterr().out
+
+
+def test_the_gate_is_shut_where_neither_run_verified_a_file(compared: Callable[..., Comparison]) -> None:
+    onnx = accuracy(0.99, artifact="net.onnx", format="onnx", runtime="onnxruntime")
+    rows = [row("size_bytes", 10), onnx]
+    found = compared(rows, rows)
+    assert found.failures == ["net.tflite: accuracy could not be judged: neither run verified this file"]
+    assert found.unjudged and "verified in neither run: net.tflite" in found.sentences()
+    allowed = compared(rows, rows, allow_unjudged=True)
+    assert (allowed.failures, allowed.unjudged) == ([], False)
+
+
+def test_a_file_that_is_verified_in_one_runtime_needs_no_accuracy_in_others(
+    compared: Callable[..., Comparison],
+) -> None:
+    rows = [accuracy(0.99), latency(10, 0.01, runtime="adb LiteRT", device="Phone")]
+    assert compared(rows, rows).failures == []
 
 
 def test_what_cannot_be_judged_shuts_the_gate_until_it_is_allowed(

@@ -11,7 +11,8 @@ from pocketface.benchmark.measurement import is_of_rendered_faces
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runner import benchmark_files
 from pocketface.faces.contract import InputContract
-from pocketface.faces.drawn_pairs import synthetic_pairs
+from pocketface.faces.drawn_pairs import cross_pairs, synthetic_pairs
+from pocketface.faces.folders import LabelledFaces
 
 QUICK = BenchmarkRecipe(threads=(1,), minimum_runs=5, minimum_seconds=0, rounds=1)
 
@@ -56,6 +57,31 @@ def test_rows_and_lines_of_rendered_pairs_say_so(tmp_path: Path) -> None:
     photos = dataclasses.replace(pairs, rendered=False)
     rows = benchmark_files(files, lambda _: photos, QUICK, tmp_path / "photos", contract=contract)
     assert not any(map(is_of_rendered_faces, rows))
+
+
+def test_low_fars_of_a_folder_of_people_count_every_pair_of_its_faces(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    colours = random.integers(0, 256, (40, 1, 3)) + random.integers(-9, 10, (40, 2, 3))
+    pixels = np.broadcast_to(np.clip(colours, 0, 255).reshape(80, 1, 1, 3), (80, 32, 32, 3)).astype(np.uint8)
+    folder = LabelledFaces(pixels, np.repeat(np.arange(40), 2), tuple(f"p{number}" for number in range(40)), "")
+    rows = benchmark_files(
+        [mean_colour(tmp_path / "a.onnx", 1.0)],
+        lambda _: cross_pairs(folder),
+        QUICK,
+        tmp_path / "out",
+        contract=InputContract(32, 32),
+    )
+    by_metric = {row.metric: row for row in rows}
+    accuracy, threshold = by_metric["verification_accuracy"], by_metric["threshold_at_far_1e-2"]
+    assert accuracy.n == 80
+    assert accuracy.conditions["sample_of_pairs"] == (
+        "40 of 40 genuine pairs, and 40 of 240 impostor pairs of two people in one fold"  # 10 x 6 couples x 4
+    )
+    assert (threshold.n, threshold.conditions["impostor_pairs"], threshold.valid) == (3160, 3120, True)  # 80 x 79 / 2
+    assert threshold.conditions["measured_far"] == 31 / 3120 and threshold.low < threshold.value < threshold.high
+    refused = by_metric["threshold_at_far_1e-3"]
+    assert refused.reason == "FAR 0.001 wants at least 30,000 impostor pairs, of which it accepts 30; there are 3,120"
+    assert len([row for row in rows if row.metric == "tar_at_far_1e-2"]) == 1
 
 
 def test_layers_of_a_file_without_its_network_are_refused(tmp_path: Path) -> None:

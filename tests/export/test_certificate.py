@@ -13,6 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 from coremltools.models.utils import load_spec
 from torch import nn
 
+from pocketface.benchmark.accuracy.all_pairs import compare_all
 from pocketface.benchmark.accuracy.verification import verify
 from pocketface.benchmark.findings.certification import certificate_of, certify
 from pocketface.benchmark.recipe import BenchmarkRecipe
@@ -24,7 +25,8 @@ from pocketface.export.formats import open_session, read_artifact, read_card, un
 from pocketface.export.recipe import ExportRecipe
 from pocketface.export.session import unit_embeddings
 from pocketface.faces.contract import InputContract
-from pocketface.faces.drawn_pairs import synthetic_pairs
+from pocketface.faces.drawn_pairs import cross_pairs, synthetic_pairs
+from pocketface.faces.folders import LabelledFaces
 from pocketface.faces.pairs import Pairs
 from pocketface.files import sha256_of
 from pocketface.models.embedder import Embedder
@@ -212,6 +214,22 @@ def test_the_certificate_holds_what_the_verification_found(pairs: Pairs) -> None
     assert (common.tar, common.measured_far) == (0.5, 0.01)
     counts = certificate.pairs, certificate.genuine, certificate.impostor, certificate.identities
     assert counts == (3002, 2, 3000, None)
+
+
+def test_a_folder_of_people_certifies_what_all_its_pairs_carry() -> None:
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(300), 2)
+    vectors = np.float32(random.normal(size=(300, 16))[labels] + 0.5 * random.normal(size=(600, 16)))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    faces = LabelledFaces(np.zeros((600, 32, 32, 3), np.uint8), labels, tuple(map(str, range(300))), "")
+    pairs = cross_pairs(faces)
+    every = compare_all(vectors, labels, [1e-2, 1e-3])
+    certificate = certificate_of(verify(vectors, pairs, labels), pairs, "mine", "litert 2.3.0", every)
+    counts = certificate.pairs, certificate.genuine, certificate.impostor, certificate.identities
+    assert counts == (179_700, 300, 179_400, 300)  # 600 x 599 / 2
+    assert [point.far for point in certificate.points if point.threshold is not None] == [1e-3, 1e-2]
+    assert certificate.threshold(1e-3) == every.points[1e-3].threshold.value
+    assert Certificate.from_dict(certificate.to_dict()) == certificate
 
 
 def test_rendered_faces_give_no_threshold_to_write_or_to_read() -> None:

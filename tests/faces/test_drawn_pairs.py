@@ -154,50 +154,63 @@ def crops_of(*sizes: int) -> LabelledFaces:
     return LabelledFaces(pixels.copy(), labels, tuple(f"p{number}" for number in range(len(sizes))), "")
 
 
-def test_every_face_is_paired_with_every_other_once() -> None:
-    faces = crops_of(3, 1, 2)
-    pairs = cross_pairs(faces)
-    assert (int(pairs.same.sum()), int((~pairs.same).sum()), pairs.sample) == (3 + 0 + 1, 3 * 1 + 3 * 2 + 1 * 2, "")
-    assert {frozenset(pair) for pair in zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)} == {
-        frozenset(pair) for pair in itertools.combinations(range(6), 2)
-    }
-    assert ((faces.labels[pairs.left] == faces.labels[pairs.right]) == pairs.same).all()
-    assert pairs.faces[:, 0, 0, 0].tolist() == list(range(6)) and pairs.identities.tolist() == faces.labels.tolist()
+def listed(pairs):
+    return [frozenset(pair) for pair in zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)]
 
 
-def test_folds_are_of_people() -> None:
+def test_every_genuine_pair_is_in_the_fold_of_its_person_and_as_many_impostor_pairs_are() -> None:
     faces = crops_of(*[3] * 40)
     pairs = cross_pairs(faces)
-    assert len(pairs) == 40 * 3 + 9 * (40 * 39 // 2)
-    people = {fold: set(faces.labels[pairs.left[pairs.fold == fold]].tolist()) for fold in range(10)}
-    assert all(len(those) == 4 for those in people.values()) and set().union(*people.values()) == set(range(40))
-    assert all(400 < int((pairs.fold == fold).sum()) < 1100 for fold in range(10))
-
-
-def test_beyond_the_most_a_sample_is_drawn_and_said() -> None:
-    faces = crops_of(*[4] * 50)
-    pairs = cross_pairs(faces, most=1000)
-    assert pairs.sample == "1,000 of 19,600 impostor pairs"  # 16 x 50 x 49 / 2
-    assert (int(pairs.same.sum()), int((~pairs.same).sum())) == (300, 1000)
-    assert len({frozenset(pair) for pair in zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)}) == 1300
+    assert pairs.sample == "120 of 120 genuine pairs, and 120 of 540 impostor pairs of two people in one fold"
+    assert pairs.whole and len(set(listed(pairs))) == len(pairs) == 240  # 540 = 10 folds x 6 couples x 9
+    genuine = set(itertools.chain(*(itertools.combinations(np.flatnonzero(faces.labels == p), 2) for p in range(40))))
+    assert {tuple(sorted(pair)) for pair, same in zip(listed(pairs), pairs.same, strict=True) if same} == genuine
     assert ((faces.labels[pairs.left] == faces.labels[pairs.right]) == pairs.same).all()
-    share = np.bincount(np.concatenate([pairs.left[300:], pairs.right[300:]]), minlength=200)
-    assert share.min() >= 2 and share.max() <= 25  # 10 on average
-    assert cross_pairs(faces, most=1000).sha256 == pairs.sha256 != cross_pairs(faces, most=1000, seed=1).sha256
+    assert np.bincount(pairs.fold[pairs.same]).tolist() == np.bincount(pairs.fold[~pairs.same]).tolist() == [12] * 10
+    both, fold = np.concatenate([pairs.left, pairs.right]), np.tile(pairs.fold, 2)
+    people = {number: set(faces.labels[both[fold == number]].tolist()) for number in range(10)}
+    assert all(len(those) == 4 for those in people.values()) and set().union(*people.values()) == set(range(40))
+    assert pairs.faces[:, 0, 0, 0].tolist() == list(range(120)) and pairs.identities.tolist() == faces.labels.tolist()
+
+
+def test_people_with_most_pairs_are_dealt_over_the_folds() -> None:
+    pairs = cross_pairs(crops_of(*[6] * 10, *[1] * 30))
+    assert np.bincount(pairs.fold[pairs.same]).tolist() == [15] * 10  # 6 x 5 / 2 of one person in each
+
+
+def test_beyond_the_most_a_sample_of_both_kinds_is_drawn_and_said() -> None:
+    faces = crops_of(*[4] * 50)
+    pairs = cross_pairs(faces, most=100)
+    assert pairs.sample == "100 of 300 genuine pairs, and 100 of 1,600 impostor pairs of two people in one fold"
+    assert len(set(listed(pairs))) == 200 and int(pairs.same.sum()) == 100
+    assert ((faces.labels[pairs.left] == faces.labels[pairs.right]) == pairs.same).all()
+    assert cross_pairs(faces, most=100).sha256 == pairs.sha256 != cross_pairs(faces, most=100, seed=1).sha256
 
 
 def test_a_hundred_million_pairs_are_never_listed() -> None:
     labels = np.repeat(np.arange(7_100), 2)
     faces = LabelledFaces(np.zeros((14_200, 1, 1, 3), np.uint8), labels, ("a",) * 7_100, "")
     tracemalloc.start()
-    pairs = cross_pairs(faces, most=100_000)
+    pairs = cross_pairs(faces)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert pairs.sample == "100,000 of 100,805,800 impostor pairs"  # 4 x 7,100 x 7,099 / 2
+    # 10 folds of 710 people: 4 x 710 x 709 / 2 impostor pairs in each
+    assert pairs.sample.startswith("7,100 of 7,100 genuine pairs, and 7,100 of 10,067,800 impostor pairs of two people")
     assert peak < 50e6
 
 
+def test_crops_that_do_not_fit_into_memory_are_mapped_from_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawn_pairs, "LARGEST_IN_MEMORY", 100)
+    monkeypatch.setattr(drawn_pairs, "READ_AT_A_TIME", 3)
+    labels = np.repeat(np.arange(4), 2)
+    crops = StoredFaces(lambda number: np.full((4, 4, 3), number, np.uint8), np.arange(8), 4, 4)
+    pairs = cross_pairs(LabelledFaces(crops, labels, tuple("abcd"), ""))
+    assert isinstance(pairs.faces, np.memmap) and pairs.faces[:, 0, 0, 0].tolist() == list(range(8))
+    held = LabelledFaces(crops[:], labels, tuple("abcd"), "")
+    assert cross_pairs(held).sha256 == pairs.sha256
+
+
 def test_people_who_make_no_pairs() -> None:
-    for faces in (crops_of(3), crops_of(1, 1)):
-        with pytest.raises(ValueError, match="make no pairs of both kinds; at least 2 people are wanted"):
+    for faces in (crops_of(3), crops_of(2, 2, 2), crops_of(1, 1, 1, 1)):
+        with pytest.raises(ValueError, match="make no pairs for two folds of people; at least 4 people are wanted"):
             cross_pairs(faces)

@@ -163,7 +163,6 @@ def test_a_table_names_paths_below_the_images(people):
     got = read(people, "pairs.csv", text)
     assert greys(got) == [(11, 12), (11, 31)]
     assert got.same.tolist() == [True, False]
-    assert got.identities.tolist() == [-1, -1, -1]
 
 
 def test_columns_come_in_any_order_and_verdicts_as_words(people):
@@ -199,6 +198,66 @@ def test_folds_of_a_table_are_numbered_from_zero(people):
 def test_a_malformed_table_is_told(tmp_path, text, sentence):
     with pytest.raises(ValueError, match=rf"pairs\.csv {sentence}"):
         read(tmp_path, "pairs.csv", text)
+
+
+# People
+
+
+def test_a_table_may_name_the_people_on_each_image(tmp_path):
+    for grey, name in enumerate("abcd", 1):
+        save(tmp_path / name, grey)
+    lines = ["left,right,same,left_person,right_person", "a.png,b.png,1,Ann,Ann", "a.png,c.png,0,Ann,Bob"]
+    got = read(tmp_path, "pairs.csv", "\n".join([*lines, "c.png,d.png,1,Bob,Bob"]))
+    assert got.identities.tolist() == [0, 0, 1, 1]
+
+
+def test_folders_name_the_people_where_no_verdict_contradicts(people):
+    lines = ["left,right,same", "Ann/Ann_0001.png,Ann/Ann_0002.png,1", "Ann/Ann_0001.png,Cy/Cy_0001.png,0"]
+    assert read(people, "pairs.csv", "\n".join(lines)).identities.tolist() == [0, 0, 1]
+    contradicted = [*lines, "Bob/Bob_0001.png,Bob/Bob_0002.png,0"]
+    assert read(people, "pairs.csv", "\n".join(contradicted)).identities.tolist() == [-1] * 5
+
+
+def test_an_image_whose_person_is_not_named_is_of_nobody_known(tmp_path):
+    for grey, name in enumerate("abc", 1):
+        save(tmp_path / name, grey)
+    lines = ["left,right,same,left_person,right_person", "a.png,b.png,1,Ann,Ann", "a.png,c.png,0,Ann,"]
+    assert read(tmp_path, "pairs.csv", "\n".join(lines)).identities.tolist() == [0, 0, -1]
+
+
+@pytest.mark.parametrize(
+    ("header", "lines", "sentence"),
+    [
+        ("left_person,right_person", ["a,b,1,Ann,Bob"], "line 2: the pair shows one person, of the names Ann and Bob"),
+        ("left_person,right_person", ["a,b,0,Ann,Ann"], "line 2: the pair shows two people, of the names Ann and Ann"),
+        ("left_person,right_person", ["a,b,1,A,A", "a,c,0,B,C"], "line 3: a shows B; before, it showed A"),
+        ("left_person,other", ["a,b,1,Ann,Ann"], "has a column 'left_person' and none 'right_person'"),
+        ("other,right_person", ["a,b,1,Ann,Ann"], "has a column 'right_person' and none 'left_person'"),
+    ],
+)
+def test_people_who_contradict_a_table_are_told(tmp_path, header, lines, sentence):
+    for grey, name in enumerate("abc", 1):
+        save(tmp_path / name, grey)
+    with pytest.raises(ValueError, match=rf"pairs\.csv {sentence}"):
+        read(tmp_path, "pairs.csv", "\n".join([f"left,right,same,{header}", *lines]))
+
+
+def test_lfw_in_a_table_is_read_as_its_text(people):
+    text = "name,imagenum1,imagenum2,\nAnn,1,2,\nBob,2,1,\nAnn,1,Cy,1\nBob,1,Cy,1\n"
+    got = read(people, "pairs.csv", text)
+    assert greys(got) == [(11, 12), (22, 21), (11, 31), (21, 31)]
+    assert got.same.tolist() == [True, True, False, False]
+    assert got.identities.tolist() == [0, 0, 1, 1, 2]
+
+
+def test_a_text_may_list_two_paths_and_a_verdict(people):
+    text = "Ann/Ann_0001.png Ann/Ann_0002.png 1\n0 Ann/Ann_0001.png Cy/Cy_0001.png\n"
+    got = read(people, "pairs.txt", text)
+    assert greys(got) == [(11, 12), (11, 31)]
+    assert got.same.tolist() == [True, False]
+    assert got.identities.tolist() == [0, 0, 1]
+    with pytest.raises(ValueError, match=r"pairs\.txt line 3: 'Ann 1 2' is no two paths and a verdict"):
+        read(people, "pairs.txt", text + "Ann 1 2\n")
 
 
 # InsightFace

@@ -92,7 +92,10 @@ def test_rows_say_what_the_gallery_was():
     assert rows[2].conditions["measured_fpir"] <= 0.01
 
 
-def test_nothing_is_said_where_somebody_is_not_known_or_few_are_enrolled():
+def test_it_is_said_why_nobody_is_looked_up():
     embeddings, whose = people(150, 0.5)
-    assert identification_rows(seen(embeddings, np.where(whose == 3, -1, whose)), ROW) == []
-    assert identification_rows(seen(embeddings[:12], whose[:12]), ROW) == []
+    (unknown,) = identification_rows(seen(embeddings, np.where(whose == 3, -1, whose)), ROW)
+    (few,) = identification_rows(seen(embeddings[:12], whose[:12]), ROW)
+    assert (unknown.metric, unknown.value, few.metric, few.value) == ("rank1", None, "rank1", None)
+    assert unknown.reason == "the pairs do not say who is on every image, so that nobody can be looked up"
+    assert few.reason == "2 people can be enrolled; 1:N wants at least 10 who have two images"

@@ -9,6 +9,7 @@ from pocketface.benchmark.measurement import Measurement
 from pocketface.benchmark.report.limits import ShippingLimits, limits_for
 from pocketface.benchmark.report.recommendation import Choice, recommend
 from pocketface.benchmark.report.summary import summarise
+from pocketface.benchmark.report.verdict import recommendation_sentences
 
 
 def file(name, mb, ms, points, format="tflite", cosine=None, runtime="litert", **conditions):
@@ -109,6 +110,46 @@ def test_files_that_nobody_compared_are_not_recommended():
     assert (name(choice), choice.files[0].accuracy) == (None, "not measured")
 
 
+def whole_with(metric, value, low, high):
+    """WHOLE with another accuracy, or with an AUC."""
+    rows = [row for row in WHOLE if row.metric != metric]
+    return [*rows, dataclasses.replace(WHOLE[1], metric=metric, value=value, low=low, high=high)]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [("verification_accuracy", 0.503, 0.48, 0.52), ("auc", 0.51, 0.49, 0.53), ("auc", 0.4, 0.3, 0.45)],
+)
+def test_no_file_is_recommended_that_tells_people_apart_as_a_coin_does(changed):
+    rows = whole_with(*changed)
+    choice = chosen(rows)
+    assert choice.best is None
+    (said,) = why_not(choice).values()
+    asked = "is it fed as it was trained (mean, scale, order of the colours, alignment)?"
+    assert said.endswith(f" is that of chance: {asked}")
+    lines = summarise(rows)
+    ((_, sentence),) = recommendation_sentences(lines, recommend(lines, ShippingLimits()))
+    assert sentence.startswith("No file meets the limits for sure; nearest is whole.tflite, which misses only accuracy")
+    assert sentence.endswith(asked)
+
+
+def test_an_interval_just_above_one_half_is_no_chance():
+    assert name(chosen(whole_with("verification_accuracy", 0.52, 0.5001, 0.54))) == "whole.tflite"
+
+
+def test_the_reason_why_nothing_tells_the_speed_is_said_once():
+    lines = summarise([row for of in (APPLE, LARGER_APPLE) for row in of])
+    ((_, sentence),) = recommendation_sentences(lines, recommend(lines, ShippingLimits()))
+    assert sentence.count("no Mac") == 1
+    assert sentence.startswith(
+        "Ship net.mlpackage: size 0.90 MB, median latency on 1 thread not measured, accuracy 99.0 %"
+    )
+    assert (
+        "It is the smallest that meets the limits. Nothing valid tells the speed (no Mac), so the size decides."
+        in sentence
+    )
+
+
 def test_limits_leave_files_out_and_say_which():
     choice = chosen(SMALL, QUICK, MIXED, limits=ShippingLimits(max_mb=1.35, max_ms=3))
     assert name(choice) == "mixed.tflite"
@@ -135,7 +176,7 @@ def test_without_latency_the_smallest_that_keeps_accuracy_is_recommended():
     choice = chosen(LARGER_APPLE, APPLE)
     assert (name(choice), choice.why) == (
         "net.mlpackage",
-        "the smallest that meets the limits; no latency was measured here",
+        "the smallest that meets the limits",
     )
     assert why_not(choice) == {"larger.mlpackage": "larger: 2.10 MB against 0.90 MB"}
 
@@ -161,7 +202,7 @@ def test_any_phone_and_core_ml_have_a_recommendation_each_and_every_format_its_o
 
 def test_a_phones_latency_counts_where_one_was_measured():
     phone = Measurement(
-        *("net", "artifacts/small.tflite", "tflite", "fp32", "adb litert", "a phone", "latency_ms_p50", 9.0, "ms"),
+        *("net", "artifacts/small.tflite", "tflite", "fp32", "adb runner", "a phone", "latency_ms_p50", 9.0, "ms"),
         conditions={"threads": 1},
     )
     choice = chosen(SMALL, QUICK, [phone])

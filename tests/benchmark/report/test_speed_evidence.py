@@ -13,7 +13,7 @@ from pocketface.benchmark.report.summary import summarise
 BUSY = "other processes took 31 % of the core"
 
 
-def file(precision, mb, ms, format="tflite", busy=False, phone_ms=None, **instructions):
+def file(precision, mb, ms, format="tflite", busy=False, phone_ms=None, cpu_ms=None, **instructions):
     """Rows of one file that keeps the accuracy; instructions are in millions, by core."""
     runtime = "litert" if format == "tflite" else "onnxruntime"
     known = ("net", f"artifacts/net.{precision}.{format}", format, precision)
@@ -36,6 +36,13 @@ def file(precision, mb, ms, format="tflite", busy=False, phone_ms=None, **instru
         )
         for core, count in instructions.items()
     ]
+    if cpu_ms is not None:
+        rows.append(
+            Measurement(
+                *(*here, "cpu_ms", cpu_ms, "ms", 0.98 * cpu_ms, 1.02 * cpu_ms),
+                conditions={"threads": 1},
+            )
+        )
     if phone_ms is not None:
         here = (*known, "adb benchmark_model", "Pixel 4")
         rows.append(Measurement(*here, "latency_ms_p50", phone_ms, "ms", conditions={"threads": 1}))
@@ -101,6 +108,34 @@ def test_on_a_busy_machine_counts_decide_and_without_them_the_size_and_both_are_
     assert told(choice) == ("w8", "none", "")
     assert choice.evidence is not None
     assert choice.evidence.sentence == f"Nothing valid tells the speed ({BUSY}), so the size decides."
+
+
+def test_on_a_busy_machine_without_counts_cpu_time_decides_and_it_is_said():
+    w8 = {"precision": "w8", "mb": 1.2, "ms": 9.0, "busy": True, "cpu_ms": 4.0}
+    w8a8 = {"precision": "w8a8", "mb": 1.3, "ms": 9.5, "busy": True, "cpu_ms": 2.5}
+    choice = any_phone(w8, w8a8)
+    assert told(choice) == ("w8a8", "cpu time", "")
+    assert choice.why == "by CPU time the fastest that meets the limits"
+    assert [why for _, why in choice.others] == ["slower: 4.00 ms of CPU time against 2.50 ms of CPU time"]
+    assert choice.evidence is not None and choice.evidence.sentence == (
+        "Speed was judged by this machine's CPU time, as no phone was timed, no ARM64 instructions were counted that "
+        f"tell these files apart, and no latency of this machine is valid ({BUSY}); a phone may order the files "
+        "differently."
+    )
+
+
+def test_one_file_that_was_timed_in_a_calm_moment_does_not_win_by_that():
+    calm = {"precision": "w8", "mb": 1.2, "ms": 4.0, "cpu_ms": 4.0}
+    disturbed = {"precision": "w8a8", "mb": 1.3, "ms": 9.5, "busy": True, "cpu_ms": 2.5}
+    choice = any_phone(calm, disturbed)
+    assert told(choice) == ("w8a8", "cpu time", "")
+    assert choice.evidence is not None and "not every latency of this machine is valid" in choice.evidence.sentence
+
+
+def test_cpu_time_decides_nothing_where_every_latency_is_valid():
+    w8 = {"precision": "w8", "mb": 1.2, "ms": 3.0, "cpu_ms": 4.0}
+    w8a8 = {"precision": "w8a8", "mb": 1.3, "ms": 3.5, "cpu_ms": 2.5}
+    assert told(any_phone(w8, w8a8)) == ("w8", "this machine", "")
 
 
 def test_a_file_without_counts_does_not_win_by_this_machines_latency():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import os
 import re
 import subprocess
 import sys
@@ -57,7 +58,7 @@ class Session:
 def job(tmp_path, monkeypatch):
     """Makes jobs for a runtime that does what the file's name says."""
     (tmp_path / "sleepy_runtime.py").write_text(RUNTIME)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     return lambda name, **fields: TimingJob(tmp_path / name, opener="sleepy_runtime:Session", **fields)
 
 
@@ -67,6 +68,27 @@ def test_two_milliseconds_of_sleep_take_two_milliseconds_or_more():
     assert min(latency.samples_ms) >= 2
     assert latency.first_ms >= 2
     assert latency.quantile(0.5).value < 20
+
+
+def test_cpu_time_leaves_waiting_out_and_counts_work():
+    def work(seconds):
+        end = time.process_time() + seconds
+        while time.process_time() < end:
+            pass
+
+    waited = measure_latency(lambda: time.sleep(0.005), minimum_runs=20, minimum_seconds=0, warm_up=0)
+    worked = measure_latency(lambda: work(0.005), minimum_runs=20, minimum_seconds=0, warm_up=0)
+    assert waited.cpu_ms[0] < 1
+    assert 5 <= worked.cpu_ms[0] < 7
+
+
+def test_the_row_of_cpu_time_is_valid_where_the_latency_is_not():
+    busy = ("others had the core",) * 3
+    latency = Latency(((9.0, 9.0),) * 3, conditions={"threads": 1}, disturbances=busy, cpu_ms=(4.0, 5.0, 4.5))
+    rows = {row.metric: row for row in latency_rows(latency, ROW)}
+    assert not rows["latency_ms_p50"].valid
+    cpu = rows["cpu_ms"]
+    assert (cpu.valid, cpu.value, cpu.low, cpu.high, cpu.unit, cpu.n) == (True, 4.5, 4.0, 5.0, "ms", 6)
 
 
 def test_it_runs_on_until_the_seconds_are_over():
