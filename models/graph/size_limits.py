@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifact import ConversionError
+from .conversion_error import ConversionError
 from .reading import first_line
 from .view import GraphView, attribute
 
