@@ -13,11 +13,16 @@ if TYPE_CHECKING:
     import onnx
 
 
-def simplified(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+def simplified(model: onnx.ModelProto, name: str, fold_norms: bool = True) -> onnx.ModelProto:
     """Folds constants and batch norms (onnxsim), and drops what only the exporter's authors need.
 
     Given   Conv -> BatchNormalization -> Relu, and Shape, Gather, Concat -> Reshape
     Result  Conv (weights times scale, bias plus shift) -> Relu, and constant -> Reshape
+
+    Args:
+        model: The graph; left as it is.
+        name: Of the network, for errors.
+        fold_norms: False leaves batch norms what they are, for training.
 
     Raises:
         ConversionError: A value is too large to be computed here, or onnxsim fails.
@@ -31,7 +36,7 @@ def simplified(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     check_sizes(model, name)  # onnxsim computes constants of any size
     try:
         with quiet():
-            smaller, same = onnxsim.simplify(model)
+            smaller, same = onnxsim.simplify(model, skip_fuse_bn=not fold_norms)
     except Exception as error:  # onnxsim passes on any error of onnxruntime
         raise ConversionError(f"{name} cannot be simplified: {first_line(error)}") from error
     if not same:
