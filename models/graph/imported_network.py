@@ -25,7 +25,7 @@ class NetworkStep:
 class ImportedNetwork(nn.Module):
     """Maps (N, 3, H, W) to (N, D) as an ONNX file does; its layers are `torch.nn` modules that can be trained and cut.
 
-    `graph` is the file without its weights: with them, and with the widths of cut layers, it is rebuilt bit for bit.
+    `onnx_graph` is the file without its weights: with them, and the widths of cut layers, it is rebuilt bit for bit.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class ImportedNetwork(nn.Module):
             constants: By the name of a value: the name of the tensor here, the tensor, and whether it is trained.
         """
         super().__init__()
-        self.graph = graph
+        self.onnx_graph = graph
         self._face, self._embedding, self._steps = face, embedding, tuple(steps)
         self._constants = {value: name for value, (name, _, _) in constants.items()}
         for name, layer in layers.items():

@@ -47,6 +47,7 @@ WEIGHTS_OF = {
 DECIDES_SHAPE = {"Resize": (1, 2, 3), "Upsample": (1,), "Pad": (2,), "Clip": (1, 2)}
 """The inputs that are read once, when the network is built, though they are fractions."""
 
+RESERVED = ("onnx_graph", "training")  # what a network calls parts of its own
 MOST_WEIGHTS = 1 << 28  # numbers in all layers together; 1 GiB
 LARGEST_DIFFERENCE = 1e-4  # of unit embeddings: float32 sums in another order
 PROVEN_ON = 3  # random faces
@@ -83,7 +84,7 @@ def import_onnx(path: Path, contract: InputContract) -> ImportedNetwork:
 
 
 def rebuild(graph: bytes, name: str) -> ImportedNetwork:
-    """Builds the network of a weight-free graph, as `ImportedNetwork.graph` holds it; its weights are zeros.
+    """Builds the network of a weight-free graph, as `ImportedNetwork.onnx_graph` holds it; its weights are zeros.
 
     Args:
         graph: Not trusted: it is checked like any ONNX file.
@@ -227,14 +228,13 @@ class _Builder:
 
     def _free_name(self, label: str) -> str:
         """Gives a name that a module of the network may have, like `label`."""
-        name = re.sub(r"\W+", "_", label, flags=re.ASCII).strip("_")[-100:] or "layer"
-        name = f"_{name}" if name[0].isdigit() else name
-        taken = {*self.layers, *(own for own, _, _ in self.constants.values()), *dir(nn.Module), "graph", "training"}
+        name = re.sub(r"\W+", "_", label, flags=re.ASCII)[-100:].strip("_")
+        name = name if name and not name[0].isdigit() else f"layer_{name}"
+        taken = {*self.layers, *(own for own, _, _ in self.constants.values()), *dir(ImportedNetwork), *RESERVED}
         number, free = 1, name
-        while free in taken or free.startswith("_"):
+        while free in taken:
             number += 1
-            free = f"{name.lstrip('_') or 'layer'}_{number}"
-            free = free if not free[0].isdigit() else f"layer_{free}"
+            free = f"{name}_{number}"
         return free
 
 

@@ -342,15 +342,15 @@ def test_the_graph_holds_no_weights_and_rebuilds_the_network_bit_for_bit(write: 
     nodes += [node("Add", "p t")]
     constants = {"w": numbers(4, 3, 3, 3), "b": numbers(4), "m": numbers(144, 6), "t": numbers(6)}
     network = import_onnx(write(nodes, constants), CONTRACT)
-    model = parse_onnx(network.graph, "graph")
+    model = parse_onnx(network.onnx_graph, "graph")
     assert all(tensor.data_type == onnx.TensorProto.INT64 for tensor in model.graph.initializer)
-    again = rebuild(network.graph, "graph")
+    again = rebuild(network.onnx_graph, "graph")
     assert not any(parameter.any() for parameter in again.parameters())
     again.load_state_dict(network.state_dict())
     faces = torch.from_numpy(numbers(3, 3, 8, 8))
     with torch.inference_mode():
         assert torch.equal(again(faces), network(faces))
-    assert again.graph == network.graph
+    assert again.onnx_graph == network.onnx_graph
 
 
 def test_channels_of_an_imported_network_are_cut_through_a_flatten_but_not_through_heads(write: Write) -> None:
