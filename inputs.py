@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .export.graph.reading import read_onnx
 from .export.targets import ForeignOnnx, Source
 from .faces.contract import InputContract, unstated_contract
 from .faces.drawn_pairs import cross_pairs, synthetic_pairs
@@ -16,6 +15,7 @@ from .faces.rendering.synthetic import synthetic_faces
 from .faces.shards import read_faces
 from .models import checkpoint
 from .models.embedder import Embedder
+from .models.graph.reading import read_onnx
 from .run_recipe import SYNTHETIC, RunRecipe
 
 TRAIN_IDENTITIES, TRAIN_SHOTS = 250, 4

@@ -11,6 +11,8 @@ from typing import Any, Literal, get_args
 
 from ..faces.contract import InputContract
 from ..files import checked_name
+from ..models.graph.conversion_error import ConversionError as ConversionError
+from ..models.graph.rewrite import Rewrite
 from .certificate import Certificate
 
 Precision = Literal["fp32", "fp16", "w8", "w8a8", "w8a16", "w6", "w4"]
@@ -34,25 +36,8 @@ METADATA_KEY = "pocketface"
 LARGEST_CARD = 1 << 20  # bytes; a card is short, and a file may be hostile
 
 
-class ConversionError(ValueError):
-    """A format cannot express the network, or a file does not compute what its source does."""
-
-
 ABOUT_SPEED: frozenset[NoteKind] = frozenset({"partitions", "slow", "layout", "float-layers"})
 """Kinds of notes that say why a file may be slower than another; a single partition is as fast as can be."""
-
-REWRITES = {
-    "equalise": "equalise {count} sites",
-    "prelu-skip": "PReLU as x + relu((a - 1) x) at {count} sites",
-    "correct-biases": "correct {count} biases",
-    "prelu-slopes": "PReLU slopes of {count} layers along the channels",
-    "float-layers": "{count} layers in float arithmetic",
-    "half-arithmetic": "arithmetic in half precision where the core has it",
-    "widen-bfloat16": "bfloat16 to float32",
-    "widen-double": "double to float32",
-    "widen-float16": "float16 to float32",
-}
-"""Kind of a rewrite -> its sentence for people."""
 
 
 @dataclass(frozen=True)
@@ -72,31 +57,6 @@ class Note:
         if isinstance(value, dict) and value.get("kind") in get_args(NoteKind):
             return cls(value["kind"], str(value.get("text", "")))
         return cls("other", str(value))
-
-
-@dataclass(frozen=True)
-class Rewrite:
-    """One change to the graph on its way to a file."""
-
-    kind: str  # a key of `REWRITES`; "other": a sentence of an older card
-    count: int = 1  # of the places that were changed
-    text: str = ""  # of kind "other" only
-
-    def __str__(self) -> str:
-        """The sentence."""
-        return self.text or REWRITES.get(self.kind, "{kind}: {count}").format(kind=self.kind, count=self.count)
-
-    def to_plain(self) -> str | dict[str, Any]:
-        """Gives what stands in a card's JSON: an older card's sentence stays what it is."""
-        return self.text or {"kind": self.kind, "count": self.count}
-
-    @classmethod
-    def from_plain(cls, value: Any) -> Rewrite:
-        """Reads what `to_plain` gave; a sentence is of kind "other"."""
-        rewrite = cls("other", text=value) if isinstance(value, str) else cls(**value)
-        if not isinstance(rewrite.kind, str) or type(rewrite.count) is not int or not isinstance(rewrite.text, str):
-            raise TypeError("a rewrite is not described")
-        return rewrite
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..models.graph.reading import LARGEST_FILE, first_line
 from .artifact import METADATA_KEY, Card, ConversionError
-from .graph.reading import LARGEST_FILE, first_line
 
 MISSING = "ExecuTorch files need executorch: pip install 'pocketface[executorch]'"
 IDENTIFIER = b"ET12"  # of the flatbuffer

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..models.graph.reading import read_onnx
 from .artifact import ConversionError
-from .graph.reading import read_onnx
 
 Array = NDArray[np.float32]
 Values = dict[str, Array]  # name -> (N, ...), channels first except in .tflite files

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files import written_whole
+from ..models.graph.reading import LARGEST_FILE, first_line
 from .artifact import METADATA_KEY, Artifact, Card, ConversionError, Note
-from .graph.reading import LARGEST_FILE, first_line
 
 if TYPE_CHECKING:
     import onnx

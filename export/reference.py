@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from ..faces.contract import Faces
 from ..models.embedder import Embedder, Embeddings, unit
-from .artifact import ConversionError, Rewrite
+from ..models.graph.adoption import foreign_graph
+from ..models.graph.rewrite import Rewrite
+from .artifact import ConversionError
 from .formats import open_session
-from .graph.adoption import foreign_graph
 from .session import raw_embeddings
 from .targets import ForeignOnnx, Source
 

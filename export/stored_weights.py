@@ -19,7 +19,7 @@ def onnx_weights(path: Path) -> int:
     """Sums the initializers and the values of Constant nodes."""
     from onnx.helper import tensor_dtype_to_np_dtype
 
-    from .graph.reading import read_onnx, tensors
+    from ..models.graph.reading import read_onnx, tensors
 
     return sum(
         len(tensor.raw_data) or math.prod(tensor.dims) * tensor_dtype_to_np_dtype(tensor.data_type).itemsize

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..faces.contract import InputContract
 from ..files import checked_name
+from ..models.graph.reading import read_onnx
 from ..spelling import known_names
 from .artifact import Artifact, Card, ConversionError, Precision
 from .coreml.to_coreml import to_coreml
@@ -21,7 +22,6 @@ from .graph.batch import free_batch
 from .graph.float16 import to_half
 from .graph.qdq import quantise_onnx
 from .graph.ranges import RangeMethod, activation_ranges
-from .graph.reading import read_onnx
 from .graph.rewrites import RewriteChain
 from .graph.to_onnx import adopt_onnx, to_onnx, write_onnx
 from .ort_format import to_ort

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files import written_whole
+from ..models.graph.reading import first_line
+from ..models.quiet import quiet
 from .artifact import METADATA_KEY, Artifact, Card, ConversionError, Note
 from .executorch_session import MISSING
-from .graph.reading import first_line
-from .quiet import quiet
 
 if TYPE_CHECKING:
     from ..models.embedder import Embedder

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from ..faces.contract import Faces
 from ..files import sha256_of
 from ..models.embedder import Embedder, unit
+from ..models.graph.adoption import OUTPUT
+from ..models.graph.reading import read_onnx
 from .artifact import Artifact, Precision
 from .formats import FORMATS
-from .graph.adoption import OUTPUT
-from .graph.reading import read_onnx
 from .graph.to_onnx import adopt_onnx, to_onnx
 from .layer_values import onnx_values
 from .reference import embed_source

@@ -1,6 +1,7 @@
 """Checkpoints: an embedder on disk and back: weights.safetensors and embedder.json in one folder, never a pickle.
 
 folder/weights.safetensors   every parameter and buffer
+folder/graph.pb              only of a network that was an ONNX file: that file without its weights
 folder/embedder.json         name, architecture, options, activations, widths, input contract, licence, ancestry, hash
 """
 
@@ -12,17 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
+from torch import nn
 
 from ..faces.contract import InputContract
 from ..files import sha256_of, written_whole
 from ..spelling import known_names
 from .activations import activations_of, replace_activations
 from .embedder import Embedder
-from .factories import build_foreign, load_embedder, load_weights
+from .factories import IMPORTED, build_foreign, load_embedder, load_onnx, load_weights
+from .graph.imported_network import ImportedNetwork
+from .graph.reading import LARGEST_FILE
+from .graph.torch_import import rebuild
 from .widths import resize, widths_of
 from .zoo import ZOO, create
 
-WEIGHTS, DESCRIPTION = "weights.safetensors", "embedder.json"
+WEIGHTS, DESCRIPTION, GRAPH = "weights.safetensors", "embedder.json", "graph.pb"
 LARGEST_DESCRIPTION = 8 << 20  # bytes
 
 EMBEDDED_DEFAULT = "embedded-default"
@@ -60,6 +65,9 @@ def save_checkpoint(embedder: Embedder, folder: Path) -> Path:
             "ancestry": list(embedder.ancestry),
             "sha256": sha256_of(beside / WEIGHTS),
         }
+        if isinstance(embedder.backbone, ImportedNetwork):
+            (beside / GRAPH).write_bytes(embedder.backbone.onnx_graph)
+            description["graph_sha256"] = sha256_of(beside / GRAPH)
         (beside / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
     return folder
 
@@ -92,7 +100,10 @@ def load_checkpoint(folder: Path, factory: str | None = None) -> Embedder:
     if sha256_of(weights) != description["sha256"]:
         raise ValueError(f"{weights} is damaged: its SHA-256 is not the one that {DESCRIPTION} names")
     architecture, options = str(description["architecture"]), dict(description["options"])
-    if ":" not in architecture:
+    backbone: nn.Module
+    if architecture == IMPORTED:
+        backbone = _rebuilt(folder / GRAPH, description)
+    elif ":" not in architecture:
         backbone = create(architecture, **options).backbone
     elif factory is not None:
         architecture, backbone = factory, build_foreign(factory, options)
@@ -130,8 +141,8 @@ def open_embedder(
     """Opens an embedder: it maps aligned RGB crops (N, H, W, 3) uint8 to (N, D) float32 of unit length.
 
     Args:
-        name_or_path: A checkpoint folder, `embedded-default`, or what `load_embedder` takes: a name of the zoo, or a
-            factory as `path/to/file.py:factory` or `package.module:factory`, whose code is run.
+        name_or_path: A checkpoint folder, `embedded-default`, an .onnx file, or what `load_embedder` takes: a name of
+            the zoo, or a factory as `path/to/file.py:factory` or `package.module:factory`, whose code is run.
         weights: A file, as for `load_embedder`; or a checkpoint folder, which is rebuilt with the factory
             `name_or_path`.
         contract: See `load_embedder`; like the following, ignored for a checkpoint, which has its own.
@@ -150,6 +161,10 @@ def open_embedder(
         return load_checkpoint(Path(__file__).parent / EMBEDDED_DEFAULT)
     if (path / DESCRIPTION).is_file():
         return load_checkpoint(path)
+    if path.suffix == ".onnx" and path.exists():
+        if weights is not None or options:
+            raise ValueError(f"{path} has its own weights and layers; leave out weights ({weights}) and options")
+        return load_onnx(path, contract, name, licence)
     if weights is not None and weights.is_dir():
         return load_checkpoint(weights, str(name_or_path))
     if ":" not in str(name_or_path) and name_or_path not in ZOO:
@@ -157,10 +172,19 @@ def open_embedder(
     return load_embedder(str(name_or_path), weights, contract=contract, name=name, licence=licence, options=options)
 
 
+def _rebuilt(path: Path, description: Mapping[str, Any]) -> ImportedNetwork:
+    """Builds the network of a checkpoint's graph, before its layers are cut."""
+    if not path.is_file():
+        raise ValueError(f"{path.parent} is no checkpoint: {GRAPH} is missing")
+    if path.stat().st_size > LARGEST_FILE or sha256_of(path) != description.get("graph_sha256"):
+        raise ValueError(f"{path} is damaged: its SHA-256 is not the one that {DESCRIPTION} names")
+    return rebuild(path.read_bytes(), str(path))
+
+
 def _no_embedder(what: str) -> str:
     path = Path(what)
     if what and path.exists():
-        hints = {".onnx": "; an ONNX file can be exported, not trained", ".py": f"; name its factory: {what}:FACTORY"}
+        hints = {".py": f"; name its factory: {what}:FACTORY"}
         return f"{what} is no checkpoint folder, and no embedder has that name{hints.get(path.suffix, '')}"
     if path.suffix or len(path.parts) > 1:
         return f"there is no file or folder {what}"

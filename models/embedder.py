@@ -50,7 +50,7 @@ class Embedder:
     name: str
     backbone: nn.Module
     contract: InputContract
-    architecture: str  # a zoo name, or `file.py:factory`, which builds the unpruned backbone
+    architecture: str  # what builds the unpruned backbone: a zoo name, `file.py:factory`, or "onnx", its own graph
     options: Mapping[str, Any] = field(default_factory=dict)  # keyword arguments of the constructor
     licence: str = "unknown"
     ancestry: tuple[Mapping[str, Any], ...] = ()  # the steps that made it, oldest first, with hashes
@@ -75,7 +75,9 @@ class Embedder:
     @property
     def sha256(self) -> str:
         """SHA-256 of all that decides the embeddings: every named tensor, the activations, the input contract."""
-        plain = {"contract": self.contract.to_dict(), "activations": activations_of(self.backbone)}
+        plain: dict[str, Any] = {"contract": self.contract.to_dict(), "activations": activations_of(self.backbone)}
+        if isinstance(graph := getattr(self.backbone, "onnx_graph", None), bytes):  # no architecture of ours says it
+            plain["graph"] = hashlib.sha256(graph).hexdigest()
         digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
         for name, tensor in self.backbone.state_dict().items():
             digest.update(f"{name} {list(tensor.shape)} {tensor.dtype}".encode())

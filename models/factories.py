@@ -1,4 +1,4 @@
-"""Embedders by name: of the zoo, or other networks as `file.py:factory` or `package.module:factory`."""
+"""Embedders by name: of the zoo, or other networks as `file.py:factory`, `package.module:factory` or .onnx files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ from torch import Tensor, nn
 from ..faces.contract import InputContract, unstated_contract
 from ..files import sha256_of
 from .embedder import Embedder
+from .graph.torch_import import import_onnx
 from .zoo import ZOO, create
+
+IMPORTED = "onnx"
+"""The architecture of an embedder that was read from an ONNX file: its own graph."""
 
 
 def load_embedder(
@@ -62,6 +66,33 @@ def load_embedder(
     embedder = Embedder(name, backbone.eval(), contract, architecture, options, licence, (ancestry,))
     _check_embeds(embedder)
     return embedder
+
+
+def load_onnx(
+    path: Path, contract: InputContract | None, name: str | None = None, licence: str = "unknown"
+) -> Embedder:
+    """Reads an ONNX file as an embedder that can be trained and pruned.
+
+    Args:
+        path: The file; it is not trusted.
+        contract: The preprocessing that the network expects.
+        name: Name of the embedder; None: that of the file.
+        licence: Of the weights, an SPDX identifier if there is one.
+
+    Raises:
+        ValueError: There is no contract; the file is missing, damaged, or no embedder of it; or it has what cannot be
+            trained, which the sentence names.
+    """
+    if contract is None:
+        raise ValueError(unstated_contract(path))
+    backbone = import_onnx(path, contract)
+    ancestry = {
+        "stage": "source",
+        "architecture": "an ONNX file",
+        "weights": path.name,
+        "sha256": sha256_of(path),
+    }
+    return Embedder(name or path.stem, backbone, contract, IMPORTED, {}, licence, (ancestry,))
 
 
 def build_foreign(architecture: str, options: Mapping[str, Any]) -> nn.Module:

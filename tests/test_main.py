@@ -258,10 +258,10 @@ def test_a_file_that_is_not_there(said: Said, tmp_path: Path) -> None:
     assert "there is no file or folder runs/nosuch" in said("export", "runs/nosuch", "--out", tmp_path / "out")
 
 
-def test_an_onnx_file_wants_a_contract_and_is_not_pruned(said: Said, tmp_path: Path) -> None:
+def test_an_onnx_file_wants_a_contract_in_every_command(said: Said, tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(b"")
     assert "does not say what it must be fed; give --mean and --scale" in said("export", tmp_path / "net.onnx")
-    assert "an ONNX file can be exported, not trained" in said("prune", tmp_path / "net.onnx")
+    assert "does not say what it must be fed; give --mean and --scale" in said("prune", tmp_path / "net.onnx")
     assert "--mean takes one number or three with commas, not 'a,b'" in said(
         "export", tmp_path / "net.onnx", "--mean", "a,b"
     )

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...faces.contract import InputContract
+from ...models.graph.view import GraphView
 from ..artifact import Card, ConversionError
-from ..graph.view import GraphView
 from .package import Package
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..graph.view import Array, attribute, clip_bounds
+from ...models.graph.view import Array, attribute, clip_bounds
 from .mil_node import LEAST, axes_of, refuse
 from .mil_norms import (
     lower_batch_normalization,

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...models.graph.view import Array, attribute
 from ..artifact import ConversionError
-from ..graph.view import Array, attribute
 
 if TYPE_CHECKING:
     from onnx import NodeProto

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...models.graph.reading import first_line
+from ...models.graph.view import Array, GraphView
 from ..artifact import ConversionError
-from ..graph.reading import first_line
-from ..graph.view import Array, GraphView
 from .mil_lowering import OPERATORS
 from .mil_node import LEAST, refuse
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..graph.view import Array, attribute
+from ...models.graph.view import Array, attribute
 from .mil_node import axes_of, refuse
 
 if TYPE_CHECKING:

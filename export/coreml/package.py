@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...files import sha256_of, written_whole
+from ...models.quiet import quiet
 from ..artifact import METADATA_KEY, Card
-from ..quiet import quiet
 
 LARGEST_PACKAGE = 1 << 31  # bytes; protobuf reads no more
 MANIFEST = "Manifest.json"  # what every package holds

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ...models.graph.adoption import INPUT, OUTPUT
+from ...models.graph.reading import first_line, read_onnx
+from ...models.quiet import quiet
 from ..artifact import METADATA_KEY, Artifact, Card, ConversionError, Note, Precision
-from ..graph.adoption import INPUT, OUTPUT
-from ..graph.reading import first_line, read_onnx
-from ..quiet import quiet
 from .images import image_type, one_scale, pixel_range
 from .known_issues import known_issues_of
 from .mil_program import Ranges, mil_program

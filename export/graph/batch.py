@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ...models.graph.reading import first_line
+from ...models.graph.view import GraphView, copied, sides
 from ..artifact import ConversionError
 from .intermediates import session_of
-from .reading import first_line
-from .view import GraphView, copied, sides
 
 if TYPE_CHECKING:
     import onnx

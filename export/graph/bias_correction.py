@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ...models.graph.view import GraphView, attribute, copied
 from .intermediates import capture_of
-from .view import GraphView, attribute, copied
 
 if TYPE_CHECKING:
     import onnx

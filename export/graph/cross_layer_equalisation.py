@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ...models.graph.view import Array, GraphView, attribute, clip_bounds, copied
 from .intermediates import capture_of
-from .view import Array, GraphView, attribute, clip_bounds, copied
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...models.graph.reading import first_line
+from ...models.graph.view import GraphView, attribute, with_nodes_named
 from ..artifact import ConversionError
-from .reading import first_line
-from .view import GraphView, attribute, with_nodes_named
 
 if TYPE_CHECKING:
     import onnx

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .view import copied
+from ...models.graph.view import copied
 
 if TYPE_CHECKING:
     import onnx

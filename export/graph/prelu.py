@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...models.graph.view import GraphView, copied
 from ..artifact import ConversionError
-from .view import GraphView, copied
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ...models.graph.reading import first_line
+from ...models.graph.view import with_nodes_named
 from ..artifact import Artifact, Card, ConversionError, Note
 from .float16 import after_the_weights
 from .ranges import Range, RangeMethod, activation_ranges
-from .reading import first_line
 from .to_onnx import write_onnx
-from .view import with_nodes_named
 
 if TYPE_CHECKING:
     import onnx

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ...models.graph.view import GraphView
 from ..artifact import ConversionError
 from .intermediates import Capture, capture_of
-from .view import GraphView
 
 RangeMethod = Literal["minmax", "smooth", "percentile", "mse"]
 Range = tuple[float, float]
@@ -147,7 +147,7 @@ def _onnx(path: Path) -> Capture:
     """Runs an ONNX file with every float tensor handed out."""
     import onnx
 
-    from .reading import read_onnx
+    from ...models.graph.reading import read_onnx
 
     graph = (model := onnx.shape_inference.infer_shapes(read_onnx(path))).graph
     known = (*graph.input, *graph.value_info, *graph.output)

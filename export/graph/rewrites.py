@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifact import Artifact, Card, Rewrite
+from ...models.graph.reading import read_onnx
+from ...models.graph.rewrite import Rewrite
+from ..artifact import Artifact, Card
 from .bias_correction import correct_biases
 from .cross_layer_equalisation import equalise_across_layers
 from .prelu import decompose_prelu
-from .reading import read_onnx
 
 if TYPE_CHECKING:
     import onnx

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...files import written_whole
+from ...models.graph.adoption import INPUT, OUTPUT, foreign_graph
+from ...models.graph.reading import first_line, read_onnx
+from ...models.graph.simplification import simplified
+from ...models.quiet import quiet
 from ..artifact import METADATA_KEY, Artifact, Card, ConversionError
-from ..quiet import quiet
-from .adoption import INPUT, OUTPUT, foreign_graph
-from .reading import first_line, read_onnx
-from .size_limits import check_sizes
 
 if TYPE_CHECKING:
     import onnx
@@ -68,42 +68,6 @@ def adopt_onnx(source: Path, card: Card, path: Path) -> Artifact:
     foreign = foreign_graph(source, card.contract)
     card = card.but(rewrites=tuple(dict.fromkeys((*foreign.rewrites, *card.rewrites))))
     return write_onnx(simplified(foreign.model, source.name), card, path, batch=1)
-
-
-def simplified(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """Folds constants and batch norms (onnxsim), and drops what only the exporter's authors need.
-
-    Given   Conv -> BatchNormalization -> Relu, and Shape, Gather, Concat -> Reshape
-    Result  Conv (weights times scale, bias plus shift) -> Relu, and constant -> Reshape
-
-    Raises:
-        ConversionError: A value is too large to be computed here, or onnxsim fails.
-    """
-    import onnx
-    import onnxsim
-
-    before = ", ".join(sorted({node.op_type for node in model.graph.node if node.domain not in ("", "ai.onnx")}))
-    if before:
-        raise ConversionError(f"{name} uses operators that are not ONNX's own: {before}")
-    check_sizes(model, name)  # onnxsim computes constants of any size
-    try:
-        with quiet():
-            smaller, same = onnxsim.simplify(model)
-    except Exception as error:  # onnxsim passes on any error of onnxruntime
-        raise ConversionError(f"{name} cannot be simplified: {first_line(error)}") from error
-    if not same:
-        raise ConversionError(f"{name}: the simplified graph computes something else")
-    # Traces and paths of the exporting machine are private, and differ from run to run.
-    del smaller.metadata_props[:]
-    smaller.doc_string, smaller.graph.doc_string = "", ""
-    smaller.producer_name, smaller.producer_version, smaller.graph.name = "pocketface", "", "embedder"
-    for item in (*smaller.graph.node, *smaller.graph.value_info, *smaller.graph.input, *smaller.graph.output):
-        item.doc_string = ""
-        del item.metadata_props[:]
-    for tensor in smaller.graph.initializer:
-        del tensor.metadata_props[:]
-    result: onnx.ModelProto = onnx.shape_inference.infer_shapes(smaller)
-    return result
 
 
 def write_onnx(model: onnx.ModelProto, card: Card, path: Path, batch: int | None) -> Artifact:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...models.graph.view import GraphView, attribute, clip_bounds
 from ..artifact import ConversionError
-from ..graph.view import GraphView, attribute, clip_bounds
 from .flatbuffer import Writer
 
 if TYPE_CHECKING:

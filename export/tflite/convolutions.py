@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph.view import attribute
+from ...models.graph.view import attribute
 from .context import Context, Value, affine_of, reordered
 from .flatbuffer import ACTIVATIONS, VALID
 from .layouts import with_last

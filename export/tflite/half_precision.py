@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifact import Artifact, ConversionError, Note, Rewrite
+from ...models.graph.rewrite import Rewrite
+from ..artifact import Artifact, ConversionError, Note
 from ..graph.ranges import activation_ranges
 from .flatbuffer import set_metadata, unpack
 from .quantise import fp16, quantised_content

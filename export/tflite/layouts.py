@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..graph.view import attribute
+from ...models.graph.view import attribute
 from .context import Context, Order, Value, default_order
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifact import Artifact, ConversionError, Note, Rewrite
+from ...models.graph.rewrite import Rewrite
+from ..artifact import Artifact, ConversionError, Note
 from ..graph.ranges import RangeMethod, activation_ranges
 from .flatbuffer import pack, unpack
 from .litert import LiteRTSession

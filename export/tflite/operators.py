@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..graph.view import attribute
+from ...models.graph.view import attribute
 from .context import AXIS_TO_LAST, FUSED, TO_LAST, Context, bounds_of, reordered
 from .convolutions import emit_batch_norm, emit_conv, emit_matrix_product
 from .flatbuffer import ACTIVATIONS

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..graph.view import attribute
+from ...models.graph.view import attribute
 from .context import AXIS_TO_LAST, TO_LAST, Context, Value
 
 if TYPE_CHECKING:

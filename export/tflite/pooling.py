@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph.view import attribute
+from ...models.graph.view import attribute
 from .context import TO_LAST, Context, Value
 from .flatbuffer import REFLECT, SAME, VALID
 

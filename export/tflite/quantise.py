@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...models.quiet import quiet
 from ..artifact import Artifact, ConversionError, Note, Precision
 from ..graph.ranges import Range, RangeMethod, activation_ranges
-from ..quiet import quiet
 from .flatbuffer import unpack
 from .layouts import LAYER_NORM_STEPS
 from .to_tflite import write_tflite

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...files import sha256_of, written_whole
+from ...models.graph.reading import read_onnx
+from ...models.graph.simplification import simplified
+from ...models.graph.view import GraphView
 from ..artifact import METADATA_KEY, Artifact, Card, ConversionError, Note
-from ..graph.reading import read_onnx
-from ..graph.to_onnx import simplified
-from ..graph.view import GraphView
 from .context import Context, Value
 from .delegation import delegation
 from .flatbuffer import pack, set_metadata, unpack

@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from pocketface.export.artifact import LARGEST_CARD, Card, Note, Rewrite
+from pocketface.export.artifact import LARGEST_CARD, Card, Note
 from pocketface.export.certificate import Certificate, Point
 from pocketface.export.provenance import provenance_sentences
 from pocketface.faces.contract import InputContract
+from pocketface.models.graph.rewrite import Rewrite
 
 CARD = Card(
     "net",

@@ -1,10 +1,12 @@
 """A checkpoint holds everything and comes back bit for bit, or says what is wrong."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -12,10 +14,12 @@ from pocketface.faces.contract import InputContract
 from pocketface.faces.folders import LabelledFaces
 from pocketface.faces.rendering.synthetic import synthetic_faces
 from pocketface.models import checkpoint as checkpoint_module
+from pocketface.models.activations import replace_activations
 from pocketface.models.checkpoint import EMBEDDED_DEFAULT, load_checkpoint, open_embedder, save_checkpoint
 from pocketface.models.complexity import parameters
 from pocketface.models.embedder import Embedder
 from pocketface.models.zoo import ZOO, create
+from pocketface.prune.channels.groups import cut_channels, find_groups
 from pocketface.prune.pruner import prune
 from pocketface.prune.recipe import PruneRecipe
 
@@ -134,3 +138,88 @@ def test_a_folder_of_something_else_is_not_replaced(checkpoint: Path, foreign: s
     with pytest.raises(ValueError, match="mine holds something that pocketface did not write"):
         save_checkpoint(load_checkpoint(checkpoint, foreign), tmp_path / "mine")
     assert (tmp_path / "mine" / "notes.txt").read_text() == "years of work"
+
+
+@pytest.fixture
+def onnx_file(tmp_path: Path) -> Path:
+    """A small network as another tool wrote it, its batch norm folded into the convolution."""
+    rng = np.random.default_rng(0)
+    weights = {"w": (8, 3, 3, 3), "b": (8,), "slope": (8, 1, 1), "v": (6, 8, 3, 3), "fc": (4, 6)}
+    tensors = [
+        onnx.numpy_helper.from_array(rng.normal(0, 0.3, shape).astype(np.float32), name)
+        for name, shape in weights.items()
+    ]
+    nodes = [
+        onnx.helper.make_node("Conv", ["face", "w", "b"], ["c"], name="stem"),
+        onnx.helper.make_node("PRelu", ["c", "slope"], ["r"], name="slopes"),
+        onnx.helper.make_node("Conv", ["r", "v"], ["d"], name="body"),
+        onnx.helper.make_node("GlobalAveragePool", ["d"], ["g"]),
+        onnx.helper.make_node("Flatten", ["g"], ["f"]),
+        onnx.helper.make_node("Gemm", ["f", "fc"], ["y"], transB=1, name="head"),
+    ]
+    ends = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in (("face", [1, 3, 16, 16]), ("y", [1, 4]))
+    ]
+    graph = onnx.helper.make_graph(nodes, "net", ends[:1], ends[1:], tensors)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "net.onnx")
+    return tmp_path / "net.onnx"
+
+
+def cut(embedder: Embedder) -> Embedder:
+    """Cuts 3 channels of the first layer, and replaces its PReLU."""
+    smaller = embedder.clone()
+    groups = find_groups(smaller.backbone, smaller.example())
+    cut_channels(smaller.backbone, groups, {"stem": torch.tensor([1, 4, 5])})
+    replace_activations(smaller.backbone, {"slopes": "relu"})
+    return smaller
+
+
+def test_a_cut_onnx_file_comes_back_bit_for_bit_without_the_file(onnx_file: Path, tmp_path: Path) -> None:
+    source = open_embedder(onnx_file, contract=InputContract(16, 16), licence="MIT")
+    smaller = cut(source)
+    onnx_file.unlink()
+    folder = save_checkpoint(smaller, tmp_path / "saved")
+    assert sorted(path.name for path in folder.iterdir()) == ["embedder.json", "graph.pb", "weights.safetensors"]
+    again = load_checkpoint(folder)
+    assert (again.name, again.architecture, again.licence) == ("net", "onnx", "MIT")
+    assert again.ancestry[0]["weights"] == "net.onnx"
+    assert again.sha256 == smaller.sha256 != source.sha256
+    assert again.backbone.get_submodule("stem").out_channels == 5
+    faces = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
+    assert same_bits(again, smaller)
+    assert np.array_equal(again.embed(faces), smaller.embed(faces))
+
+
+def test_two_graphs_with_the_same_weights_are_two_networks(onnx_file: Path) -> None:
+    model = onnx.load(onnx_file)
+    first = open_embedder(onnx_file, contract=InputContract(16, 16))
+    model.graph.node[2].attribute.append(onnx.helper.make_attribute("pads", [1, 1, 1, 1]))
+    del model.graph.value_info[:]
+    onnx.save(model, onnx_file)
+    assert open_embedder(onnx_file, contract=InputContract(16, 16)).sha256 != first.sha256
+
+
+def test_a_graph_that_is_missing_damaged_or_of_another_network_is_said(onnx_file: Path, tmp_path: Path) -> None:
+    folder = save_checkpoint(open_embedder(onnx_file, contract=InputContract(16, 16)), tmp_path / "saved")
+    graph = (folder / "graph.pb").read_bytes()
+    (folder / "graph.pb").unlink()
+    with pytest.raises(ValueError, match=r"saved is no checkpoint: graph\.pb is missing"):
+        load_checkpoint(folder)
+    (folder / "graph.pb").write_bytes(graph[:-1])
+    with pytest.raises(ValueError, match=r"graph\.pb is damaged: its SHA-256 is not the one"):
+        load_checkpoint(folder)
+    (folder / "graph.pb").write_bytes(b"\x08\x08")
+    description = json.loads((folder / "embedder.json").read_text())
+    description["graph_sha256"] = hashlib.sha256(b"\x08\x08").hexdigest()
+    (folder / "embedder.json").write_text(json.dumps(description))
+    with pytest.raises(ValueError, match=r"graph\.pb is damaged or no ONNX file"):
+        load_checkpoint(folder)
+
+
+def test_an_onnx_file_wants_a_contract_and_no_other_weights(onnx_file: Path) -> None:
+    with pytest.raises(ValueError, match=r"net\.onnx does not say what it must be fed"):
+        open_embedder(onnx_file)
+    with pytest.raises(ValueError, match=r"net\.onnx has its own weights and layers; leave out weights"):
+        open_embedder(onnx_file, "w.safetensors", contract=InputContract(16, 16))

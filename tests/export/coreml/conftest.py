@@ -15,8 +15,8 @@ from pocketface.export.artifact import Card
 from pocketface.export.coreml.package import import_coremltools
 from pocketface.export.coreml.to_coreml import to_coreml
 from pocketface.export.graph.ranges import activation_ranges
-from pocketface.export.quiet import quiet
 from pocketface.faces.contract import InputContract
+from pocketface.models.quiet import quiet
 
 Array = NDArray[Any]
 SIDE = 8

@@ -9,7 +9,7 @@ import pytest
 
 from pocketface.export.coreml.evaluator import constants_of
 from pocketface.export.coreml.package import import_coremltools, read_package
-from pocketface.export.quiet import quiet
+from pocketface.models.quiet import quiet
 
 from .conftest import two_layers
 

@@ -11,8 +11,8 @@ from pocketface.export.coreml.evaluator import CoreMLEvaluator, constants_of
 from pocketface.export.coreml.package import import_coremltools, read_package
 from pocketface.export.coreml.precisions import palette
 from pocketface.export.coreml.to_coreml import to_coreml
-from pocketface.export.quiet import quiet
 from pocketface.models.embedder import unit
+from pocketface.models.quiet import quiet
 
 from .conftest import SIDE, card, make, numbers
 

@@ -18,11 +18,11 @@ from pocketface.export.coreml.precisions import PRECISIONS
 from pocketface.export.coreml.to_coreml import to_coreml
 from pocketface.export.exporter import export
 from pocketface.export.graph.to_onnx import adopt_onnx, to_onnx
-from pocketface.export.quiet import quiet
 from pocketface.export.recipe import ExportRecipe
 from pocketface.faces.contract import IMAGENET, InputContract
 from pocketface.models.batch_norm import reestimate_batch_norms
 from pocketface.models.embedder import Embedder, unit
+from pocketface.models.quiet import quiet
 from pocketface.models.zoo import ZOO, create
 
 from .conftest import SIDE, card, make, numbers

@@ -14,12 +14,12 @@ from pocketface.export.artifact import Card, ConversionError
 from pocketface.export.exporter import export
 from pocketface.export.formats import open_session
 from pocketface.export.graph.batch import free_batch
-from pocketface.export.graph.reading import read_onnx
 from pocketface.export.graph.to_onnx import to_onnx
 from pocketface.export.recipe import ExportRecipe
 from pocketface.export.targets import ForeignOnnx
 from pocketface.faces.contract import InputContract
 from pocketface.models.embedder import Embedder
+from pocketface.models.graph.reading import read_onnx
 
 CONTRACT = InputContract(16, 16)
 FACES = np.random.default_rng(1).normal(0, 1, (7, 3, 16, 16)).astype(np.float32)

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from pocketface.export.artifact import Card
 from pocketface.export.formats import open_session
 from pocketface.export.graph.float16 import to_half
-from pocketface.export.graph.reading import read_onnx
 from pocketface.export.graph.to_onnx import to_onnx
 from pocketface.faces.contract import Faces, InputContract
 from pocketface.models.batch_norm import reestimate_batch_norms
 from pocketface.models.embedder import Embedder, unit
+from pocketface.models.graph.reading import read_onnx
 from pocketface.models.zoo import ZOO, create
 
 FACE = np.random.default_rng(0).normal(0, 1, (1, 3, 16, 16)).astype(np.float32)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifact import ConversionError
+from .conversion_error import ConversionError
 from .reading import first_line
 from .view import GraphView, attribute
 
@@ -33,11 +33,7 @@ def check_sizes(model: onnx.ModelProto, name: str) -> None:
     Raises:
         ConversionError: Shapes contradict each other, or are not known without running the graph, or are too large.
     """
-    skeleton = _skeleton(model)
-    for _ in range(MOST_ROUNDS):
-        shapes = _inferred(skeleton, name)
-        if not _fold(skeleton, shapes):
-            break
+    skeleton, shapes = _with_shapes(model, name)
     total = work = 0
     for node in skeleton.graph.node:
         for output in filter(None, node.output):
@@ -61,6 +57,25 @@ def check_sizes(model: onnx.ModelProto, name: str) -> None:
             )
 
 
+def shapes_for_one_face(model: onnx.ModelProto, name: str) -> dict[str, Shape]:
+    """Gives the shape of every value that follows from the input and the weights, whatever the file states.
+
+    Raises:
+        ConversionError: Shapes contradict each other.
+    """
+    shapes = _with_shapes(model, name)[1]
+    return {value: shape for value, shape in shapes.items() if min(shape, default=1) >= 0}
+
+
+def _with_shapes(model: onnx.ModelProto, name: str) -> tuple[onnx.ModelProto, dict[str, Shape]]:
+    skeleton = _skeleton(model)
+    for _ in range(MOST_ROUNDS):
+        shapes = _inferred(skeleton, name)
+        if not _fold(skeleton, shapes):
+            break
+    return skeleton, shapes
+
+
 def _skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
     """Gives the graph for one face, with large weights as inputs of their shape and without the shapes it states."""
     import onnx
@@ -71,7 +86,13 @@ def _skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
     faces = GraphView(graph).entries()
     inputs = [*faces, *(onnx.helper.make_tensor_value_info(one.name, one.data_type, one.dims) for one in large)]
     outputs = [onnx.helper.make_empty_tensor_value_info(output.name) for output in graph.output]
-    bare = onnx.helper.make_graph(graph.node, "skeleton", inputs, outputs, small)
+    nodes = [
+        onnx.helper.make_node("Identity", node.input[:1], node.output, name=node.name)
+        if node.op_type == "GroupNormalization"  # onnx does not infer its shape
+        else node
+        for node in graph.node
+    ]
+    bare = onnx.helper.make_graph(nodes, "skeleton", inputs, outputs, small)
     for value in bare.input[: len(faces)]:
         sides = value.type.tensor_type.shape.dim
         if len(sides) and not sides[0].HasField("dim_value"):

@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from pocketface.export.artifact import ConversionError
-from pocketface.export.graph.view import (
+from pocketface.models.graph.view import (
     GraphView,
     attribute,
     clip_bounds,

@@ -13,8 +13,6 @@ from onnx import TensorProto, helper, numpy_helper
 from pocketface.export.artifact import Card, ConversionError
 from pocketface.export.exporter import export
 from pocketface.export.formats import open_session
-from pocketface.export.graph.adoption import foreign_graph
-from pocketface.export.graph.size_limits import check_sizes
 from pocketface.export.graph.to_onnx import adopt_onnx
 from pocketface.export.recipe import ExportRecipe
 from pocketface.export.reference import embed_source
@@ -22,6 +20,8 @@ from pocketface.export.session import unit_embeddings
 from pocketface.export.targets import ForeignOnnx
 from pocketface.faces.contract import Faces, InputContract
 from pocketface.models.embedder import Embeddings, unit
+from pocketface.models.graph.adoption import foreign_graph
+from pocketface.models.graph.size_limits import check_sizes
 
 SIDE = 16
 CONTRACT = InputContract(SIDE, SIDE)

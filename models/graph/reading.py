@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..artifact import ConversionError
+from .conversion_error import ConversionError
 
 if TYPE_CHECKING:
     import onnx
@@ -33,23 +33,27 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         ConversionError: It is missing, too large, damaged, keeps weights elsewhere, or has what no embedder needs:
             control flow, functions or operators of its own, random numbers, types that the formats do not have.
     """
+    return parse_onnx(_content(path), path.name)
+
+
+def parse_onnx(content: bytes, name: str) -> onnx.ModelProto:
+    """Reads the bytes of an ONNX file as `read_onnx` does; `name` is what errors call it."""
     import onnx
 
-    content = _content(path)
     try:
         _count(content, onnx.ModelProto.DESCRIPTOR)
         model = onnx.load_model_from_string(content)
     except ConversionError as error:
-        raise ConversionError(f"{path.name} {error}") from None
+        raise ConversionError(f"{name} {error}") from None
     except Exception as error:  # protobuf raises its own kinds
-        raise ConversionError(f"{path.name} is damaged or no ONNX file: {first_line(error)}") from error
+        raise ConversionError(f"{name} is damaged or no ONNX file: {first_line(error)}") from error
     try:
         _check(model)
         onnx.checker.check_model(model)
     except ConversionError as error:
-        raise ConversionError(f"{path.name} {error}") from None
+        raise ConversionError(f"{name} {error}") from None
     except Exception as error:  # the checker raises its own kinds
-        raise ConversionError(f"{path.name} is damaged or no ONNX file: {first_line(error)}") from error
+        raise ConversionError(f"{name} is damaged or no ONNX file: {first_line(error)}") from error
     return model
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...faces.contract import InputContract
-from ..artifact import ConversionError, Rewrite
+from .conversion_error import ConversionError
 from .reading import first_line, read_onnx, tensors
+from .rewrite import Rewrite
 from .size_limits import check_sizes
 from .view import GraphView, attribute, constant_value
 

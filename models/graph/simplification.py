@@ -1,0 +1,54 @@
+"""Simplifies an ONNX graph: constants folded, and what only its exporter needed dropped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..quiet import quiet
+from .conversion_error import ConversionError
+from .reading import first_line
+from .size_limits import check_sizes
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def simplified(model: onnx.ModelProto, name: str, fold_norms: bool = True) -> onnx.ModelProto:
+    """Folds constants and batch norms (onnxsim), and drops what only the exporter's authors need.
+
+    Given   Conv -> BatchNormalization -> Relu, and Shape, Gather, Concat -> Reshape
+    Result  Conv (weights times scale, bias plus shift) -> Relu, and constant -> Reshape
+
+    Args:
+        model: The graph; left as it is.
+        name: Of the network, for errors.
+        fold_norms: False leaves batch norms what they are, for training.
+
+    Raises:
+        ConversionError: A value is too large to be computed here, or onnxsim fails.
+    """
+    import onnx
+    import onnxsim
+
+    before = ", ".join(sorted({node.op_type for node in model.graph.node if node.domain not in ("", "ai.onnx")}))
+    if before:
+        raise ConversionError(f"{name} uses operators that are not ONNX's own: {before}")
+    check_sizes(model, name)  # onnxsim computes constants of any size
+    try:
+        with quiet():
+            smaller, same = onnxsim.simplify(model, skip_fuse_bn=not fold_norms)
+    except Exception as error:  # onnxsim passes on any error of onnxruntime
+        raise ConversionError(f"{name} cannot be simplified: {first_line(error)}") from error
+    if not same:
+        raise ConversionError(f"{name}: the simplified graph computes something else")
+    # Traces and paths of the exporting machine are private, and differ from run to run.
+    del smaller.metadata_props[:]
+    smaller.doc_string, smaller.graph.doc_string = "", ""
+    smaller.producer_name, smaller.producer_version, smaller.graph.name = "pocketface", "", "embedder"
+    for item in (*smaller.graph.node, *smaller.graph.value_info, *smaller.graph.input, *smaller.graph.output):
+        item.doc_string = ""
+        del item.metadata_props[:]
+    for tensor in smaller.graph.initializer:
+        del tensor.metadata_props[:]
+    result: onnx.ModelProto = onnx.shape_inference.infer_shapes(smaller)
+    return result
