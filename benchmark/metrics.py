@@ -50,6 +50,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("latency_ms_p99", "p99 latency", SPEED, "ms", "low", by_threads=True),
     Metric("latency_ms_mean", "Mean latency", SPEED, "ms", "low", by_threads=True),
     Metric("latency_ms_min", "Lowest latency", SPEED, "ms", "low", by_threads=True),
+    Metric("latency_per_face_ms_p50", "Median latency per face", SPEED, "ms", "low", by_threads=True),
     Metric("latency_ratio", "Faster", SPEED, "times", "high"),
     Metric("first_ms", "First run", SPEED, "ms", "low"),
     Metric("load_ms", "Load time", SPEED, "ms", "low"),
