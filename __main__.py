@@ -161,7 +161,7 @@ def export(
     from .run_recipe import with_ranges_for
 
     recipe = with_ranges_for(cli.recipe_of(ExportRecipe, settings, targets=target, allow_drift=allow_drift), faces)
-    source = open_embedder(embedder, **network.keywords())
+    source = open_embedder(embedder, **network.keywords() | {"contract": network.stated(), "output": network.output})
     train = open_faces(faces, source.contract, CALIBRATION_IDENTITIES)
     exported = export_stage(source, train.faces, recipe, out / "artifacts", say)
     if failed := [result for result in exported if result.artifact is None]:
@@ -174,6 +174,7 @@ def trace(
     file: Annotated[Path, Argument(help="The .onnx, .tflite or .mlpackage that was made from it.")],
     weights: cli.Weights = None,
     faces: cli.Faces = "synthetic",
+    output: cli.Output = "",
 ) -> None:
     """Compare a file with its source layer by layer. Names the first layer that differs."""
     from .export.formats import read_artifact
@@ -183,13 +184,9 @@ def trace(
 
     artifact = read_artifact(file)
     contract = artifact.card.contract
-    source = open_embedder(embedder, weights, contract=contract)
+    source = open_embedder(embedder, weights, contract=contract, output=output)
     found = trace_layers(source, artifact, open_faces(faces, contract, 1).faces[:FACES])
-    rows = []
-    for layer in found.layers:
-        scaled = " (channels scaled)" if layer.scaled else ""
-        rows.append((layer.name, layer.kind, f"{layer.difference:.1e}{scaled}", f"{layer.cosine:.6f}"))
-    cli.print_table(("layer", "operator", "difference / range", "cosine"), rows)
+    cli.print_table(("layer", "operator", "difference / range", "cosine"), found.rows())
     if found.missing:
         say(f"not in the file, or part of another layer there: {', '.join(found.missing)}")
     say(f"{file.name}: {found.verdict()}")
@@ -220,12 +217,14 @@ def benchmark(
 
     recipe = cli.recipe_of(BenchmarkRecipe, settings, threads=threads)
     if faces is not None:
-        rows = compare_unlabelled(files, faces, recipe, out, say, threshold, contract.contract(), embedder)
+        rows = compare_unlabelled(
+            files, faces, recipe, out, say, threshold, contract.stated(), embedder, contract.output
+        )
         say("\n".join(advice_on(rows)))
     else:
         name = Path(pairs).name if certify else None
         read = partial(open_pairs, pairs, images)
-        rows = benchmark_files(files, read, recipe, out, say, contract.contract(), embedder, name)
+        rows = benchmark_files(files, read, recipe, out, say, contract.stated(), embedder, name, contract.output)
     say(f"{out / 'measurements.json'}: {len(rows)} rows")
 
 
@@ -287,7 +286,7 @@ def diagnose(
     from .export.app.golden import open_golden
     from .export.formats import read_artifact
 
-    artifact = read_artifact(file, contract.contract())
+    artifact = read_artifact(file, contract.stated(), contract.output)
     points = None if landmarks is None else read_vector(landmarks).tolist()
     found = diagnose_vector(artifact, open_golden(golden, artifact.card.contract, points), read_vector(vector))
     say(f"{found.verdict}: {found}" if found.verdict in ("mistake", "other weights") else str(found))
@@ -367,14 +366,14 @@ def models() -> None:
 def align(
     photos: Annotated[Path, Argument(help="Folder of photos.")],
     detector: Annotated[Path, Option(help="YuNet face detector, an .onnx file.")],
-    size: Annotated[int, Option(help="Height and width of a crop in pixels.")] = 112,
+    size: cli.Size = "112",
     out: cli.Out = Path("aligned"),
 ) -> None:
     """Cut aligned faces out of photos."""
     from .faces.alignment import align_folder
     from .faces.contract import InputContract
 
-    say(str(align_folder(photos, out, detector, InputContract(size, size))))
+    say(str(align_folder(photos, out, detector, InputContract(*cli.sides_of(size or "112")))))
 
 
 @app.command()

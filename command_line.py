@@ -103,6 +103,14 @@ Landmarks = Annotated[
     Option(help="If the image is a photo: x and y of eyes, nose tip and mouth corners, ten numbers with commas."),
 ]
 Pairs = Annotated[str, Option(help="Pairs to verify on: pairs.txt, .csv, .bin, a folder per person, or 'synthetic'.")]
+Size = Annotated[
+    str | None,
+    Option(help="Size of a face crop in pixels: 112, or height x width: 112x96.", show_default="the file's own"),
+]
+Output = Annotated[
+    str,
+    Option("--output", help="Name of the output that is the embedding, of a file with several.", show_default=False),
+]
 Out = Annotated[Path, Option("--out", help="Folder for the results.")]
 
 
@@ -118,13 +126,21 @@ class ContractOptions:
         str | None,
         Option(help="Factor applied after the mean is subtracted: one number, or three with commas; e.g. 0.0078125."),
     ] = None
-    size: Annotated[int | None, Option(help="Height and width of a face crop in pixels.")] = None
-    channel_order: Annotated[str | None, Option(help="Order of the colours: rgb or bgr.")] = None
+    size: Size = None
+    channel_order: Annotated[
+        str | None, Option(help="Order of the colours, rgb or bgr; or gray, for one channel.", show_default="rgb")
+    ] = None
+    output: Output = ""
 
     def contract(self) -> InputContract | None:
         """Gives the input contract that the options spell, None if they say nothing."""
         from .faces.contract import stated_contract
 
+        values = self.stated()
+        return None if values is None else stated_contract(values)
+
+    def stated(self) -> dict[str, Any] | None:
+        """Gives the fields of an input contract that the options spell, None if they say nothing."""
         values: dict[str, Any] = {}
         for key, text in (("mean", self.mean), ("scale", self.scale)):
             if text is not None:
@@ -134,10 +150,22 @@ class ContractOptions:
                     raise ValueError(f"--{key} takes one number or three with commas, not {text!r}") from None
                 values[key] = numbers * 3 if len(numbers) == 1 else numbers
         if self.size is not None:
-            values |= {"height": self.size, "width": self.size}
+            values |= dict(zip(("height", "width"), sides_of(self.size), strict=True))
         if self.channel_order is not None:
             values["channel_order"] = self.channel_order
-        return stated_contract(values) if values else None
+        return values or None
+
+
+def sides_of(size: str) -> tuple[int, int]:
+    """Reads a height and width: "112", or "112x96".
+
+    >>> sides_of("112x96")
+    (112, 96)
+    """
+    sides = size.lower().split("x")
+    if len(sides) > 2 or not all(side.isascii() and side.isdecimal() for side in sides):
+        raise ValueError(f"--size takes a number of pixels or height x width, such as 112x96, not {size!r}")
+    return int(sides[0]), int(sides[-1])
 
 
 @dataclass(frozen=True)
@@ -184,7 +212,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     """Gives `command` the fields of its dataclass parameters as options of their own.
 
     Given:   def export(embedder, *, network: NetworkOptions)
-    Result:  export(embedder, *, mean, scale, size, channel_order, weights, name, licence), as Typer reads it
+    Result:  export(embedder, *, mean, scale, size, channel_order, output, weights, name, licence), as Typer reads it
     """
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}

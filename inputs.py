@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .export.targets import ForeignOnnx, Source
-from .faces.contract import InputContract, unstated_contract
+from .faces.contract import InputContract, Stated, contract_of, unstated_contract
 from .faces.drawn_pairs import cross_pairs, synthetic_pairs
 from .faces.folders import LabelledFaces, content_sha256
 from .faces.pairs import Pairs, read_pairs
@@ -15,7 +15,8 @@ from .faces.rendering.synthetic import synthetic_faces
 from .faces.shards import read_faces
 from .models import checkpoint
 from .models.embedder import Embedder
-from .models.graph.reading import read_onnx
+from .models.graph.onnx_ports import onnx_ports
+from .models.graph.ports import stated_by
 from .run_recipe import SYNTHETIC, RunRecipe
 
 TRAIN_IDENTITIES, TRAIN_SHOTS = 250, 4
@@ -28,10 +29,11 @@ def open_embedder(
     name_or_path: str | Path,
     weights: Path | str | None = None,
     *,
-    contract: InputContract | None = None,
+    contract: Stated | None = None,
     name: str | None = None,
     licence: str = "unknown",
     options: Mapping[str, Any] | None = None,
+    output: str = "",
 ) -> Source:
     """Opens an embedder in PyTorch, or an ONNX file that another tool wrote.
 
@@ -40,10 +42,11 @@ def open_embedder(
             `package.module:factory`, or an .onnx file. The code of a factory runs: name only code that you trust.
         weights: For a zoo name or a factory: a safetensors file, or a torch file of tensors.
         contract: What the network must be fed. An .onnx file and a factory need one; None is the zoo's own. A
-            checkpoint knows its own.
+            checkpoint knows its own. Fields that a mapping lacks are the .onnx file's own, such as its size.
         name: What to call it. None: the file's name, or that of the weights or the architecture.
         licence: Of the weights, an SPDX name if there is one.
         options: Keyword arguments of the zoo's constructor or the factory.
+        output: The name of the embedding, where an .onnx file has several outputs that may be it.
 
     Returns:
         A `ForeignOnnx` of an .onnx file, which can be exported and measured; of all else an `Embedder`, which can be
@@ -54,15 +57,18 @@ def open_embedder(
     """
     path = Path(name_or_path)
     if path.suffix != ".onnx":
+        whole = None if contract is None else contract_of(contract, {})
         return checkpoint.open_embedder(
-            name_or_path, weights, contract=contract, name=name, licence=licence, options=options
+            name_or_path, weights, contract=whole, name=name, licence=licence, options=options
         )
     if not path.exists():
         raise ValueError(f"there is no file {path}")
-    if contract is None:
+    ports = onnx_ports(path, output)  # what is damaged is said before any face is rendered
+    stated = stated_by(ports, contract)
+    if stated is None:
         raise ValueError(unstated_contract(path))
-    read_onnx(path)  # what is damaged is said before any face is rendered
-    return ForeignOnnx(path, name or path.stem, contract, licence)
+    ports.check(stated)
+    return ForeignOnnx(path, name or path.stem, stated, licence, output)
 
 
 def open_source(recipe: RunRecipe) -> Embedder:
@@ -90,11 +96,11 @@ def open_faces(what: str, contract: InputContract, identities: int = TRAIN_IDENT
         The faces; of those rendered four of each identity.
 
     Raises:
-        ValueError: There are none, one cannot be read or has another size, or the contract is not square.
+        ValueError: There are none, or one cannot be read or has another size.
     """
     if what != SYNTHETIC:
         return read_faces(Path(what), contract.height, contract.width)
-    faces, labels = synthetic_faces(identities, TRAIN_SHOTS, size=_side(contract))
+    faces, labels = synthetic_faces(identities, TRAIN_SHOTS, size=(contract.height, contract.width))
     names = tuple(f"{SYNTHETIC}/{label}" for label in range(identities))
     return LabelledFaces(faces, labels, names, content_sha256(faces, labels))
 
@@ -112,7 +118,7 @@ def open_pairs(what: str, images: Path | None, contract: InputContract) -> Pairs
         The pairs.
 
     Raises:
-        ValueError: There are none, one cannot be read or has another size, or the contract is not square.
+        ValueError: There are none, or one cannot be read or has another size.
     """
     if what != SYNTHETIC and (Path(what).is_dir() or Path(what).suffix == ".tar"):
         if images is not None:
@@ -120,10 +126,4 @@ def open_pairs(what: str, images: Path | None, contract: InputContract) -> Pairs
         return cross_pairs(read_faces(Path(what), contract.height, contract.width))
     if what != SYNTHETIC:
         return read_pairs(Path(what), images, contract.height, contract.width)
-    return synthetic_pairs(TEST_IDENTITIES, TEST_SHOTS, 0, _side(contract), FIRST_TEST_IDENTITY)
-
-
-def _side(contract: InputContract) -> int:
-    if contract.height != contract.width:
-        raise ValueError(f"synthetic faces are square; the embedder expects {contract.height}x{contract.width}")
-    return contract.height
+    return synthetic_pairs(TEST_IDENTITIES, TEST_SHOTS, 0, (contract.height, contract.width), FIRST_TEST_IDENTITY)

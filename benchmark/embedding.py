@@ -27,7 +27,8 @@ class EmbeddingJob:
     contract: InputContract
     identity: str  # hashes and versions: embeddings of the same identity are not computed again
     factory: str | None = None  # the code of a checkpoint that is not of the zoo
-    opener: str = OPENER  # module:function(path, threads[, factory]) -> a session
+    opener: str = OPENER  # module:function(path, threads[, factory][, output]) -> a session
+    output: str = ""  # the name of the embedding, where the file has several outputs
 
     @property
     def name(self) -> str:
@@ -101,6 +102,7 @@ def _embed(job: EmbeddingJob, crops: Path, folder: Path) -> str:
         "contract": job.contract.to_dict(),
         "factory": job.factory,
         "opener": job.opener,
+        "output": job.output,
         "crops": str(crops.absolute()),
         "out": str((folder / job.name).absolute()),
     }
@@ -117,7 +119,7 @@ def _main(request: dict[str, Any]) -> dict[str, Any]:
 
     contract = InputContract.from_dict(request["contract"])
     faces = np.load(request["crops"], mmap_mode="r", allow_pickle=False)
-    session = opener_of(request["opener"], request["factory"])(Path(request["path"]), 1)
+    session = opener_of(request["opener"], request["factory"], request["output"])(Path(request["path"]), 1)
     embeddings = raw_embeddings(session, contract, faces)
     with written_whole(Path(request["out"])) as beside, beside.open("wb") as stream:
         np.save(stream, embeddings)

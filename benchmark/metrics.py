@@ -51,6 +51,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("latency_ms_mean", "Mean latency", SPEED, "ms", "low", by_threads=True),
     Metric("latency_ms_min", "Lowest latency", SPEED, "ms", "low", by_threads=True),
     Metric("cpu_ms", "CPU time", SPEED, "ms", "low", by_threads=True),
+    Metric("latency_per_face_ms_p50", "Median latency per face", SPEED, "ms", "low", by_threads=True),
     Metric("latency_ratio", "Faster", SPEED, "times", "high"),
     Metric("first_ms", "First run", SPEED, "ms", "low"),
     Metric("load_ms", "Load time", SPEED, "ms", "low"),

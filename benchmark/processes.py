@@ -62,16 +62,18 @@ def answer(work: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     print("\n" + json.dumps(reply))
 
 
-def opener_of(name: str, factory: str | None = None) -> Callable[..., Any]:
+def opener_of(name: str, factory: str | None = None, output: str = "") -> Callable[..., Any]:
     """Gives the function that "module:function" names; it opens a path with so many threads.
 
     Args:
         name: Of the function.
         factory: The code of a checkpoint that is not of the zoo; the function is given it too.
+        output: The name of the embedding, where a file has several outputs; likewise.
     """
     module, _, function = name.partition(":")
     open_file: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    return open_file if factory is None else partial(open_file, factory=factory)
+    more = {key: value for key, value in (("factory", factory), ("output", output)) if value}
+    return partial(open_file, **more) if more else open_file
 
 
 def last_line(process: subprocess.CompletedProcess[str]) -> str:

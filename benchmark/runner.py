@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..export.exporter import Exported
 from ..export.targets import TARGETS
 from ..faces.attributes import read_attributes
-from ..faces.contract import InputContract
+from ..faces.contract import InputContract, Stated
 from ..faces.pairs import Pairs
 from ..models.embedder import Embedder, Embeddings, unit
 from .accuracy.all_pairs import AllPairs, compare_all
@@ -87,9 +87,10 @@ def benchmark_files(
     recipe: BenchmarkRecipe,
     folder: Path,
     progress: Callable[[str], None] = lambda line: None,
-    contract: InputContract | None = None,
+    contract: Stated | None = None,
     factory: str | None = None,
     pairs_name: str | None = None,
+    output: str = "",
 ) -> list[Measurement]:
     """Measures files that lie anywhere; the first is what the others' embeddings are compared with.
 
@@ -102,6 +103,7 @@ def benchmark_files(
         contract: What to feed files that do not say.
         factory: What built a foreign checkpoint.
         pairs_name: See `benchmark`.
+        output: The name of the embedding of files with several outputs.
 
     Returns:
         See `benchmark`.
@@ -113,7 +115,10 @@ def benchmark_files(
         raise ValueError(
             "layers are held against the network of a run; for a file there is pocketface trace SOURCE FILE"
         )
-    candidates = candidates_in(paths, contract, factory)
+    candidates = candidates_in(paths, contract, factory, output)
+    for candidate in candidates:
+        for note in candidate.artifact.notes:
+            progress(str(note))
     folder.mkdir(parents=True, exist_ok=True)
     pairs = read_pairs(candidates[0].artifact.card.contract)
     rows = _measure(candidates, pairs, recipe, folder, progress, pairs_name)

@@ -30,7 +30,7 @@ class Runtime:
     formats: tuple[str, ...]
     packages: tuple[str, ...]  # distributions: one of them is enough, the first is the one to install
     module: str
-    opener: str = OPENER  # module:function(path, threads[, factory]) -> a Session
+    opener: str = OPENER  # module:function(path, threads[, factory][, output]) -> a Session
     extra: str = ""  # of pocketface, that installs it
     hindrance: Callable[[], str] = str  # why it would not work if it were installed, or ""
 
@@ -92,28 +92,27 @@ def usual_runtime(kind: str) -> Runtime:
     return Runtime(known.runtime, (kind,), packages, module, known.opener, known.extra)
 
 
-def litert_without_xnnpack(path: Path, threads: int) -> Session:
+def litert_without_xnnpack(path: Path, threads: int, output: str = "") -> Session:
     """Opens a .tflite file in LiteRT's own kernels, as an app that switched XNNPACK off would."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    return _named(
-        "litert-no-xnnpack", LiteRTSession(path, threads, partial(Interpreter, experimental_op_resolver_type=plain))
-    )
+    interpreter = partial(Interpreter, experimental_op_resolver_type=plain)
+    return _named("litert-no-xnnpack", LiteRTSession(path, threads, interpreter, output))
 
 
-def tf_lite(path: Path, threads: int) -> Session:
+def tf_lite(path: Path, threads: int, output: str = "") -> Session:
     """Opens a .tflite file in the interpreter that TensorFlow carries, XNNPACK included."""
     import tensorflow as tf
 
-    return _named("tf.lite", LiteRTSession(path, threads, tf.lite.Interpreter))
+    return _named("tf.lite", LiteRTSession(path, threads, tf.lite.Interpreter, output))
 
 
-def tflite_runtime(path: Path, threads: int) -> Session:
+def tflite_runtime(path: Path, threads: int, output: str = "") -> Session:
     """Opens a .tflite file in LiteRT's predecessor, which was last released in 2023."""
     from tflite_runtime.interpreter import Interpreter  # type: ignore[import-not-found, unused-ignore]
 
-    return _named("tflite-runtime", LiteRTSession(path, threads, Interpreter))
+    return _named("tflite-runtime", LiteRTSession(path, threads, Interpreter, output))
 
 
 class CompiledTorchSession(TorchSession):
@@ -128,9 +127,9 @@ class CompiledTorchSession(TorchSession):
         start = time.perf_counter()
         super().__init__(path, threads, factory)
         config.force_disable_caches = True  # or a later process would only load what an earlier one compiled
-        height, width = self._contract.height, self._contract.width
+        contract = self._contract
         self._backbone.compile()
-        self.run(np.zeros((1, 3, height, width), np.float32))
+        self.run(np.zeros((1, contract.channels, contract.height, contract.width), np.float32))
         self.load_ms = (time.perf_counter() - start) * 1000
 
 

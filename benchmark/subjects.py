@@ -9,7 +9,7 @@ from pathlib import Path
 from ..export.artifact import Artifact, Card
 from ..export.exporter import Exported
 from ..export.formats import CHECKPOINT, FORMATS, find_files, format_of, read_artifact, suffixes, uncertified_sha256
-from ..faces.contract import InputContract
+from ..faces.contract import Stated
 from ..faces.pairs import Pairs
 from ..models.checkpoint import load_checkpoint
 from ..models.complexity import macs, parameters
@@ -87,10 +87,11 @@ def name_in(path: Path, folder: Path) -> str:
 def embedding_job(candidate: Candidate, faces: str) -> EmbeddingJob:
     """Gives the job of embedding crops whose hash is `faces` with a file."""
     artifact, runtime = candidate.artifact, usual_runtime(candidate.artifact.format)
-    decides = (uncertified_sha256(artifact.path), faces, runtime.name, runtime.version, artifact.card.contract)
-    return EmbeddingJob(
-        artifact.path, artifact.card.contract, "|".join(map(str, decides)), candidate.factory, runtime.opener
-    )
+    decides: list[object] = [uncertified_sha256(artifact.path), faces, runtime.name, runtime.version]
+    decides += [artifact.card.contract, *filter(None, [artifact.output])]
+    identity = "|".join(map(str, decides))
+    contract, factory = artifact.card.contract, candidate.factory
+    return EmbeddingJob(artifact.path, contract, identity, factory, runtime.opener, artifact.output)
 
 
 def candidates_of(subject: Subject) -> list[Candidate]:
@@ -105,13 +106,16 @@ def candidates_of(subject: Subject) -> list[Candidate]:
     ]
 
 
-def candidates_in(paths: Iterable[Path], contract: InputContract | None, factory: str | None) -> list[Candidate]:
+def candidates_in(
+    paths: Iterable[Path], contract: Stated | None, factory: str | None, output: str = ""
+) -> list[Candidate]:
     """Gives files anywhere on this machine; of a folder, every file in it.
 
     Args:
         paths: Files, checkpoints, or folders that hold some.
         contract: What to feed files that do not say.
         factory: What built a foreign checkpoint.
+        output: The name of the embedding of files with several outputs.
 
     Raises:
         ValueError: There is none, or one of no known format, or they want faces of different sizes.
@@ -119,7 +123,7 @@ def candidates_in(paths: Iterable[Path], contract: InputContract | None, factory
     found = find_files(paths, FORMATS.values())
     if not found:
         raise ValueError(f"no file to measure; what is measured ends in {suffixes()} or is a checkpoint")
-    candidates = [_entry(path, contract, factory) for path in found]
+    candidates = [_entry(path, contract, factory, output) for path in found]
     contracts = {
         (candidate.artifact.card.contract.height, candidate.artifact.card.contract.width) for candidate in candidates
     }
@@ -128,9 +132,9 @@ def candidates_in(paths: Iterable[Path], contract: InputContract | None, factory
     return candidates
 
 
-def _entry(path: Path, contract: InputContract | None, factory: str | None) -> Candidate:
+def _entry(path: Path, contract: Stated | None, factory: str | None, output: str) -> Candidate:
     if format_of(path).name != CHECKPOINT:
-        return Candidate(read_artifact(path, contract))
+        return Candidate(read_artifact(path, contract, output))
     embedder = load_checkpoint(path, factory)
     return Candidate(_checkpoint(path, embedder), factory, _costs(embedder))
 

@@ -40,9 +40,11 @@ class Timing:
     @property
     def job(self) -> TimingJob:
         """What to do in a process of its own."""
-        contract = self.candidate.artifact.card.contract
-        shape = (1, 3, contract.height, contract.width)
-        return TimingJob(self.candidate.artifact.path, self.threads, shape, self.candidate.factory, self.runtime.opener)
+        artifact = self.candidate.artifact
+        contract = artifact.card.contract
+        shape = (1, contract.channels, contract.height, contract.width)
+        how = self.candidate.factory, self.runtime.opener, artifact.output, artifact.batch or 1
+        return TimingJob(artifact.path, self.threads, shape, *how)
 
     def row(self, folder: Path) -> RowMaker:
         """Gives what makes rows about it."""

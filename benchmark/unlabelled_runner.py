@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..faces.contract import InputContract
+from ..faces.contract import Stated
 from ..faces.folders import read_folder
 from ..models.embedder import Embeddings, unit
 from .accuracy.label_free import jitter_consistency
@@ -29,8 +29,9 @@ def compare_unlabelled(
     folder: Path,
     progress: Callable[[str], None] = lambda line: None,
     threshold: float | None = None,
-    contract: InputContract | None = None,
+    contract: Stated | None = None,
     factory: str | None = None,
+    output: str = "",
 ) -> list[Measurement]:
     """Measures files on a folder of faces without labels; the first file is the source that others are held against.
 
@@ -43,11 +44,15 @@ def compare_unlabelled(
         threshold: What the source is used with; None: what its own certificate says for FAR 1e-3, if it has one.
         contract: What to feed files that do not say.
         factory: What built a foreign checkpoint.
+        output: The name of the embedding of files with several outputs.
 
     Raises:
         ValueError: No faces or files, or files that want different inputs.
     """
-    candidates = candidates_in(paths, contract, factory)
+    candidates = candidates_in(paths, contract, factory, output)
+    for candidate in candidates:
+        for note in candidate.artifact.notes:
+            progress(str(note))
     source_contract = candidates[0].artifact.card.contract
     labelled = read_folder(faces, source_contract.height, source_contract.width)
     chosen = drawn_faces(len(labelled))

@@ -51,7 +51,7 @@ What the embedder must be fed; a crop enters the network as `(pixel - mean) * sc
 | field | default | what it is |
 | --- | --- | --- |
 | `height`, `width` | `112` | of a crop, in pixels |
-| `channel_order` | `"rgb"` | or `"bgr"` |
+| `channel_order` | `"rgb"` | or `"bgr"`; `"gray"`: one channel of luma (ITU-R 601), with one mean and one scale |
 | `mean` | `[127.5, 127.5, 127.5]` | in pixels, 0 to 255, in the order of `channel_order` |
 | `scale` | 1 / 127.5 three times | factor after the mean |
 | `template` | `"arcface"` | landmark template of the crops |

@@ -15,7 +15,7 @@ from ..models.graph.conversion_error import ConversionError as ConversionError
 from ..models.graph.rewrite import Rewrite
 from .certificate import Certificate
 
-Precision = Literal["fp32", "fp16", "w8", "w8a8", "w8a16", "w6", "w4"]
+Precision = Literal["fp32", "fp16", "w8", "w8a8", "w8a16", "w6", "w4", "unknown"]
 Input = Literal["tensor", "image"]  # prepared numbers; a picture, which the file prepares itself
 NoteKind = Literal[
     "one-partition",
@@ -27,6 +27,7 @@ NoteKind = Literal[
     "later-ios",
     "known-issue",
     "drift",
+    "output",
     "other",
 ]
 
@@ -118,10 +119,14 @@ class Card:
     def sentences(self) -> dict[str, str]:
         """Gives what a reader without pocketface needs, under the names that other tools use."""
         contract = self.contract
-        order = {"rgb": "red, green, blue", "bgr": "blue, green, red"}[contract.channel_order]
-        mean, scale = (", ".join(f"{number:.6g}" for number in three) for three in (contract.mean, contract.scale))
+        orders = {"rgb": "channels in the order red, green, blue", "bgr": "channels in the order blue, green, red"}
+        order = orders.get(contract.channel_order, "one channel of luma (ITU-R 601)")
+        count = contract.channels
+        mean, scale = (
+            ", ".join(f"{number:.6g}" for number in each[:count]) for each in (contract.mean, contract.scale)
+        )
         fed = {
-            "tensor": f"channels in the order {order}. Each value is (pixel - mean) * scale, with pixel 0 to 255, "
+            "tensor": f"{order}. Each value is (pixel - mean) * scale, with pixel 0 to 255, "
             f"mean ({mean}), scale ({scale}).",
             "image": "a picture of any pixel format; the file itself orders the colours and applies mean and scale.",
         }[self.input]
@@ -172,3 +177,4 @@ class Artifact:
     card: Card
     batch: int | None = 1  # None: any number of faces at once
     notes: tuple[Note, ...] = ()
+    output: str = ""  # the name of the embedding, where somebody had to choose among several outputs

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..faces.contract import TEMPLATES, Faces, InputContract
+from ..faces.contract import TEMPLATE_SIZE, Faces, InputContract
 from ..faces.folders import FaceSource
 
 ENOUGH = 64  # faces; with fewer the ranges depend on which are drawn
@@ -86,14 +86,14 @@ def _unaligned(faces: Faces, contract: InputContract) -> Iterator[str]:
     if len(faces) < ENOUGH:
         return
     mean = faces.mean(axis=(0, 3))
-    down, across = contract.height / 112, contract.width / 112
+    pixels = max(contract.height, contract.width) / TEMPLATE_SIZE
+    patch, cheek = EYE_PATCH * pixels, CHEEK * pixels
 
     def brightness(x: float, y: float) -> float:
-        top, left = round((y - EYE_PATCH) * down), round((x - EYE_PATCH) * across)
-        return float(mean[top : round((y + EYE_PATCH) * down), left : round((x + EYE_PATCH) * across)].mean())
+        return float(mean[round(y - patch) : round(y + patch), round(x - patch) : round(x + patch)].mean())
 
-    eyes = TEMPLATES[contract.template][:2]
-    contrast = np.mean([brightness(x, y + CHEEK) - brightness(x, y) for x, y in eyes]) / max(float(mean.std()), 1e-9)
+    eyes = contract.landmarks[:2]
+    contrast = np.mean([brightness(x, y + cheek) - brightness(x, y) for x, y in eyes]) / max(float(mean.std()), 1e-9)
     if contrast < LEAST_CONTRAST:
         yield (
             f"the calibration faces show no eyes where the {contract.template} template has them; "

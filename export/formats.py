@@ -8,19 +8,24 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
-from ..faces.contract import InputContract, unstated_contract
+from ..faces.contract import Stated, contract_of, unstated_contract
 from ..files import sha256_of
-from .artifact import Artifact, Card, Precision
+from ..models.graph.onnx_ports import onnx_ports
+from ..models.graph.ports import Ports, stated_by
+from .artifact import Artifact, Card, Input, Note, Precision
 from .coreml.mil_program import onnx_name
-from .coreml.package import read_coreml_card
+from .coreml.package import read_coreml_card, read_package
+from .coreml.package_ports import package_ports
 from .coreml.to_coreml import write_coreml_card
 from .executorch_session import read_executorch_card
 from .graph.to_onnx import read_onnx_card, write_onnx_card
 from .layer_values import Array, Values, coreml_values, onnx_values, tflite_values
-from .ort_format import read_ort_card, write_ort_card
+from .ort_format import ort_ports, read_ort_card, write_ort_card
 from .session import Session
+from .stored_precision import coreml_precision, onnx_precision, ort_precision, tflite_precision
 from .stored_weights import checkpoint_weights, coreml_weights, onnx_weights, ort_weights, tflite_weights
 from .tflite.litert import read_tflite_card
+from .tflite.structure import tflite_ports
 from .tflite.to_tflite import write_tflite_card
 
 # The least cosine between two machines' embeddings of one face by one file. Measured, ARM64 emulated against x86 on a
@@ -44,7 +49,7 @@ class Format:
     suffix: str  # of the file or folder: ".tflite"; "" where `marker` tells it
     runtime: str  # in which its files are verified and timed
     package: str  # the distribution that brings this runtime
-    opener: str  # module:callable(path, threads[, factory]) -> Session; a string, so that a child process can find it
+    opener: str  # module:callable(path, threads[, factory][, output]) -> Session; text, for a child process to find it
     read_card: Callable[[Path], Card | None] = lambda path: None
     write_card: Callable[[Path, Card, Path], None] | None = None  # file, card, where to; None: a card is final
     marker: str = ""  # a file in a folder of this format
@@ -54,6 +59,8 @@ class Format:
     values: Callable[[Path, Array], Values] | None = None  # all that it computes of (N, 3, H, W); None: not visible
     value_name: Callable[[str], str] = str  # how the file spells the name of an ONNX value
     channels_last: bool = False  # in the values inside
+    ports: Callable[[Path, str], Ports] | None = None  # read without a runtime; the name of the embedding may be given
+    precision: Callable[[Path], Precision] = lambda path: "unknown"  # told from the tensors of a file without a card
     weigh: Callable[[Path], int] | None = None  # bytes of the weights; None: the format does not say
     least_cosines: Mapping[Precision, float] = field(default_factory=dict)  # between two machines; else HALF
     app_code: tuple[str, ...] = ()  # templates of the hand-off
@@ -66,11 +73,18 @@ class Format:
         """Tells by its name, or by what lies in it, whether `path` is of this format."""
         return path.suffix == self.suffix if self.suffix else (path / self.marker).is_file()
 
-    def open(self, path: Path, threads: int = 1, factory: str | None = None) -> Session:
-        """Opens a file with `threads` CPU threads; `factory` is the code of a checkpoint that is not of the zoo."""
+    def open(self, path: Path, threads: int = 1, factory: str | None = None, output: str = "") -> Session:
+        """Opens a file with `threads` CPU threads.
+
+        Args:
+            path: The file.
+            threads: Of the CPU.
+            factory: The code of a checkpoint that is not of the zoo.
+            output: The name of the embedding, where a file has several outputs.
+        """
         module, _, name = self.opener.partition(":")
-        arguments = (path, threads) if factory is None else (path, threads, factory)
-        session: Session = getattr(import_module(module), name)(*arguments)
+        more = {key: value for key, value in (("factory", factory), ("output", output)) if value}
+        session: Session = getattr(import_module(module), name)(path, threads, **more)
         return session
 
 
@@ -95,6 +109,8 @@ _ALL = (
         write_card=write_tflite_card,
         values=tflite_values,
         channels_last=True,
+        ports=tflite_ports,
+        precision=tflite_precision,
         weigh=tflite_weights,
         # with fp16 only the weights are halved: a CPU computes in single precision
         least_cosines={"fp32": SINGLE, "fp16": SINGLE, "w8": SINGLE, "w8a8": INTEGER, "w8a16": INTEGER},
@@ -112,6 +128,8 @@ _ALL = (
         write_card=write_coreml_card,
         values=coreml_values,
         value_name=onnx_name,
+        ports=lambda path, output: package_ports(read_package(path), output),
+        precision=coreml_precision,
         weigh=coreml_weights,
         least_cosines={"fp32": SINGLE},
         app_code=("FaceLogic.swift", "FaceEmbedder.swift", "measure.py"),
@@ -139,6 +157,8 @@ _ALL = (
         read_card=read_onnx_card,
         write_card=write_onnx_card,
         values=onnx_values,
+        ports=onnx_ports,
+        precision=onnx_precision,
         weigh=onnx_weights,
         companion=".data",  # where PyTorch puts the weights of a large graph
         least_cosines={"fp32": SINGLE, "w8a8": FUSED_INTEGER},
@@ -152,6 +172,8 @@ _ALL = (
         opener=f"{_SESSIONS}:OnnxRuntimeSession",
         read_card=read_ort_card,
         write_card=write_ort_card,
+        ports=ort_ports,
+        precision=ort_precision,
         weigh=ort_weights,
     ),
     Format(
@@ -205,13 +227,14 @@ def find_files(paths: Iterable[Path], formats: Iterable[Format]) -> list[Path]:
     return files
 
 
-def open_session(path: Path, threads: int = 1, factory: str | None = None) -> Session:
+def open_session(path: Path, threads: int = 1, factory: str | None = None, output: str = "") -> Session:
     """Opens `path` in the usual runtime of its format.
 
     Args:
         path: A converted file, or a checkpoint folder.
         threads: Of the CPU.
         factory: The code of a checkpoint whose network is not of the zoo; see `load_checkpoint`.
+        output: The name of the embedding, where a file has several outputs that may be it.
 
     Returns:
         The open file, ready to embed.
@@ -219,29 +242,42 @@ def open_session(path: Path, threads: int = 1, factory: str | None = None) -> Se
     Raises:
         ValueError: It is not there, of no known format, or its runtime refuses it.
     """
-    return format_of(path).open(path, threads, factory)
+    return format_of(path).open(path, threads, factory, output)
 
 
-def read_artifact(path: Path, contract: InputContract | None = None) -> Artifact:
-    """Describes a converted file by its own card.
+def read_artifact(path: Path, contract: Stated | None = None, output: str = "") -> Artifact:
+    """Describes a converted file by its own card, or a foreign one by what its tensors say and a user states.
 
     Args:
         path: A file of a known format.
-        contract: How to feed a file without a card; a file with one is fed by that.
+        contract: How to feed a file without a card; of the fields of a mapping, those that are missing are the file's
+            own. A file with a card is fed by that, a picture is given as it is.
+        output: The name of the embedding, where a file without a card has several outputs that may be it.
 
     Returns:
-        The file, its format, and what its card says.
+        The file, its format, and what its card says; a foreign file's name, size, batch and precision.
 
     Raises:
-        ValueError: There is no card and no contract.
+        ValueError: There is no card and no contract, or the file is no embedder that such faces can be fed to.
     """
     file_format = format_of(path)
     card = file_format.read_card(path)
-    if card is None:
-        if contract is None:
-            raise ValueError(unstated_contract(path.name))
-        card = Card(path.stem, contract, 0)
-    return Artifact(path, file_format.name, card)
+    if card is not None:
+        return Artifact(path, file_format.name, card)
+    ports = None if file_format.ports is None else file_format.ports(path, output)
+    if ports is not None:
+        stated = stated_by(ports, contract)
+    else:
+        stated = None if contract is None else contract_of(contract, {})
+    if stated is None:
+        raise ValueError(unstated_contract(path.name))
+    if ports is None:
+        return Artifact(path, file_format.name, Card(path.stem, stated, 0, file_format.precision(path)), output=output)
+    ports.check(stated)
+    kind: Input = "image" if ports.face.picture else "tensor"
+    card = Card(path.stem, stated, ports.embedding_size, file_format.precision(path), kind)
+    notes = (Note("output", ports.sentence()),) if ports.ignored else ()
+    return Artifact(path, file_format.name, card, ports.batch, notes, output)
 
 
 def read_card(path: Path) -> Card | None:

@@ -43,7 +43,7 @@ def tflite_values(path: Path, inputs: Array) -> Values:
     """Gives every tensor of a file as LiteRT's plain kernels compute it, dequantised, channels last."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    from .tflite.litert import dequantised, open_interpreter, quantised
+    from .tflite.litert import open_interpreter, port_of
 
     open_interpreter(path)  # raises a sentence where it cannot be open_interpreter
     with warnings.catch_warnings():
@@ -54,15 +54,15 @@ def tflite_values(path: Path, inputs: Array) -> Values:
             experimental_preserve_all_tensors=True,
         )
     interpreter.allocate_tensors()
-    (port,) = interpreter.get_input_details()
+    (given,) = interpreter.get_input_details()
     constant = {int(index) for op in interpreter._get_ops_details() for index in op["inputs"]}
     constant -= {int(index) for op in interpreter._get_ops_details() for index in op["outputs"]}
     details = [one for one in interpreter.get_tensor_details() if one["name"] and one["index"] not in constant]
     faces = []
-    for image in quantised(inputs.transpose(0, 2, 3, 1), port):
-        interpreter.set_tensor(port["index"], image[None])
+    for image in port_of(given).numbers(inputs.transpose(0, 2, 3, 1)):
+        interpreter.set_tensor(given["index"], image[None])
         interpreter.invoke()
-        faces.append({one["name"]: dequantised(interpreter.get_tensor(one["index"]), one) for one in details})
+        faces.append({one["name"]: port_of(one).values(interpreter.get_tensor(one["index"])) for one in details})
     return _stacked(faces)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files import written_whole
+from ..models.graph.ports import Port, Ports, ports_of
 from ..models.graph.reading import LARGEST_FILE, first_line
 from .artifact import METADATA_KEY, Artifact, Card, ConversionError, Note
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     import onnx
 
 MOST_PROPERTIES = 1000
+MOST_VALUES, MOST_PORTS = 100_000, 100
+STATED = 1  # a side's kind in the format's DimensionValueType: a number
 ALIGNMENT = 16  # bytes: of any value in a flatbuffer
 
 ANY_CPU = Note(
@@ -78,6 +81,48 @@ def read_ort_card(path: Path) -> Card | None:
         return Card.from_json(content[start + 4 : start + 4 + length]) if length else None
     except (struct.error, AttributeError, IndexError, TypeError) as error:
         raise ConversionError(f"{path.name} is damaged or no .ort file: {first_line(error)}") from error
+
+
+def ort_ports(path: Path, output: str = "") -> Ports:
+    """Describes face and embedding of the .ort file at `path`; see `ports_of`.
+
+    Raises:
+        ConversionError: It is damaged, or no embedder.
+    """
+    content = _content(path)
+    try:
+        graph = _session(content).Model().Graph()
+        ports = {}
+        for value in map(graph.NodeArgs, range(min(graph.NodeArgsLength(), MOST_VALUES))):
+            port = _port(value)
+            ports[port.name] = port
+        inputs = [
+            ports[graph.Inputs(i).decode("utf-8", "replace")] for i in range(min(graph.InputsLength(), MOST_PORTS))
+        ]
+        outputs = [
+            ports[graph.Outputs(i).decode("utf-8", "replace")] for i in range(min(graph.OutputsLength(), MOST_PORTS))
+        ]
+    except (struct.error, AttributeError, IndexError, TypeError, KeyError) as error:
+        raise ConversionError(f"{path.name} is damaged or no .ort file: {first_line(error)}") from error
+    return ports_of(path.name, inputs, outputs, output)
+
+
+def _port(value: Any) -> Port:
+    from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs.TensorDataType import TensorDataType
+    from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs.TensorTypeAndShape import TensorTypeAndShape
+
+    name, tensor = value.Name().decode("utf-8", "replace"), TensorTypeAndShape()
+    kinds = {number: kind.lower() for kind, number in vars(TensorDataType).items() if isinstance(number, int)}
+    union = value.Type().Value() if value.Type() is not None else None
+    if union is None:
+        return Port(name, ())
+    tensor.Init(union.Bytes, union.Pos)
+    shape, sides = tensor.Shape(), list[int | None]()
+    for i in range(min(shape.DimLength(), MOST_PORTS) if shape is not None else 0):
+        side = shape.Dim(i).Value()
+        sides.append(int(side.DimValue()) if side is not None and side.DimType() == STATED else None)
+    kind = kinds[tensor.ElemType()]
+    return Port(name, tuple(sides), {"float": "float32", "double": "float64"}.get(kind, kind))
 
 
 def write_ort_card(path: Path, card: Card, to: Path) -> None:

@@ -52,10 +52,12 @@ def embed_source(source: Source, faces: Faces) -> Reference:
 
 
 def _of_file(source: ForeignOnnx, faces: Faces) -> tuple[NDArray[np.float32], tuple[Rewrite, ...]]:
-    foreign = foreign_graph(source.path, source.contract)
+    foreign = foreign_graph(source.path, source.contract, source.output)
     if not foreign.rounds:
         with contextlib.suppress(ConversionError):
-            return raw_embeddings(open_session(source.path), source.contract, faces), foreign.rewrites
+            return raw_embeddings(
+                open_session(source.path, output=source.output), source.contract, faces
+            ), foreign.rewrites
     with tempfile.TemporaryDirectory() as folder:
         changed = Path(folder) / source.path.name
         changed.write_bytes(foreign.model.SerializeToString())

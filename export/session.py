@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..faces.contract import Faces, InputContract
+from ..models.graph.ports import Port, ports_of
 from .artifact import ConversionError
 
 if TYPE_CHECKING:
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
 class Session(Protocol):
     """An open file, ready to embed.
 
-    A session may also say `takes` (the type and quantisation of its input), `arena_bytes` and `load_ms`.
+    A session may also have `ports` (what the file takes and gives), `arena_bytes` and `load_ms`.
     """
 
     runtime: str
 
     def run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Maps (N, 3, H, W) preprocessed faces to (N, D), of any length."""
+        """Maps (N, C, H, W) preprocessed faces to (N, D), of any length."""
         ...
 
 
@@ -33,11 +34,11 @@ class OnnxRuntimeSession:
 
     runtime = "onnxruntime"
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
-        """Opens `path`.
+    def __init__(self, path: Path, threads: int = 1, output: str = "") -> None:
+        """Opens `path`; `output` names the embedding where it has several outputs.
 
         Raises:
-            ConversionError: onnxruntime refuses the file.
+            ConversionError: onnxruntime refuses the file, or it is no embedder.
         """
         import onnxruntime as ort
 
@@ -49,18 +50,25 @@ class OnnxRuntimeSession:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has a class for each of its failures
             raise ConversionError(f"onnxruntime cannot open {path.name}: {str(error).splitlines()[0]}") from error
-        port = self._session.get_inputs()[0]
-        self._name, self._input = path.name, port.name
-        self._one_by_one = port.shape[0] == 1
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        self.ports = ports_of(path.name, list(map(_port, inputs)), list(map(_port, outputs)), output)
 
     def run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Session.run`."""
-        batches = [inputs[i : i + 1] for i in range(len(inputs))] if self._one_by_one else [inputs]
+        return self.ports.run(self._call, inputs)
+
+    def _call(self, faces: NDArray[Any]) -> NDArray[Any]:
         try:
-            rows = [self._session.run(None, {self._input: batch})[0] for batch in batches]
+            return np.asarray(self._session.run([self.ports.embedding.name], {self.ports.face.name: faces})[0])
         except Exception as error:  # see above
-            raise ConversionError(f"onnxruntime cannot run {self._name}: {str(error).splitlines()[0]}") from error
-        return np.concatenate(rows).astype(np.float32, copy=False)
+            raise ConversionError(f"onnxruntime cannot run {self.ports.file}: {str(error).splitlines()[0]}") from error
+
+
+def _port(value: Any) -> Port:
+    """Describes an input or output of onnxruntime's, whose sides are numbers, names or None."""
+    sides = tuple(side if isinstance(side, int) else None for side in value.shape)
+    kind = value.type.removeprefix("tensor(").removesuffix(")")
+    return Port(value.name, sides, {"float": "float32", "double": "float64"}.get(kind, kind))
 
 
 class TorchSession:
@@ -86,14 +94,14 @@ class TorchSession:
             return np.asarray(self._backbone(torch.from_numpy(inputs)).numpy())
 
 
-def open_core_ml(path: Path, threads: int = 1) -> Session:
-    """Opens an .mlpackage in the evaluator, which computes in PyTorch."""
+def open_core_ml(path: Path, threads: int = 1, output: str = "") -> Session:
+    """Opens an .mlpackage in the evaluator, which computes in PyTorch; see `CoreMLEvaluator`."""
     import torch
 
     from .coreml.evaluator import CoreMLEvaluator
 
     torch.set_num_threads(threads)
-    return CoreMLEvaluator(path)
+    return CoreMLEvaluator(path, output=output)
 
 
 def raw_embeddings(session: Session, contract: InputContract, faces: Faces, batch: int = 32) -> NDArray[np.float32]:

@@ -46,6 +46,7 @@ class ForeignOnnx:
     name: str
     contract: InputContract
     licence: str = "unknown"
+    output: str = ""  # the name of the embedding; "": the only output that can be it
 
     def __post_init__(self) -> None:
         """Refuses a name that is a path: files are called by it."""
@@ -119,7 +120,7 @@ class Target:
 
 def _onnx(job: ExportJob, path: Path) -> Artifact:
     if isinstance(job.source, ForeignOnnx):
-        return adopt_onnx(job.source.path, job.card.with_tools(*FOLDED_BY), path)
+        return adopt_onnx(job.source.path, job.card.with_tools(*FOLDED_BY), path, job.source.output)
     return to_onnx(job.source, job.card.with_tools(*TRACED_BY, *FOLDED_BY), path)
 
 
@@ -127,7 +128,7 @@ def _dynamic_onnx(job: ExportJob, path: Path) -> Artifact:
     if isinstance(job.source, ForeignOnnx):
         with tempfile.TemporaryDirectory() as folder:
             card = job.card.with_tools(*FOLDED_BY)
-            one = adopt_onnx(job.source.path, card, Path(folder) / "one.onnx")
+            one = adopt_onnx(job.source.path, card, Path(folder) / "one.onnx", job.source.output)
             return write_onnx(free_batch(read_onnx(one.path), job.source.path.name), one.card, path, batch=None)
     return to_onnx(job.source, job.card.with_tools(*TRACED_BY, *FOLDED_BY), path, dynamic=True)
 

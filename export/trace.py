@@ -71,6 +71,14 @@ class Trace:
         """The layer with the lowest cosine to the source's."""
         return min(self.layers, key=lambda one: one.cosine)
 
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """Gives name, operator, difference and cosine of each layer, for a table."""
+        scaled = {False: "", True: " (channels scaled)"}
+        return [
+            (one.name, one.kind, f"{one.difference:.1e}{scaled[one.scaled]}", f"{one.cosine:.6f}")
+            for one in self.layers
+        ]
+
     def verdict(self) -> str:
         """Gives the trace in a sentence."""
         if self.tolerance is None:
@@ -112,10 +120,10 @@ def trace(source: Source, artifact: Artifact, faces: Faces) -> Trace:
         if isinstance(source, Embedder):
             to_onnx(source, artifact.card, path)
         else:
-            adopt_onnx(source.path, artifact.card, path)
+            adopt_onnx(source.path, artifact.card, path, source.output)
         graph = read_onnx(path).graph
         theirs = onnx_values(path, inputs)
-    try_in_child(artifact.path, artifact.card.contract)
+    try_in_child(artifact.path, artifact.card.contract, artifact.output)
     ours = file_format.values(artifact.path, inputs)
     own = embed_source(source, faces).embeddings
     layers = [_compared(SOURCE_ITSELF, "source", own, unit(theirs[OUTPUT].reshape(len(faces), -1)), False)]

@@ -26,12 +26,13 @@ def vouch_for(path: Path) -> None:
     _ran.add(sha256_of(path))
 
 
-def try_in_child(path: Path, contract: InputContract) -> None:
+def try_in_child(path: Path, contract: InputContract, output: str = "") -> None:
     """Opens a file and embeds a black face with it, in a process of its own; a file that ran is not tried again.
 
     Args:
         path: A converted file; a checkpoint is read by no native code, and not tried.
         contract: What it is fed.
+        output: The name of the embedding, where the file has several outputs.
 
     Raises:
         ValueError: It is refused, it crashes its process, or it takes too much time or memory.
@@ -39,7 +40,7 @@ def try_in_child(path: Path, contract: InputContract) -> None:
     kind = format_of(path)
     if kind.name == CHECKPOINT or sha256_of(path) in _ran:
         return
-    request = {"path": str(path.absolute()), "opener": kind.opener, "contract": contract.to_dict()}
+    request = {"path": str(path.absolute()), "opener": kind.opener, "contract": contract.to_dict(), "output": output}
     command = [sys.executable, "-P", "-m", __name__, json.dumps(request)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False)
@@ -70,7 +71,8 @@ def _main() -> int:
     module, _, opener = request["opener"].partition(":")
     _limit_memory(path)
     try:
-        session = getattr(import_module(module), opener)(path, 1)
+        more = {"output": request["output"]} if request["output"] else {}
+        session = getattr(import_module(module), opener)(path, 1, **more)
         session.run(contract.preprocess(np.zeros((1, contract.height, contract.width, 3), np.uint8)))
     except ValueError as error:
         print(" ".join(str(error).split()))

@@ -11,10 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageOps
 
 from ..files import written_whole
-from .contract import TEMPLATES, InputContract
+from .contract import InputContract
 from .image_files import EXTENSIONS, image_names, rgb
 
-TEMPLATE_SIZE = 112  # pixels a side of the crops that the templates' coordinates are for
 LONGEST_SIDE = 640  # pixels; photos are shrunk to this, as the detector finds faces of 10 to 300 pixels
 LEAST_SCORE = 0.6  # of the detector, 0 to 1
 LARGEST_PHOTO = 120_000_000  # pixels; larger photos are refused before decoding
@@ -70,7 +69,6 @@ def align_folder(photos: Path, out: Path, detector: Path, contract: InputContrac
             raise ValueError(f"{photos / targets[target]} and {photos / name} would both become {target}: rename one")
         targets[target] = name
     detect = yunet(detector)
-    template = np.array(TEMPLATES[contract.template]) * (np.array([contract.width, contract.height]) / TEMPLATE_SIZE)
     written, without_face, unreadable = [], [], []
     for target, name in targets.items():
         try:
@@ -83,7 +81,7 @@ def align_folder(photos: Path, out: Path, detector: Path, contract: InputContrac
             without_face.append(name)
             continue
         points = faces[central_face(faces, photo.shape[0], photo.shape[1]), 4:14].reshape(5, 2)
-        crop = warp(photo, similarity_transform(points, template), contract.height, contract.width)
+        crop = warp(photo, similarity_transform(points, contract.landmarks), contract.height, contract.width)
         with written_whole(target) as beside:
             Image.fromarray(crop).save(beside, format="JPEG", quality=QUALITY)
         written.append(name)

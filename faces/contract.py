@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..spelling import known_names
 
+Stated: TypeAlias = "InputContract | Mapping[str, Any]"
+"""What a user states of a network's input: a whole contract, or some of its fields."""
+
 Faces = NDArray[np.uint8]
 """(N, H, W, 3) aligned crops, RGB, as photos are stored."""
 
-CHANNEL_ORDERS = ("bgr", "rgb")
+CHANNEL_ORDERS = ("bgr", "gray", "rgb")
 
 # Five points (left eye, right eye, nose tip, left and right mouth corner, as the viewer sees them), x and y in pixels
 # of a 112x112 crop. Source: the template of ArcFace (Deng et al., CVPR 2019), as every released crop uses it.
@@ -22,17 +26,22 @@ TEMPLATES: dict[str, tuple[tuple[float, float], ...]] = {
     "arcface": ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
 }
 
+TEMPLATE_SIZE = 112  # pixels a side of the crops that the templates' coordinates are for
+
+LUMA = (19595, 38470, 7471)  # 65536ths of red, green and blue. Source: ITU-R BT.601-7, as Pillow rounds it
+
 
 @dataclass(frozen=True)
 class InputContract:
     """The preprocessing that a network expects: `(pixel - mean) * scale`, channels first.
 
-    `mean` and `scale` are in pixel units (0..255) and follow `channel_order`.
+    `mean` and `scale` are in pixel units (0..255) and follow `channel_order`. With "gray" the network takes one
+    channel, the luma of ITU-R 601, and all three means and scales are alike.
     """
 
     height: int = 112
     width: int = 112
-    channel_order: Literal["rgb", "bgr"] = "rgb"
+    channel_order: Literal["rgb", "bgr", "gray"] = "rgb"
     mean: tuple[float, float, float] = (127.5, 127.5, 127.5)
     scale: tuple[float, float, float] = (1 / 127.5, 1 / 127.5, 1 / 127.5)
     template: str = "arcface"
@@ -53,9 +62,42 @@ class InputContract:
             raise ValueError(f"scale {self.scale} would blank a channel")
         if not isinstance(self.template, str) or self.template not in TEMPLATES:
             raise ValueError(f"no landmark template {self.template!r}; {known_names(self.template, sorted(TEMPLATES))}")
+        if self.channel_order == "gray" and (len(set(self.mean)) > 1 or len(set(self.scale)) > 1):
+            raise ValueError(f"one channel has one mean and one scale, not {self.mean} and {self.scale}")
+
+    @property
+    def channels(self) -> int:
+        """Of the network's input: 3, or 1 where it is grey."""
+        return 1 if self.channel_order == "gray" else 3
+
+    @property
+    def landmarks(self) -> NDArray[np.float64]:
+        """The template's five points, (5, 2) x and y, in a crop of this size.
+
+        A crop that is not square is the middle of the square one around it: that of 112x96 lacks eight columns on
+        either side. Source: the crops of SphereFace (Liu et al., CVPR 2017), whose points ArcFace moved by eight.
+
+        >>> InputContract(112, 96).landmarks[0].round(4).tolist()
+        [30.2946, 51.6963]
+        """
+        side = max(self.height, self.width)
+        around = np.array([side - self.width, side - self.height]) / 2
+        points: NDArray[np.float64] = np.array(TEMPLATES[self.template]) * (side / TEMPLATE_SIZE) - around
+        return points
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """The least and the largest number that a pixel of any channel becomes.
+
+        >>> InputContract().reach
+        (-1.0, 1.0)
+        """
+        pairs = zip(self.mean, self.scale, strict=True)
+        ends = [(pixel - mean) * scale for mean, scale in pairs for pixel in (0, 255)]
+        return min(ends), max(ends)
 
     def preprocess(self, faces: Faces) -> NDArray[np.float32]:
-        """Gives the network's input, (N, 3, H, W) float32, for (N, H, W, 3) uint8 RGB faces of this contract's size.
+        """Gives the network's input, (N, C, H, W) float32, for (N, H, W, 3) uint8 RGB faces of this contract's size.
 
         Raises:
             ValueError: The faces have another size or type.
@@ -69,10 +111,21 @@ class InputContract:
             raise ValueError(
                 f"faces are {faces.shape[1]}x{faces.shape[2]}, the embedder expects {self.height}x{self.width}"
             )
-        ordered = faces[..., ::-1] if self.channel_order == "bgr" else faces
-        mean, scale = np.array(self.mean, np.float32), np.array(self.scale, np.float32)
+        ordered = self.ordered(faces)
+        mean, scale = (np.array(three[: self.channels], np.float32) for three in (self.mean, self.scale))
         scaled = (ordered.astype(np.float32) - mean) * scale
         return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+
+    def ordered(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Gives (..., 3) uint8 RGB in the contract's channels: (..., 3), or (..., 1) of luma.
+
+        >>> InputContract(channel_order="gray").ordered(np.uint8([[[255, 0, 0], [9, 9, 9]]])).tolist()
+        [[[76], [9]]]
+        """
+        if self.channel_order != "gray":
+            return pixels[..., ::-1] if self.channel_order == "bgr" else pixels
+        luma = pixels.astype(np.uint32) @ np.array(LUMA, np.uint32)
+        return ((luma + 0x8000) >> 16).astype(np.uint8)[..., None]
 
     def to_dict(self) -> dict[str, Any]:
         """Gives plain values, as in files."""
@@ -115,6 +168,18 @@ def stated_contract(values: dict[str, Any]) -> InputContract:
         named = ", ".join(sorted(values)) or "nothing"
         raise ValueError(f"what the network is fed is stated in part ({named}); {' and '.join(missing)} must be too")
     return contract
+
+
+def contract_of(stated: Stated, own: Mapping[str, Any]) -> InputContract:
+    """Completes the fields that a user states by those that a file states itself; a whole contract stays what it is.
+
+    Raises:
+        ValueError: As `stated_contract`.
+
+    >>> contract_of({"mean": [0, 0, 0], "scale": [1, 1, 1]}, {"height": 112, "width": 96}).width
+    96
+    """
+    return stated if isinstance(stated, InputContract) else stated_contract({**own, **stated})
 
 
 def unstated_contract(network: object) -> str:

@@ -18,7 +18,9 @@ from .rendering.synthetic import synthetic_faces
 READ_AT_A_TIME = 1000  # crops
 
 
-def synthetic_pairs(identities: int, shots: int, seed: int = 0, size: int = 112, first: int = 0) -> Pairs:
+def synthetic_pairs(
+    identities: int, shots: int, seed: int = 0, size: int | tuple[int, int] = 112, first: int = 0
+) -> Pairs:
     """Pairs rendered identities: every genuine pair, and as many random impostor pairs.
 
     The identities are split into ten folds, or fewer if they are fewer than twenty; no identity is in two folds.
@@ -27,7 +29,7 @@ def synthetic_pairs(identities: int, shots: int, seed: int = 0, size: int = 112,
         identities: Number of people, at least 2.
         shots: Number of faces of each, at least 2.
         seed: Of the rendered people and of the impostor pairs.
-        size: Of the faces, in pixels a side.
+        size: Of the faces, in pixels a side, or height and width.
         first: Number of the first person, see `synthetic_faces`.
 
     Returns:

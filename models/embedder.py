@@ -85,9 +85,9 @@ class Embedder:
         return digest.hexdigest()
 
     def example(self, batch: int = 1) -> Tensor:
-        """Gives (batch, 3, H, W) zeros on the backbone's device, for tracing."""
+        """Gives (batch, C, H, W) zeros on the backbone's device, for tracing."""
         device = next(self.backbone.parameters()).device
-        return torch.zeros(batch, 3, self.contract.height, self.contract.width, device=device)
+        return torch.zeros(batch, self.contract.channels, self.contract.height, self.contract.width, device=device)
 
     @torch.inference_mode()
     def embed(self, faces: Faces, batch: int = 64) -> Embeddings:

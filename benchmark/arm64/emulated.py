@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...export.tflite.litert import LiteRTSession, dequantised, quantised
+from ...export.tflite.litert import LiteRTSession
 from ..machine import lent_cores
 from .cores import core_of
 from .emulator import setup
@@ -85,21 +85,20 @@ class EmulatedSession(LiteRTSession):
 
     def run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Gives what `LiteRTSession.run` gives, as the core computes it; as many faces at once as there are cores."""
-        _, height, width, channels = (int(side) for side in self._input["shape"])
-        if inputs.ndim != 4 or inputs.shape[1:] != (channels, height, width):
-            raise ValueError(f"{self.path.name} wants (N, {channels}, {height}, {width}), not {inputs.shape}")
-        images = quantised(inputs.transpose(0, 2, 3, 1), self._input)
-        parts = np.array_split(images, max(1, min(lent_cores(), len(images))))
+        filled = self.ports.filled(inputs)
+        parts = np.array_split(filled, max(1, min(lent_cores(), len(filled))))
         with ThreadPoolExecutor(len(parts)) as pool:
-            return dequantised(np.concatenate(list(pool.map(self._outputs, parts))), self._output)
+            numbers = np.concatenate(list(pool.map(self._outputs, parts)))
+        return self.ports.embedding.values(numbers)
 
     def _outputs(self, images: NDArray[Any]) -> NDArray[Any]:
+        """Gives (n, D) of (n, batch, H, W, C), of the first face of each batch."""
         with TemporaryDirectory() as folder:
             input_file, output_file = Path(folder, "inputs"), Path(folder, "outputs")
             input_file.write_bytes(images.tobytes())
             self._emulator.run(self.core, self._emulator.runner, "embed", self.path.resolve(), input_file, output_file)
-            width = int(np.prod(self._output["shape"]))
-            return np.frombuffer(output_file.read_bytes(), self._output["dtype"]).reshape(len(images), width)
+            numbers = np.frombuffer(output_file.read_bytes(), self.ports.embedding.dtype)
+            return numbers.reshape(len(images), self.ports.batch or 1, -1)[:, 0]
 
 
 def _counts(paths: Sequence[Path], core: str) -> list[Counter[str]]:

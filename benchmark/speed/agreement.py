@@ -54,6 +54,7 @@ def _embedded(file: VerifiedFile, runtime: Runtime) -> Embeddings | str:
             "path": str(artifact.path.absolute()),
             "factory": file.candidate.factory,
             "opener": runtime.opener,
+            "output": artifact.output,
             "contract": artifact.card.contract.to_dict(),
             "crops": str(crops),
         }
@@ -65,7 +66,7 @@ def _embedded(file: VerifiedFile, runtime: Runtime) -> Embeddings | str:
 
 
 def _main(request: dict[str, Any]) -> dict[str, Any]:
-    session = opener_of(request["opener"], request["factory"])(Path(request["path"]), 1)
+    session = opener_of(request["opener"], request["factory"], request["output"])(Path(request["path"]), 1)
     faces = np.load(request["crops"], allow_pickle=False)
     return {"embeddings": unit_embeddings(session, InputContract.from_dict(request["contract"]), faces).tolist()}
 

@@ -19,6 +19,7 @@ from .noise import Noise
 from .stopwatch import Latency
 
 QUANTILES = {"latency_ms_p50": 0.5, "latency_ms_p90": 0.9, "latency_ms_p99": 0.99}
+PER_FACE = "latency_per_face_ms_p50"  # of a file that takes several faces in a call
 TRIES = 2  # of a process that was disturbed: what lasts longer than both will not be waited for
 TIMEOUT = 300.0  # seconds that one process may take
 
@@ -31,7 +32,9 @@ class TimingJob:
     threads: int = 1
     shape: tuple[int, int, int, int] = (1, 3, 112, 112)  # N, C, H, W
     factory: str | None = None  # the code of a checkpoint that is not of the zoo
-    opener: str = OPENER  # module:function(path, threads[, factory]) -> an object with run(inputs)
+    opener: str = OPENER  # module:function(path, threads[, factory][, output]) -> an object with run(inputs)
+    output: str = ""  # the name of the embedding, where the file has several outputs
+    batch: int = 1  # faces that the file takes in a call, whatever the number of `shape`
 
     def __str__(self) -> str:
         """The file and its threads, for people; and what opens it, if that is not the usual runtime."""
@@ -42,12 +45,13 @@ class TimingJob:
     @property
     def request(self) -> dict[str, Any]:
         """What a process of its own must know to open the file and to feed it."""
-        return {"path": str(self.path.absolute()), "shape": self.shape, "factory": self.factory}
+        path = str(self.path.absolute())
+        return {"path": path, "shape": self.shape, "factory": self.factory, "output": self.output}
 
     @property
     def conditions(self) -> dict[str, Any]:
         """What a row says of it."""
-        return {"threads": self.threads, "batch": self.shape[0], "cores": lent_cores()}
+        return {"threads": self.threads, "batch": max(self.shape[0], self.batch), "cores": lent_cores()}
 
 
 def measure_all(
@@ -182,11 +186,11 @@ def latency_rows(latency: Latency, row: RowMaker) -> list[Measurement]:
         return Estimate(value, reason=latency.reason or ("this system does not tell" if value is None else ""))
 
     runs, rounds = len(latency.samples_ms), len(latency.kept_ms)
+    batch = int(latency.conditions.get("batch", 1))
+    of_face = {PER_FACE: disturbed(_divided(latency.quantile(0.5), batch))} if batch > 1 else {}
+    estimates = {metric: disturbed(latency.quantile(share)) for metric, share in QUANTILES.items()}
     rows = [
-        *(
-            row.estimate(metric, disturbed(latency.quantile(share)), runs, **of_quantiles)
-            for metric, share in QUANTILES.items()
-        ),
+        *(row.estimate(metric, found, runs, **of_quantiles) for metric, found in (estimates | of_face).items()),
         row.estimate("load_ms", disturbed(of_rounds(latency.load_ms)), rounds, **common),
         row.estimate("first_ms", disturbed(of_rounds(latency.first_ms)), rounds, **common),
         row.estimate("peak_memory_bytes", of_rounds(latency.peak_memory_bytes), rounds, **common),
@@ -198,6 +202,12 @@ def latency_rows(latency: Latency, row: RowMaker) -> list[Measurement]:
     if latency.arena_bytes is not None:
         rows.append(row.value("arena_bytes", latency.arena_bytes, rounds, **common))
     return rows
+
+
+def _divided(call: Estimate, batch: int) -> Estimate:
+    """Gives the share of a call's time that each of `batch` faces takes."""
+    value, low, high = (None if time is None else time / batch for time in (call.value, call.low, call.high))
+    return dataclasses.replace(call, value=value, low=low, high=high)
 
 
 def _noise_conditions(latency: Latency) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def speedup(
                 progress(f"exporting {embedder.name} to time it")
                 contract = embedder.contract
                 path = tflite_of(embedder, Path(folder, name))
-                jobs.append(TimingJob(path, 1, (1, 3, contract.height, contract.width)))
+                jobs.append(TimingJob(path, 1, (1, contract.channels, contract.height, contract.width)))
             latencies = measure_all(jobs, ROUNDS, RUNS, SECONDS, progress=progress)
     except ConversionError as error:
         latencies = [Latency((), reason=str(error))] * 2

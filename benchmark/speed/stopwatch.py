@@ -150,10 +150,11 @@ def load_and_time(
     minimum_runs: int,
     minimum_seconds: float,
     warm_up_seconds: float,
+    output: str = "",
 ) -> Latency:
     """Opens the file at `path` and times it on noise; the arguments are those of `latency_in_fresh_process`."""
     lent, pinned = lent_cores(), pin(threads)
-    open_file = opener_of(opener, factory)
+    open_file = opener_of(opener, factory, output)
     inputs = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
     before = memory_bytes("VmRSS")
     session = open_file(Path(path), threads)

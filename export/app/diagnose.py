@@ -114,8 +114,8 @@ def diagnose(artifact: Artifact, golden: Golden, vector: NDArray[np.floating[Any
     if not values.size or not np.isfinite(values).all() or not values.any():
         raise ValueError(f"the vector of {values.size} numbers is empty, zero or not finite: no embedding")
     length = float(np.linalg.norm(values))
-    try_in_child(artifact.path, artifact.card.contract)
-    target = _Target(open_session(artifact.path), values / length)
+    try_in_child(artifact.path, artifact.card.contract, artifact.output)
+    target = _Target(open_session(artifact.path, output=artifact.output), values / length)
     tried = ways(artifact.card.contract)
     crops: tuple[tuple[tuple[str, ...], Pixels], ...] = ((), golden.crop), (("mirrored",), golden.crop[:, ::-1])
     if target.size(tried[0].feed(golden.crop)) != values.size:

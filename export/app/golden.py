@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...faces.alignment import TEMPLATE_SIZE, read_photo, similarity_transform, warp
-from ...faces.contract import TEMPLATES, InputContract
+from ...faces.alignment import read_photo, similarity_transform, warp
+from ...faces.contract import InputContract
 from ...faces.rendering.synthetic import face_landmarks, render_face
 from ..artifact import Artifact
 from ..formats import FORMATS, HALF
@@ -80,8 +80,7 @@ def open_golden(what: str, contract: InputContract, landmarks: Sequence[float] |
 
 def aligned(photo: NDArray[np.uint8], landmarks: NDArray[np.float64], contract: InputContract) -> NDArray[np.uint8]:
     """Gives the aligned crop of the contract's size."""
-    template = np.array(TEMPLATES[contract.template]) * (np.array([contract.width, contract.height]) / TEMPLATE_SIZE)
-    return warp(photo, similarity_transform(landmarks, template), contract.height, contract.width)
+    return warp(photo, similarity_transform(landmarks, contract.landmarks), contract.height, contract.width)
 
 
 def _golden(number: int, contract: InputContract) -> Golden:

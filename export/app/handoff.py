@@ -19,10 +19,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
-from ...faces.alignment import TEMPLATE_SIZE
-from ...faces.contract import TEMPLATES, InputContract
+from ...faces.contract import InputContract
 from ...files import sha256_of, written_whole
 from ...models.embedder import unit
+from ...models.graph.ports import Port
 from ..artifact import Artifact, ConversionError
 from ..certificate import UNSET
 from ..formats import FORMATS, Format, find_files, open_session, read_artifact, suffixes
@@ -117,11 +117,10 @@ def _expected(artifact: Artifact, faces: Sequence[Golden]) -> Expected:
 def _takes(artifact: Artifact, session: Any) -> dict[str, Any]:
     if artifact.card.input == "image":
         return {"kind": "image"}
-    port = getattr(session, "takes", None)
-    if port is None or np.issubdtype(port["dtype"], np.floating):
+    ports = getattr(session, "ports", None)
+    if ports is None or ports.face.is_float:
         return {"kind": "float32"}
-    scale, zero = port["quantization"]
-    return {"kind": np.dtype(port["dtype"]).name, "scale": float(scale), "zero": int(zero)}
+    return {"kind": ports.face.dtype, "scale": ports.face.scale, "zero": ports.face.zero}
 
 
 def _write_faces(faces: Sequence[Golden], contract: InputContract, folder: Path) -> None:
@@ -144,11 +143,9 @@ def _write_file(expected: Expected, faces: Sequence[Golden], folder: Path) -> No
     for face, raw in zip(faces, expected.raw, strict=True):
         _write_floats(folder / "golden" / f"{face.name}.{path.name}.bin", raw)
         if expected.takes["kind"] not in ("float32", "image"):
-            from ..tflite.litert import quantised
-
             tensor = expected.artifact.card.contract.preprocess(face.crop[None]).transpose(0, 2, 3, 1)
-            steps = expected.takes["scale"], expected.takes["zero"]
-            integers = quantised(tensor, {"dtype": np.dtype(expected.takes["kind"]), "quantization": steps})
+            port = Port("", tensor.shape, expected.takes["kind"], expected.takes["scale"], expected.takes["zero"])
+            integers = port.numbers(tensor)
             (folder / "golden" / f"{face.name}.{path.name}.i8.bin").write_bytes(integers.tobytes())
 
 
@@ -297,12 +294,7 @@ def _tensor_difference(contract: InputContract) -> float:
 
 
 def _template(contract: InputContract) -> list[float]:
-    sides = contract.width / TEMPLATE_SIZE, contract.height / TEMPLATE_SIZE
-    return [
-        round(value * side, 4)
-        for point in TEMPLATES[contract.template]
-        for value, side in zip(point, sides, strict=True)
-    ]
+    return [round(float(value), 4) for value in contract.landmarks.reshape(-1)]
 
 
 def _plain(value: float) -> str:

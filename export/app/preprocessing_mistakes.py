@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...faces.alignment import TEMPLATE_SIZE, warp
-from ...faces.contract import TEMPLATES, InputContract
+from ...faces.alignment import warp
+from ...faces.contract import InputContract
 from .golden import Golden
 
 Pixels = NDArray[np.uint8]  # (H, W, 3) RGB
-Values = NDArray[np.float32]  # (3, H, W)
+Values = NDArray[np.float32]  # (C, H, W)
 
 HEIGHTS = (1.6, 2.0, 2.6, 3.3, 4.2)  # of a detector's box, in distances from the eyes' line to the mouth's
 ASPECTS = (0.8, 1.0)  # its width to its height
@@ -86,7 +86,7 @@ def boxes(golden: Golden, contract: InputContract) -> tuple[Pixels, list[Box]]:
     tilts: tuple[float, ...] = (0.0,)
     if picture is None or points is None:
         picture, tilts = golden.crop, (-15.0, 0.0, 15.0)
-        points = np.array(TEMPLATES[contract.template]) * (np.array([contract.width, contract.height]) / TEMPLATE_SIZE)
+        points = contract.landmarks
     x, y = points.mean(axis=0)
     unit = float(np.linalg.norm(points[:2].mean(axis=0) - points[3:].mean(axis=0)))
     cuts = [
@@ -113,7 +113,13 @@ def _fed(
 
 
 def _channels(contract: InputContract) -> list[tuple[str, Callable[[Pixels], tuple[Pixels, Values, Values]]]]:
-    mean, scale = np.array(contract.mean, np.float32), np.array(contract.scale, np.float32)
+    count = contract.channels
+    mean, scale = np.array(contract.mean[:count], np.float32), np.array(contract.scale[:count], np.float32)
+    if contract.channel_order == "gray":
+        return [
+            ("", lambda crop: (contract.ordered(crop), mean, scale)),
+            ("bgr", lambda crop: (contract.ordered(crop[..., ::-1]), mean, scale)),
+        ]
     right, wrong = (slice(None), slice(None, None, -1))
     if contract.channel_order == "bgr":
         right, wrong = wrong, right
@@ -136,10 +142,10 @@ def _ranges() -> list[tuple[str, Callable[[Values, Values, Values], Values]]]:
 
 
 def _layouts() -> list[tuple[str, Callable[[Values], Values]]]:
-    """(H, W, 3) to (3, H, W)."""
+    """(H, W, C) to (C, H, W)."""
     return [
         ("", lambda values: values.transpose(2, 0, 1)),
-        ("nhwc", lambda values: np.ascontiguousarray(values).reshape(3, *values.shape[:2])),
+        ("nhwc", lambda values: np.ascontiguousarray(values).reshape(-1, *values.shape[:2])),
         # channels first, fed to a file that takes channels last, as TFLite does
         (
             "nhwc",

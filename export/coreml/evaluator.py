@@ -20,6 +20,7 @@ from .mil_half_sums import HALF_SUMS
 from .mil_operators import OPERATORS, SELECTING, Inputs, Operator
 from .mil_weights import CONSTANTS
 from .package import Package, card_of, is_half, read_package, read_value
+from .package_ports import package_ports, side_of
 
 Mode = Literal["exact", "fp16", "fp16acc"]
 
@@ -35,7 +36,7 @@ class Step:
     constants: Inputs
     variables: dict[str, str | list[str]]  # input -> the values, or list of values, that it takes
     results: tuple[str, ...]
-    shape: tuple[int, ...]  # of the first result, for one face
+    shape: tuple[int | None, ...]  # of the first result, for one face; None: flexible
     rounded: bool  # to half precision
     last_used: tuple[str, ...]  # values that no later step reads
 
@@ -52,67 +53,56 @@ class CoreMLEvaluator:
 
     runtime = "coreml-evaluator"
 
-    def __init__(self, path: Path, mode: Mode = "fp16") -> None:
-        """Opens the package at `path`.
+    def __init__(self, path: Path, mode: Mode = "fp16", output: str = "") -> None:
+        """Opens the package at `path`; `output` names the embedding where it has several outputs.
 
         Raises:
-            ValueError: It is missing or damaged, takes something else than one (1, 3, H, W) array, or has operators
-                that the evaluator does not know.
+            ValueError: It is missing or damaged, no embedder, or has operators that the evaluator does not know.
         """
         if mode not in get_args(Mode):
             raise ValueError(f"no mode {mode!r}; known: {', '.join(get_args(Mode))}")
         package = read_package(Path(path))
-        ports = package.model.description.input
-        self._name = package.name
-        kind = ports[0].type.WhichOneof("Type") if len(ports) == 1 else None
-        if kind not in ("multiArrayType", "imageType"):
-            raise ValueError(f"{self._name} does not take one array or picture, as the evaluator gives it")
-        if len(package.program.outputs) != 1:
-            raise ValueError(f"{self._name} has {len(package.program.outputs)} outputs; an embedder has one")
-        self._input, self._output = str(ports[0].name), str(package.program.outputs[0])
-        self._picture = picture_of(package, ports[0].type.imageType, card_of(package)) if kind == "imageType" else None
-        if self._picture:
-            self._shape: tuple[int, ...] = (1, 3, self._picture.contract.height, self._picture.contract.width)
-        else:
-            self._shape = tuple(int(size) for size in ports[0].type.multiArrayType.shape)
-        if len(self._shape) != 4 or self._shape[:2] != (1, 3):
-            raise ValueError(f"{self._name} takes {self._shape}; an embedder takes (1, 3, H, W)")
-        self._steps = _steps(package, mode, self._output)
-        ranks = {self._input: 4} | {name: len(step.shape) for step in self._steps for name in step.results}
+        self.ports, self._name = package_ports(package, output), package.name
+        self._picture = picture_of(self.ports, card_of(package))
+        self._steps = _steps(package, mode, self.ports.embedding.name)
+        ranks = {self.ports.face.name: 4} | {name: len(step.shape) for step in self._steps for name in step.results}
         self._apart = all(_keeps_faces_apart(step, ranks) for step in self._steps)
 
     @torch.inference_mode()
     def run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Maps (N, 3, H, W) preprocessed faces to (N, D), of whatever length the program gives.
+        """Maps (N, C, H, W) preprocessed faces to (N, D), of whatever length the program gives.
 
         Raises:
             ValueError: The inputs have another shape.
         """
-        if inputs.ndim != 4 or inputs.shape[1:] != self._shape[1:]:
-            raise ValueError(f"{self._name} takes (N, {', '.join(map(str, self._shape[1:]))}), not {inputs.shape}")
         given = self._picture.pixels(inputs) if self._picture else inputs
-        faces = torch.from_numpy(np.ascontiguousarray(given, np.float32))
-        if not len(faces):
-            return np.zeros((0, *self._steps[-1].shape[1:]), np.float32)
-        parts = torch.split(faces, FACES_AT_ONCE if self._apart else 1)
-        return torch.cat([self._values(part)[self._output] for part in parts]).numpy()
+        if (self.ports.batch or 1) > 1 or not len(given):
+            return self.ports.run(self._call, given)
+        faces, at_once = self.ports.filled(given)[:, 0], FACES_AT_ONCE if self._apart else 1
+        parts = [faces[i : i + at_once] for i in range(0, len(faces), at_once)]
+        return np.concatenate([self.ports.rows(self._call(part), len(part)) for part in parts])
+
+    def _call(self, faces: NDArray[Any]) -> NDArray[np.float32]:
+        tensor = torch.from_numpy(np.array(faces, np.float32))
+        return np.asarray(self._values(tensor)[self.ports.embedding.name].numpy())
 
     @torch.inference_mode()
     def values(self, inputs: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """Gives every value of the program by its name, for one (1, 3, H, W) preprocessed face."""
+        """Gives every value of the program by its name, for one (1, C, H, W) preprocessed face."""
         given = self._picture.pixels(inputs) if self._picture else inputs
         values = self._values(torch.from_numpy(np.ascontiguousarray(given, np.float32)), keep=True)
         return {name: value.numpy() for name, value in values.items()}
 
     def _values(self, faces: Tensor, keep: bool = False) -> dict[str, Tensor]:
-        values: dict[str, Tensor] = {self._input: faces.contiguous(memory_format=torch.channels_last)}
+        values: dict[str, Tensor] = {self.ports.face.name: faces.contiguous(memory_format=torch.channels_last)}
         for step in self._steps:
             given: Inputs = dict(step.constants)
-            if step.name == "reshape":  # the program states the shape for one face
-                given["shape"] = (len(faces), *step.shape[1:]) if self._apart else step.shape
             try:
                 for name, taken in step.variables.items():
                     given[name] = values[taken] if isinstance(taken, str) else [values[one] for one in taken]
+                if step.name == "reshape":  # the program states the shape for one face, or for any number
+                    sides = _sides(step, given["x"])
+                    given["shape"] = (len(faces), *sides[1:]) if self._apart else sides
                 result = step.operator(given)
             except (RuntimeError, IndexError, KeyError, TypeError) as error:
                 reason = str(error).splitlines()[0]
@@ -124,6 +114,16 @@ class CoreMLEvaluator:
             for name in () if keep else step.last_used:
                 del values[name]
         return values
+
+
+def _sides(step: Step, x: Tensor) -> list[int]:
+    """Gives the shape that a reshape makes of `x`; a 0 in what it asks for keeps the side of `x`."""
+    if None not in step.shape:
+        return [int(side) for side in step.shape if side is not None]
+    stated = step.constants.get("shape")
+    if stated is None:  # computed from the batch, which is the only free side
+        return [len(x) if side is None else side for side in step.shape]
+    return [x.shape[axis] if side == 0 else int(side) for axis, side in enumerate(stated)]
 
 
 def constants_of(package: Package) -> dict[str, NDArray[Any] | str]:
@@ -166,6 +166,8 @@ def _steps(package: Package, mode: Mode, output: str) -> list[Step]:
     needed = {output}
     for operation in reversed([one for one in package.program.operations if one.type not in CONSTANTS]):
         result = operation.outputs[0]
+        if not any(one.name in needed for one in operation.outputs):
+            continue
         if operation.type not in OPERATORS or operation.blocks:
             raise ValueError(f"{package.name}: the evaluator has no operator {operation.type} ({result.name!r})")
         constants: Inputs = {}
@@ -183,8 +185,10 @@ def _steps(package: Package, mode: Mode, output: str) -> list[Step]:
                 raise ValueError(f"{package.name}: the evaluator does not join {result.name!r} to constants")
             else:
                 variables[key] = names
+        if operation.type == "reshape":  # whose shape is known without being computed
+            variables.pop("shape", None)
+        shape = tuple(side_of(dimension) for dimension in result.type.tensorType.dimensions)
         used = {name for taken in variables.values() for name in ([taken] if isinstance(taken, str) else taken)}
-        shape = tuple(int(dimension.constant.size) for dimension in result.type.tensorType.dimensions)
         half = mode != "exact" and is_half(result)
         rounded = half and operation.type not in SELECTING
         operator = OPERATORS[operation.type]
@@ -204,7 +208,7 @@ def _keeps_faces_apart(step: Step, ranks: dict[str, int]) -> bool:
     """
     before = [ranks.get(taken, 0) for taken in step.variables.values() if isinstance(taken, str)]
     rank = max(before, default=len(step.shape))
-    if step.shape[:1] != (1,):
+    if step.shape[:1] not in ((1,), (None,)):
         return False
     given = step.constants
     match step.name:

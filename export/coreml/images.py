@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...faces.contract import InputContract
+from ...models.graph.ports import Ports
 from ...models.graph.view import GraphView
 from ..artifact import Card, ConversionError
-from .package import Package
 
 if TYPE_CHECKING:
     import onnx
@@ -25,10 +26,10 @@ def image_type(ct: Any, name: str, contract: InputContract) -> Any:
     (scale,) = set(contract.scale)
     return ct.ImageType(
         name=name,
-        shape=(1, 3, contract.height, contract.width),
+        shape=(1, contract.channels, contract.height, contract.width),
         scale=scale,
-        bias=[-mean * scale for mean in contract.mean],
-        color_layout={"rgb": ct.colorlayout.RGB, "bgr": ct.colorlayout.BGR}[contract.channel_order],
+        bias=[-mean * scale for mean in contract.mean] if contract.channels == 3 else -contract.mean[0] * scale,
+        color_layout=getattr(ct.colorlayout, {"rgb": "RGB", "bgr": "BGR", "gray": "GRAYSCALE"}[contract.channel_order]),
         channel_first=True,
     )
 
@@ -54,26 +55,14 @@ def one_scale(graph: onnx.GraphProto, contract: InputContract) -> InputContract:
         if not entries & set(node.input):
             continue
         weight = view.constant(node.input[1]) if node.op_type == "Conv" else None
-        if weight is None or weight.ndim != 4 or weight.shape[1] != 3:
+        if weight is None or weight.ndim != 4 or weight.shape[1] != contract.channels:
             raise ConversionError(
                 f"a picture has one scale, the contract has {contract.scale}, and {node.op_type} {node.name!r} cannot "
                 f"take up the difference; leave coreml_image out"
             )
         scaled = (weight * factors[:, None, None]).astype(np.float32)
         node.input[1] = view.set_constant(f"{node.output[0]}/one_scale", scaled)
-    height, width, (scale, *_) = contract.height, contract.width, contract.scale
-    return InputContract(height, width, contract.channel_order, contract.mean, (scale,) * 3, contract.template)
-
-
-def pixel_range(contract: InputContract) -> tuple[float, float]:
-    """Gives the least and the largest number that a pixel of any channel becomes.
-
-    >>> pixel_range(InputContract())
-    (-1.0, 1.0)
-    """
-    pairs = zip(contract.mean, contract.scale, strict=True)
-    ends = [(pixel - mean) * scale for mean, scale in pairs for pixel in (0, 255)]
-    return min(*ends, 0.0), max(*ends, 0.0)
+    return dataclasses.replace(contract, scale=(contract.scale[0],) * 3)
 
 
 @dataclass(frozen=True)
@@ -81,23 +70,18 @@ class Picture:
     """How a package turns a picture into numbers: the order of its colours, and mean and scale."""
 
     contract: InputContract
-    layout: str  # "rgb" or "bgr"
+    layout: str  # "rgb", "bgr" or "gray"
 
     def pixels(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Undoes the contract: (N, 3, H, W) preprocessed faces to the whole numbers 0 to 255 that Core ML reads."""
-        mean, scale = (np.array(three)[:, None, None] for three in (self.contract.mean, self.contract.scale))
+        """Undoes the contract: (N, C, H, W) preprocessed faces to the whole numbers 0 to 255 that Core ML reads."""
+        steps = (self.contract.mean, self.contract.scale)
+        mean, scale = (np.array(three[: self.contract.channels])[:, None, None] for three in steps)
         pixels: NDArray[np.float32] = np.rint(inputs / scale + mean).clip(0, 255).astype(np.float32)
-        return pixels if self.layout == self.contract.channel_order else pixels[:, ::-1]
+        return pixels if self.layout == self.contract.channel_order else np.ascontiguousarray(pixels[:, ::-1])
 
 
-def picture_of(package: Package, port: Any, card: Card | None) -> Picture:
-    """Describes an image input; a package without a card is given pixels as they are, in the order RGB.
-
-    Raises:
-        ValueError: The picture is in grey.
-    """
-    layout = type(port).ColorSpace.Name(port.colorSpace).lower()
-    if layout not in ("rgb", "bgr"):
-        raise ValueError(f"{package.name} takes a picture in {layout}; an embedder takes one in colour")
-    pixels = InputContract(int(port.height), int(port.width), mean=(0, 0, 0), scale=(1, 1, 1))
-    return Picture(card.contract if card else pixels, layout)
+def picture_of(ports: Ports, card: Card | None) -> Picture | None:
+    """Describes an image input, None of an array; a package without a card is given pixels as they are, in RGB."""
+    if not ports.face.picture:
+        return None
+    return Picture(card.contract if card else InputContract(**ports.stated()), ports.face.picture)

@@ -9,7 +9,7 @@ from ...models.graph.adoption import INPUT, OUTPUT
 from ...models.graph.reading import first_line, read_onnx
 from ...models.quiet import quiet
 from ..artifact import METADATA_KEY, Artifact, Card, ConversionError, Note, Precision
-from .images import image_type, one_scale, pixel_range
+from .images import image_type, one_scale
 from .known_issues import known_issues_of
 from .mil_program import Ranges, mil_program
 from .package import WEIGHTS, import_coremltools, read_package, write_package
@@ -61,12 +61,14 @@ def to_coreml(
     target = getattr(ct.target, f"iOS{ios}")
     card = card.but(precision=precision, input="image" if image else "tensor")
     contract = card.contract
-    shape = (1, 3, contract.height, contract.width)
+    shape = (1, contract.channels, contract.height, contract.width)
     graph = read_onnx(onnx_path).graph
     known = dict(ranges or {}) if how.activations else {}
     if image:
         contract = one_scale(graph, contract)
-        known |= {value.name: pixel_range(contract) for value in graph.input if value.name in known}
+        least, most = contract.reach
+        reach = (min(least, 0.0), max(most, 0.0))
+        known |= {value.name: reach for value in graph.input if value.name in known}
     with quiet():
         program = mil_program(graph, shape, (1, card.embedding_size), (INPUT, OUTPUT), target, known)
         entry = image_type(ct, INPUT, contract) if image else ct.TensorType(name=INPUT, shape=shape)

@@ -22,7 +22,7 @@ OPSET = 18  # the oldest that the dynamo exporter writes, so the one most runtim
 
 
 def to_onnx(embedder: Embedder, card: Card, path: Path, *, dynamic: bool = False) -> Artifact:
-    """Writes `embedder`'s backbone as one ONNX file: input (N, 3, H, W), output (N, D), any length.
+    """Writes `embedder`'s backbone as one ONNX file: input (N, C, H, W), output (N, D), any length.
 
     Args:
         embedder: What to write.
@@ -59,13 +59,19 @@ def to_onnx(embedder: Embedder, card: Card, path: Path, *, dynamic: bool = False
     return write_onnx(graph, card, path, batch=None if dynamic else 1)
 
 
-def adopt_onnx(source: Path, card: Card, path: Path) -> Artifact:
+def adopt_onnx(source: Path, card: Card, path: Path, output: str = "") -> Artifact:
     """Writes a foreign ONNX file as ours: batch 1, one input, one output, our names, our card.
+
+    Args:
+        source: The file.
+        card: Goes into the metadata; its contract says what the file is fed.
+        path: Where to.
+        output: The name of the embedding; "": the only output that can be it.
 
     Raises:
         ConversionError: The file is damaged or hostile, or is no embedder of the contract's input.
     """
-    foreign = foreign_graph(source, card.contract)
+    foreign = foreign_graph(source, card.contract, output)
     card = card.but(rewrites=tuple(dict.fromkeys((*foreign.rewrites, *card.rewrites))))
     return write_onnx(simplified(foreign.model, source.name), card, path, batch=1)
 

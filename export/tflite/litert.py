@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...models.graph.ports import Port, ports_of
 from ..artifact import LARGEST_CARD, METADATA_KEY, Card
 from .flatbuffer import read_metadata
 
@@ -21,8 +22,16 @@ class LiteRTSession:
 
     runtime = "litert"
 
-    def __init__(self, path: Path, threads: int = 1, interpreter: Callable[..., Any] | None = None) -> None:
+    def __init__(
+        self, path: Path, threads: int = 1, interpreter: Callable[..., Any] | None = None, output: str = ""
+    ) -> None:
         """Loads `path`, into an interpreter of another make where `interpreter` gives one.
+
+        Args:
+            path: A .tflite file.
+            threads: Of the CPU.
+            interpreter: Makes the interpreter; None: LiteRT's.
+            output: Names the embedding where the file has several outputs.
 
         Raises:
             ValueError: LiteRT cannot load it, or it is no embedder.
@@ -30,14 +39,9 @@ class LiteRTSession:
         self.path = path
         self._interpreter = open_interpreter(path, threads, interpreter)
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0]["shape"]) != 4 or inputs[0]["shape"][0] != 1:
-            raise ValueError(f"{path.name} is no embedder: it must have one input (1, H, W, 3) and one output (1, D)")
-        self._input, self._output = inputs[0], outputs[0]
-
-    @property
-    def takes(self) -> dict[str, Any]:
-        """LiteRT's description of the input: "dtype", and for int8 "quantization" (scale, zero)."""
-        return dict(self._input)
+        self.ports = ports_of(path.name, list(map(port_of, inputs)), list(map(port_of, outputs)), output)
+        self._input = int(inputs[0]["index"])
+        self._output = next(int(one["index"]) for one in outputs if one["name"] == self.ports.embedding.name)
 
     @property
     def arena_bytes(self) -> int | None:
@@ -45,7 +49,7 @@ class LiteRTSession:
         operators = self._interpreter._get_ops_details()
         if any(op["op_name"] == DELEGATE for op in operators):
             return None
-        written = {int(index) for op in operators for index in op["outputs"]} | {int(self._input["index"])}
+        written = {int(index) for op in operators for index in op["outputs"]} | {self._input}
         read = {int(index) for op in operators for index in op["inputs"]}
         indices = {tensor["index"] for tensor in self._interpreter.get_tensor_details()}
         return _covered(_places(self._interpreter, sorted(indices - (read - written))))
@@ -54,7 +58,7 @@ class LiteRTSession:
         """Gives the network's output, face by face.
 
         Args:
-            inputs: (N, 3, H, W) float32, preprocessed.
+            inputs: (N, C, H, W) float32, preprocessed.
 
         Returns:
             (N, D) float32, dequantised where the file gives integers, of any length.
@@ -62,21 +66,16 @@ class LiteRTSession:
         Raises:
             ValueError: The inputs have another shape, or LiteRT cannot run the file.
         """
-        _, height, width, channels = (int(side) for side in self._input["shape"])
-        if inputs.ndim != 4 or inputs.shape[1:] != (channels, height, width):
-            raise ValueError(f"{self.path.name} takes (N, {channels}, {height}, {width}), not {inputs.shape}")
-        images = quantised(inputs.transpose(0, 2, 3, 1), self._input)
-        rows = np.empty((len(inputs), int(np.prod(self._output["shape"]))), np.float32)
-        for row, image in zip(rows, images, strict=True):
-            try:
-                self._interpreter.set_tensor(self._input["index"], image[None])
-                self._interpreter.invoke()
-                embedding = self._interpreter.get_tensor(self._output["index"])
-                row[:] = dequantised(embedding, self._output).reshape(-1)
-            except (RuntimeError, ValueError) as error:  # damaged, where loading does not look
-                reason = " ".join(str(error).split())
-                raise ValueError(f"{self.path.name}: LiteRT cannot run it: {reason}") from error
-        return rows
+        return self.ports.run(self._call, inputs)
+
+    def _call(self, images: NDArray[Any]) -> NDArray[Any]:
+        try:
+            self._interpreter.set_tensor(self._input, images)
+            self._interpreter.invoke()
+            return np.asarray(self._interpreter.get_tensor(self._output))
+        except (RuntimeError, ValueError) as error:  # damaged, where loading does not look
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{self.path.name}: LiteRT cannot run it: {reason}") from error
 
 
 def _places(interpreter: Any, indices: Iterable[int]) -> list[tuple[int, int]]:
@@ -100,23 +99,11 @@ def _covered(places: Iterable[tuple[int, int]]) -> int:
     return covered
 
 
-def quantised(values: NDArray[np.float32], port: dict[str, Any]) -> NDArray[Any]:
-    """Gives `values` as a port of a LiteRT interpreter takes them: float32, or value / scale + zero."""
-    dtype = port["dtype"]
-    if np.issubdtype(dtype, np.floating):
-        return values.astype(dtype)
-    scale, zero = port["quantization"]
-    limits = np.iinfo(dtype)
-    steps: NDArray[Any] = np.clip(np.round(values / np.float32(scale) + zero), limits.min, limits.max)
-    return steps.astype(dtype)
-
-
-def dequantised(values: NDArray[Any], port: dict[str, Any]) -> NDArray[np.float32]:
-    """Gives what a port holds as float32."""
-    scale, zero = port["quantization"]
-    if np.issubdtype(values.dtype, np.floating) or not scale:
-        return values.astype(np.float32)
-    return np.asarray((values.astype(np.float32) - zero) * np.float32(scale), np.float32)
+def port_of(details: Mapping[str, Any]) -> Port:
+    """Describes a tensor by an interpreter's details of it."""
+    scale, zero = details["quantization"]
+    shape = tuple(int(side) for side in details["shape"])
+    return Port(details["name"], shape, np.dtype(details["dtype"]).name, float(scale), int(zero))
 
 
 def read_tflite_card(path: Path) -> Card | None:

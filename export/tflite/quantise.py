@@ -154,8 +154,8 @@ def _checked(calibration: NDArray[np.float32] | None, fp32: Artifact, precision:
     contract = fp32.card.contract
     if calibration is None or len(calibration) == 0:
         raise ConversionError(f"{precision} of {fp32.path.name} needs faces to set its ranges; pass calibration")
-    if calibration.ndim != 4 or calibration.shape[1:] != (3, contract.height, contract.width):
-        wanted = f"(N, 3, {contract.height}, {contract.width})"
+    if calibration.ndim != 4 or calibration.shape[1:] != (contract.channels, contract.height, contract.width):
+        wanted = f"(N, {contract.channels}, {contract.height}, {contract.width})"
         raise ConversionError(f"calibration faces must be {wanted}, not {calibration.shape}")
     if not np.isfinite(calibration).all():
         raise ConversionError("calibration faces hold numbers that are not finite; ranges cannot be set by them")

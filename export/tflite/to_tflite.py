@@ -28,12 +28,12 @@ def to_tflite(onnx_path: Path, card: Card, path: Path) -> Artifact:
     without a TRANSPOSE. The same ONNX file and card give the same bytes.
 
     Args:
-        onnx_path: One input (N, 3, H, W), N = 1 or free; one output (N, D) or (N, D, 1, 1).
+        onnx_path: One input (N, C, H, W), N = 1 or free; one output (N, D) or (N, D, 1, 1).
         card: Goes into the file's metadata; precision, tools and a missing source hash are filled in.
         path: Where the file goes.
 
     Returns:
-        The file: input `input` (1, H, W, 3) and output `embedding` (1, D), both float32, in the signature
+        The file: input `input` (1, H, W, C) and output `embedding` (1, D), both float32, in the signature
         `serving_default`.
 
     Raises:
@@ -41,7 +41,7 @@ def to_tflite(onnx_path: Path, card: Card, path: Path) -> Artifact:
     """
     graph = _graph(onnx_path, card)
     context = Context(graph, onnx_path.name)
-    shape = (1, card.contract.height, card.contract.width, 3)
+    shape = (1, card.contract.height, card.contract.width, card.contract.channels)
     faces = context.writer.tensor("input", shape)
     context.values[context.view.ports(onnx_path.name)[0].name] = Value(faces, shape)
     for node in graph.node:
@@ -90,7 +90,7 @@ def _graph(path: Path, card: Card) -> GraphProto:
     graph = model.graph
     face, embedding = GraphView(graph).ports(path.name)
     sides = face.type.tensor_type.shape.dim
-    wanted = (1, 3, card.contract.height, card.contract.width)
+    wanted = (1, card.contract.channels, card.contract.height, card.contract.width)
     if len(sides) != 4 or not all(side.dim_value in (0, want) for side, want in zip(sides, wanted, strict=True)):
         shown = "x".join(str(side.dim_value or side.dim_param or "?") for side in sides)
         raise ConversionError(f"{path.name} takes {shown}; the card's input is {'x'.join(map(str, wanted))}")

@@ -61,7 +61,7 @@ def face_landmarks(identity: int, shot: int, seed: int = 0, size: int = 112) -> 
 
 
 def synthetic_faces(
-    identities: int, shots: int, seed: int = 0, size: int = 112, first: int = 0
+    identities: int, shots: int, seed: int = 0, size: int | tuple[int, int] = 112, first: int = 0
 ) -> tuple[Faces, NDArray[np.int64]]:
     """Renders `shots` photos of each of `identities` people, person by person.
 
@@ -69,20 +69,23 @@ def synthetic_faces(
         identities: Number of people; they are `first`, `first` + 1, ...
         shots: Number of photos of each.
         seed: As in `render_face`.
-        size: As in `render_face`.
+        size: Pixels a side, as in `render_face`; or height and width: the middle of the square around them.
         first: Number of the first person; sets with disjoint numbers have no person in common.
 
     Returns:
-        (identities * shots, size, size, 3) uint8 RGB, and the person's number of each, (identities * shots,) int64.
+        (identities * shots, H, W, 3) uint8 RGB, and the person's number of each, (identities * shots,) int64.
 
     Raises:
         ValueError: As `render_face`.
     """
-    _check(size, identities=identities, shots=shots, seed=seed, first=first)
-    faces = np.empty((identities * shots, size, size, 3), np.uint8)
+    height, width = size if isinstance(size, tuple) else (size, size)
+    side = max(height, width)
+    _check(side, identities=identities, shots=shots, seed=seed, first=first)
+    top, left = (side - height) // 2, (side - width) // 2
+    faces = np.empty((identities * shots, height, width, 3), np.uint8)
     labels = np.repeat(np.arange(first, first + identities, dtype=np.int64), shots)
     for row, identity in enumerate(labels.tolist()):
-        faces[row] = render_face(identity, row % shots, seed, size)
+        faces[row] = render_face(identity, row % shots, seed, side)[top : top + height, left : left + width]
     return faces, labels
 
 

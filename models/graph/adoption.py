@@ -11,6 +11,7 @@ import numpy as np
 
 from ...faces.contract import InputContract
 from .conversion_error import ConversionError
+from .onnx_ports import model_ports
 from .reading import first_line, read_onnx, tensors
 from .rewrite import Rewrite
 from .size_limits import check_sizes
@@ -21,20 +22,26 @@ if TYPE_CHECKING:
 
 INPUT, OUTPUT = "input", "embedding"
 USUAL_OPSET, USUAL_IR = 18, 10
+ELEMENTWISE = ("Add", "Cast", "Div", "Mul", "Sub")  # what prepares pixels one by one
 WIDE = ("FLOAT16", "BFLOAT16", "DOUBLE")  # what becomes FLOAT
 
 
 @dataclass(frozen=True)
 class Foreign:
-    """A foreign network: input (1, 3, H, W), output (1, D), nothing folded or left out yet."""
+    """A foreign network: input (1, C, H, W), output (1, D), nothing folded or left out yet."""
 
     model: onnx.ModelProto
     rewrites: tuple[Rewrite, ...]  # made so that it fits
     rounds: bool  # the file itself rounds every layer to half precision, which `model` does not
 
 
-def foreign_graph(path: Path, contract: InputContract) -> Foreign:
+def foreign_graph(path: Path, contract: InputContract, output: str = "") -> Foreign:
     """Reads the network of a file, with its layers as they are.
+
+    Args:
+        path: The file.
+        contract: What it is fed.
+        output: The name of the embedding; "": the only output that can be it.
 
     Raises:
         ConversionError: The file is damaged or hostile, or is no embedder of `contract`.
@@ -43,14 +50,23 @@ def foreign_graph(path: Path, contract: InputContract) -> Foreign:
 
     model = read_onnx(path)
     remove_initializers_from_inputs(model)
+    ports = model_ports(model, path.name, output)
+    ports.check(contract)
+    keep_output(model, ports.embedding.name)
     face, embedding = GraphView(model.graph).ports(path.name)
-    _check_face(face.type.tensor_type, contract, path.name)
     fix_batch(model, face)
     lift_constants_to_initializers(model)
     eliminate_dropout_and_identity(model)
     rounds = computes_in_half(model)
     rewrites = (*align_prelu_slopes(model), *upcast_to_float32(model))
-    rename_values(model, {face.name: INPUT, embedding.name: OUTPUT})
+    accept_floats(model, face)
+    if ports.channels_last:
+        put_channels_first(model, face)
+    flatten_output(model, embedding)
+    sides = (1, contract.channels, contract.height, contract.width)
+    for side, want in zip(face.type.tensor_type.shape.dim, sides, strict=True):
+        side.dim_value = want
+    rename_values(model, {face.name: INPUT, model.graph.output[0].name: OUTPUT})
     lower_opset(model)
     check_sizes(model, path.name)
     try:
@@ -60,33 +76,23 @@ def foreign_graph(path: Path, contract: InputContract) -> Foreign:
     return Foreign(model, rewrites, rounds)
 
 
-def _check_face(face: onnx.TypeProto.Tensor, contract: InputContract, name: str) -> None:
-    """Compares the input with the contract; a batch that is free will be 1."""
-    import onnx
+def keep_output(model: onnx.ModelProto, name: str) -> None:
+    """Removes all outputs but one, and the nodes and weights that only the others need.
 
-    kind = onnx.TensorProto.DataType.Name(face.elem_type)
-    shown = "x".join(
-        str(side.dim_value) if side.HasField("dim_value") else side.dim_param or "?" for side in face.shape.dim
-    )
-    wanted = (1, 3, contract.height, contract.width)
-    sides = tuple(side.dim_value if side.HasField("dim_value") else None for side in face.shape.dim)
-    if kind not in ("FLOAT", *WIDE):
-        raise ConversionError(
-            f"{name} takes {shown} of type {kind}; export the network without its preprocessing, from float32"
-        )
-    if sides[1:] == (contract.height, contract.width, 3):
-        raise ConversionError(
-            f"{name} takes {shown}, channels last; the contract says {'x'.join(map(str, wanted))}: "
-            "export it channels first (tf2onnx: --inputs-as-nchw)"
-        )
-    if len(sides) == 4 and (sides[0] or 1) > 1:
-        raise ConversionError(f"{name} takes {sides[0]} faces at once; export it with a batch of 1, or a free one")
-    if len(sides) != 4 or not all(side in (None, want) for side, want in zip(sides, wanted, strict=True)):
-        raise ConversionError(
-            f"{name} takes {shown}; the contract says {'x'.join(map(str, wanted))}; give its own size with --size"
-        )
-    for side, want in zip(face.shape.dim, wanted, strict=True):
-        side.dim_value = want
+    Given   ... -> y;  ReduceL2(y) -> norm;  outputs y, norm
+    Result  ... -> y;  output y
+    """
+    view = GraphView(model.graph)
+    needed, kept = {name}, []
+    for node in reversed(model.graph.node):
+        if needed & set(node.output):
+            needed.update(node.input)
+            kept.append(node)
+    outputs = [value for value in model.graph.output if value.name == name]
+    del model.graph.output[:]
+    model.graph.output.extend(outputs)
+    view.set_nodes(reversed(kept))
+    view.drop_unread()
 
 
 def remove_initializers_from_inputs(model: onnx.ModelProto) -> None:
@@ -217,16 +223,106 @@ def lower_opset(model: onnx.ModelProto) -> None:
 
 
 def fix_batch(model: onnx.ModelProto, face: onnx.ValueInfoProto) -> None:
-    """Sets a free batch dimension to 1.
+    """Sets the batch dimension to 1, whether it was free or another number.
 
-    Given   input (N, 3, 112, 112), output (N, 512)
-    Result  input (1, 3, 112, 112), output (1, 512)
+    Given   input (2, 3, 112, 112), Reshape to (2, 512), output (2, 512)
+    Result  input (1, 3, 112, 112), Reshape to (1, 512), output (1, 512)
     """
+    import onnx
+
+    batch = face.type.tensor_type.shape.dim[0].dim_value
+    if batch > 1:
+        view = GraphView(onnx.shape_inference.infer_shapes(model).graph)
+        edit = GraphView(model.graph)
+        for node in model.graph.node:
+            sides = view.shape(node.input[0])
+            target = view.constant(node.input[1]) if node.op_type == "Reshape" else None
+            if target is not None and target.size and sides and sides[0] == target[0] == batch:
+                one = np.array([1, *target[1:]], np.int64)
+                if node.input[1] in edit.constants:
+                    node.input[1] = edit.set_constant(f"{node.output[0]}/one_face", one)
     for value in (face, *model.graph.output):
-        sides = value.type.tensor_type.shape.dim
-        if len(sides) and sides[0].dim_value < 1:
-            sides[0].dim_value = 1
+        dimensions = value.type.tensor_type.shape.dim
+        if len(dimensions) and (dimensions[0].dim_value < 1 or dimensions[0].dim_value == batch):
+            dimensions[0].dim_value = 1
     del model.graph.value_info[:]
+
+
+def accept_floats(model: onnx.ModelProto, face: onnx.ValueInfoProto) -> None:
+    """Gives an input of integers, whose pixels the network itself prepares, the same numbers as float32.
+
+    Given   input uint8 -> Cast to float -> Sub 127.5
+    Result  input float32 -> Sub 127.5
+    """
+    import onnx
+
+    if face.type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
+        return
+    face.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    for node in model.graph.node:
+        if node.op_type == "Cast" and node.input[0] == face.name and attribute(node, "to") == onnx.TensorProto.FLOAT:
+            node.op_type = "Identity"
+            del node.attribute[:]
+    eliminate_dropout_and_identity(model)
+
+
+def put_channels_first(model: onnx.ModelProto, face: onnx.ValueInfoProto) -> None:
+    """Gives an input that has its channels last the layout of all others.
+
+    What prepares the pixels one by one before the network turns them itself is turned with them; where it does not
+    turn them so soon, a Transpose does.
+
+    Given   input (1, H, W, 3) -> Sub (3,) -> Transpose (0, 3, 1, 2) -> Conv
+    Result  input (1, 3, H, W) -> Sub (3, 1, 1) -> Conv
+    """
+    import onnx
+
+    view, name = GraphView(model.graph), face.name
+    batch, height, width, channels = (side.dim_value for side in face.type.tensor_type.shape.dim)
+    for side, size in zip(face.type.tensor_type.shape.dim, (batch, channels, height, width), strict=True):
+        side.dim_value = size
+    chain: list[onnx.NodeProto] = []
+    while (node := view.sole_consumer(name)) is not None and node.op_type in ELEMENTWISE:
+        constants = [view.constants[one] for one in node.input if one in view.constants]
+        if any(one.size != 1 and one.shape != (*(1,) * (one.ndim - 1), channels) for one in constants):
+            break
+        chain.append(node)
+        name = node.output[0]
+    if node is not None and node.op_type == "Transpose" and tuple(attribute(node, "perm", ())) == (0, 3, 1, 2):
+        for step in chain:
+            for place, one in enumerate(step.input):
+                if one in view.constants and view.constants[one].size > 1:
+                    turned = view.constants[one].reshape(-1, 1, 1)
+                    step.input[place] = view.set_constant(f"{step.output[0]}/channels_first", turned)
+        node.op_type = "Identity"
+        del node.attribute[:]
+        eliminate_dropout_and_identity(model)
+        return
+    turned_name = f"{face.name}/channels_last"
+    for reader in view.consumers(face.name):
+        reader.input[:] = [turned_name if one == face.name else one for one in reader.input]
+    turn = onnx.helper.make_node("Transpose", [face.name], [turned_name], name=turned_name, perm=[0, 2, 3, 1])
+    view.set_nodes([turn, *model.graph.node])
+
+
+def flatten_output(model: onnx.ModelProto, embedding: onnx.ValueInfoProto) -> None:
+    """Makes the output a row (1, D), where it has sides of 1 besides or lacks the batch.
+
+    Given   Conv -> (1, 512, 1, 1)
+    Result  Conv -> Reshape -> (1, 512)
+    """
+    import onnx
+
+    sides = [side.dim_value for side in embedding.type.tensor_type.shape.dim]
+    if len(sides) == 2 and sides[0] == 1:
+        return
+    size = next((side for side in sides if side > 1), 0)
+    shape = GraphView(model.graph).set_constant(f"{embedding.name}/row_shape", np.array([1, size or -1], np.int64))
+    row = f"{embedding.name}/row"
+    model.graph.node.append(onnx.helper.make_node("Reshape", [embedding.name, shape], [row], name=row))
+    kind = embedding.type.tensor_type.elem_type
+    del model.graph.output[:]
+    model.graph.output.append(onnx.helper.make_tensor_value_info(row, kind, [1, size or None]))
 
 
 def rename_values(model: onnx.ModelProto, names: Mapping[str, str]) -> None:

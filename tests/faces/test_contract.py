@@ -72,7 +72,7 @@ def test_what_is_no_batch_of_photos_is_refused(faces):
     [
         ({"height": 4}, "input 4x112 is no size"),
         ({"width": 5000}, "input 112x5000 is no size"),
-        ({"channel_order": "hsv"}, "no channel order 'hsv'; known: bgr, rgb"),
+        ({"channel_order": "hsv"}, "no channel order 'hsv'; known: bgr, gray, rgb"),
         ({"mean": (1.0, 2.0)}, "three finite numbers"),
         ({"scale": (1.0, float("nan"), 1.0)}, "three finite numbers"),
         ({"scale": (1.0, 0.0, 1.0)}, "would blank a channel"),

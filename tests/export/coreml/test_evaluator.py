@@ -9,6 +9,8 @@ import pytest
 
 from pocketface.export.coreml.evaluator import CoreMLEvaluator
 from pocketface.export.coreml.package import import_coremltools
+from pocketface.export.formats import read_artifact
+from pocketface.faces.contract import InputContract
 
 from .conftest import numbers, two_layers
 
@@ -51,11 +53,64 @@ def test_a_picture_comes_to_the_program_in_the_order_of_colours_that_it_asks_for
     assert session.run(np.stack([red, green, blue])[None]).tolist() == [expected]
 
 
-def test_a_picture_in_grey_is_refused(package: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_picture_in_grey_is_given_luma(package: Callable[..., Path], tmp_path: Path) -> None:
     entry = import_coremltools().ImageType(name="input", shape=(1, 1, 8, 8), color_layout="G", channel_first=True)
     path = package(tmp_path / "a.mlpackage", lambda mb, x: mb.reshape(x=x, shape=[1, 64]), entry=entry)
-    with pytest.raises(ValueError, match="takes a picture in grayscale; an embedder takes one in colour"):
-        CoreMLEvaluator(path)
+    contract = read_artifact(path).card.contract
+    assert contract == InputContract(8, 8, "gray", (0.0,) * 3, (1.0,) * 3)
+    red = np.broadcast_to(np.uint8([255, 0, 0]), (1, 8, 8, 3))
+    assert CoreMLEvaluator(path).run(contract.preprocess(red)).tolist() == [[76.0] * 64]  # 0.299 * 255
+
+
+def test_a_foreign_picture_is_given_the_picture_whatever_else_is_stated(
+    package: Callable[..., Path], tmp_path: Path
+) -> None:
+    def build(mb: Any, x: Any) -> Any:
+        return mb.reduce_mean(x=x, axes=[2, 3], keep_dims=False)
+
+    ct = import_coremltools()
+    entry = ct.ImageType(name="input", shape=(1, 3, 8, 8), scale=1 / 127.5, bias=[-1, -1, -1], channel_first=True)
+    path = package(tmp_path / "a.mlpackage", build, entry=entry)
+    face = np.broadcast_to(np.uint8([255, 0, 51]), (1, 8, 8, 3))
+    for stated in (None, InputContract(8, 8)):
+        artifact = read_artifact(path, stated)
+        found = CoreMLEvaluator(path).run(artifact.card.contract.preprocess(face))
+        np.testing.assert_allclose(found, [[1, -1, -0.6]], atol=1e-6)
+        assert artifact.card.input == "image"
+
+
+def test_a_flexible_batch_takes_any_number_of_faces(package: Callable[..., Path], tmp_path: Path) -> None:
+    def build(mb: Any, x: Any) -> Any:
+        return mb.reshape(x=mb.reduce_mean(x=x, axes=[2, 3], keep_dims=True), shape=[0, 3])  # 0 keeps the side
+
+    ct = import_coremltools()
+    entry = ct.TensorType(name="input", shape=(ct.RangeDim(1, 8, 1), 3, 8, 8))
+    path = package(tmp_path / "a.mlpackage", build, entry=entry)
+    assert read_artifact(path, InputContract(8, 8)).batch is None
+    faces = np.arange(2 * 3, dtype=np.float32).reshape(2, 3, 1, 1) * np.ones((2, 3, 8, 8), np.float32)
+    assert CoreMLEvaluator(path).run(faces).tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_the_named_output_of_a_program_with_several_is_run(tmp_path: Path) -> None:
+    ct = import_coremltools()
+    from coremltools.converters.mil import Builder as mb
+
+    @mb.program(input_specs=[mb.TensorSpec(shape=(1, 3, 4, 4))], opset_version=ct.target.iOS16)
+    def program(x: Any) -> Any:
+        means = mb.reduce_mean(x=x, axes=[2, 3], keep_dims=False, name="means")
+        return (
+            mb.reduce_mean(x=means, axes=[1], keep_dims=True, name="mean"),
+            means,
+            mb.add(x=means, y=means, name="sums"),
+        )
+
+    exact, target = ct.precision.FLOAT32, ct.target.iOS16
+    model = ct.convert(program, compute_precision=exact, minimum_deployment_target=target, skip_model_load=True)
+    model.save(str(tmp_path / "a.mlpackage"))
+    with pytest.raises(ValueError, match=r"2 outputs that may be the embedding, 'means' \(1, 3\), 'sums' \(1, 3\)"):
+        CoreMLEvaluator(tmp_path / "a.mlpackage")
+    face = np.float32([1, 2, 3]).reshape(1, 3, 1, 1) * np.ones((1, 3, 4, 4), np.float32)
+    assert CoreMLEvaluator(tmp_path / "a.mlpackage", output="sums").run(face).tolist() == [[2, 4, 6]]
 
 
 def test_many_faces_give_what_each_gives_alone(package: Callable[..., Path], tmp_path: Path) -> None:
@@ -92,7 +147,7 @@ def test_inputs_of_another_size_are_refused(package: Callable[..., Path], tmp_pa
 
 
 def test_an_operator_that_the_evaluator_has_not_is_named(package: Callable[..., Path], tmp_path: Path) -> None:
-    path = package(tmp_path / "a.mlpackage", lambda mb, x: mb.atan(x=x))
+    path = package(tmp_path / "a.mlpackage", lambda mb, x: mb.reshape(x=mb.atan(x=x), shape=[1, 48]))
     with pytest.raises(ValueError, match="has no operator atan"):
         CoreMLEvaluator(path)
 

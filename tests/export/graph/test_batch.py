@@ -52,10 +52,10 @@ def windows(x: Tensor) -> Tensor:
 @pytest.mark.parametrize("end", [lambda x: x.flatten(1), lambda x: x.mean((2, 3)), windows])
 def test_one_to_seven_faces_are_what_they_are_alone(end: Callable[[Tensor], Tensor], tmp_path: Path) -> None:
     backbone, path = exported(end, tmp_path)
-    assert open_session(path)._one_by_one  # what it is freed of
+    assert open_session(path).ports.batch == 1  # what it is freed of
     onnx.save(free_batch(read_onnx(path), "net"), tmp_path / "free.onnx")
     session = open_session(tmp_path / "free.onnx")
-    assert not session._one_by_one
+    assert session.ports.batch is None
     with torch.inference_mode():
         expected: NDArray[np.float32] = backbone(torch.from_numpy(FACES)).numpy()
     for count in (1, 2, 7):

@@ -17,11 +17,12 @@ from onnx import helper, numpy_helper
 from pocketface.export.artifact import METADATA_KEY, Artifact, Card, ConversionError
 from pocketface.export.tflite.delegation import delegation
 from pocketface.export.tflite.flatbuffer import unpack
-from pocketface.export.tflite.litert import LiteRTSession, dequantised, quantised, read_tflite_card
+from pocketface.export.tflite.litert import LiteRTSession, read_tflite_card
 from pocketface.export.tflite.quantise import PRECISIONS, quantise_tflite
 from pocketface.export.tflite.to_tflite import to_tflite
 from pocketface.faces.contract import InputContract
 from pocketface.models.embedder import unit
+from pocketface.models.graph.ports import Port
 
 RNG = np.random.default_rng(0)
 SIDE, SIZE, CHANNELS = 16, 8, 32
@@ -138,14 +139,14 @@ def test_w8_weights_are_multiples_of_their_channels_step(fp32: Artifact, made: d
 
 
 def test_integers_inside_are_integers_at_the_ports(made: dict[str, Artifact]) -> None:
-    ports = {name: LiteRTSession(artifact.path)._input["dtype"] for name, artifact in made.items()}
-    assert ports == {"fp16": np.float32, "w8": np.float32, "w8a8": np.int8, "w8a16": np.int16}
+    ports = {name: LiteRTSession(artifact.path).ports.face.dtype for name, artifact in made.items()}
+    assert ports == {"fp16": "float32", "w8": "float32", "w8a8": "int8", "w8a16": "int16"}
 
 
 def test_a_port_quantises_by_hand() -> None:
-    port = {"dtype": np.int8, "quantization": (0.5, -10)}
-    assert quantised(np.float32([0, 1, 1.3, 100, -100]), port).tolist() == [-10, -8, -7, 127, -128]
-    assert dequantised(np.int8([-10, -8, 127]), port).tolist() == [0, 1, 68.5]
+    port = Port("input", (1, 8, 8, 3), "int8", 0.5, -10)
+    assert port.numbers(np.float32([0, 1, 1.3, 100, -100])).tolist() == [-10, -8, -7, 127, -128]
+    assert port.values(np.int8([-10, -8, 127])).tolist() == [0, 1, 68.5]
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

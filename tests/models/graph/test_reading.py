@@ -290,16 +290,9 @@ def test_batch_norms_and_shapes_are_folded(faces: Faces, tmp_path: Path) -> None
     assert kinds.count("BatchNormalization") <= 1  # the one that follows the Gemm
 
 
-@pytest.mark.parametrize(
-    ("batch", "opset", "sentence"),
-    [
-        (2, 17, "theirs.onnx takes 2 faces at once; export it with a batch of 1, or a free one"),
-        (1, 6, "theirs.onnx says opset 6; export it with one of 7 to"),
-    ],
-)
-def test_what_is_refused(batch: int, opset: int, sentence: str, tmp_path: Path) -> None:
-    onnx.save(network(opset, batch), tmp_path / "theirs.onnx")
-    with pytest.raises(ConversionError, match=sentence.replace(".", r"\.")):
+def test_what_is_refused(tmp_path: Path) -> None:
+    onnx.save(network(6, 1), tmp_path / "theirs.onnx")
+    with pytest.raises(ConversionError, match=r"theirs\.onnx says opset 6; export it with one of 7 to"):
         adopt_onnx(tmp_path / "theirs.onnx", CARD, tmp_path / "ours.onnx")
 
 
