@@ -12,6 +12,7 @@ from typer import Argument, Option
 
 from . import command_line as cli
 from .command_line import say
+from .run_options import RecipeOrNetwork, RunOptions
 
 app = typer.Typer(
     name="pocketface",
@@ -28,22 +29,21 @@ def pocketface(version: cli.Version = False) -> None:
 
 
 @app.command()
+@cli.with_options
 def run(
-    recipe: Annotated[Path | None, Argument(help="Recipe, TOML or YAML.", show_default="the embedded default")] = None,
-    faces: cli.FacesRoot = None,
-    weights: cli.WeightsRoot = None,
+    recipe: RecipeOrNetwork = None,
     allow_drift: cli.AllowDrift = None,
     settings: cli.RunSettings = None,
+    *,
+    given: RunOptions,
     out: Annotated[Path | None, Option("--out", help="Folder of the run.", show_default="runs/<recipe>")] = None,
 ) -> None:
     """Prune, export, benchmark and report. The same command, given again, resumes where the run stopped."""
     from .chain import run as run_all
-    from .run_recipe import Roots, default_recipe, read_recipe, with_settings
 
     changes = cli.values_of([*(["export.allow_drift=true"] if allow_drift else []), *(settings or ())])
-    chosen = with_settings(read_recipe(recipe) if recipe else default_recipe(), changes)
-    resolved = Roots(recipe.parent if recipe else Path(), faces, weights).resolve(chosen)
-    say(f"report: {run_all(resolved, out or Path('runs') / (recipe.stem if recipe else 'default'), say)}")
+    name = given.name or (Path(recipe).stem if recipe else "default")
+    say(f"report: {run_all(given.run_recipe(recipe, changes), out or Path('runs') / name, say)}")
 
 
 @app.command()
@@ -145,7 +145,7 @@ def sensitivity(
 @app.command()
 @cli.with_options
 def export(
-    embedder: cli.Source,
+    embedder: cli.Network,
     faces: cli.Faces = "synthetic",
     target: cli.Targets = None,
     allow_drift: cli.AllowDrift = None,
@@ -170,7 +170,7 @@ def export(
 
 @app.command()
 def trace(
-    embedder: cli.Source,
+    embedder: cli.Network,
     file: Annotated[Path, Argument(help="The .onnx, .tflite or .mlpackage that was made from it.")],
     weights: cli.Weights = None,
     faces: cli.Faces = "synthetic",

@@ -17,11 +17,12 @@ from .benchmark.runner import Subject, benchmark
 from .benchmark.speed.layer_measuring import layer_costs
 from .export.app.handoff import handoff
 from .export.exporter import export
+from .export.targets import Source, source_sha256
 from .faces.drawn_pairs import draw_pairs
 from .faces.folders import LabelledFaces, split_identities
 from .faces.pairs import Pairs
 from .files import checked_name, written_whole
-from .inputs import open_faces, open_pairs, open_source
+from .inputs import open_faces, open_pairs, source_of_run
 from .models.checkpoint import load_checkpoint, save_checkpoint, save_once
 from .models.embedder import Embedder
 from .models.group_sensitivity import write_sensitivity
@@ -51,22 +52,22 @@ def run(recipe: RunRecipe, out: Path | str, progress: Callable[[str], None] = pr
     """
     started, out = time.time(), Path(out)
     _claim(out, recipe)
-    source = open_source(recipe)
-    progress(f"embedder {source.name}: {source.embedding_size} numbers per face")
+    source = source_of_run(recipe)
+    progress(_introduction(source))
     train = open_faces(recipe.train, source.contract)
     pairs = open_pairs(recipe.pairs, recipe.images, source.contract)
     drawn = f" ({NOT_PEOPLE})" if pairs.rendered else ""
     progress(f"faces: {len(train.faces):,} to recover and calibrate on, {len(pairs):,} pairs to verify on{drawn}")
-    factory = source.architecture if ":" in source.architecture else None
+    factory = source.architecture if isinstance(source, Embedder) and ":" in source.architecture else None
     embedders = [source]
-    if recipe.prune is not None:
+    if recipe.prune is not None and isinstance(source, Embedder):
         embedders.append(_pruned_once(source, train, recipe.prune, out, factory, progress))
-    if recipe.sensitivity and not (out / "sensitivity.json").is_file():
+    if recipe.sensitivity and isinstance(source, Embedder) and not (out / "sensitivity.json").is_file():
         rows = sensitivity(source, train, recipe.prune or PruneRecipe(), progress=progress)
         write_sensitivity(rows, out / "sensitivity.json")
     subjects: list[Subject] = []
     for embedder in embedders:
-        folder = save_once(embedder, out / "checkpoints" / embedder.name, factory)
+        folder = _saved(embedder, out, factory)
         targets = recipe.export.targets if embedder is embedders[-1] else recipe.compare
         export_recipe = with_ranges_for(recipe.export, recipe.train).model_copy(update={"targets": targets})
         artifacts = out / "artifacts" / embedder.name
@@ -77,6 +78,19 @@ def run(recipe: RunRecipe, out: Path | str, progress: Callable[[str], None] = pr
     _write_manifest(out, recipe, train, pairs, source, started)
     report, _ = write_report([out], out, progress=progress)
     return report
+
+
+def _introduction(source: Source) -> str:
+    if isinstance(source, Embedder):
+        return f"embedder {source.name}: {source.embedding_size} numbers per face"
+    return f"embedder {source.name}: {source.path.name} is converted and measured as it is"
+
+
+def _saved(source: Source, out: Path, factory: str | None) -> Path:
+    """Gives the embedder's checkpoint in the run folder, or the path of the ONNX file that has none."""
+    if isinstance(source, Embedder):
+        return save_once(source, out / "checkpoints" / source.name, factory)
+    return source.path
 
 
 def _claim(out: Path, recipe: RunRecipe) -> None:
@@ -164,14 +178,14 @@ def _hand_off(subject: Subject, out: Path, progress: Callable[[str], None]) -> N
 
 
 def _write_manifest(
-    out: Path, recipe: RunRecipe, train: LabelledFaces, pairs: Pairs, source: Embedder, started: float
+    out: Path, recipe: RunRecipe, train: LabelledFaces, pairs: Pairs, source: Source, started: float
 ) -> None:
     """Writes the run's inputs: their hashes, the versions of packages, the command."""
     packages = ("numpy", "torch", "onnx", "onnxruntime", "ai-edge-litert", "ai-edge-quantizer", "coremltools")
     manifest = {
         "command": " ".join(["pocketface", *sys.argv[1:]]),
         "inputs": {
-            "embedder": {"name": source.name, "sha256": source.sha256, "licence": source.licence},
+            "embedder": {"name": source.name, "sha256": source_sha256(source), "licence": source.licence},
             "train": {"name": Path(recipe.train).name, "faces": len(train.faces), "sha256": train.sha256},
             "pairs": {"name": Path(recipe.pairs).name, "pairs": len(pairs), "sha256": pairs.sha256},
         },

@@ -33,8 +33,7 @@ def _show_version(show: bool) -> None:
 
 
 Version = Annotated[bool, Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")]
-Network = Annotated[str, Argument(help="Zoo name, checkpoint folder, or file.py:factory.")]
-Source = Annotated[str, Argument(help="Zoo name, checkpoint folder, file.py:factory, or .onnx file.")]
+Network = Annotated[str, Argument(help="Zoo name, checkpoint folder, file.py:factory, or .onnx file.")]
 Faces = Annotated[
     str, Option(help="Folder of aligned faces with one folder per person, WebDataset shards, or 'synthetic'.")
 ]
@@ -83,12 +82,6 @@ Settings = Annotated[
 RunSettings = Annotated[
     list[str] | None,
     Option("--set", metavar="KEY=VALUE", help="Changes the recipe, e.g. prune.target=700_000; may be repeated."),
-]
-FacesRoot = Annotated[
-    Path | None, Option(help="Folder in which the recipe's paths of faces start.", show_default="the recipe's")
-]
-WeightsRoot = Annotated[
-    Path | None, Option(help="Folder in which the recipe's paths of weights start.", show_default="the recipe's")
 ]
 Start = Annotated[Path | None, Option(help="Weights to start from, e.g. ImageNet's; used where their shapes fit.")]
 Images = Annotated[

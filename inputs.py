@@ -15,6 +15,7 @@ from .faces.rendering.synthetic import synthetic_faces
 from .faces.shards import read_faces
 from .models import checkpoint
 from .models.embedder import Embedder
+from .models.graph.conversion_error import ConversionError
 from .models.graph.onnx_ports import onnx_ports
 from .models.graph.ports import stated_by
 from .run_recipe import SYNTHETIC, RunRecipe
@@ -49,8 +50,8 @@ def open_embedder(
         output: The name of the embedding, where an .onnx file has several outputs that may be it.
 
     Returns:
-        A `ForeignOnnx` of an .onnx file, which can be exported and measured; of all else an `Embedder`, which can be
-        pruned and trained too.
+        A `ForeignOnnx` of an .onnx file, which can be exported and measured as it is; of all else an `Embedder`, which
+        can be pruned and trained too. `pocketface.models.open_embedder` makes one of an .onnx file.
 
     Raises:
         ValueError: There is no such embedder or file, it is damaged, or it does not fit the weights or the contract.
@@ -82,6 +83,22 @@ def open_source(recipe: RunRecipe) -> Embedder:
         licence=recipe.licence,
         options=recipe.options,
     )
+
+
+def source_of_run(recipe: RunRecipe) -> Source:
+    """Opens what `recipe` starts from: an `Embedder`, or an .onnx file as it is where nothing in it is to be trained.
+
+    Raises:
+        ValueError: As `open_source`; of an .onnx file that cannot be trained only where `recipe` prunes it or measures
+            its sensitivity.
+    """
+    try:
+        return open_source(recipe)
+    except ConversionError:
+        if Path(recipe.embedder).suffix != ".onnx" or recipe.prune is not None or recipe.sensitivity:
+            raise
+    contract = None if recipe.contract is None else InputContract.from_dict(recipe.contract)
+    return open_embedder(recipe.embedder, contract=contract, name=recipe.name, licence=recipe.licence)
 
 
 def open_faces(what: str, contract: InputContract, identities: int = TRAIN_IDENTITIES) -> LabelledFaces:

@@ -35,12 +35,12 @@ class RunRecipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    embedder: str = EMBEDDED_DEFAULT  # zoo name, checkpoint folder, or file.py:factory
+    embedder: str = EMBEDDED_DEFAULT  # zoo name, checkpoint folder, .onnx file, or file.py:factory
     weights: Path | None = None  # file of weights for a zoo name or a factory: safetensors, or a torch file of tensors
     name: str | None = None  # name in files and reports; without one, that of the weights or the architecture
     licence: str = "unknown"  # licence of the weights
     options: dict[str, Any] = {}  # keyword arguments of the constructor
-    contract: dict[str, Any] | None = None  # what the network is fed; a factory needs it, all else has its own
+    contract: dict[str, Any] | None = None  # what the network is fed; a factory and an .onnx file need it
     train: str = SYNTHETIC  # faces to recover and calibrate on: a folder per person, or WebDataset shards
     pairs: str = SYNTHETIC  # pairs.txt, .csv, .bin, or a folder with a folder per person; for verification only
     images: Path | None = None  # folder of the images that the pairs name
@@ -102,6 +102,8 @@ class Roots:
         embedder = recipe.embedder
         if place.endswith(".py"):
             embedder = str((self.recipe / place).absolute()) + colon + factory
+        elif embedder.endswith(".onnx"):
+            embedder = str((weights / embedder).absolute())
         tables = {key: getattr(recipe.benchmark, key) for key in PATHS_OF_BENCHMARK}
         absolute = {key: path and (faces / path).absolute() for key, path in tables.items()}
         return recipe.model_copy(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..export.exporter import Exported
-from ..export.targets import TARGETS
+from ..export.targets import TARGETS, Source
 from ..faces.attributes import read_attributes
 from ..faces.contract import InputContract, Stated
 from ..faces.pairs import Pairs
@@ -220,11 +220,10 @@ def _export_rows(subject: Subject, folder: Path) -> list[Measurement]:
     return rows
 
 
-def _failure(embedder: Embedder, result: Exported) -> Measurement:
+def _failure(embedder: Source, result: Exported) -> Measurement:
     target = TARGETS[result.target]
-    row = RowMaker(
-        embedder.name, "", target.format, target.precision, runtime="", device="", source=embedder.pruned_from
-    )
+    before = embedder.pruned_from if isinstance(embedder, Embedder) else ""
+    row = RowMaker(embedder.name, "", target.format, target.precision, runtime="", device="", source=before)
     return row.missing("export", f"{result.target}: {result.reason}")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..export.artifact import Artifact, Card
 from ..export.exporter import Exported
 from ..export.formats import CHECKPOINT, FORMATS, find_files, format_of, read_artifact, suffixes, uncertified_sha256
+from ..export.targets import ForeignOnnx, Source
 from ..faces.contract import Stated
 from ..faces.pairs import Pairs
 from ..models.checkpoint import load_checkpoint
@@ -24,9 +25,9 @@ from .runtimes import runtimes_of, usual_runtime
 
 @dataclass(frozen=True)
 class Subject:
-    """One embedder of a run: its checkpoint, and the files that were exported from it."""
+    """One embedder of a run: its checkpoint or its own ONNX file, and the files that were exported from it."""
 
-    embedder: Embedder
+    embedder: Source
     checkpoint: Path
     exported: Sequence[Exported]
 
@@ -95,11 +96,13 @@ def embedding_job(candidate: Candidate, faces: str) -> EmbeddingJob:
 
 
 def candidates_of(subject: Subject) -> list[Candidate]:
-    """Gives the checkpoint and every file that was exported from it."""
+    """Gives the checkpoint, or the ONNX file itself, and every file that was exported from it."""
     embedder = subject.embedder
+    artifacts = [result.artifact for result in subject.exported if result.artifact is not None]
+    if isinstance(embedder, ForeignOnnx):
+        return [Candidate(read_artifact(embedder.path, embedder.contract)), *map(Candidate, artifacts)]
     factory = embedder.architecture if ":" in embedder.architecture else None
     costs = _costs(embedder)
-    artifacts = [result.artifact for result in subject.exported if result.artifact is not None]
     return [
         Candidate(_checkpoint(subject.checkpoint, embedder), factory, costs),
         *(Candidate(artifact, None, costs) for artifact in artifacts),

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..faces.contract import Faces
 from ..faces.folders import FaceSource
-from ..files import Memo, remove_own, sha256_of
+from ..files import Memo, remove_own
 from ..models.embedder import Embedder, Embeddings
 from .artifact import Artifact, Card, ConversionError, Note
 from .calibration import choose_calibration_faces, lint
@@ -23,7 +23,7 @@ from .provenance import provenance_sentences
 from .recipe import ExportRecipe
 from .reference import embed_source
 from .session import unit_embeddings
-from .targets import TARGETS, ExportJob, Source, with_bases
+from .targets import TARGETS, ExportJob, Source, source_sha256, with_bases
 from .trial import vouch_for
 
 RECORD = "exported.json"
@@ -79,7 +79,7 @@ def export(
         normalised=reference.normalised,
         rewrites=reference.rewrites,
         licence=source.licence,
-        source_sha256=source.sha256 if isinstance(source, Embedder) else sha256_of(source.path),
+        source_sha256=source_sha256(source),
         pruned_from=source.pruned_from if isinstance(source, Embedder) else "",
         ancestry=provenance_sentences(source.ancestry) if isinstance(source, Embedder) else (),
     )

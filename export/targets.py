@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..faces.contract import InputContract
-from ..files import checked_name
+from ..files import checked_name, sha256_of
 from ..models.graph.reading import read_onnx
 from ..spelling import known_names
 from .artifact import Artifact, Card, ConversionError, Precision
@@ -54,6 +54,11 @@ class ForeignOnnx:
 
 
 Source: TypeAlias = "Embedder | ForeignOnnx"
+
+
+def source_sha256(source: Source) -> str:
+    """Gives the SHA-256 that files made from `source` name: of its weights, or of the ONNX file."""
+    return sha256_of(source.path) if isinstance(source, ForeignOnnx) else source.sha256
 
 
 class ExportSettings(Protocol):

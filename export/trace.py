@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..faces.contract import Faces
-from ..files import sha256_of
 from ..models.embedder import Embedder, unit
 from ..models.graph.adoption import OUTPUT
 from ..models.graph.reading import read_onnx
@@ -27,7 +26,7 @@ from .formats import FORMATS
 from .graph.to_onnx import adopt_onnx, to_onnx
 from .layer_values import onnx_values
 from .reference import embed_source
-from .targets import Source
+from .targets import Source, source_sha256
 from .trial import try_in_child
 
 if TYPE_CHECKING:
@@ -111,8 +110,7 @@ def trace(source: Source, artifact: Artifact, faces: Faces) -> Trace:
     file_format = FORMATS[artifact.format]
     if file_format.values is None:
         raise ValueError(f"{artifact.path.name}: the values inside {file_format.title} files cannot be read")
-    made_from = source.sha256 if isinstance(source, Embedder) else sha256_of(source.path)
-    if artifact.card.source_sha256 not in ("", made_from):
+    if artifact.card.source_sha256 not in ("", source_sha256(source)):
         raise ValueError(f"{artifact.path.name} was made from another source than {source.name}")
     inputs = artifact.card.contract.preprocess(faces)
     with tempfile.TemporaryDirectory() as folder:

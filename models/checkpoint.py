@@ -172,6 +172,13 @@ def open_embedder(
     return load_embedder(str(name_or_path), weights, contract=contract, name=name, licence=licence, options=options)
 
 
+def is_network(name: str) -> bool:
+    """Says whether `name` is what `open_embedder` takes, rather than another file, such as a recipe."""
+    path = Path(name)
+    known = name in (EMBEDDED_DEFAULT, *ZOO) or (path / DESCRIPTION).is_file() or path.suffix == ".onnx"
+    return known or ":" in path.name
+
+
 def _rebuilt(path: Path, description: Mapping[str, Any]) -> ImportedNetwork:
     """Builds the network of a checkpoint's graph, before its layers are cut."""
     if not path.is_file():

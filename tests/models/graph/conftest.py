@@ -17,7 +17,7 @@ SIDE = 8
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Writes a graph from `face` (1, 3, 8, 8) to `y`, whose shape is `result` where onnx cannot infer it."""
+    """Writes a graph from `face` (1, 3, 8, 8) to `y`, of shape `result` where onnx cannot infer it, made a row."""
 
     def written(
         nodes: Sequence[onnx.NodeProto],
@@ -34,6 +34,11 @@ def write(tmp_path: Path) -> Write:
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
         model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+        if len(model.graph.output[0].type.tensor_type.shape.dim) != 2:  # an embedder gives a row of numbers
+            model.graph.node.append(helper.make_node("Flatten", ["y"], ["row"]))
+            model.graph.value_info.append(model.graph.output[0])
+            model.graph.output[0].CopyFrom(helper.make_tensor_value_info("row", TensorProto.FLOAT, None))
+            model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
         path = tmp_path / "net.onnx"
         path.write_bytes(model.SerializeToString())
         return path

@@ -1,0 +1,85 @@
+"""The options of `pocketface run`, which is given a recipe, or a network and no recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Argument, Option
+
+from .command_line import ContractOptions, Images
+
+if TYPE_CHECKING:
+    from .run_recipe import RunRecipe
+
+RecipeOrNetwork = Annotated[
+    str | None,
+    Argument(
+        help="Recipe, TOML or YAML; or a network: zoo name, checkpoint folder, file.py:factory, or .onnx file.",
+        show_default="the embedded default",
+    ),
+]
+FacesOfRun = Annotated[
+    Path | None,
+    Option(
+        help="Folder in which the recipe's paths of faces start; of a network, faces to train and calibrate on.",
+        show_default="the recipe's; of a network, synthetic",
+    ),
+]
+WeightsOfRun = Annotated[
+    Path | None,
+    Option(
+        help="Folder in which the recipe's paths of weights start; of a network, its file of weights.",
+        show_default="the recipe's",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class RunOptions(ContractOptions):
+    """The options of a run: where a recipe's paths start, or what a network is trained, measured and fed with."""
+
+    faces: FacesOfRun = None
+    weights: WeightsOfRun = None
+    pairs: Annotated[
+        str | None, Option(help="Pairs to verify on, as for benchmark.", show_default="the recipe's, or synthetic")
+    ] = None
+    images: Images = None
+    name: Annotated[
+        str | None, Option(help="Name of the network in files and reports.", show_default="the file's name")
+    ] = None
+    licence: Annotated[
+        str | None, Option(help="Licence of the weights, if possible by its SPDX name.", show_default="unknown")
+    ] = None
+
+    def run_recipe(self, what: str | None, changes: Mapping[str, Any]) -> RunRecipe:
+        """Gives the recipe in the file `what`, or one for the network `what`, with the options and `changes` put in."""
+        from .models.checkpoint import is_network
+        from .run_recipe import (
+            SYNTHETIC,
+            Roots,
+            RunRecipe,
+            default_recipe,
+            merge_tables,
+            read_recipe,
+            validated,
+            with_settings,
+        )
+
+        contract = self.contract()
+        given = {
+            "pairs": self.pairs if self.pairs in (None, SYNTHETIC) else str(Path(str(self.pairs)).absolute()),
+            "images": None if self.images is None else self.images.absolute(),
+            "contract": None if contract is None else contract.to_dict(),
+            "name": self.name,
+            "licence": self.licence,
+        }
+        changes = merge_tables({key: value for key, value in given.items() if value is not None}, changes)
+        if what is not None and is_network(what):
+            network = {"embedder": what, "train": str(self.faces or SYNTHETIC), "weights": self.weights}
+            return Roots().resolve(validated(RunRecipe, merge_tables(network, changes)))
+        recipe = default_recipe() if what is None else read_recipe(what)
+        roots = Roots(Path() if what is None else Path(what).parent, self.faces, self.weights)
+        return roots.resolve(with_settings(recipe, changes))
