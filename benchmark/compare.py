@@ -77,14 +77,15 @@ class Comparison:
         )
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Gives titles, and the cells of a line per file; a number that is equal in all files has no column."""
+        """Gives titles, and the cells of a line per file; what is equal in all files or of all numbers is left out."""
         every = [change for of_file in self.files.values() for change in of_file]
         differing = {change.what for change in every if change.verdict not in ("equal", "not judged")}
         titles = [what for what in dict.fromkeys(change.what for change in every) if what in differing]
         lines = []
         for file, of_file in self.files.items():
             cells = {change.what: f"{change.short} {change.verdict}".strip() for change in of_file}
-            lines.append([file, *(cells.get(title, "") for title in titles)])
+            if any(title in cells for title in titles):
+                lines.append([file, *(cells.get(title, "") for title in titles)])
         return ["file", *titles], lines
 
     def sentences(self) -> list[str]:

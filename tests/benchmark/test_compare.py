@@ -189,3 +189,10 @@ def test_what_cannot_be_judged_shuts_the_gate_until_it_is_allowed(
             main()
         assert exit_.value.code == code
         assert capsys.readouterr().out.endswith(gate)
+
+
+def test_the_table_leaves_out_files_without_the_numbers_that_differ(compared: Callable[..., Comparison]) -> None:
+    counted = row("arm64_instructions", 10, runtime="litert-arm64-a76", device="emulated")
+    found = compared([row("size_bytes", 1000), counted], [row("size_bytes", 900), counted])
+    titles, lines = found.table()
+    assert titles == ["file", "size"] and lines == [[NAME, "-10 % better"]]
