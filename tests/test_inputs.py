@@ -71,11 +71,6 @@ def test_rendered_people_of_training_are_never_those_of_the_pairs() -> None:
     assert set(pairs.identities.tolist()).isdisjoint(range(250))
 
 
-def test_rendered_faces_are_square() -> None:
-    with pytest.raises(ValueError, match="synthetic faces are square; the embedder expects 32x40"):
-        open_faces("synthetic", pf.InputContract(32, 40))
-
-
 def test_a_folder_per_person_is_paired_across_people(tmp_path: Path) -> None:
     pixels, labels = synthetic_faces(4, 2, size=32)
     for number, (face, label) in enumerate(zip(pixels, labels, strict=True)):
