@@ -65,7 +65,7 @@ def prune(
     from .prune.channels.sizes import size_of
     from .prune.recipe import PruneRecipe
 
-    cli.check_out(out)
+    cli.check_out(out, "prune")
     recipe = cli.recipe_of(PruneRecipe, settings, **vars(pruning))
     source = open_embedder(embedder, **network.keywords())
     smaller = prune_by_measurements(source, open_faces(faces, source.contract), recipe, say, out / "unfinished")

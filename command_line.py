@@ -318,12 +318,20 @@ def save(embedder: Embedder, out: Path) -> Path:
     return folder
 
 
-def check_out(out: Path) -> None:
-    """Refuses, before anything slow begins, a folder whose `checkpoint` is not one of pocketface's."""
+def check_out(out: Path, measured_by: str = "") -> None:
+    """Refuses, before anything slow begins, a folder whose `checkpoint` is not one of pocketface's.
+
+    Args:
+        out: Where results go.
+        measured_by: The command, if it writes measurements.json: another's is not replaced either.
+    """
+    from .benchmark.run_files import check_measurements
     from .files import refuse_foreign
     from .models.checkpoint import DESCRIPTION
 
     refuse_foreign(out / "checkpoint", DESCRIPTION)
+    if measured_by:
+        check_measurements(out, measured_by)
 
 
 def quieten() -> None:

@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of a disk, a quota, a limit on the size of a file
+DAMAGE = (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, EOFError, RecursionError)
+"""What reading a damaged file raises."""
 LONGEST_NAME = 180  # bytes: systems take 255, and suffixes are appended
 
 
@@ -95,6 +97,12 @@ def written_whole(path: Path, marker: str = "") -> Iterator[Path]:
         _remove(beside)
 
 
+def sweep_parts(folder: Path) -> None:
+    """Removes what processes that were killed began to write below a folder that is pocketface's alone."""
+    for part in list(folder.rglob(".*.part")):
+        _remove(part)
+
+
 def full_disk(error: BaseException | None) -> OSError | None:
     """Gives the error of a full disk that `error` is or comes from, in whatever words a library has for it.
 
@@ -154,18 +162,24 @@ class Memo:
     path: Path
     key: str
 
-    def read(self, parse: Callable[[dict[str, Any]], T]) -> T | None:
+    def read(
+        self, parse: Callable[[dict[str, Any]], T], progress: Callable[[str], None] = lambda line: None
+    ) -> T | None:
         """Gives what `parse` makes of the results; None where there are none of this key, or damaged ones.
 
         Whoever gets None does the work again.
 
         Args:
             parse: Reads what `write` was given; may raise what reading a damaged file raises.
+            progress: Told of a damaged file.
         """
         try:
             values = json.loads(self.path.read_text(encoding="utf-8"))
             return parse(values) if values["key"] == self.key else None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        except FileNotFoundError:
+            return None
+        except DAMAGE as error:
+            progress(f"{self.path} is damaged, and made again: {' '.join(str(error).split()) or type(error).__name__}")
             return None
 
     def write(self, **results: Any) -> None:

@@ -45,6 +45,8 @@ def try_in_child(path: Path, contract: InputContract) -> None:
         done = run_child(command, timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
         raise ValueError(f"{path.name} did not embed a face within {TIMEOUT:g} s; it is damaged or too large") from None
+    if done.returncode == -9:
+        raise ValueError(f"{path.name} was not tried: its process was killed, perhaps for want of memory; try again")
     if done.returncode < 0:
         raise ValueError(f"{path.name} is damaged: it crashes {kind.runtime} with {signal_name(-done.returncode)}")
     if done.returncode:
