@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from .benchmark.accuracy.verification import similarities, tenfold_accuracy
 from .benchmark.cost_meters import meter_of
@@ -17,21 +15,25 @@ from .benchmark.runner import Subject, benchmark
 from .benchmark.speed.layer_measuring import layer_costs
 from .export.app.handoff import handoff
 from .export.exporter import export
-from .export.targets import Source, source_sha256
+from .export.targets import Source
 from .faces.drawn_pairs import draw_pairs
 from .faces.folders import LabelledFaces, split_identities
-from .faces.pairs import Pairs
-from .files import checked_name, written_whole
+from .files import DAMAGE, checked_name, sweep_parts, written_whole
+from .held_folders import hold_folder
 from .inputs import open_faces, open_pairs, source_of_run
-from .models.checkpoint import load_checkpoint, save_checkpoint, save_once
+from .models.checkpoint import DESCRIPTION, load_checkpoint, save_checkpoint, save_once
 from .models.embedder import Embedder
-from .models.group_sensitivity import write_sensitivity
+from .models.group_sensitivity import read_sensitivity, write_sensitivity
 from .prune.pruner import Judge, prune
 from .prune.recipe import MEASURED, PruneRecipe
 from .prune.sensitivity_analysis import sensitivity
 from .prune.training.resumption import forget_training
+from .run_claims import claim
 from .run_recipe import RunRecipe, with_ranges_for
 
+T = TypeVar("T")
+
+PRUNED, SENSITIVITY = "checkpoints/pruned.json", "sensitivity.json"
 HELD_OUT = 0.2  # share of the people that a recipe with `most_lost` judges by and never trains on
 JUDGED_PAIRS = 6000
 
@@ -50,24 +52,38 @@ def run(recipe: RunRecipe, out: Path | str, progress: Callable[[str], None] = pr
     Raises:
         ValueError: An input is missing or wrong, or `out` holds a run of another recipe.
     """
-    started, out = time.time(), Path(out)
-    _claim(out, recipe)
+    with hold_folder(Path(out)):
+        return _run(recipe, Path(out), progress)
+
+
+def _run(recipe: RunRecipe, out: Path, progress: Callable[[str], None]) -> Path:
+    claimed = claim(out, recipe, progress)
     source = source_of_run(recipe)
     progress(_introduction(source))
     train = open_faces(recipe.train, source.contract)
     pairs = open_pairs(recipe.pairs, recipe.images, source.contract)
     drawn = f" ({NOT_PEOPLE})" if pairs.rendered else ""
     progress(f"faces: {len(train.faces):,} to recover and calibrate on, {len(pairs):,} pairs to verify on{drawn}")
+    claimed.settle(source, train, pairs)
+    if claimed.recorded:  # begun before, and so pocketface's alone
+        sweep_parts(out)
+    if claimed.damaged:  # whether these are of this recipe cannot be known
+        for name in (PRUNED, SENSITIVITY):
+            (out / name).unlink(missing_ok=True)
     factory = source.architecture if isinstance(source, Embedder) and ":" in source.architecture else None
     embedders = [source]
     if recipe.prune is not None and isinstance(source, Embedder):
         embedders.append(_pruned_once(source, train, recipe.prune, out, factory, progress))
-    if recipe.sensitivity and isinstance(source, Embedder) and not (out / "sensitivity.json").is_file():
+    if (
+        recipe.sensitivity
+        and isinstance(source, Embedder)
+        and not _whole(out / SENSITIVITY, read_sensitivity, progress)
+    ):
         rows = sensitivity(source, train, recipe.prune or PruneRecipe(), progress=progress)
-        write_sensitivity(rows, out / "sensitivity.json")
+        write_sensitivity(rows, out / SENSITIVITY)
     subjects: list[Subject] = []
     for embedder in embedders:
-        folder = _saved(embedder, out, factory)
+        folder = _saved(embedder, out, factory, progress)
         targets = recipe.export.targets if embedder is embedders[-1] else recipe.compare
         export_recipe = with_ranges_for(recipe.export, recipe.train).model_copy(update={"targets": targets})
         artifacts = out / "artifacts" / embedder.name
@@ -75,7 +91,7 @@ def run(recipe: RunRecipe, out: Path | str, progress: Callable[[str], None] = pr
         subjects.append(Subject(embedder, folder, exported))
     benchmark(subjects, pairs, recipe.benchmark, out, progress, Path(recipe.pairs).name)
     _hand_off(subjects[-1], out, progress)
-    _write_manifest(out, recipe, train, pairs, source, started)
+    claimed.finish(source, train, pairs)
     report, _ = write_report([out], out, progress=progress)
     return report
 
@@ -86,24 +102,11 @@ def _introduction(source: Source) -> str:
     return f"embedder {source.name}: {source.path.name} is converted and measured as it is"
 
 
-def _saved(source: Source, out: Path, factory: str | None) -> Path:
+def _saved(source: Source, out: Path, factory: str | None, progress: Callable[[str], None]) -> Path:
     """Gives the embedder's checkpoint in the run folder, or the path of the ONNX file that has none."""
     if isinstance(source, Embedder):
-        return save_once(source, out / "checkpoints" / source.name, factory)
+        return save_once(source, out / "checkpoints" / source.name, factory, progress)
     return source.path
-
-
-def _claim(out: Path, recipe: RunRecipe) -> None:
-    """Makes the run folder, or checks that an existing one belongs to the same recipe."""
-    text = recipe.to_toml()
-    path = out / "recipe.toml"
-    try:
-        if path.is_file() and path.read_text(encoding="utf-8") != text:
-            raise ValueError(f"{out} holds a run of another recipe; name another folder with --out")
-        with written_whole(path) as beside:
-            beside.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"cannot write to {out}: {error.strerror}; name another folder with --out") from error
 
 
 def _pruned_once(
@@ -115,19 +118,38 @@ def _pruned_once(
     progress: Callable[[str], None],
 ) -> Embedder:
     """Gives the pruned embedder of an earlier run, or prunes, and continues where an earlier run was killed."""
-    record, unfinished = out / "checkpoints" / "pruned.json", out / "checkpoints" / "unfinished"
+    record, unfinished = out / PRUNED, out / "checkpoints" / "unfinished"
     inputs = {"source": source.sha256, "train": train.sha256}
-    if record.is_file():
-        note = json.loads(record.read_text(encoding="utf-8"))
-        if note["inputs"] != inputs:
+
+    if note := _whole(record, _note, progress):
+        name, of_inputs = note
+        if of_inputs != inputs:
             raise ValueError(f"{out} holds a run of other weights or faces; name another folder with --out")
-        return load_checkpoint(out / "checkpoints" / checked_name(str(note["folder"]), "checkpoint"), factory)
+        description = out / "checkpoints" / name / DESCRIPTION
+        if found := _whole(description, lambda path: load_checkpoint(path.parent, factory), progress):
+            return found
     smaller = prune_by_measurements(source, train, recipe, progress, unfinished)
     save_checkpoint(smaller, out / "checkpoints" / smaller.name)
     with written_whole(record) as beside:
         beside.write_text(json.dumps({"folder": smaller.name, "inputs": inputs}), encoding="utf-8")
     forget_training(unfinished)
     return smaller
+
+
+def _note(path: Path) -> tuple[str, dict[str, str]]:
+    note = json.loads(path.read_text(encoding="utf-8"))
+    return checked_name(str(note["folder"]), "checkpoint"), dict(note["inputs"])
+
+
+def _whole(path: Path, read: Callable[[Path], T], progress: Callable[[str], None]) -> T | None:
+    """Gives what an earlier try wrote; None where there is nothing, or where it is damaged, which is said."""
+    if not path.is_file():
+        return None
+    try:
+        return read(path)
+    except DAMAGE as error:
+        progress(f"{path} is damaged, and made again: {' '.join(str(error).split()) or type(error).__name__}")
+        return None
 
 
 def prune_by_measurements(
@@ -175,33 +197,3 @@ def _hand_off(subject: Subject, out: Path, progress: Callable[[str], None]) -> N
         progress(f"hand-off: {handoff(paths, out / 'handoff')}")
     except ValueError as error:  # the run's files and report are valid without it
         progress(f"no hand-off: {error}")
-
-
-def _write_manifest(
-    out: Path, recipe: RunRecipe, train: LabelledFaces, pairs: Pairs, source: Source, started: float
-) -> None:
-    """Writes the run's inputs: their hashes, the versions of packages, the command."""
-    packages = ("numpy", "torch", "onnx", "onnxruntime", "ai-edge-litert", "ai-edge-quantizer", "coremltools")
-    manifest = {
-        "command": " ".join(["pocketface", *sys.argv[1:]]),
-        "inputs": {
-            "embedder": {"name": source.name, "sha256": source_sha256(source), "licence": source.licence},
-            "train": {"name": Path(recipe.train).name, "faces": len(train.faces), "sha256": train.sha256},
-            "pairs": {"name": Path(recipe.pairs).name, "pairs": len(pairs), "sha256": pairs.sha256},
-        },
-        "versions": {
-            "pocketface": importlib.metadata.version("pocketface"),
-            "python": sys.version.split()[0],
-            **{package: _version(package) for package in packages},
-        },
-        "seconds": round(time.time() - started, 1),
-    }
-    with written_whole(out / "manifest.json") as beside:
-        beside.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:  # coremltools has no wheel for Windows
-        return "not installed"

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of a disk, a quota, a limit on the size of a file
+DAMAGE = (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, EOFError, RecursionError)
+"""What reading a damaged file raises."""
 LONGEST_NAME = 180  # bytes: systems take 255, and suffixes are appended
 
 
@@ -52,9 +58,11 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-@contextmanager
+@contextlib.contextmanager
 def written_whole(path: Path, marker: str = "") -> Iterator[Path]:
     """Gives a name beside `path` to write to (a file or a folder); renames it to `path` only if nothing failed.
+
+    It is on the disk before it is renamed: a machine that loses its power has the old file or the new one.
 
     Args:
         path: What to write; what lies there is replaced, a folder only as `refuse_foreign` allows.
@@ -69,16 +77,61 @@ def written_whole(path: Path, marker: str = "") -> Iterator[Path]:
     _remove(beside)
     try:
         yield beside
+        for place in [beside, *beside.rglob("*")] if beside.is_dir() else [beside]:
+            _sync(place)
         if beside.is_dir():
             refuse_foreign(path, marker)
             _remove(path)
         os.replace(beside, path)
-    except OSError as error:
-        if str(beside) in str(error.filename):
+        _sync(path.parent)
+    except Exception as error:
+        _remove(beside)
+        if full := full_disk(error):
+            raise OSError(
+                full.errno, f"{os.strerror(full.errno or errno.ENOSPC)}; {_free(path.parent)}", str(path)
+            ) from error
+        if isinstance(error, OSError) and str(beside) in str(error.filename):
             error.filename, error.filename2 = str(path), None  # the name that people know
         raise
     finally:
         _remove(beside)
+
+
+def sweep_parts(folder: Path) -> None:
+    """Removes what processes that were killed began to write below a folder that is pocketface's alone."""
+    for part in list(folder.rglob(".*.part")):
+        _remove(part)
+
+
+def full_disk(error: BaseException | None) -> OSError | None:
+    """Gives the error of a full disk that `error` is or comes from, in whatever words a library has for it.
+
+    Args:
+        error: Any; what it was raised from or during is looked at too.
+
+    Returns:
+        An error that has a number, and the name of the file where that is known; None: the disk is not the reason.
+    """
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return error
+        if isinstance(error, OSError) and re.fullmatch(r"\d+ requested and \d+ written", str(error)):  # NumPy
+            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if (number := re.search(r"\(os error (\d+)\)", str(error))) and int(number[1]) in FULL:  # safetensors
+            return OSError(int(number[1]), os.strerror(int(number[1])))
+        seen.append(error)
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def error_sentence(error: OSError) -> str:
+    """Says what an error of the system is about: "FILE: Permission denied"; of a full disk also how much is free."""
+    if error.filename:
+        return f"{error.filename}: {error.strerror}"
+    if error.errno in FULL:
+        return f"a temporary file: {error.strerror}; {_free(Path(tempfile.gettempdir()))} (TMPDIR)"
+    return error.strerror or str(error)
 
 
 def refuse_foreign(folder: Path, marker: str) -> None:
@@ -109,18 +162,24 @@ class Memo:
     path: Path
     key: str
 
-    def read(self, parse: Callable[[dict[str, Any]], T]) -> T | None:
+    def read(
+        self, parse: Callable[[dict[str, Any]], T], progress: Callable[[str], None] = lambda line: None
+    ) -> T | None:
         """Gives what `parse` makes of the results; None where there are none of this key, or damaged ones.
 
         Whoever gets None does the work again.
 
         Args:
             parse: Reads what `write` was given; may raise what reading a damaged file raises.
+            progress: Told of a damaged file.
         """
         try:
             values = json.loads(self.path.read_text(encoding="utf-8"))
             return parse(values) if values["key"] == self.key else None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        except FileNotFoundError:
+            return None
+        except DAMAGE as error:
+            progress(f"{self.path} is damaged, and made again: {' '.join(str(error).split()) or type(error).__name__}")
             return None
 
     def write(self, **results: Any) -> None:
@@ -128,6 +187,28 @@ class Memo:
         with written_whole(self.path) as beside:
             text = json.dumps({"key": self.key, **results}, indent=1)
             beside.write_text(text + "\n", encoding="utf-8")
+
+
+def _free(folder: Path) -> str:
+    try:
+        return f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB are free in {folder}"
+    except OSError:
+        return f"{folder} does not say how much is free"
+
+
+def _sync(path: Path) -> None:
+    """Has the system write a file, or the names in a folder, to the disk; not every file system can."""
+    if os.name == "nt" or path.is_symlink():  # Windows opens no folder
+        return
+    with contextlib.suppress(PermissionError):  # what was written without the right to be read
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+        finally:
+            os.close(descriptor)
 
 
 def _remove(path: Path) -> None:

@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 
 from ..export.formats import OPENER
 from ..faces.contract import Faces, InputContract
+from ..files import written_whole
 from .machine import lent_cores
 from .processes import answer, ask, opener_of
+
+CROPS = "crops.npy"  # the faces, while they are embedded
 
 
 @dataclass(frozen=True)
@@ -51,14 +54,44 @@ def embed_all(
         Per file (N, D) float32 of whatever length the file gives, or the reason why there are none.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [job for job in jobs if not (folder / job.name).is_file()]
-    reasons: dict[str, str] = {}
+    (folder / CROPS).unlink(missing_ok=True)  # of a process that was killed
+    results: dict[str, NDArray[np.float32] | str] = {}
+    for job in jobs:
+        stored = kept_embeddings(folder / job.name, len(faces), progress)
+        results |= {} if stored is None else {job.name: stored}
+    missing = [job for job in jobs if job.name not in results]
     if missing:
         with _on_disk(faces, folder) as crops, ThreadPoolExecutor(min(lent_cores(), len(missing))) as pool:
             for job, reason in zip(missing, pool.map(lambda job: _embed(job, crops, folder), missing), strict=True):
                 progress(f"embedded {len(faces):,} faces with {job.path.name}" if not reason else reason)
-                reasons |= {job.name: reason} if reason else {}
-    return [reasons.get(job.name) or np.load(folder / job.name, allow_pickle=False) for job in jobs]
+                results[job.name] = reason or np.load(folder / job.name, allow_pickle=False)
+    return [results[job.name] for job in jobs]
+
+
+def kept_embeddings(
+    path: Path, faces: int, progress: Callable[[str], None] = lambda line: None
+) -> NDArray[np.float32] | None:
+    """Reads embeddings that an earlier try kept.
+
+    Args:
+        path: A .npy file.
+        faces: How many were embedded.
+        progress: Told of a damaged file.
+
+    Returns:
+        (faces, D) float32; None where there is no such file, or a damaged one: then they are to be made again.
+    """
+    try:
+        embeddings = np.load(path, allow_pickle=False)
+        if embeddings.ndim == 2 and len(embeddings) == faces and embeddings.dtype == np.float32:
+            return np.asarray(embeddings)
+        why = f"{embeddings.dtype} of shape {embeddings.shape} for {faces:,} faces"
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # NumPy parses the header as Python: SyntaxError, TokenError and others
+        why = " ".join(str(error).split()) or type(error).__name__
+    progress(f"{path} is damaged, and made again: {why}")
+    return None
 
 
 def flip_summed(
@@ -87,9 +120,10 @@ def flip_summed(
 @contextmanager
 def _on_disk(faces: Faces, folder: Path) -> Iterator[Path]:
     """Lends the crops to other processes as a file that they map into memory."""
-    path = folder / "crops.npy"
+    path = folder / CROPS
     try:
-        np.save(path, faces)
+        with written_whole(path) as beside, beside.open("wb") as stream:
+            np.save(stream, faces)
         yield path
     finally:
         path.unlink(missing_ok=True)
@@ -115,7 +149,6 @@ def _embed(job: EmbeddingJob, crops: Path, folder: Path) -> str:
 
 def _main(request: dict[str, Any]) -> dict[str, Any]:
     from ..export.session import raw_embeddings
-    from ..files import written_whole
 
     contract = InputContract.from_dict(request["contract"])
     faces = np.load(request["crops"], mmap_mode="r", allow_pickle=False)

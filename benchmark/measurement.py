@@ -132,7 +132,10 @@ def read_measurements(path: Path) -> list[Measurement]:
         raise ValueError(f"{path} holds no measurements: {error}") from None
     if not isinstance(values, list):
         raise ValueError(f"{path} holds no measurements: it is no list of rows")
-    return [_row(fields, f"{path} holds no measurements: row {number}") for number, fields in enumerate(values, 1)]
+    return [
+        checked_measurement(fields, f"{path} holds no measurements: row {number}")
+        for number, fields in enumerate(values, 1)
+    ]
 
 
 NUMBER = (int, float, type(None))
@@ -144,7 +147,16 @@ TYPES: Mapping[str, tuple[type, ...]] = {  # of fields in JSON; all others are t
 }
 
 
-def _row(fields: Any, where: str) -> Measurement:
+def checked_measurement(fields: Any, where: str) -> Measurement:
+    """Makes a row of what JSON gives; every field is held to its type.
+
+    Args:
+        fields: Of the row, by name.
+        where: What an error begins with.
+
+    Raises:
+        ValueError: It has a field that no row has, or of another type.
+    """
     try:
         row = Measurement(**fields)
         ends = [end for end in (row.low, row.high) if end is not None]

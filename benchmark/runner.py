@@ -33,6 +33,7 @@ from .findings.transfer import template_compatibility, threshold_transfer
 from .findings.unlabelled import unlabelled_rows
 from .measurement import NAME, NOT_PEOPLE, Measurement, RowMaker, write_measurements
 from .recipe import BenchmarkRecipe
+from .run_files import check_measurements, with_rows_of_others
 from .runtimes import usual_runtime
 from .size import size_rows
 from .speed.agreement import runtime_difference
@@ -77,6 +78,7 @@ def benchmark(
     rows = [row for subject in subjects for row in _export_rows(subject, folder)]
     rows += _measure(candidates, pairs, recipe, folder, progress, pairs_name)
     rows += layer_rows(subjects, pairs.faces, folder, progress) if recipe.layers else []
+    rows = with_rows_of_others(rows, folder)
     write_measurements(rows, folder / NAME)
     return rows
 
@@ -115,6 +117,7 @@ def benchmark_files(
         raise ValueError(
             "layers are held against the network of a run; for a file there is pocketface trace SOURCE FILE"
         )
+    check_measurements(folder, "benchmark")
     candidates = candidates_in(paths, contract, factory, output)
     for candidate in candidates:
         for note in candidate.artifact.notes:
@@ -122,6 +125,7 @@ def benchmark_files(
     folder.mkdir(parents=True, exist_ok=True)
     pairs = read_pairs(candidates[0].artifact.card.contract)
     rows = _measure(candidates, pairs, recipe, folder, progress, pairs_name)
+    rows = with_rows_of_others(rows, folder)
     write_measurements(rows, folder / NAME)
     return rows
 

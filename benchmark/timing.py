@@ -12,7 +12,7 @@ from pathlib import Path
 from ..export.formats import FORMATS, uncertified_sha256
 from ..files import Memo
 from .machine import device_name
-from .measurement import Measurement, RowMaker
+from .measurement import Measurement, RowMaker, checked_measurement
 from .recipe import BenchmarkRecipe
 from .runtimes import Runtime, runtimes_for
 from .speed.latency import QUANTILES, TimingJob, latency_rows, measure_all
@@ -70,7 +70,7 @@ def latencies(
     }
     timings = [timing for timing in requested if not hindered[timing]]
     memo = Memo(folder / "latency.json", _key(timings, recipe))
-    rows = memo.read(lambda results: [Measurement(**row) for row in results["rows"]])
+    rows = memo.read(lambda results: [checked_measurement(row, "rows") for row in results["rows"]], progress)
     if rows is None:
         rows = _timed(timings, recipe, folder, progress)
         if not any(row.metric == "latency_ms_p50" and row.value is None for row in rows):

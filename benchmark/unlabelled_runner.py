@@ -17,6 +17,7 @@ from .findings.disturbances import jittered
 from .findings.unlabelled import FAR, drawn_faces, overlap_row, transported_row
 from .measurement import NAME, Measurement, RowMaker, write_measurements
 from .recipe import BenchmarkRecipe
+from .run_files import check_measurements, with_rows_of_others
 from .size import size_rows
 from .subjects import candidates_in, embedding_job, row_maker
 from .timing import latencies
@@ -49,6 +50,7 @@ def compare_unlabelled(
     Raises:
         ValueError: No faces or files, or files that want different inputs.
     """
+    check_measurements(folder, "benchmark")
     candidates = candidates_in(paths, contract, factory, output)
     for candidate in candidates:
         for note in candidate.artifact.notes:
@@ -75,6 +77,7 @@ def compare_unlabelled(
             continue
         rows += _compared(unit(source), unit(raw), source_threshold, model, row, itself=number == 0)
     rows += latencies(candidates, recipe, folder, progress)
+    rows = with_rows_of_others(rows, folder)
     write_measurements(rows, folder / NAME)
     return rows
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..faces.contract import Faces
 from ..faces.folders import FaceSource
-from ..files import Memo, remove_own
+from ..files import DAMAGE, Memo, checked_name, full_disk, remove_own
 from ..models.embedder import Embedder, Embeddings
 from .artifact import Artifact, Card, ConversionError, Note
 from .calibration import choose_calibration_faces, lint
@@ -85,10 +85,10 @@ def export(
     )
     job = ExportJob(source, card, contract.preprocess(sample), recipe, lambda line: progress(f"  {line}"))
     memo = Memo(folder / RECORD, _key(card, recipe, sample))
-    recorded = memo.read(lambda record: dict(record["targets"])) or {}
+    recorded = memo.read(lambda record: dict(record["targets"]), progress) or {}
     results: dict[str, Exported] = {}
     for target in with_bases(recipe.targets):
-        kept = _kept(recorded.get(target), target, folder)
+        kept = _kept(recorded.get(target), target, folder, progress)
         results[target] = kept or _make(target, job, results, recipe, probe, reference.embeddings, folder)
         for line in _lines(results[target], kept is not None):
             progress(line)
@@ -117,6 +117,8 @@ def _make(
         vouch_for(artifact.path)
         artifact = check_parity(artifact, parity, recipe)
     except ConversionError as error:
+        if full := full_disk(error):  # which says nothing of the target
+            raise full from error
         remove_own(path, MANIFEST)
         return Exported(target, None, None, time.perf_counter() - started, str(error))
     return Exported(target, artifact, parity, time.perf_counter() - started)
@@ -139,25 +141,30 @@ def _entry(result: Exported) -> dict[str, Any]:
     }
 
 
-def _kept(entry: Mapping[str, Any] | None, target: str, folder: Path) -> Exported | None:
-    if not entry or not entry["file"]:
+def _kept(
+    entry: Mapping[str, Any] | None, target: str, folder: Path, progress: Callable[[str], None]
+) -> Exported | None:
+    if not entry:
         return None
-    path = folder / entry["file"]
-    if not path.exists() or not _has_hash(path, entry["sha256"]):
+    try:
+        if not entry["file"]:
+            return None
+        path = folder / checked_name(entry["file"], "file")
+        if not path.exists():
+            return None
+        if uncertified_sha256(path) != entry["sha256"]:
+            raise ValueError(f"{path.name} is not the file that was made")
+        notes = tuple(map(Note.from_plain, entry["notes"]))
+        numbers = {key: float(value) for key, value in entry["parity"].items() if key != "faces"}
+        parity = Parity(**numbers, faces=int(entry["parity"]["faces"]))
+        artifact, seconds = read_artifact(path), float(entry["seconds"])
+    except DAMAGE as error:
+        progress(f"{target} of {folder} is damaged, and made again: {' '.join(str(error).split())}")
         return None
-    artifact = read_artifact(path)
     bare = artifact.card.but(certificate=None)  # files that are made from it have thresholds of their own
     if not bare.tools_are_installed():
         return None
-    artifact = dataclasses.replace(artifact, card=bare, notes=tuple(map(Note.from_plain, entry["notes"])))
-    return Exported(target, artifact, Parity(**entry["parity"]), entry["seconds"])
-
-
-def _has_hash(path: Path, expected: str) -> bool:
-    try:
-        return uncertified_sha256(path) == expected
-    except ValueError:
-        return False  # damaged since
+    return Exported(target, dataclasses.replace(artifact, card=bare, notes=notes), parity, seconds)
 
 
 def _lines(result: Exported, kept: bool) -> Iterator[str]:

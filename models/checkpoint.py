@@ -8,7 +8,7 @@ folder/embedder.json         name, architecture, options, activations, widths, i
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +72,25 @@ def save_checkpoint(embedder: Embedder, folder: Path) -> Path:
     return folder
 
 
-def save_once(embedder: Embedder, folder: Path, factory: str | None = None) -> Path:
-    """Writes `embedder` into `folder` unless that very checkpoint is there; gives `folder`."""
-    if (folder / DESCRIPTION).is_file() and load_checkpoint(folder, factory).sha256 == embedder.sha256:
-        return folder
+def save_once(
+    embedder: Embedder, folder: Path, factory: str | None = None, progress: Callable[[str], None] = lambda line: None
+) -> Path:
+    """Writes `embedder` into `folder` unless that very checkpoint is there; gives `folder`.
+
+    Args:
+        embedder: What to write.
+        folder: Where to; a damaged checkpoint there is replaced.
+        factory: See `load_checkpoint`.
+        progress: Told of a damaged one.
+
+    Raises:
+        ValueError: Something else lies there.
+    """
+    try:
+        if (folder / DESCRIPTION).is_file() and load_checkpoint(folder, factory).sha256 == embedder.sha256:
+            return folder
+    except ValueError as error:
+        progress(f"{error}; it is written again")
     return save_checkpoint(embedder, folder)
 
 

@@ -76,7 +76,7 @@ def prune(
     inputs = embedder.sha256, teacher.sha256, faces.sha256, recipe.model_dump_json(), table.sha256 if table else ""
     store = store_of(resume, *inputs)
     signal = signal_of(teacher, faces, crops, recipe, store, progress)
-    state = store.load(embedder, signal, recipe)
+    state = store.load(embedder, signal, recipe, progress)
     best = judge(embedder) if judge is not None else 1.0
     for reason, names in uncut_layers(embedder, groups).items() if state.phase == 0 else ():
         progress(

@@ -1,6 +1,7 @@
 """The whole chain on small folders of rendered faces: it ends, and a killed run ends with the same rows."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -153,6 +154,47 @@ def test_a_run_killed_again_and_again_ends_with_the_same_rows(
     assert rows_of(out) == rows_of(uninterrupted)
 
 
+def test_what_is_damaged_is_made_again_also_under_another_path_to_the_same_faces(
+    recipe: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "it's \u201cmoved\u201d, \u4eba"
+    shutil.copytree(uninterrupted, out)
+    (tmp_path / "link").symlink_to(recipe.parent)
+    (weights,) = out.glob("checkpoints/*pruned*/weights.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1])
+    (out / "artifacts").joinpath(weights.parent.name, "exported.json").write_bytes(b"")
+    (embeddings, *_) = sorted(out.glob("embeddings/*.npy"))
+    embeddings.write_bytes(b"")
+    (out / "latency.json").write_bytes((out / "latency.json").read_bytes()[:-9])
+    (out / "measurements.json").write_bytes(b"")
+    (out / ".report.md.part").write_text("half")
+    said = finish(tmp_path / "link" / "recipe.toml", out)
+    for damaged in ("embedder.json", "exported.json", embeddings.name, "latency.json"):
+        assert f"{damaged} is damaged, and made again: " in said
+    assert rows_of(out) == rows_of(uninterrupted)
+    assert not [path for path in out.rglob(".*")]
+
+
+def test_a_second_run_in_the_folder_is_told_who_holds_it(recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = start(recipe, out)
+    try:
+        end = time.monotonic() + 300
+        while not (out / "recipe.toml").exists():
+            assert first.poll() is None and time.monotonic() < end
+            time.sleep(0.02)
+        second = start(recipe, out)
+        output, _ = second.communicate(timeout=300)
+        assert second.returncode == 2
+        assert output == (
+            f"pocketface: {out} is in use by process {first.pid}; wait until it ends, or name another with --out\n"
+        )
+        assert first.poll() is None
+    finally:
+        first.kill()
+        first.communicate()
+
+
 def test_a_folder_of_another_recipe_is_not_mixed_with_this_one(
     recipe: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:
@@ -161,4 +203,6 @@ def test_a_folder_of_another_recipe_is_not_mixed_with_this_one(
     process = start(other, uninterrupted)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 2
-    assert output.splitlines()[-1].endswith("holds a run of another recipe; name another folder with --out")
+    assert output.splitlines()[-1].endswith(
+        "holds a run of another recipe: prune.remove is 0.2 there and 0.4 here; name another folder with --out"
+    )

@@ -128,7 +128,7 @@ def _profiles(
     if isinstance(emulator, str):
         return dict.fromkeys(tasks, emulator)
     memo, profiles = Memo(store, emulator.folder.name), dict[tuple[Path, str], Profile | str]()
-    earlier = memo.read(_profiles_in) or {}
+    earlier = memo.read(_profiles_in, progress) or {}
     hashes = {path: uncertified_sha256(path) for path in paths}
     keys = {task: f"{hashes[task[0]]} {task[1]}" for task in tasks}
     with ThreadPoolExecutor(lent_cores()) as pool:

@@ -20,7 +20,7 @@ from ...models.embedder import unit
 from ..accuracy.shares import accuracy_difference, share_of
 from ..accuracy.units import independent_units
 from ..accuracy.verification import similarities, tenfold_accuracy
-from ..embedding import EmbeddingJob
+from ..embedding import EmbeddingJob, kept_embeddings
 from ..measurement import Measurement, RowMaker
 from ..subjects import Candidate
 from .emulated import EmulatedSession
@@ -149,11 +149,12 @@ def _embedded(
     for start in range(0, len(faces), TOGETHER):
         part = faces[start : start + TOGETHER]
         file = folder / "embeddings" / EmbeddingJob(path, contract, f"{decides}|{part.tolist()}").name
-        if not file.is_file():
+        embeddings = kept_embeddings(file, len(part), progress)
+        if embeddings is None:
             session = session or EmulatedSession(path, core)
             embeddings = raw_embeddings(session, contract, pairs.faces[part], TOGETHER)
             with written_whole(file) as beside, beside.open("wb") as stream:
                 np.save(stream, embeddings)
             progress(f"{path.name}: {start + len(part)} of {len(faces)} faces embedded on an emulated {core}")
-        parts.append(np.load(file, allow_pickle=False))
+        parts.append(embeddings)
     return np.concatenate(parts)

@@ -13,7 +13,7 @@ from ..accuracy.record import NAME as RECORD
 from ..accuracy.record import Record, read_record
 from ..measurement import NAME as ROWS
 from ..measurement import Measurement, read_measurements
-from ..run_files import read_mapping
+from ..run_files import is_of_prune, read_mapping
 from .mac_results import RESULT_FILES, read_mac_results
 from .pruned_layers import GroupCurve, PrunedModel, group_curves_in, pruned_models_in
 
@@ -49,6 +49,7 @@ def read_run(folder: Path, folders: Sequence[Path]) -> RunFolder:
         name = str(folder)
     recipe, record = folder / "recipe.toml", folder / RECORD
     rows = read_measurements(path) if path.is_file() else []
+    rows = [row for row in rows if not is_of_prune(row)] or rows  # beside files, networks would be in their way
     return RunFolder(
         name,
         folder,

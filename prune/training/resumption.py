@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,17 +91,29 @@ class TrainingStore:
                 tensors |= {f"optimiser.{number}.{name}": tensor for name, tensor in moments.items()}
         _write(self.folder / STATE, tensors, {"fingerprint": self.fingerprint, **values})
 
-    def load(self, embedder: Embedder, signal: Signal, recipe: TrainingRecipe) -> TrainingState:
-        """Gives the stored state of a training that began with `embedder`, or a fresh one if nothing is stored.
+    def load(
+        self,
+        embedder: Embedder,
+        signal: Signal,
+        recipe: TrainingRecipe,
+        progress: Callable[[str], None] = lambda line: None,
+    ) -> TrainingState:
+        """Gives the stored state of a training that began with `embedder`, or a fresh one if none is stored whole.
+
+        Args:
+            embedder: What the training began with.
+            signal: Gets its trained parameters.
+            recipe: Of the training.
+            progress: Told of a damaged file.
 
         Raises:
-            ValueError: The file is damaged, or was stored with another embedder, recipe or set of faces.
+            ValueError: The file was stored with another embedder, recipe or set of faces.
         """
         state = TrainingState(embedder.clone())
         backbone = state.student.backbone.requires_grad_(True)
         # The memory format decides the order of sums: it must not depend on whether a run was resumed.
         lay_out(state.student, torch.channels_last)
-        stored = self._open()
+        stored = self._open(progress)
         if stored is None:
             return state
         tensors, values = stored
@@ -128,17 +140,22 @@ class TrainingStore:
         if self.folder is not None and self.writes and embeddings is not None:
             _write(self.folder / TEACHER, {"embeddings": torch.from_numpy(embeddings)}, {"fingerprint": fingerprint})
 
-    def load_teacher(self, fingerprint: str) -> Embeddings | None:
-        """Gives the teacher's stored embeddings if they are of that teacher and those crops."""
-        stored = None if self.folder is None else _read(self.folder / TEACHER)
+    def load_teacher(self, fingerprint: str, progress: Callable[[str], None] = lambda line: None) -> Embeddings | None:
+        """Gives the teacher's stored embeddings, if they are of that teacher and those crops.
+
+        Args:
+            fingerprint: Of teacher and crops.
+            progress: Told of a damaged file.
+        """
+        stored = None if self.folder is None else _read(self.folder / TEACHER, progress)
         if stored is None or stored[1].get("fingerprint") != fingerprint:
             return None
         return np.asarray(stored[0]["embeddings"].numpy(), np.float32)
 
-    def _open(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    def _open(self, progress: Callable[[str], None]) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         if self.folder is None:
             return None
-        stored = _read(self.folder / STATE)
+        stored = _read(self.folder / STATE, progress)
         if stored is not None and stored[1].get("fingerprint") != self.fingerprint:
             raise ValueError(
                 f"{self.folder / STATE} was begun with another embedder, recipe, or other faces; "
@@ -153,7 +170,7 @@ def _write(path: Path, tensors: Mapping[str, Tensor], values: Mapping[str, Any])
         save_file(whole, beside, {"training": json.dumps(values)})
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+def _read(path: Path, progress: Callable[[str], None]) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     if not path.is_file():
         return None
     try:
@@ -161,7 +178,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
             values = json.loads((file.metadata() or {})["training"])
             return {key: file.get_tensor(key) for key in file.keys()}, values
     except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise ValueError(f"{path} is no unfinished training ({error}); remove it to start anew") from error
+        progress(f"{path} is damaged, and made again: {' '.join(str(error).split())}")
+        return None
 
 
 def forget_training(folder: Path) -> None:

@@ -61,7 +61,7 @@ def recover(
     origin = teacher.sha256 if teacher is not None else ""
     store = store_of(resume, student.sha256, faces.sha256, recipe.model_dump_json(), origin)
     signal = signal_of(teacher or student, faces, crops, recipe, store, progress)
-    state = store.load(student, signal, recipe)
+    state = store.load(student, signal, recipe, progress)
     if state.phase == 0:
         if state.recovery is None:
             state.recovery = start_recovery(state.student, signal, recipe)
@@ -113,7 +113,7 @@ def signal_of(
     teacher = teacher.clone()
     lay_out(teacher, torch.channels_last)
     fingerprint = fingerprint_of(teacher.sha256, faces.sha256, f"{crops.variants} {crops.seed}")
-    answers = store.load_teacher(fingerprint)
+    answers = store.load_teacher(fingerprint, progress)
     if answers is None and recipe.epochs > 0:
         progress(f"embedding {len(crops):,} crops of {len(faces.faces):,} faces with {teacher.name}")
         answers = teacher_answers(teacher, crops)

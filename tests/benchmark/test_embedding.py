@@ -1,5 +1,6 @@
 """Flip-sum: a network that sees the left half of a face only, so that its mirror image tells the other half."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -73,3 +74,52 @@ def test_flip_is_declared_and_leaves_no_certificate(left_half: Path, tmp_path: P
     # The thresholds are of sums; an app that reads one from the file would hold single embeddings to it.
     card = read_card(left_half)
     assert card is not None and card.certificate is None
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "other faces", "integers", "not an array"])
+def test_damaged_embeddings_are_made_again_and_said(left_half: Path, tmp_path: Path, damage: str) -> None:
+    faces, jobs, said = np.full((2, 32, 32, 3), 7, np.uint8), [EmbeddingJob(left_half, CONTRACT, "left")], []
+    (first,) = embed_all(jobs, faces, tmp_path)
+    (path,) = tmp_path.glob("*.npy")
+    if damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[:-1])
+    elif damage == "not an array":
+        path.write_bytes(b"something else")
+    else:
+        np.save(path, np.zeros((1, 3), np.float32) if damage == "other faces" else np.zeros((2, 3), np.int64))
+    (again,) = embed_all(jobs, faces, tmp_path, said.append)
+    assert again.tolist() == first.tolist() == [[7, 7, 7], [7, 7, 7]]
+    assert said[0].startswith(f"{path} is damaged, and made again: ") and said[1:] == [
+        "embedded 2 faces with left.onnx"
+    ]
+
+
+def test_a_child_that_is_killed_is_tried_again_by_the_same_command(left_half: Path, tmp_path: Path) -> None:
+    (tmp_path / "dies.py").write_text(
+        "import os\nfrom pocketface.export.formats import open_session\n"
+        "def opener(path, threads):\n"
+        f"    if not os.path.exists({str(tmp_path / 'second')!r}): os.kill(os.getpid(), 9)\n"
+        "    return open_session(path, threads)\n"
+    )
+    job = EmbeddingJob(left_half, CONTRACT, "left", opener="dies:opener")
+    faces = np.full((1, 32, 32, 3), 7, np.uint8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+        (reason,) = embed_all([job], faces, tmp_path / "e")
+        assert reason == (
+            "left.onnx was not run: its process was killed, perhaps for want of memory; the same command tries it again"
+        )
+        (tmp_path / "second").touch()
+        (embedded,) = embed_all([job], faces, tmp_path / "e")
+    assert embedded.tolist() == [[7, 7, 7]]
+
+
+def test_the_faces_that_a_killed_process_left_on_disk_are_removed(left_half: Path, tmp_path: Path) -> None:
+    faces, jobs = np.full((1, 32, 32, 3), 7, np.uint8), [EmbeddingJob(left_half, CONTRACT, "left")]
+    embed_all(jobs, faces, tmp_path / "e")
+    (tmp_path / "e" / "crops.npy").touch()
+    embed_all(jobs, faces, tmp_path / "e")
+    assert [path.suffix for path in (tmp_path / "e").iterdir()] == [".npy"]
+    assert not (tmp_path / "e" / "crops.npy").exists()

@@ -153,3 +153,22 @@ def test_strict_is_not_met_where_a_round_was_disturbed(candidates, asked, tmp_pa
     rows = latencies(candidates[:1], recipe, tmp_path, lambda line: None)
     p90 = next(row for row in rows if row.metric == "latency_ms_p90")
     assert (p90.valid, p90.reason) == (False, "strict needs 1024 undisturbed runs; there are 684")
+
+
+@pytest.mark.parametrize("text", ["", '{"key": ', '{"rows": []}'])
+def test_damaged_times_are_taken_again_and_said(candidates, asked, tmp_path, text):
+    recipe, said = BenchmarkRecipe(threads=(1,)), []
+    first = latencies(candidates, recipe, tmp_path, said.append)
+    (tmp_path / "latency.json").write_text(text)
+    assert latencies(candidates, recipe, tmp_path, said.append) == first and len(asked) == 2
+    assert len(said) == 1 and said[0].startswith(f"{tmp_path / 'latency.json'} is damaged, and made again: ")
+
+
+def test_kept_times_of_other_types_are_taken_again(candidates, asked, tmp_path):
+    recipe, path, said = BenchmarkRecipe(threads=(1,)), tmp_path / "latency.json", []
+    latencies(candidates, recipe, tmp_path, said.append)
+    kept = json.loads(path.read_text())
+    kept["rows"][0]["value"] = "8 ms"
+    path.write_text(json.dumps(kept))
+    assert latencies(candidates, recipe, tmp_path, said.append)[0].value == 8.0
+    assert len(asked) == 2 and len(said) == 1

@@ -1,5 +1,6 @@
 """The stage: every zoo net in every format, refused files leave nothing, what is there is kept."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -174,3 +175,42 @@ def test_an_onnx_file_without_a_card_wants_a_contract(tiny: Embedder, tmp_path: 
     with pytest.raises(ValueError, match=r"bare\.onnx does not say what it must be fed; give --mean and --scale"):
         read_artifact(tmp_path / "bare.onnx")
     assert read_artifact(tmp_path / "bare.onnx", tiny.contract).card.contract == tiny.contract
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "exported.json is damaged, and made again: "),
+        ('{"key": "', "exported.json is damaged, and made again: "),
+        (None, "onnx of {folder} is damaged, and made again: the file's name '../tiny.onnx' has '/'"),
+    ],
+)
+def test_a_damaged_record_of_the_export_is_made_again_and_said(
+    tiny: Embedder, tmp_path: Path, text: str | None, said: str
+) -> None:
+    recipe, faces, lines = ExportRecipe(targets=("onnx",)), smooth_faces(8, 16), []
+    export(tiny, faces, recipe, tmp_path)
+    record, before = tmp_path / "exported.json", (tmp_path / "tiny.onnx").read_bytes()
+    whole = record.read_text()
+    record.write_text(whole.replace('"tiny.onnx"', '"../tiny.onnx"') if text is None else text)
+    export(tiny, faces, recipe, tmp_path, lines.append)
+    assert [line for line in lines if said.format(folder=tmp_path) in line] == [lines[0]]
+    assert (tmp_path / "tiny.onnx").read_bytes() == before
+    lines.clear()
+    export(tiny, faces, recipe, tmp_path, lines.append)
+    assert lines[0].endswith("(kept)")
+
+
+def test_a_full_disk_is_not_a_reason_against_a_target(
+    tiny: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        try:
+            raise OSError(28, "No space left on device")
+        except OSError as error:
+            raise ConversionError("the exporter failed") from error
+
+    monkeypatch.setitem(TARGETS, "onnx", dataclasses.replace(TARGETS["onnx"], make=fails))
+    fails.base = None  # type: ignore[attr-defined]
+    with pytest.raises(OSError, match="No space left on device"):
+        export(tiny, smooth_faces(8, 16), ExportRecipe(targets=("onnx",)), tmp_path)

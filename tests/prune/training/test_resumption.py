@@ -19,11 +19,13 @@ def test_a_folder_of_another_prune_is_refused(tiny, faces, tmp_path):
         prune(tiny, faces, QUICK.model_copy(update={"seed": 1}), silent, resume=tmp_path)
 
 
-def test_a_damaged_state_is_refused(tiny, faces, tmp_path):
-    prune(tiny, faces, QUICK, silent, resume=tmp_path)
-    (tmp_path / "state.safetensors").write_bytes(b"not tensors")
-    with pytest.raises(ValueError, match="no unfinished training"):
-        prune(tiny, faces, QUICK, silent, resume=tmp_path)
+@pytest.mark.parametrize("name", ["state.safetensors", "teacher.safetensors"])
+@pytest.mark.parametrize("left", [0, 7, -1])
+def test_a_damaged_state_is_begun_anew_and_said(tiny, faces, tmp_path, name, left):
+    first, said = prune(tiny, faces, QUICK, silent, resume=tmp_path), []
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:left])
+    assert prune(tiny, faces, QUICK, said.append, resume=tmp_path).sha256 == first.sha256
+    assert [line for line in said if f"{tmp_path / name} is damaged, and made again: " in line] == [said[0]]
 
 
 def test_only_our_own_files_are_removed_when_a_training_is_over(tmp_path):
