@@ -143,6 +143,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def load_weights(backbone: nn.Module, path: Path) -> None:
     """Loads every tensor of `path` into `backbone`, strictly.
 
+    Args:
+        backbone: Parameters of it may be shapes alone, on the device "meta"; these get memory once all shapes agree.
+        path: As `read_weights` takes it.
+
     Raises:
         ValueError: As `read_weights`, or a tensor is missing, left over, of another shape, or not finite.
     """
@@ -161,6 +165,9 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
             )
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ValueError(f"{path.name}: {name!r} holds numbers that are not finite")
+    places = {name: tensor.shape for name, tensor in backbone.state_dict().items()}
+    state = {name: tensor for name, tensor in state.items() if places.get(name) == tensor.shape}  # all but counters
+    backbone._apply(lambda tensor: torch.zeros_like(tensor, device="cpu") if tensor.is_meta else tensor)
     backbone.load_state_dict(state, strict=False)
 
 
