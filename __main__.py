@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -47,7 +46,7 @@ def run(
 
 
 @app.command()
-@cli.with_options
+@cli.writes_out
 def prune(
     embedder: cli.Network,
     faces: cli.Faces = "synthetic",
@@ -80,7 +79,7 @@ def prune(
 
 
 @app.command()
-@cli.with_options
+@cli.writes_out
 def recover(
     student: cli.Network,
     faces: cli.Faces = "synthetic",
@@ -118,7 +117,7 @@ def recover(
 
 
 @app.command()
-@cli.with_options
+@cli.writes_out
 def sensitivity(
     embedder: cli.Network,
     faces: cli.Faces = "synthetic",
@@ -143,7 +142,7 @@ def sensitivity(
 
 
 @app.command()
-@cli.with_options
+@cli.writes_out
 def export(
     embedder: cli.Source,
     faces: cli.Faces = "synthetic",
@@ -196,7 +195,7 @@ def trace(
 
 
 @app.command()
-@cli.with_options
+@cli.writes_out
 def benchmark(
     files: Annotated[list[Path], Argument(help="Converted files, checkpoints, or folders of them.")],
     pairs: cli.Pairs = "synthetic",
@@ -248,14 +247,16 @@ def phone(
     from .benchmark.adb.phone import phone_sentences
     from .benchmark.adb.phone_rows import keep
     from .benchmark.adb.recipe import PhoneRecipe
+    from .held_folders import hold_folder
 
     recipe = cli.recipe_of(PhoneRecipe, settings, threads=threads, cores=cores)
     if not files:
         for sentence in phone_sentences():
             say(sentence)
         return
-    rows = measure_on_phone(files_in(files), serial, benchmark_model, out, recipe, say)
-    say(f"{keep(rows, out)}: {len(rows)} rows")
+    with hold_folder(out):
+        rows = measure_on_phone(files_in(files), serial, benchmark_model, out, recipe, say)
+        say(f"{keep(rows, out)}: {len(rows)} rows")
     if invalid := [row for row in rows if not row.valid]:
         raise ValueError(f"{len(invalid)} of {len(rows)} rows do not count; the first: {invalid[0].reason}")
 
@@ -387,13 +388,9 @@ def doctor() -> None:
 
 
 def main() -> None:
-    """Runs the command line; a user's mistake is one sentence on stderr and exit code 2."""
+    """Runs the command line; a user's mistake, and a full disk, is one sentence on stderr and exit code 2."""
     cli.quieten()
-    try:
-        app()
-    except (ValueError, OSError) as error:
-        print(f"pocketface: {cli.sentence_of(error)}", file=sys.stderr)
-        sys.exit(2)
+    cli.guarded(app)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,16 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 from typer import Argument, Exit, Option
+
+from .files import error_sentence, full_disk
+from .held_folders import hold_folder, own_temporary_folder
+from .interruptions import ending_on_signals
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -210,6 +215,17 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     return expanded
 
 
+def writes_out(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives `command` what `with_options` gives, and keeps others from working in its folder OUT meanwhile."""
+
+    @functools.wraps(command)
+    def holding(**values: Any) -> None:
+        with hold_folder(values["out"]) if is_first_process() else nullcontext():
+            command(**values)
+
+    return with_options(holding)
+
+
 def recipe_of(model: type[Recipe], settings: Sequence[str] | None, **options: Any) -> Recipe:
     """Makes a recipe of a command's options, as far as they were given, and of `--set`, which wins."""
     from .run_recipe import merge_tables, validated
@@ -271,8 +287,25 @@ def say(line: str) -> None:
 def sentence_of(error: Exception) -> str:
     """Says in one line what is wrong."""
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        return error_sentence(error)
     return " ".join(str(error).split())
+
+
+def guarded(run: Callable[[], object]) -> None:
+    """Runs a program; a user's mistake, and a full disk, is one sentence on stderr and exit code 2, a signal another.
+
+    Args:
+        run: What the program does.
+    """
+    with ending_on_signals(), own_temporary_folder():
+        try:
+            run()
+        except Exception as error:
+            mistake = error if isinstance(error, (ValueError, OSError)) else full_disk(error)
+            if mistake is None:
+                raise
+            print(f"pocketface: {sentence_of(mistake)}", file=sys.stderr)
+            sys.exit(2)
 
 
 def save(embedder: Embedder, out: Path) -> Path:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of a disk, a quota, a limit on the size of a file
 LONGEST_NAME = 180  # bytes: systems take 255, and suffixes are appended
 
 
@@ -52,9 +56,11 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-@contextmanager
+@contextlib.contextmanager
 def written_whole(path: Path, marker: str = "") -> Iterator[Path]:
     """Gives a name beside `path` to write to (a file or a folder); renames it to `path` only if nothing failed.
+
+    It is on the disk before it is renamed: a machine that loses its power has the old file or the new one.
 
     Args:
         path: What to write; what lies there is replaced, a folder only as `refuse_foreign` allows.
@@ -69,16 +75,55 @@ def written_whole(path: Path, marker: str = "") -> Iterator[Path]:
     _remove(beside)
     try:
         yield beside
+        for place in [beside, *beside.rglob("*")] if beside.is_dir() else [beside]:
+            _sync(place)
         if beside.is_dir():
             refuse_foreign(path, marker)
             _remove(path)
         os.replace(beside, path)
-    except OSError as error:
-        if str(beside) in str(error.filename):
+        _sync(path.parent)
+    except Exception as error:
+        _remove(beside)
+        if full := full_disk(error):
+            raise OSError(
+                full.errno, f"{os.strerror(full.errno or errno.ENOSPC)}; {_free(path.parent)}", str(path)
+            ) from error
+        if isinstance(error, OSError) and str(beside) in str(error.filename):
             error.filename, error.filename2 = str(path), None  # the name that people know
         raise
     finally:
         _remove(beside)
+
+
+def full_disk(error: BaseException | None) -> OSError | None:
+    """Gives the error of a full disk that `error` is or comes from, in whatever words a library has for it.
+
+    Args:
+        error: Any; what it was raised from or during is looked at too.
+
+    Returns:
+        An error that has a number, and the name of the file where that is known; None: the disk is not the reason.
+    """
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return error
+        if isinstance(error, OSError) and re.fullmatch(r"\d+ requested and \d+ written", str(error)):  # NumPy
+            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if (number := re.search(r"\(os error (\d+)\)", str(error))) and int(number[1]) in FULL:  # safetensors
+            return OSError(int(number[1]), os.strerror(int(number[1])))
+        seen.append(error)
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def error_sentence(error: OSError) -> str:
+    """Says what an error of the system is about: "FILE: Permission denied"; of a full disk also how much is free."""
+    if error.filename:
+        return f"{error.filename}: {error.strerror}"
+    if error.errno in FULL:
+        return f"a temporary file: {error.strerror}; {_free(Path(tempfile.gettempdir()))} (TMPDIR)"
+    return error.strerror or str(error)
 
 
 def refuse_foreign(folder: Path, marker: str) -> None:
@@ -128,6 +173,28 @@ class Memo:
         with written_whole(self.path) as beside:
             text = json.dumps({"key": self.key, **results}, indent=1)
             beside.write_text(text + "\n", encoding="utf-8")
+
+
+def _free(folder: Path) -> str:
+    try:
+        return f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB are free in {folder}"
+    except OSError:
+        return f"{folder} does not say how much is free"
+
+
+def _sync(path: Path) -> None:
+    """Has the system write a file, or the names in a folder, to the disk; not every file system can."""
+    if os.name == "nt" or path.is_symlink():  # Windows opens no folder
+        return
+    with contextlib.suppress(PermissionError):  # what was written without the right to be read
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+        finally:
+            os.close(descriptor)
 
 
 def _remove(path: Path) -> None:

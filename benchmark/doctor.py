@@ -6,14 +6,13 @@ import importlib.metadata
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from ..children import last_line, run_child
 from .arm64 import emulator as arm64_emulator
 from .machine import device_name
-from .processes import last_line
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def tool(part: str, command: str, remedy: str) -> Finding:
 
 def _imported(part: str, version: str, code: str, remedy: str) -> Finding:
     # in a process of its own: a broken library may crash it, and some greet at length
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    process = run_child([sys.executable, "-c", code])
     if process.returncode:
         return Finding(part, f"broken {version}: {last_line(process)}", remedy)
     return Finding(part, f"ok {version}")

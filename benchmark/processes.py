@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
+
+from ..children import last_line, run_child, signal_name
+from ..files import full_disk
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -29,23 +31,28 @@ def ask(
         timeout: Seconds that it may take; None: as long as it wants.
 
     Raises:
-        RuntimeError: "NAME could not be TASK: ...", "NAME was not TASK within ...", or "NAME crashed its process ...".
+        RuntimeError: "NAME could not be TASK: ...", "NAME was not TASK within ...", "NAME crashed its process ...", or
+            "NAME was not TASK: its process was killed ...".
+        OSError: The disk is full, which says nothing of the file.
     """
     environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
     # -P: a numpy.py in the folder where somebody works is not ours
     command = [sys.executable, "-P", "-m", module, json.dumps(request)]
     try:
-        process = subprocess.run(
-            command, env=environment, capture_output=True, text=True, errors="replace", timeout=timeout, check=False
-        )
+        process = run_child(command, environment, timeout)
     except subprocess.TimeoutExpired:
         raise RuntimeError(f"{name} was not {task} within {timeout:g} s") from None
+    if process.returncode == -9:
+        hint = "perhaps for want of memory; the same command tries it again"
+        raise RuntimeError(f"{name} was not {task}: its process was killed, {hint}")
     if process.returncode < 0:
         raise RuntimeError(f"{name} crashed its process with {signal_name(-process.returncode)}")
     answers = [json.loads(line) for line in process.stdout.splitlines() if line.startswith("{")]  # runtimes print too
     if process.returncode or not answers:
         raise RuntimeError(f"{name} could not be {task}: {last_line(process)}")
     reply: dict[str, Any] = answers[-1]
+    if "full" in reply:
+        raise OSError(*reply["full"])
     if "error" in reply:
         raise RuntimeError(f"{name} could not be {task}: {reply['error']}")
     return reply
@@ -59,6 +66,8 @@ def answer(work: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         reply = {"error": str(error)}
     except Exception as error:  # whatever a runtime throws is a reason for the table
         reply = {"error": f"{type(error).__name__}: {error}"}
+        if full := full_disk(error):
+            reply["full"] = (full.errno, full.strerror, full.filename)
     print("\n" + json.dumps(reply))
 
 
@@ -72,16 +81,3 @@ def opener_of(name: str, factory: str | None = None) -> Callable[..., Any]:
     module, _, function = name.partition(":")
     open_file: Callable[..., Any] = getattr(importlib.import_module(module), function)
     return open_file if factory is None else partial(open_file, factory=factory)
-
-
-def last_line(process: subprocess.CompletedProcess[str]) -> str:
-    """Gives the last line that a process wrote to its standard error; its exit status where it wrote none."""
-    return (process.stderr.strip().splitlines() or [f"exit {process.returncode}"])[-1]
-
-
-def signal_name(number: int) -> str:
-    """Gives the name of a signal: "SIGSEGV" of 11."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..faces.contract import Faces
 from ..faces.folders import FaceSource
-from ..files import Memo, remove_own, sha256_of
+from ..files import Memo, full_disk, remove_own, sha256_of
 from ..models.embedder import Embedder, Embeddings
 from .artifact import Artifact, Card, ConversionError, Note
 from .calibration import choose_calibration_faces, lint
@@ -117,6 +117,8 @@ def _make(
         vouch_for(artifact.path)
         artifact = check_parity(artifact, parity, recipe)
     except ConversionError as error:
+        if full := full_disk(error):  # which says nothing of the target
+            raise full from error
         remove_own(path, MANIFEST)
         return Exported(target, None, None, time.perf_counter() - started, str(error))
     return Exported(target, artifact, parity, time.perf_counter() - started)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from importlib import import_module
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..children import run_child, signal_name
 from ..faces.contract import InputContract
 from ..files import sha256_of
 from .formats import CHECKPOINT, format_of
@@ -42,12 +42,11 @@ def try_in_child(path: Path, contract: InputContract) -> None:
     request = {"path": str(path.absolute()), "opener": kind.opener, "contract": contract.to_dict()}
     command = [sys.executable, "-P", "-m", __name__, json.dumps(request)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False)
+        done = run_child(command, timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
         raise ValueError(f"{path.name} did not embed a face within {TIMEOUT:g} s; it is damaged or too large") from None
     if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
-        raise ValueError(f"{path.name} is damaged: it crashes {kind.runtime} with {name}")
+        raise ValueError(f"{path.name} is damaged: it crashes {kind.runtime} with {signal_name(-done.returncode)}")
     if done.returncode:
         said = done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or [f"exit {done.returncode}"]
         raise ValueError(said[-1])

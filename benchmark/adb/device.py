@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..processes import signal_name
+from ...children import run_child, signal_name
 
 REMEDY = "apt-get install adb, or Android's platform tools"
 PATIENCE = 30.0  # seconds for a call that should take a moment
@@ -223,15 +223,8 @@ def _call(*words: str, patience: float) -> tuple[str, int]:
     program = shutil.which("adb")
     if program is None:
         raise ValueError(f"there is no program `adb`: {REMEDY}")
-    process = subprocess.run(
-        [program, *words],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=patience,
-        check=False,
-    )
-    return process.stdout.decode(errors="replace").replace("\r\n", "\n"), process.returncode
+    process = run_child([program, *words], timeout=patience, merged=True)
+    return process.stdout, process.returncode
 
 
 def _error(output: str) -> str:

@@ -7,7 +7,6 @@ import importlib.metadata
 import os
 import re
 import shutil
-import subprocess
 import sys
 import zipfile
 from collections import Counter
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ..processes import last_line
+from ...children import last_line, run_child
 from .cores import CORES, Core
 
 REMEDY = "apt-get install --no-install-recommends qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc libc6-dev"
@@ -36,7 +35,7 @@ class Emulator:
 
     def versions(self) -> dict[str, str]:
         """Gives what made a count: qemu's version, and the hash of the counter's sources."""
-        said = subprocess.run(["qemu-aarch64", "--version"], capture_output=True, text=True, check=False).stdout
+        said = run_child(["qemu-aarch64", "--version"]).stdout
         match = re.search(r"version (\S+)", said)
         return {"emulator": f"qemu {match[1] if match else 'unknown'}", "counter": self.folder.name.rpartition("-")[2]}
 
@@ -57,7 +56,7 @@ class Emulator:
         # no names or variables of this machine reach the program: they would change its heap, and so the counts
         qemu = [shutil.which("qemu-aarch64") or "qemu-aarch64", "-cpu", core.qemu, "-L", str(self.folder / core.name)]
         command = [*qemu, "-plugin", str(self.folder / "counter.so"), "-0", "program", program, *arguments]
-        process = subprocess.run(command, capture_output=True, text=True, env={}, check=False)
+        process = run_child(command, environment={})
         if process.returncode:
             raise ValueError(f"on an emulated {core.name}: {last_line(process)}")
         return [_totals(line) for line in process.stdout.splitlines() if line.startswith("counts ")]
@@ -69,7 +68,7 @@ def installed() -> str | None:
     missing += [name for name in NEEDED if not (LIBRARIES / name).exists()]
     if missing:
         return f"emulating ARM64 wants {', '.join(missing)}"
-    usage = subprocess.run(["qemu-aarch64", "-help"], capture_output=True, text=True, check=False).stdout
+    usage = run_child(["qemu-aarch64", "-help"]).stdout
     if "-plugin" not in usage:
         return "emulating ARM64 wants a qemu-aarch64 that takes plugins, as the qemu-user of Debian 12 does"
     return None
@@ -130,7 +129,7 @@ def _fetch(version: str, folder: Path) -> None:
 
 
 def _call(*command: str | Path) -> None:
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    process = run_child(command)
     if process.returncode:
         called = " ".join(map(str, command[:4]))
         raise ValueError(f"the ARM64 emulator cannot be built: {called} ...: {last_line(process)}")
