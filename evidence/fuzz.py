@@ -52,6 +52,7 @@ from rows import write_rows
 
 from pocketface.benchmark.machine import device_name
 from pocketface.benchmark.measurement import Measurement
+from pocketface.children import run_child
 
 HERE = Path(__file__).parent
 OUTCOMES = ("ok", "refused", "noise", "traceback", "crash", "hang", "memory")
@@ -312,23 +313,22 @@ def command_line(arguments: Sequence[str]) -> int:
     return 0
 
 
-def run_forked(command: Sequence[str], **keywords: Any) -> subprocess.CompletedProcess[str]:
-    """Does what `subprocess.run` does, for `python -P -m pocketface.MODULE ...` in a fork, without its imports."""
+def run_forked(
+    command: Sequence[str | Path], environment: Any = None, timeout: float | None = None, merged: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Does what `children.run_child` does, for `python -P -m pocketface.MODULE ...` in a fork, without its imports."""
     if list(command[:3]) != [sys.executable, "-P", "-m"]:
-        return REAL_RUN(command, **keywords)
+        return run_child(command, environment, timeout, merged)
 
     def work() -> int:
         sys.argv = [str(command[3]), *map(str, command[4:])]
         runpy.run_module(str(command[3]), run_name="__main__")
         return 0
 
-    ended = forked(work, keywords.get("timeout") or SECONDS, False, keywords.get("env"))
+    ended = forked(work, timeout or SECONDS, False, environment)
     if ended.hung:
         raise subprocess.TimeoutExpired(command, ended.seconds)
-    return subprocess.CompletedProcess(command, ended.code, ended.output, ended.error)
-
-
-REAL_RUN = subprocess.run
+    return subprocess.CompletedProcess(list(command), ended.code, ended.output, ended.error)
 
 
 def outcome_of(ended: Ended) -> str:
@@ -393,8 +393,8 @@ def import_all() -> None:
     root = Path(import_module("pocketface").__file__ or "").parent
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts
-        if parts[0] not in ("tests", "evidence", "examples", "docs", "build") and parts[-1] != "__main__":
-            with suppress(ImportError):
+        if parts[0] not in ("tests", "evidence", "examples", "docs", "build"):
+            with suppress(ImportError):  # an extra that is not installed
                 import_module(".".join(("pocketface", *parts)).removesuffix(".__init__"))
 
 
@@ -408,7 +408,9 @@ def main() -> None:
     options = parser.parse_args()
     out, here = options.out.absolute(), Path.cwd()
     import_all()
-    subprocess.run = run_forked  # type: ignore[assignment]
+    for module in list(sys.modules.values()):
+        if getattr(module, "run_child", None) is run_child and module is not sys.modules[__name__]:
+            module.run_child = run_forked  # type: ignore[attr-defined]
     if not (out / "seeds").is_dir():
         make_seeds(out / "unfinished")
         os.chdir(here)

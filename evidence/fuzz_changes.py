@@ -240,7 +240,7 @@ def safetensors(random: Random, content: bytes) -> bytes:
 
 def zipped(random: Random, content: bytes) -> bytes:
     """Changes a member of a zip file, its name, or how it is packed; or the file's own bytes."""
-    if random.random() < 0.3:
+    if random.random() < 0.3 or not zipfile.is_zipfile(io.BytesIO(content)):
         return any_bytes(random, content)
     with zipfile.ZipFile(io.BytesIO(content)) as old:
         members = [(info.filename, old.read(info)) for info in old.infolist()]

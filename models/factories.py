@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ..faces.contract import InputContract, unstated_contract
 from ..files import sha256_of
 from .embedder import Embedder
+from .torch_files import read_torch_file
 from .zoo import ZOO, create
 
 
@@ -129,11 +130,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_torch_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error
-    except Exception as error:  # torch reports a damaged or forbidden pickle in many ways
-        raise ValueError(f"{path} is damaged or holds more than tensors; save its state_dict as safetensors") from error
     state = state.get("state_dict", state) if isinstance(state, Mapping) else state
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path} holds no state dict of tensors; save `model.state_dict()` as safetensors")

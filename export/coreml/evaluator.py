@@ -67,6 +67,8 @@ class CoreMLEvaluator:
         kind = ports[0].type.WhichOneof("Type") if len(ports) == 1 else None
         if kind not in ("multiArrayType", "imageType"):
             raise ValueError(f"{self._name} does not take one array or picture, as the evaluator gives it")
+        if not package.model.description.output:
+            raise ValueError(f"{self._name} is damaged: it describes no output")
         if len(package.program.outputs) != 1:
             raise ValueError(f"{self._name} has {len(package.program.outputs)} outputs; an embedder has one")
         self._input, self._output = str(ports[0].name), str(package.program.outputs[0])
