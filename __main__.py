@@ -220,7 +220,8 @@ def benchmark(
     recipe = cli.recipe_of(BenchmarkRecipe, settings, threads=threads)
     if faces is not None:
         rows = compare_unlabelled(files, faces, recipe, out, say, threshold, contract.contract(), embedder)
-        say("\n".join(advice_on(rows)))
+        for sentence in advice_on(rows):
+            say(sentence)
     else:
         name = Path(pairs).name if certify else None
         read = partial(open_pairs, pairs, images)
@@ -311,7 +312,8 @@ def report(
     from .benchmark.report.page import write_report
 
     page, text = write_report(folders, out or folders[0], max_mb, max_ms, max_drop, say)
-    say(f"{page}\n{text}")
+    say(str(page))
+    say(str(text))
 
 
 @app.command()
@@ -375,7 +377,8 @@ def align(
     from .faces.alignment import align_folder
     from .faces.contract import InputContract
 
-    say(str(align_folder(photos, out, detector, InputContract(size, size))))
+    for line in str(align_folder(photos, out, detector, InputContract(size, size))).splitlines():
+        say(line)
 
 
 @app.command()
