@@ -78,9 +78,8 @@ def image_names(folder: Path, endings: Container[str] = tuple(EXTENSIONS)) -> li
     """
     if not folder.is_dir():
         raise ValueError(f"no folder {folder}")
-    return sorted(
-        _walk(folder, "", set(), endings), key=lambda name: name.replace("/", "\0")
-    )  # as its parts would sort
+    names = _walk(folder, "", set(), endings)
+    return sorted(names, key=lambda name: name.replace("/", "\0"))  # as its parts would sort
 
 
 def _walk(folder: Path, name: str, visited: set[Path], endings: Container[str]) -> Iterator[str]:

@@ -180,7 +180,7 @@ def _describe(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path} has {path.stat().st_size} bytes; no checkpoint needs so many")
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     required = {"name", "architecture", "options", "widths", "contract", "licence", "ancestry", "sha256"}
     if not isinstance(description, dict) or required - set(description):

@@ -160,7 +160,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         with safe_open(path, "pt") as file:
             values = json.loads((file.metadata() or {})["training"])
             return {key: file.get_tensor(key) for key in file.keys()}, values
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
         raise ValueError(f"{path} is no unfinished training ({error}); remove it to start anew") from error
 
 
