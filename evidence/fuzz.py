@@ -7,7 +7,7 @@ and outcome. What did not end well is kept below OUT, with its command and what 
 
 One process imports everything and forks one for each input, which calls the command line's own `main`; processes that
 the command starts for a part of its work are forked from it too, which saves their imports and nothing else. An input
-may take 4 GB of address space, 10 seconds of processor and 40 seconds in all. Outcomes:
+may take 4 GB of address space, 10 seconds of processor and 120 seconds in all. Outcomes:
 
     ok          exit code 0: the damage did not matter
     refused     exit code 2 and one sentence on standard error
@@ -52,11 +52,12 @@ from rows import write_rows
 
 from pocketface.benchmark.machine import device_name
 from pocketface.benchmark.measurement import Measurement
+from pocketface.benchmark.speed.stopwatch import memory_bytes
 from pocketface.children import run_child
 
 HERE = Path(__file__).parent
 OUTCOMES = ("ok", "refused", "noise", "traceback", "crash", "hang", "memory")
-MEMORY, PROCESSOR_SECONDS, SECONDS = 4 << 30, 10, 40
+MEMORY, PROCESSOR_SECONDS, SECONDS = 4 << 30, 10, 120
 EXTRA = 2 << 30  # of address space, which the imports take before an input is read
 
 FED = "--mean 127.5 --scale 0.0078125 --size 16"
@@ -85,7 +86,10 @@ FACES = (
     f"export net.onnx {FED} --faces {{x}} --target onnx --out {{o}}",
     f"benchmark net.onnx {FED} --pairs {{x}} {QUICK} --out {{o}}",
 )
-CHECKPOINT = ("export {x} --faces nowhere --out {o}", f"benchmark {{x}} --pairs synthetic {QUICK} --out {{o}}")
+CHECKPOINT = (
+    "export {x} --faces nowhere --out {o}",
+    f"benchmark {{x}} --pairs pairs.txt --images crops {QUICK} --out {{o}}",
+)
 PAIRS = (f"benchmark net.onnx {FED} --pairs {{x}} --images faces {QUICK} --out {{o}}",)
 JSONS = ("measurements.json", "exported.json", "manifest.json", "pruned.json", "similarities.json", "sensitivity.json")
 
@@ -197,8 +201,14 @@ arm64 = []
 """
 
 
-def make_seeds(folder: Path) -> None:
-    """Writes a file in order of every kind into `folder`, by pocketface itself, torch and Pillow."""
+def make_seeds(folder: Path, targets: Sequence[str] = TARGETS, run: bool = True) -> None:
+    """Writes files in order into `folder`, by pocketface itself, torch and Pillow: of every kind, or of some.
+
+    Args:
+        folder: Is made, and is the current one from then on.
+        targets: Of `pocketface export`.
+        run: Whether a run folder is made too, which takes longest.
+    """
     import torch
     from PIL import Image
 
@@ -216,6 +226,8 @@ def make_seeds(folder: Path) -> None:
             face = Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
             names.append(f"{person}/{person}_000{shot}.{suffix}")
             face.save(f"faces/{names[-1]}")
+            Path("crops", person).mkdir(parents=True, exist_ok=True)
+            face.resize((112, 112)).save(f"crops/{names[-1]}")
             packed = BytesIO()
             face.save(packed, "JPEG")
             photos.append(packed.getvalue())
@@ -238,9 +250,9 @@ def make_seeds(folder: Path) -> None:
     Path("recipe.yaml").write_text(yaml.safe_dump(tomllib.loads(RECIPE)))
     np.save("vector.npy", np.arange(8, dtype=np.float32))
     Path("vector.txt").write_text("[1, 2, 3, 4, 5, 6, 7, 8.5]")
-    targets = [word for target in TARGETS for word in ("--target", target)]
+    words = [word for target in targets for word in ("--target", target)]
     made = f"export net.py:net {FED} --weights net.pth --faces faces --allow-drift --name net --out made".split()
-    for arguments in ([*made, *targets], ["run", "recipe.toml", "--out", "run"]):
+    for arguments in ([*made, *words], *([["run", "recipe.toml", "--out", "run"]] if run else [])):
         if (ended := forked(lambda words=arguments: command_line(words), 600, limited=False)).code:
             sys.exit(f"no files in order could be made: {ended.error}")
     for path in Path("made/artifacts").iterdir():
@@ -260,12 +272,13 @@ class Ended:
     output: str
     error: str
     seconds: float
+    memory: int  # bytes, at most, beyond those of the process that it was forked from
     hung: bool = False
 
 
 def forked(work: Callable[[], Any], seconds: float, limited: bool = True, environment: Any = None) -> Ended:
     """Does `work` in a fork of this process that may take so many seconds, and is ended with all that it started."""
-    started = time.monotonic()
+    started, own = time.monotonic(), memory_bytes("VmRSS") or 0
     with TemporaryFile() as output, TemporaryFile() as error:
         if not (process := os.fork()):
             code = 1
@@ -274,6 +287,8 @@ def forked(work: Callable[[], Any], seconds: float, limited: bool = True, enviro
                 os.environ.update(environment or {})
                 os.dup2(output.fileno(), 1)
                 os.dup2(error.fileno(), 2)
+                sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+                sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
                 if limited:
                     resource.setrlimit(resource.RLIMIT_AS, (MEMORY + EXTRA, MEMORY + EXTRA))
                     resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_SECONDS, PROCESSOR_SECONDS + 1))
@@ -288,7 +303,7 @@ def forked(work: Callable[[], Any], seconds: float, limited: bool = True, enviro
                 sys.stderr.flush()
                 os._exit(code or 0)
         status, hung = 0, False
-        while not (ended := os.waitpid(process, os.WNOHANG))[0]:
+        while not (ended := os.wait4(process, os.WNOHANG))[0]:
             if time.monotonic() - started > seconds:
                 hung = True
                 os.killpg(process, signal.SIGKILL)
@@ -301,7 +316,8 @@ def forked(work: Callable[[], Any], seconds: float, limited: bool = True, enviro
             stream.seek(0)
             texts.append(stream.read(1 << 20).decode("utf-8", "backslashreplace"))
         code = os.waitstatus_to_exitcode(status)
-        return Ended(code, *texts, time.monotonic() - started, hung or code == -signal.SIGXCPU)
+        memory = max(0, 1024 * ended[2].ru_maxrss - own)
+        return Ended(code, *texts, time.monotonic() - started, memory, hung or code == -signal.SIGXCPU)
 
 
 def command_line(arguments: Sequence[str]) -> int:
@@ -355,7 +371,7 @@ def outcome_of(ended: Ended) -> str:
 
 def damage(kind: Kind, random: Random, seeds: Path, to: Path) -> Path:
     """Copies one of the kind's files or folders to `to` with one part damaged; gives its path there."""
-    seed = seeds / random.choice(kind.seeds)
+    seed = seeds / random.choice([name for name in kind.seeds if (seeds / name).exists()])
     path = to / (seed.name if random.random() < 0.95 else f"a\x1b[2J\nb{seed.suffix}")
     if seed.is_file():
         path.write_bytes(kind.parts[""](random, seed.read_bytes()))
@@ -379,6 +395,13 @@ def attempt(name: str, number: int, seed: int, seeds: Path, work: Path) -> tuple
     os.chdir(seeds)
     ended = forked(lambda: command_line(arguments), SECONDS)
     return outcome_of(ended), arguments, ended
+
+
+def fork_children(change: Callable[[Any], None]) -> None:
+    """Calls `change` with each module of pocketface that starts children by `run_child`."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("pocketface.") and getattr(module, "run_child", None) is run_child:
+            change(module)
 
 
 def import_all() -> None:
@@ -408,9 +431,7 @@ def main() -> None:
     options = parser.parse_args()
     out, here = options.out.absolute(), Path.cwd()
     import_all()
-    for module in list(sys.modules.values()):
-        if getattr(module, "run_child", None) is run_child and module is not sys.modules[__name__]:
-            module.run_child = run_forked  # type: ignore[attr-defined]
+    fork_children(lambda module: setattr(module, "run_child", run_forked))
     if not (out / "seeds").is_dir():
         make_seeds(out / "unfinished")
         os.chdir(here)
