@@ -166,8 +166,20 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
             raise ValueError(f"{path.name}: {name!r} holds numbers that are not finite")
     places = {name: tensor.shape for name, tensor in backbone.state_dict().items()}
     state = {name: tensor for name, tensor in state.items() if places.get(name) == tensor.shape}  # all but counters
-    backbone._apply(lambda tensor: torch.zeros_like(tensor, device="cpu") if tensor.is_meta else tensor)
+    _give_memory(backbone)
     backbone.load_state_dict(state, strict=False)
+
+
+def _give_memory(backbone: nn.Module) -> None:
+    """Puts zeros in the place of tensors that are shapes alone."""
+    for module in backbone.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.is_meta:
+                zeros = torch.zeros_like(parameter, device="cpu")
+                setattr(module, name, nn.Parameter(zeros, parameter.requires_grad))
+        for name, buffer in module.named_buffers(recurse=False):
+            if buffer.is_meta:
+                setattr(module, name, torch.zeros_like(buffer, device="cpu"))
 
 
 def _check_embeds(embedder: Embedder) -> None:
