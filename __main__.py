@@ -219,7 +219,8 @@ def benchmark(
         rows = compare_unlabelled(
             files, faces, recipe, out, say, threshold, contract.stated(), embedder, contract.output
         )
-        say("\n".join(advice_on(rows)))
+        for sentence in advice_on(rows):
+            say(sentence)
     else:
         name = Path(pairs).name if certify else None
         read = partial(open_pairs, pairs, images)
@@ -310,7 +311,8 @@ def report(
     from .benchmark.report.page import write_report
 
     page, text = write_report(folders, out or folders[0], max_mb, max_ms, max_drop, say)
-    say(f"{page}\n{text}")
+    say(str(page))
+    say(str(text))
 
 
 @app.command()
@@ -374,7 +376,8 @@ def align(
     from .faces.alignment import align_folder
     from .faces.contract import InputContract
 
-    say(str(align_folder(photos, out, detector, InputContract(*cli.sides_of(size or "112")))))
+    for line in str(align_folder(photos, out, detector, InputContract(*cli.sides_of(size or "112")))).splitlines():
+        say(line)
 
 
 @app.command()

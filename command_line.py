@@ -19,6 +19,7 @@ from typer import Argument, Exit, Option
 from .files import error_sentence, full_disk
 from .held_folders import hold_folder, own_temporary_folder
 from .interruptions import ending_on_signals
+from .spelling import printable
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -290,7 +291,7 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]], right: Seq
     for title in titles:
         table.add_column(title, justify="right" if title in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*(escape(printable(cell)) for cell in row))
     Console().print(table)
 
 
@@ -300,9 +301,9 @@ def is_first_process() -> bool:
 
 
 def say(line: str) -> None:
-    """Prints one line at once, also into a pipe."""
+    """Prints one line at once, also into a pipe; what names of files may tell a terminal to do is spelt out."""
     if is_first_process():
-        print(line, flush=True)
+        print(printable(line), flush=True)
 
 
 def sentence_of(error: Exception) -> str:
@@ -325,7 +326,7 @@ def guarded(run: Callable[[], object]) -> None:
             mistake = error if isinstance(error, (ValueError, OSError)) else full_disk(error)
             if mistake is None:
                 raise
-            print(f"pocketface: {sentence_of(mistake)}", file=sys.stderr)
+            print(f"pocketface: {printable(sentence_of(mistake))}", file=sys.stderr)
             sys.exit(2)
 
 
@@ -358,6 +359,7 @@ def check_out(out: Path, measured_by: str = "") -> None:
 def quieten() -> None:
     """Keeps what libraries print about themselves off the terminal, in this process and in those that it starts."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow: errors only
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     for name in ("torch.utils._pytree", "torch.onnx"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if not sys.warnoptions:  # whoever starts Python with -W looks for warnings

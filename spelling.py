@@ -1,4 +1,4 @@
-"""What to say to a name that is not known: the nearest known one."""
+"""What to say to a name that is not known: the nearest known one; and how to show one that cannot be printed."""
 
 from __future__ import annotations
 
@@ -26,3 +26,12 @@ def known_names(name: object, known: Iterable[str], aliases: Iterable[str] = ())
     """
     names = list(known)
     return "; ".join(filter(None, (f"known: {', '.join(names)}", did_you_mean(name, [*names, *aliases]))))
+
+
+def printable(text: str) -> str:
+    r"""Gives `text` on one line, with each character that is not printed spelt out: a terminal obeys some of them.
+
+    >>> print(printable("a\x1b[2Jb\nc"))
+    a\x1b[2Jb\nc
+    """
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)

@@ -148,11 +148,16 @@ def _embed(job: EmbeddingJob, crops: Path, folder: Path) -> str:
 
 
 def _main(request: dict[str, Any]) -> dict[str, Any]:
+    from ..bounds import limit_memory, limited_time
     from ..export.session import raw_embeddings
 
     contract = InputContract.from_dict(request["contract"])
     faces = np.load(request["crops"], mmap_mode="r", allow_pickle=False)
-    session = opener_of(request["opener"], request["factory"], request["output"])(Path(request["path"]), 1)
+    path = Path(request["path"])
+    limit_memory(path, more=4 * faces.nbytes)
+    with limited_time():
+        session = opener_of(request["opener"], request["factory"], request["output"])(path, 1)
+        raw_embeddings(session, contract, faces[:1])
     embeddings = raw_embeddings(session, contract, faces)
     with written_whole(Path(request["out"])) as beside, beside.open("wb") as stream:
         np.save(stream, embeddings)

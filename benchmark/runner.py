@@ -111,7 +111,7 @@ def benchmark_files(
         See `benchmark`.
 
     Raises:
-        ValueError: A file is not there or of no known format, or they want different inputs.
+        ValueError: A file is not there or of no known format, they want different inputs, or none embeds a face.
     """
     if recipe.layers:
         raise ValueError(
@@ -144,6 +144,8 @@ def _measure(
         read_attributes(recipe.attributes, pairs.names)
     jobs = [embedding_job(candidate, pairs.sha256) for candidate in candidates]
     embedded = embed_all(jobs, pairs.faces, folder / "embeddings", progress)
+    if isinstance(embedded[0], str) and all(isinstance(raw, str) for raw in embedded):
+        raise ValueError(embedded[0])  # nothing is left to measure
     fars = tuple(dict.fromkeys((*(FARS if pairs.whole else usual_fars(pairs.same)), *recipe.fars)))
     judged = flip_summed(jobs, embedded, pairs.faces, folder / "embeddings", progress) if recipe.flip else embedded
     rows: list[Measurement] = []
@@ -180,7 +182,8 @@ def _measure(
         on = f" ({NOT_PEOPLE})" if pairs.rendered else ""
         progress(f"{candidate.artifact.path.name}: accuracy {100 * (verification.accuracy.value or 0):.2f} %{on}")
     write_record(folder / RECORD, pairs, similarity)
-    rows += latencies(candidates, recipe, folder, progress)
+    timed = [one for one, raw in zip(candidates, embedded, strict=True) if not isinstance(raw, str)]
+    rows += latencies(timed, recipe, folder, progress)  # what embeds no face would be timed doing nothing, or crash
     return rows + arm64_rows(candidates, embedded, pairs, recipe, folder, progress)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..models.graph.reading import LARGEST_FILE, first_line
+from ..models.quiet import quiet_native
 from .artifact import METADATA_KEY, Card, ConversionError
 
 MISSING = "ExecuTorch files need executorch: pip install 'pocketface[executorch]'"
@@ -36,11 +37,12 @@ class ExecuTorchSession:
             from executorch.runtime import Runtime, Verification
         except ImportError as error:
             raise ConversionError(MISSING) from error
-        _unsafe_reset_threadpool(threads)  # of the process; unsafe only while something runs
         self._name = path.name
         try:
-            self._program = Runtime.get().load_program(content, verification=Verification.InternalConsistency)
-            self._forward = self._program.load_method("forward")
+            with quiet_native():
+                _unsafe_reset_threadpool(threads)  # of the process; unsafe only while something runs
+                self._program = Runtime.get().load_program(content, verification=Verification.InternalConsistency)
+                self._forward = self._program.load_method("forward")
         except Exception as error:  # ExecuTorch raises what its C++ raises
             raise ConversionError(f"ExecuTorch cannot open {path.name}: {first_line(error)}") from error
 

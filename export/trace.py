@@ -130,7 +130,7 @@ def trace(source: Source, artifact: Artifact, faces: Faces) -> Trace:
     spelt = {name: file_format.value_name(name) for name in theirs}
     alike = Counter(spelt.values())  # "a/b" and "a.b" are both "a_b" there: neither is compared
     for name, kind in _computed(graph):
-        value = ours.get(spelt[name]) if alike[spelt[name]] == 1 else None
+        value = ours.get(spelt[name]) if name in theirs and alike[spelt[name]] == 1 else None
         if value is None or value.size != theirs[name].size:
             missing.append(name)
             continue

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from ..bounds import limit_memory
 from ..children import run_child, signal_name
 from ..faces.contract import InputContract
 from ..files import sha256_of
 from .formats import CHECKPOINT, format_of
 
 TIMEOUT = 60.0  # seconds, most of them for imports on a busy machine
-MEMORY = 6 << 30  # bytes of address space, most of it never touched; four times the file's size comes on top
 
 _ran: set[str] = set()  # hashes of files that ran already
 
@@ -56,21 +56,11 @@ def try_in_child(path: Path, contract: InputContract, output: str = "") -> None:
     vouch_for(path)
 
 
-def _limit_memory(path: Path) -> None:
-    try:
-        import resource
-    except ImportError:  # Windows has none
-        return
-    size = path.stat().st_size if path.is_file() else 0
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY + 4 * size,) * 2)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
 def _main() -> int:
     request = json.loads(sys.argv[1])
     path, contract = Path(request["path"]), InputContract.from_dict(request["contract"])
     module, _, opener = request["opener"].partition(":")
-    _limit_memory(path)
+    limit_memory(path)
     try:
         more = {"output": request["output"]} if request["output"] else {}
         session = getattr(import_module(module), opener)(path, 1, **more)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageOps
 
+from ..bounds import limit_memory, limited_time
+from ..children import last_line, run_child
 from ..files import written_whole
+from ..spelling import printable
 from .contract import InputContract
-from .image_files import EXTENSIONS, image_names, rgb
+from .image_files import EXTENSIONS, OTHER_FORMATS, image_names, rgb, unread
 
 LONGEST_SIDE = 640  # pixels; photos are shrunk to this, as the detector finds faces of 10 to 300 pixels
 LEAST_SCORE = 0.6  # of the detector, 0 to 1
@@ -30,13 +35,15 @@ class Alignment:
     written: tuple[str, ...]
     without_face: tuple[str, ...]
     unreadable: tuple[str, ...]
+    other_formats: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Gives one line with the count, and one for each photo without a crop."""
-        photos = len(self.written) + len(self.without_face) + len(self.unreadable)
+        photos = sum(map(len, (self.written, self.without_face, self.unreadable, self.other_formats)))
         lines = [f"{len(self.written)} of {photos} photos became crops"]
-        lines += [f"no face found: {name}" for name in self.without_face]
-        lines += [f"unreadable: {name}" for name in self.unreadable]
+        lines += [f"no face found: {printable(name)}" for name in self.without_face]
+        lines += [f"unreadable: {printable(name)}" for name in self.unreadable]
+        lines += [f"not read, save it as JPEG or PNG: {printable(name)}" for name in self.other_formats]
         return "\n".join(lines)
 
 
@@ -52,16 +59,16 @@ def align_folder(photos: Path, out: Path, detector: Path, contract: InputContrac
         contract: Gives the crop's size and template.
 
     Returns:
-        The names of photos that gave a crop, that show no face, or that cannot be read.
+        The names of photos that gave a crop, that show no face, that cannot be read, or whose format is not read.
 
     Raises:
         ValueError: No photos, no detector, no OpenCV, or `out` lies in `photos`.
     """
     if out.resolve().is_relative_to(photos.resolve()):
         raise ValueError(f"crops in {out} would be read as photos of {photos} the next time: name a folder outside")
-    names = image_names(photos)
+    names, others = image_names(photos), image_names(photos, OTHER_FORMATS)
     if not names:
-        raise ValueError(f"{photos} holds no photos; files that end in {', '.join(EXTENSIONS)} count")
+        raise ValueError(f"{photos} holds no photos; files that end in {', '.join(EXTENSIONS)} count{unread(others)}")
     targets: dict[Path, str] = {}
     for name in names:
         target = (out / name).with_suffix(".jpg")
@@ -85,7 +92,7 @@ def align_folder(photos: Path, out: Path, detector: Path, contract: InputContrac
         with written_whole(target) as beside:
             Image.fromarray(crop).save(beside, format="JPEG", quality=QUALITY)
         written.append(name)
-    return Alignment(tuple(written), tuple(without_face), tuple(unreadable))
+    return Alignment(tuple(written), tuple(without_face), tuple(unreadable), tuple(others))
 
 
 def similarity_transform(points: ArrayLike, template: ArrayLike) -> NDArray[np.float64]:
@@ -159,6 +166,14 @@ def read_photo(path: Path) -> NDArray[np.uint8]:
     raise ValueError(f"{path} has {pixels} pixels; {LARGEST_PHOTO} are the most that are read")
 
 
+def _yunet(path: Path) -> Any:
+    import cv2
+
+    network = cv2.FaceDetectorYN.create(str(path), "", (320, 320), LEAST_SCORE)
+    network.detect(np.zeros((320, 320, 3), np.uint8))
+    return network
+
+
 def central_face(faces: NDArray[np.float64], height: int, width: int) -> int:
     """Gives the row of `faces` (F, 15) with the largest `area - 2 * distance**2` in a photo of that size.
 
@@ -185,12 +200,10 @@ def yunet(path: Path) -> Detector:
         import cv2
     except ImportError:
         raise ValueError("alignment needs OpenCV: pip install 'pocketface[align]'") from None
-    try:
-        network = cv2.FaceDetectorYN.create(str(path), "", (320, 320), LEAST_SCORE)
-        network.detect(np.zeros((320, 320, 3), np.uint8))  # another network fails here, not at the first photo
-    except cv2.error as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path} is no YuNet detector, such as OpenCV's zoo has: {reason}") from None
+    tried = run_child([sys.executable, "-P", "-m", __name__, path.absolute()])
+    if tried.returncode:  # another network fails here, and crashes the other process, not this one
+        raise ValueError(f"{path} is no YuNet detector, such as OpenCV's zoo has: {last_line(tried)[:200]}")
+    network = _yunet(path)
 
     def detect(photo: NDArray[np.uint8]) -> NDArray[np.float64]:
         shrink = min(1.0, LONGEST_SIDE / max(photo.shape[:2]))
@@ -205,3 +218,9 @@ def yunet(path: Path) -> Detector:
         return faces
 
     return detect
+
+
+if __name__ == "__main__":
+    limit_memory(Path(sys.argv[1]))
+    with limited_time():
+        _yunet(Path(sys.argv[1]))

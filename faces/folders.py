@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .contract import Faces
-from .image_files import EXTENSIONS, image_names, read_image
+from .image_files import EXTENSIONS, OTHER_FORMATS, image_names, read_image, unread
 
 THREADS = 2  # only pixels are decoded without Python's lock: more threads gain little
 LARGEST_IN_MEMORY = 1 << 30  # bytes of pixels; more stay on disk
@@ -94,12 +94,14 @@ def read_folder(folder: Path, height: int, width: int) -> LabelledFaces:
     several links lead to is read once.
 
     Raises:
-        ValueError: No such folder, no image in it, or an image that `read_image` refuses.
+        ValueError: No such folder, no image in it, one of a format that is not read, or one that `read_image` refuses.
     """
-    names = image_names(folder)
+    names, others = image_names(folder), image_names(folder, OTHER_FORMATS)
     if not names:
-        known = ", ".join(EXTENSIONS)
-        raise ValueError(f"{folder} holds no image; files that end in {known} count, one folder per identity")
+        known = f"files that end in {', '.join(EXTENSIONS)} count, one folder per identity"
+        raise ValueError(f"{folder} holds no image; {known}{unread(others)}")
+    if others:
+        raise ValueError(f"{folder} holds {len(names)} images that can be read{unread(others)}, or move away")
     index: dict[str, int] = {}
     labels = [index.setdefault(name.rpartition("/")[0] or ".", len(index)) for name in names]
     stored = _stored([folder / name for name in names], height, width)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,6 +13,9 @@ from PIL import Image
 
 EXTENSIONS: dict[str, str] = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".webp": "WEBP"}
 """The file endings that count as images, and the Pillow decoders that may run, whatever a file claims to be."""
+
+OTHER_FORMATS = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".tif", ".tiff", ".gif")
+"""Endings of images that are not read, and not passed over in silence either."""
 
 
 def read_image(path: Path, height: int, width: int) -> NDArray[np.uint8]:
@@ -52,18 +55,34 @@ def rgb(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(image.convert("RGB"))
 
 
-def image_names(folder: Path) -> list[str]:
+def unread(names: Sequence[str]) -> str:
+    """Gives the end of a sentence that says which images were not read; "" where there are none.
+
+    >>> unread(["a/b.heic"])
+    '; 1 of other formats is not read, such as a/b.heic: save it as JPEG or PNG'
+    """
+    several = ("are", "them") if len(names) > 1 else ("is", "it")
+    such = f"; {len(names)} of other formats {several[0]} not read, such as {names[0]}" if names else ""
+    return f"{such}: save {several[1]} as JPEG or PNG" if names else ""
+
+
+def image_names(folder: Path, endings: Container[str] = tuple(EXTENSIONS)) -> list[str]:
     """Lists the images below `folder`, relative to it and sorted by path; hidden ones are skipped, links followed.
+
+    Args:
+        folder: With folders in it, to any depth.
+        endings: Of the names that count, in small letters.
 
     Raises:
         ValueError: No such folder.
     """
     if not folder.is_dir():
         raise ValueError(f"no folder {folder}")
-    return sorted(_walk(folder, "", set()), key=lambda name: name.replace("/", "\0"))  # as its parts would sort
+    names = _walk(folder, "", set(), endings)
+    return sorted(names, key=lambda name: name.replace("/", "\0"))  # as its parts would sort
 
 
-def _walk(folder: Path, name: str, visited: set[Path]) -> Iterator[str]:
+def _walk(folder: Path, name: str, visited: set[Path], endings: Container[str]) -> Iterator[str]:
     here = (folder / name).resolve()
     if here in visited:  # a link that leads back up, or to where another link led
         return
@@ -72,6 +91,6 @@ def _walk(folder: Path, name: str, visited: set[Path]) -> Iterator[str]:
         if entry.startswith("."):  # among them the `._x.jpg` that macOS leaves, which are no images
             continue
         if os.path.isdir(here / entry):
-            yield from _walk(folder, f"{name}{entry}/", visited)
-        elif os.path.splitext(entry)[1].lower() in EXTENSIONS and os.path.isfile(here / entry):
+            yield from _walk(folder, f"{name}{entry}/", visited, endings)
+        elif os.path.splitext(entry)[1].lower() in endings and os.path.isfile(here / entry):
             yield name + entry

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 from torch import nn
 
@@ -29,6 +30,8 @@ from .zoo import ZOO, create
 
 WEIGHTS, DESCRIPTION, GRAPH = "weights.safetensors", "embedder.json", "graph.pb"
 LARGEST_DESCRIPTION = 8 << 20  # bytes
+DAMAGES = (TypeError, AttributeError, KeyError, ArithmeticError, RuntimeError, RecursionError)
+"""What JSON of other types raises where it is used, besides ValueError; torch raises RuntimeError for a shape."""
 
 EMBEDDED_DEFAULT = "embedded-default"
 """The name of the small embedder that comes with pocketface, trained on its rendered faces."""
@@ -114,24 +117,26 @@ def load_checkpoint(folder: Path, factory: str | None = None) -> Embedder:
         raise ValueError(f"{folder} is no checkpoint: {WEIGHTS} is missing")
     if sha256_of(weights) != description["sha256"]:
         raise ValueError(f"{weights} is damaged: its SHA-256 is not the one that {DESCRIPTION} names")
-    architecture, options = str(description["architecture"]), dict(description["options"])
-    backbone: nn.Module
-    if architecture == IMPORTED:
-        backbone = _rebuilt(folder / GRAPH, description)
-    elif ":" not in architecture:
-        backbone = create(architecture, **options).backbone
-    elif factory is not None:
-        architecture, backbone = factory, build_foreign(factory, options)
-    else:
+    architecture = str(description["architecture"])
+    if ":" in architecture and factory is None:
         raise ValueError(
             f"{folder} was built by {architecture!r}; name that code yourself, as --embedder {architecture}"
         )
     try:
-        replace_activations(backbone, description.get("activations", {}))  # older checkpoints have no such entry
-        resize(backbone, description["widths"])
+        options, ancestry = dict(description["options"]), tuple(map(dict, description["ancestry"]))
         contract = InputContract.from_dict(description["contract"])
-    except (TypeError, AttributeError) as error:
-        raise ValueError(f"{folder / DESCRIPTION} is damaged: {error}") from error
+        backbone: nn.Module
+        if architecture == IMPORTED:
+            backbone = _rebuilt(folder / GRAPH, description)
+        elif ":" in architecture:
+            architecture, backbone = str(factory), build_foreign(str(factory), options)
+        else:
+            with torch.device("meta"):  # shapes alone: what the weights do not bear out never takes memory
+                backbone = create(architecture, **options).backbone
+        replace_activations(backbone, description.get("activations", {}))  # older checkpoints have no such entry
+        resize(backbone, description["widths"], "meta")
+    except DAMAGES as error:
+        raise ValueError(f"{folder / DESCRIPTION} is damaged: {error or type(error).__name__}") from error
     load_weights(backbone, weights)
     return Embedder(
         str(description["name"]),
@@ -140,7 +145,7 @@ def load_checkpoint(folder: Path, factory: str | None = None) -> Embedder:
         architecture,
         options,
         str(description["licence"]),
-        tuple(description["ancestry"]),
+        ancestry,
     )
 
 
@@ -221,7 +226,7 @@ def _describe(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path} has {path.stat().st_size} bytes; no checkpoint needs so many")
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     required = {"name", "architecture", "options", "widths", "contract", "licence", "ancestry", "sha256"}
     if not isinstance(description, dict) or required - set(description):

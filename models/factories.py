@@ -20,6 +20,7 @@ from ..faces.contract import InputContract, unstated_contract
 from ..files import sha256_of
 from .embedder import Embedder
 from .graph.torch_import import import_onnx
+from .torch_files import read_torch_file
 from .zoo import ZOO, create
 
 IMPORTED = "onnx"
@@ -160,11 +161,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_torch_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error
-    except Exception as error:  # torch reports a damaged or forbidden pickle in many ways
-        raise ValueError(f"{path} is damaged or holds more than tensors; save its state_dict as safetensors") from error
     state = state.get("state_dict", state) if isinstance(state, Mapping) else state
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path} holds no state dict of tensors; save `model.state_dict()` as safetensors")
@@ -173,6 +172,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 def load_weights(backbone: nn.Module, path: Path) -> None:
     """Loads every tensor of `path` into `backbone`, strictly.
+
+    Args:
+        backbone: Parameters of it may be shapes alone, on the device "meta"; these get memory once all shapes agree.
+        path: As `read_weights` takes it.
 
     Raises:
         ValueError: As `read_weights`, or a tensor is missing, left over, of another shape, or not finite.
@@ -192,7 +195,22 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
             )
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ValueError(f"{path.name}: {name!r} holds numbers that are not finite")
+    places = {name: tensor.shape for name, tensor in backbone.state_dict().items()}
+    state = {name: tensor for name, tensor in state.items() if places.get(name) == tensor.shape}  # all but counters
+    _give_memory(backbone)
     backbone.load_state_dict(state, strict=False)
+
+
+def _give_memory(backbone: nn.Module) -> None:
+    """Puts zeros in the place of tensors that are shapes alone."""
+    for module in backbone.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.is_meta:
+                zeros = torch.zeros_like(parameter, device="cpu")
+                setattr(module, name, nn.Parameter(zeros, parameter.requires_grad))
+        for name, buffer in module.named_buffers(recurse=False):
+            if buffer.is_meta:
+                setattr(module, name, torch.zeros_like(buffer, device="cpu"))
 
 
 def _check_embeds(embedder: Embedder) -> None:

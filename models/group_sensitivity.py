@@ -55,7 +55,7 @@ def read_sensitivity(path: Path) -> list[Sensitivity]:
     """
     try:
         return [_row(entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path} holds no sensitivities: {type(error).__name__}: {error}") from error
 
 

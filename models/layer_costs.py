@@ -91,7 +91,7 @@ class CostTable:
         try:
             values = json.loads(text)
             return cls(**values | {"grids": dict(GRIDS.validate_python(values["grids"]))})
-        except (TypeError, ValueError, KeyError) as error:
+        except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
             raise ValueError(f"no table of costs: {error}") from error
 
 

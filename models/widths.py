@@ -35,8 +35,13 @@ def widths_of(backbone: nn.Module) -> dict[str, list[int]]:
     return {name: _width(layer) for name, layer in backbone.named_modules() if isinstance(layer, SIZED)}
 
 
-def resize(backbone: nn.Module, widths: Mapping[str, Sequence[int]]) -> None:
+def resize(backbone: nn.Module, widths: Mapping[str, Sequence[int]], device: str | None = None) -> None:
     """Gives `backbone`'s layers these widths, in place; the parameters of a changed layer become zeros.
+
+    Args:
+        backbone: Its layers keep their names and kinds.
+        widths: As `widths_of` gives them.
+        device: Of the zeros; None: each layer's own. On "meta" they are shapes alone and take no memory.
 
     Raises:
         ValueError: `widths` has a layer that the backbone lacks, or lacks one, or has an impossible width.
@@ -49,7 +54,7 @@ def resize(backbone: nn.Module, widths: Mapping[str, Sequence[int]]) -> None:
         width = [int(number) for number in widths[name]]
         if width != _width(layer):
             _check(name, width, _width(layer))
-            _set(layer, width)
+            _set(layer, width, device)
 
 
 def _check(name: str, width: list[int], before: list[int]) -> None:
@@ -59,7 +64,7 @@ def _check(name: str, width: list[int], before: list[int]) -> None:
         raise ValueError(f"layer {name!r} cannot split {width[0]} -> {width[1]} channels into {width[2]} groups")
 
 
-def _set(layer: nn.Module, width: list[int]) -> None:
+def _set(layer: nn.Module, width: list[int], device: str | None) -> None:
     shapes: dict[str, tuple[int, ...]] = {}
     match layer:
         case nn.Conv2d():
@@ -81,5 +86,5 @@ def _set(layer: nn.Module, width: list[int]) -> None:
         tensor = getattr(layer, name)
         if tensor is None:
             continue
-        zeros = torch.zeros(shape, dtype=tensor.dtype, device=tensor.device)
+        zeros = torch.zeros(shape, dtype=tensor.dtype, device=device or tensor.device)
         setattr(layer, name, nn.Parameter(zeros, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else zeros)

@@ -40,7 +40,7 @@ def read_mac_results(path: Path) -> list[Measurement]:
         if len(rows) > MOST_ROWS:
             raise ValueError(f"it has {len(rows)} rows; at most {MOST_ROWS} are read")
         return [measurement for row in rows for measurement in _measurements(row, where, tools)]
-    except (ValueError, RecursionError) as error:
+    except (ValueError, OverflowError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
         raise ValueError(f"{path.name} holds no results of a Mac: {reason[:LONGEST_TEXT]}") from error
 

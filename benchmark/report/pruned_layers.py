@@ -116,7 +116,7 @@ def _pruned(path: Path) -> Iterator[PrunedModel]:
             layers = tuple(_layer(layer) for layer in entry["layers"])
             if any(layer.kept < 1 for layer in layers):
                 yield PrunedModel(str(description["name"]), _summary(entry), layers)
-    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {type(error).__name__}: {error}") from error
 
 

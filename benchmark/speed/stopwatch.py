@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ...bounds import limit_memory
 from ..accuracy.intervals import Estimate, Z
 from ..machine import lent_cores, pin
 from ..processes import answer, opener_of
@@ -155,6 +156,7 @@ def load_and_time(
     """Opens the file at `path` and times it on noise; the arguments are those of `latency_in_fresh_process`."""
     lent, pinned = lent_cores(), pin(threads)
     open_file = opener_of(opener, factory, output)
+    limit_memory(Path(path))
     inputs = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
     before = memory_bytes("VmRSS")
     session = open_file(Path(path), threads)

@@ -23,6 +23,7 @@ from ...faces.contract import InputContract
 from ...files import sha256_of, written_whole
 from ...models.embedder import unit
 from ...models.graph.ports import Port
+from ...spelling import printable
 from ..artifact import Artifact, ConversionError
 from ..certificate import UNSET
 from ..formats import FORMATS, Format, find_files, open_session, read_artifact, suffixes
@@ -222,8 +223,8 @@ def _put(folder: Path, name: str, text: str) -> None:
 
 
 def _plain_text(text: str) -> str:
-    """Gives a text of a card, which anybody may have written, as Markdown shows it: one line, and no HTML."""
-    return html.escape(" ".join(text.split()), quote=False)
+    """Gives a text that anybody may have written as Markdown shows it: one line, and no HTML."""
+    return html.escape(printable(" ".join(text.split())), quote=False)
 
 
 def _template_values(
@@ -250,7 +251,7 @@ def _template_values(
         "unset": any(file["threshold"] is None for file in files),
         "unset_name": UNSET_NAME,
         "unset_text": UNSET,
-        "skipped": skipped,
+        "skipped": [(_plain_text(name), _plain_text(reason)) for name, reason in skipped],
         "contract": contract,
         "input": texts["input"],
         "output": texts["output"],

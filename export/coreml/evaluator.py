@@ -62,6 +62,8 @@ class CoreMLEvaluator:
         if mode not in get_args(Mode):
             raise ValueError(f"no mode {mode!r}; known: {', '.join(get_args(Mode))}")
         package = read_package(Path(path))
+        if not package.model.description.output:
+            raise ValueError(f"{package.name} is damaged: it describes no output")
         self.ports, self._name = package_ports(package, output), package.name
         self._picture = picture_of(self.ports, card_of(package))
         self._steps = _steps(package, mode, self.ports.embedding.name)

@@ -141,8 +141,8 @@ def _root(path: Path) -> str:
         manifest = json.loads((path / MANIFEST).read_bytes())
         root = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
         parts = Path(root).parts
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path.name} is damaged: Manifest.json names no model ({error!r})") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path.name} is damaged: {MANIFEST} names no model ({type(error).__name__})") from None
     if ".." in parts or Path(root).is_absolute():
         raise ValueError(f"{path.name} is damaged: its manifest points outside the package, to {root!r}")
     return str(root)

@@ -88,8 +88,14 @@ def to_coreml(
 
 
 def write_coreml_card(path: Path, card: Card, to: Path) -> None:
-    """Writes the package at `path` with another card."""
+    """Writes the package at `path` with another card.
+
+    Raises:
+        ValueError: The package is damaged.
+    """
     package = read_package(path)
+    if not (package.model.description.input and package.model.description.output):
+        raise ValueError(f"{path.name} is damaged: it describes no input or no output")
     describe_model(package.model.description, card)
     write_package(to, package.model, package.weights)
 

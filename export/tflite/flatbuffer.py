@@ -43,6 +43,9 @@ OPTIONS = {  # operators that carry options, and the schema's table for them
     "TRANSPOSE": "TransposeOptions",
 }
 
+DAMAGES = (struct.error, IndexError, TypeError, AttributeError, KeyError, OverflowError, MemoryError, AssertionError)
+"""What the schema's generated reader and writer raise for offsets, sizes and numbers that are none."""
+
 _MOST_METADATA = 1000  # entries looked through; a file has a handful
 
 
@@ -130,10 +133,16 @@ def pack(model: Any) -> bytes:
 
 
 def unpack(content: bytes) -> Any:
-    """Gives the schema's model of a file that was made here or by the quantiser, every buffer inside it."""
+    """Gives the schema's model of a file, every buffer inside it.
+
+    Raises:
+        ValueError: What its tables list is more than the file can hold: they share what they point to.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+    root = schema.Model.GetRootAs(content)
+    _check_counts(root, len(content))
+    model = schema.ModelT.InitFromObj(root)
     for buffer in model.buffers:
         if buffer.offset > 1:  # behind the FlatBuffer, where runtimes before 2024 do not look
             buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
@@ -181,7 +190,7 @@ def read_metadata(content: bytes, key: str, most: int) -> bytes | None:
                 if length > most:
                     raise ValueError(f"its {key} metadata has {length} bytes; at most {most} are read")
                 return content[start : start + length]
-    except (struct.error, IndexError, TypeError, AttributeError, OverflowError) as error:
+    except DAMAGES as error:
         raise ValueError("cut short or damaged: its tables point outside of it") from error
     return None
 
@@ -199,6 +208,29 @@ def _checked(length: int, content: bytes) -> int:
     if length > len(content) // 4:
         raise ValueError("cut short or damaged: it lists more than it holds")
     return length
+
+
+def _check_counts(model: Any, most: int) -> None:
+    """Counts what becomes objects, before any does: two tables of a hostile file may be the same bytes."""
+    left = most
+    for number in range(model.SubgraphsLength()):
+        graph = model.Subgraphs(number)
+        vectors = [graph.TensorsLength(), graph.OperatorsLength(), graph.InputsLength(), graph.OutputsLength()]
+        left -= sum(vectors)
+        for index in range(graph.TensorsLength() if left >= 0 else 0):
+            tensor = graph.Tensors(index)
+            scales = tensor.Quantization()
+            left -= tensor.ShapeLength() + len(tensor.Name() or b"")
+            left -= 0 if scales is None else scales.ScaleLength() + scales.ZeroPointLength()
+            if left < 0:
+                break
+        for index in range(graph.OperatorsLength() if left >= 0 else 0):
+            operator = graph.Operators(index)
+            left -= operator.InputsLength() + operator.OutputsLength() + operator.CustomOptionsLength()
+            if left < 0:
+                break
+        if left < 0:
+            raise ValueError("cut short or damaged: it lists more than it holds")
 
 
 def _span(buffer: Any, content: bytes) -> tuple[int, int]:

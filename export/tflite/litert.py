@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...models.graph.ports import Port, ports_of
+from ...models.quiet import quiet_native
 from ..artifact import LARGEST_CARD, METADATA_KEY, Card
 from .flatbuffer import read_metadata
 
@@ -133,8 +134,9 @@ def open_interpreter(path: Path, threads: int = 1, interpreter: Callable[..., An
     from ai_edge_litert.interpreter import Interpreter
 
     try:
-        opened = (interpreter or Interpreter)(model_path=str(path), num_threads=threads)
-        opened.allocate_tensors()
+        with quiet_native():  # it announces its delegate
+            opened = (interpreter or Interpreter)(model_path=str(path), num_threads=threads)
+            opened.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path.name}: LiteRT cannot load it: {reason}") from error

@@ -14,7 +14,7 @@ from ...models.graph.view import GraphView
 from ..artifact import METADATA_KEY, Artifact, Card, ConversionError, Note
 from .context import Context, Value
 from .delegation import delegation
-from .flatbuffer import pack, set_metadata, unpack
+from .flatbuffer import DAMAGES, pack, set_metadata, unpack
 from .operators import OPERATORS
 
 if TYPE_CHECKING:
@@ -65,10 +65,7 @@ def write_tflite(model: Any, card: Card, path: Path, notes: tuple[Note, ...] = (
     Raises:
         ConversionError: LiteRT cannot load it; it is taken away again.
     """
-    model.description = "\n".join(card.sentences().values())
-    set_metadata(model, METADATA_KEY, card.to_json().encode())
-    with written_whole(path) as beside:
-        beside.write_bytes(pack(model))
+    _write(model, card, path)
     try:
         taken = delegation(path)
     except ValueError as error:
@@ -78,8 +75,22 @@ def write_tflite(model: Any, card: Card, path: Path, notes: tuple[Note, ...] = (
 
 
 def write_tflite_card(path: Path, card: Card, to: Path) -> None:
-    """Writes the .tflite file at `path` with another card."""
-    write_tflite(unpack(path.read_bytes()), card, to)
+    """Writes the .tflite file at `path` with another card; LiteRT, which a damaged file may crash, never sees it.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    try:
+        _write(unpack(path.read_bytes()), card, to)
+    except DAMAGES as error:
+        raise ValueError(f"{path.name} is damaged: its tables cannot be read ({type(error).__name__})") from error
+
+
+def _write(model: Any, card: Card, path: Path) -> None:
+    model.description = "\n".join(card.sentences().values())
+    set_metadata(model, METADATA_KEY, card.to_json().encode())
+    with written_whole(path) as beside:
+        beside.write_bytes(pack(model))
 
 
 def _graph(path: Path, card: Card) -> GraphProto:

@@ -177,7 +177,7 @@ def _read(path: Path, progress: Callable[[str], None]) -> tuple[dict[str, Tensor
         with safe_open(path, "pt") as file:
             values = json.loads((file.metadata() or {})["training"])
             return {key: file.get_tensor(key) for key in file.keys()}, values
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
         progress(f"{path} is damaged, and made again: {' '.join(str(error).split())}")
         return None
 

@@ -207,3 +207,25 @@ def test_the_command_prints_a_row_for_each_layer_and_the_verdict(
     said = capsys.readouterr().out
     assert said.count("Conv") == 4  # three rows and the verdict
     assert f"tiny.onnx: first differs from the source at Conv {name!r}: by" in said.splitlines()[-1]
+
+
+class Tokens(nn.Module):
+    """Pixels as a sequence, its first axis not the faces': such values are of no face, and compared with nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.last = nn.Conv2d(3, 8, 3, 4, 1), nn.Linear(8, 4)
+
+    def forward(self, faces: torch.Tensor) -> torch.Tensor:
+        tokens = self.stem(faces).flatten(2).permute(2, 0, 1)  # (16, N, 8)
+        return self.last(tokens.tanh().permute(1, 0, 2).mean(1))
+
+
+def test_values_that_are_of_no_face_are_left_out(faces: Faces, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    source = Embedder("tokens", Tokens().eval(), InputContract(16, 16), "none.py:tokens")
+    (made,) = export(source, faces, ExportRecipe(targets=("onnx",)), tmp_path)
+    assert made.artifact is not None
+    found = trace(source, made.artifact, faces[:2])
+    assert found.first is None and found.layers[-1].name == "embedding"
+    assert any(name.startswith("/Tanh") or "tanh" in name for name in found.missing)

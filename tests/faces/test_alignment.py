@@ -281,3 +281,12 @@ def test_another_network_than_a_detector_is_one_sentence(tmp_path):
     onnx.save(model, tmp_path / "net.onnx")
     with pytest.raises(ValueError, match=r"net\.onnx is no YuNet detector[^\n]+$"):
         alignment.yunet(tmp_path / "net.onnx")
+
+
+def test_names_that_a_terminal_would_obey_and_formats_that_are_not_read_are_spelt_out():
+    said = str(alignment.Alignment((), ("a\x1b[2J\nb.jpg",), (), ("c.heic",))).splitlines()
+    assert said == [
+        "0 of 2 photos became crops",
+        r"no face found: a\x1b[2J\nb.jpg",
+        "not read, save it as JPEG or PNG: c.heic",
+    ]

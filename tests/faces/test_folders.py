@@ -257,3 +257,13 @@ def test_the_real_training_folder_has_its_people(shared):
     assert read.faces.shape == (3523, 112, 112, 3)
     assert sum(name.startswith("lfw/") for name in read.names) == 1468
     assert sum(name.startswith("cfp/") for name in read.names) == 141
+
+
+def test_images_of_formats_that_are_not_read_are_named(tmp_path):
+    (tmp_path / "Ann").mkdir()
+    (tmp_path / "Ann" / "1.HEIC").write_bytes(b"?")
+    with pytest.raises(ValueError, match=r"no image; .*; 1 of other formats is not read, such as Ann/1\.HEIC: save"):
+        read_folder(tmp_path, 8, 8)
+    Image.new("RGB", (8, 8)).save(tmp_path / "Ann" / "2.png")
+    with pytest.raises(ValueError, match="holds 1 images that can be read; 1 of other formats is not read, such"):
+        read_folder(tmp_path, 8, 8)

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from pocketface.models.activations import replace_activations
 from pocketface.models.checkpoint import EMBEDDED_DEFAULT, load_checkpoint, open_embedder, save_checkpoint
 from pocketface.models.complexity import parameters
 from pocketface.models.embedder import Embedder
+from pocketface.models.widths import widths_of
 from pocketface.models.zoo import ZOO, create
 from pocketface.prune.channels.groups import cut_channels, find_groups
 from pocketface.prune.pruner import prune
@@ -105,6 +108,11 @@ def test_weights_of_another_net_are_refused_by_tensor_name(checkpoint: Path, tmp
     [
         ({"widths": {"0": [3, 8, 1]}}, "another architecture"),
         ({"widths": 7}, "damaged"),
+        ({"widths": {"0": [3, [8], 1], "3": [8, 4]}}, "damaged"),
+        ({"options": 7}, "damaged"),
+        ({"activations": ["relu"]}, "damaged"),
+        ({"ancestry": [7]}, "damaged"),
+        ({"ancestry": None}, "damaged"),
         ({"contract": {"colour": "red"}}, "input contract has no 'colour'"),
         ({"sha256": "0"}, "damaged"),
         ({"name": "../x"}, "name '../x' has '/'"),
@@ -118,6 +126,45 @@ def test_a_damaged_description_is_one_sentence(
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ValueError, match=sentence):
         load_checkpoint(checkpoint, foreign)
+
+
+@contextmanager
+def memory_left(most: int) -> Iterator[None]:
+    """Lets this process have `most` bytes more than it has, of address space."""
+    resource = pytest.importorskip("resource", reason="Windows limits no memory")
+    if not Path("/proc/self/statm").is_file():
+        pytest.skip("the size of this process is read from /proc")
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        # 65,536 x 65,536 kernels of float32: 17 GB, of 3x3 155 GB
+        ({"widths": {"top.0": [65536, 65536, 1]}}, r"'top\.0\.weight' is \[\d+, \d+, 1, 1\], the net.* \[65536"),
+        ({"widths": {"top.0": [1 << 40, 1 << 40, 1]}}, r"layer 'top\.0' cannot be \[1099511627776, \d+, 1\] wide"),
+        ({"options": {"embedding_size": 10**13}}, r"the network expects \[10000000000000"),  # 1 PB and more
+    ],
+)
+def test_sizes_that_the_weights_do_not_bear_out_take_no_memory(
+    tmp_path: Path, changes: dict[str, dict[str, object]], sentence: str
+) -> None:
+    saved = save_checkpoint(create("mobilefacenet", width=0.125), tmp_path / "saved")
+    description = json.loads((saved / "embedder.json").read_text())
+    for key, values in changes.items():
+        description[key] |= values
+        if key == "options":
+            with torch.device("meta"):
+                description["widths"] = widths_of(create("mobilefacenet", **description["options"]).backbone)
+    (saved / "embedder.json").write_text(json.dumps(description))
+    with memory_left(1 << 30), pytest.raises(ValueError, match=sentence):
+        load_checkpoint(saved)
 
 
 def test_a_save_that_fails_leaves_the_old_checkpoint(
