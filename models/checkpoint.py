@@ -19,6 +19,7 @@ from ..spelling import known_names
 from .activations import activations_of, replace_activations
 from .embedder import Embedder
 from .factories import build_foreign, load_embedder, load_weights
+from .file_kinds import way_in
 from .widths import resize, widths_of
 from .zoo import ZOO, create
 
@@ -159,6 +160,8 @@ def open_embedder(
 
 def _no_embedder(what: str) -> str:
     path = Path(what)
+    if what and path.exists() and (known := way_in(path)):
+        return f"{what} {known}"
     if what and path.exists():
         hints = {".onnx": "; an ONNX file can be exported, not trained", ".py": f"; name its factory: {what}:FACTORY"}
         return f"{what} is no checkpoint folder, and no embedder has that name{hints.get(path.suffix, '')}"

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ..faces.contract import InputContract, unstated_contract
 from ..files import sha256_of
 from .embedder import Embedder
+from .file_kinds import NO_NETWORKS, way_in
 from .state_dicts import state_dict_in, without_prefix
 from .zoo import ZOO, create
 
@@ -127,6 +128,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise ValueError(f"no weights at {path}")
+    if known := way_in(path, NO_NETWORKS):
+        raise ValueError(f"{path} {known}")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

@@ -10,6 +10,7 @@ from ...files import written_whole
 from ..artifact import METADATA_KEY, Artifact, Card, ConversionError
 from ..quiet import quiet
 from .adoption import INPUT, OUTPUT, foreign_graph
+from .idioms import recognise_prelus
 from .reading import first_line, read_onnx
 from .size_limits import check_sizes
 
@@ -77,7 +78,7 @@ def adopt_onnx(source: Path, card: Card, path: Path, output: str = "") -> Artifa
 
 
 def simplified(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """Folds constants and batch norms (onnxsim), and drops what only the exporter's authors need.
+    """Folds constants and batch norms (onnxsim), writes PReLUs whole, and drops what only exporters' authors need.
 
     Given   Conv -> BatchNormalization -> Relu, and Shape, Gather, Concat -> Reshape
     Result  Conv (weights times scale, bias plus shift) -> Relu, and constant -> Reshape
@@ -109,6 +110,7 @@ def simplified(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     for tensor in smaller.graph.initializer:
         del tensor.metadata_props[:]
     result: onnx.ModelProto = onnx.shape_inference.infer_shapes(smaller)
+    recognise_prelus(result.graph)
     return result
 
 

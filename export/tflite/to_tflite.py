@@ -9,7 +9,9 @@ import numpy as np
 
 from ...files import sha256_of, written_whole
 from ..artifact import METADATA_KEY, Artifact, Card, ConversionError, Note
+from ..graph.idioms import recognise_norms, recognise_prelus
 from ..graph.reading import read_onnx
+from ..graph.resizing import rewrite_upsamples
 from ..graph.to_onnx import simplified
 from ..graph.view import GraphView
 from .context import Context, Value
@@ -101,13 +103,16 @@ def _graph(path: Path, card: Card) -> GraphProto:
         del graph.value_info[:]
         for side in embedding.type.tensor_type.shape.dim:
             side.Clear()
-    if free or {node.op_type for node in graph.node} - set(OPERATORS) - {"Constant"}:
+    if free or {node.op_type for node in graph.node} - set(OPERATORS) - {"Constant", "Upsample"}:
         model = simplified(model, path.name)  # what computes shapes becomes constant
     try:
         model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
         reason = " ".join(str(error).split())
         raise ConversionError(f"{path.name}: its shapes contradict each other: {reason}") from error
+    rewrite_upsamples(model.graph)
+    recognise_prelus(model.graph)
+    recognise_norms(model.graph)
     return model.graph
 
 
