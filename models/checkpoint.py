@@ -22,6 +22,7 @@ from ..spelling import known_names
 from .activations import activations_of, replace_activations
 from .embedder import Embedder
 from .factories import IMPORTED, build_foreign, load_embedder, load_onnx, load_weights
+from .file_kinds import way_in
 from .graph.imported_network import ImportedNetwork
 from .graph.reading import LARGEST_FILE
 from .graph.torch_import import rebuild
@@ -210,6 +211,8 @@ def _rebuilt(path: Path, description: Mapping[str, Any]) -> ImportedNetwork:
 
 def _no_embedder(what: str) -> str:
     path = Path(what)
+    if what and path.exists() and (known := way_in(path)):
+        return f"{what} {known}"
     if what and path.exists():
         hints = {".py": f"; name its factory: {what}:FACTORY"}
         return f"{what} is no checkpoint folder, and no embedder has that name{hints.get(path.suffix, '')}"

@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from ..faces.contract import InputContract, unstated_contract
 from ..files import sha256_of
 from .embedder import Embedder
+from .file_kinds import NO_NETWORKS, way_in
 from .graph.torch_import import import_onnx
+from .state_dicts import state_dict_in, without_prefix
 from .torch_files import read_torch_file
 from .zoo import ZOO, create
 
@@ -158,20 +160,22 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise ValueError(f"no weights at {path}")
+    if known := way_in(path, NO_NETWORKS):
+        raise ValueError(f"{path} {known}")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = read_torch_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error
-    state = state.get("state_dict", state) if isinstance(state, Mapping) else state
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path} holds no state dict of tensors; save `model.state_dict()` as safetensors")
-    return dict(state)
+    try:
+        return state_dict_in(state)
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from None
 
 
 def load_weights(backbone: nn.Module, path: Path) -> None:
-    """Loads every tensor of `path` into `backbone`, strictly.
+    """Loads every tensor of `path` into `backbone`, strictly; a prefix that all its names have is taken away.
 
     Args:
         backbone: Parameters of it may be shapes alone, on the device "meta"; these get memory once all shapes agree.
@@ -183,10 +187,16 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
     state = read_weights(path)
     # torch counts batches for a momentum that is not used here; older checkpoints lack the counter
     own = {name: tensor for name, tensor in backbone.state_dict().items() if not name.endswith("num_batches_tracked")}
+    state = without_prefix(state, own)
     tensors = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
-    for name in sorted(set(own) ^ set(tensors)):
-        side = "is missing" if name in own else "is not in the network"
-        raise ValueError(f"{path.name} holds the weights of another network: {name!r} {side}")
+    for name in sorted(set(own) - set(tensors)):
+        raise ValueError(f"{path.name} holds the weights of another network: {name!r} is missing")
+    if left := sorted(set(tensors) - set(own)):
+        raise ValueError(
+            f"{path.name} holds the weights of another network: {left[0]!r} is not in the network; if it is left over "
+            "from a classifier, save the state dict without it: "
+            f"{{k: v for k, v in state.items() if not k.startswith({left[0].partition('.')[0]!r})}}"
+        )
     for name, tensor in tensors.items():
         if tensor.shape != own[name].shape:
             raise ValueError(

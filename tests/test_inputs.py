@@ -71,6 +71,13 @@ def test_rendered_people_of_training_are_never_those_of_the_pairs() -> None:
     assert set(pairs.identities.tolist()).isdisjoint(range(250))
 
 
+def test_rendered_faces_that_are_not_square_are_the_middle_of_square_ones() -> None:
+    narrow, square = (open_faces("synthetic", pf.InputContract(40, side), 1).faces for side in (32, 40))
+    assert narrow.shape == (4, 40, 32, 3)
+    assert np.array_equal(narrow, square[:, :, 4:36])
+    assert open_pairs("synthetic", None, pf.InputContract(32, 40)).faces.shape[1:] == (32, 40, 3)
+
+
 def test_a_folder_per_person_is_paired_across_people(tmp_path: Path) -> None:
     pixels, labels = synthetic_faces(4, 2, size=32)
     for number, (face, label) in enumerate(zip(pixels, labels, strict=True)):

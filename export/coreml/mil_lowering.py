@@ -27,6 +27,7 @@ from .mil_shapes import (
     lower_gather,
     lower_pad,
     lower_reshape,
+    lower_resize,
     lower_slice,
     lower_split,
     lower_squeeze,
@@ -171,6 +172,11 @@ def lower_gelu(mb: Any, node: NodeProto, x: Any) -> Any:
     return mb.gelu(x=x, mode="EXACT" if exact else "TANH_APPROXIMATION")
 
 
+def lower_mish(mb: Any, node: NodeProto, x: Any) -> Any:
+    """Given x; result x times the tanh of its softplus."""
+    return mb.mul(x=x, y=mb.tanh(x=mb.softplus(x=x)))
+
+
 # ---- operators with the same form
 
 
@@ -213,8 +219,12 @@ OPERATORS: dict[str, Lowering] = {
     "Tanh": _unary("tanh"),
     "Erf": _unary("erf"),
     "Gelu": lower_gelu,
+    "Elu": lambda mb, node, x: mb.elu(x=x, alpha=np.float32(attribute(node, "alpha", 1.0))),
+    "Softplus": _unary("softplus"),
+    "Mish": lower_mish,
     "Softmax": lambda mb, node, x: mb.softmax(x=x, axis=int(attribute(node, "axis", -1))),  # as since opset 13
     "Add": _binary("add"),
+    "Sum": _binary("add"),
     "Sub": _binary("sub"),
     "Mul": _binary("mul"),
     "Div": _binary("real_div"),
@@ -223,6 +233,7 @@ OPERATORS: dict[str, Lowering] = {
     "Min": _binary("minimum"),
     "Abs": _unary("abs"),
     "Exp": _unary("exp"),
+    "Log": lambda mb, node, x: mb.log(x=x),
     "Neg": lambda mb, node, x: mb.mul(x=x, y=np.float32(-1)),
     "Reciprocal": lambda mb, node, x: mb.real_div(x=np.float32(1), y=x),
     "Sqrt": lower_sqrt,
@@ -243,6 +254,7 @@ OPERATORS: dict[str, Lowering] = {
     "Slice": lower_slice,
     "Gather": lower_gather,
     "Pad": lower_pad,
+    "Resize": lower_resize,
     "Identity": _unary("identity"),
     "Dropout": _unary("identity"),
 }

@@ -184,6 +184,17 @@ def _pad(i: Inputs) -> Tensor:
     return _padded(i["x"], ends, float(i.get("constant_val", 0)), mode)
 
 
+def _factors(i: Inputs) -> tuple[float, float]:
+    return float(i.get("scale_factor_height", 1)), float(i.get("scale_factor_width", 1))
+
+
+def _upsample_bilinear(i: Inputs) -> Tensor:
+    """Widens height and width linearly, from corner to corner or between the middles of pixels."""
+    if not (corners := i.get("align_corners", True)) and not i.get("half_pixel_centers", True):
+        raise ValueError("the evaluator counts linear places from corners or from the middles of pixels")
+    return F.interpolate(i["x"], scale_factor=_factors(i), mode="bilinear", align_corners=bool(corners))
+
+
 def _concat(i: Inputs) -> Tensor:
     """Joins along one axis, one after the other or (a channel shuffle) one of each in turns."""
     axis = i["axis"] % i["values"][0].ndim
@@ -253,6 +264,7 @@ OPERATORS: dict[str, Operator] = {
     "abs": _of_one(torch.abs),
     "erf": _of_one(torch.erf),
     "exp": _of_one(torch.exp),
+    "log": lambda i: torch.log(i["x"] + float(i.get("epsilon", 0))),
     "sqrt": _of_one(torch.sqrt),
     "square": _of_one(torch.square),
     "rsqrt": lambda i: torch.rsqrt(i["x"] + float(i.get("epsilon", 0))),
@@ -274,6 +286,8 @@ OPERATORS: dict[str, Operator] = {
     "concat": _concat,
     "tile": lambda i: i["x"].repeat(i["reps"]),
     "pad": _pad,
+    "upsample_nearest_neighbor": lambda i: F.interpolate(i["x"], scale_factor=_factors(i), mode="nearest"),
+    "upsample_bilinear": _upsample_bilinear,
     "split": _split,
     "slice_by_index": _slice_by_index,
     "gather": _gather,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...models.graph.view import Array, attribute
+from ..graph.resizing import copies, transformation
 from .mil_node import axes_of, refuse
 
 if TYPE_CHECKING:
@@ -58,6 +59,27 @@ def lower_unsqueeze(mb: Any, node: NodeProto, x: Any, axes: Array | None = None)
 def lower_transpose(mb: Any, node: NodeProto, x: Any) -> Any:
     """Without an order: the axes backwards."""
     return mb.transpose(x=x, perm=[int(n) for n in attribute(node, "perm", range(len(x.shape))[::-1])])
+
+
+def lower_resize(mb: Any, node: NodeProto, x: Any, *given: Array | None) -> Any:
+    """To the nearest pixel or linearly, by whole factors; the sizes are known from the scales or the last input."""
+    mode, how = attribute(node, "mode", "nearest"), transformation(node)
+    stated = [one for one in given if one is not None and one.size == len(x.shape)]
+    if not stated:
+        raise refuse(node, "the size that it makes is computed by the network itself")
+    sides = stated[-1] if stated[-1].dtype.kind == "i" else np.floor(np.array(x.shape) * stated[-1] + 1e-4)
+    target = [int(side) for side in sides]
+    size, wanted = list(x.shape[2:]), target[2:]
+    if len(size) != 2 or target[:2] != list(x.shape[:2]) or any(b % a for a, b in zip(size, wanted, strict=True)):
+        raise refuse(node, "it resizes by something else than whole factors of height and width")
+    factors = {f"scale_factor_{name}": b // a for name, a, b in zip(("height", "width"), size, wanted, strict=True)}
+    if mode == "nearest" and copies(node, size, wanted):
+        return mb.upsample_nearest_neighbor(x=x, **factors)
+    if mode == "linear" and how in ("align_corners", "half_pixel", "pytorch_half_pixel"):
+        corners = how == "align_corners"
+        floats = {name: np.float32(factor) for name, factor in factors.items()}
+        return mb.upsample_bilinear(x=x, align_corners=corners, half_pixel_centers=not corners, **floats)
+    raise refuse(node, f"it takes other pixels ({mode}, {how}) than Core ML does")
 
 
 def lower_expand(mb: Any, node: NodeProto, x: Any, shape: Array) -> Any:

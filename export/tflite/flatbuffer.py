@@ -14,6 +14,7 @@ REFLECT = 0  # of MirrorPadMode
 ACTIVATIONS = {"NONE": 0, "RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}  # of ActivationFunctionType
 
 OPTIONS = {  # operators that carry options, and the schema's table for them
+    "ABS": "AbsOptions",
     "ADD": "AddOptions",
     "AVERAGE_POOL_2D": "Pool2DOptions",
     "BATCH_MATMUL": "BatchMatMulOptions",
@@ -21,6 +22,7 @@ OPTIONS = {  # operators that carry options, and the schema's table for them
     "CONV_2D": "Conv2DOptions",
     "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
     "DIV": "DivOptions",
+    "EXP": "ExpOptions",
     "FULLY_CONNECTED": "FullyConnectedOptions",
     "GELU": "GeluOptions",
     "HARD_SWISH": "HardSwishOptions",
@@ -32,14 +34,20 @@ OPTIONS = {  # operators that carry options, and the schema's table for them
     "MINIMUM": "MaximumMinimumOptions",
     "MIRROR_PAD": "MirrorPadOptions",
     "MUL": "MulOptions",
+    "NEG": "NegOptions",
     "PAD": "PadOptions",
     "PADV2": "PadV2Options",
+    "POW": "PowOptions",
+    "REDUCE_MAX": "ReducerOptions",
     "RESHAPE": "ReshapeOptions",
+    "RESIZE_BILINEAR": "ResizeBilinearOptions",
+    "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions",
     "SLICE": "SliceOptions",
     "SOFTMAX": "SoftmaxOptions",
     "SPLIT": "SplitOptions",
     "SPLIT_V": "SplitVOptions",
     "SUB": "SubOptions",
+    "SUM": "ReducerOptions",
     "TRANSPOSE": "TransposeOptions",
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...models.file_kinds import NO_NETWORKS, way_in
 from ...models.graph.ports import Port, ports_of
 from ...models.quiet import quiet_native
 from ..artifact import LARGEST_CARD, METADATA_KEY, Card
@@ -118,6 +119,8 @@ def read_tflite_card(path: Path) -> Card | None:
     size = path.stat().st_size
     if size > LARGEST_FILE:
         raise ValueError(f"{path.name} has {size} bytes; a .tflite file has at most {LARGEST_FILE}")
+    if known := way_in(path, NO_NETWORKS):
+        raise ValueError(f"{path.name} {known}")
     try:
         text = read_metadata(path.read_bytes(), METADATA_KEY, LARGEST_CARD)
         return None if text is None else Card.from_json(text)

@@ -8,6 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...models.graph.view import attribute
+from .arithmetic import (
+    emit_elu,
+    emit_mish,
+    emit_power,
+    emit_reciprocal,
+    emit_reduction,
+    emit_resize,
+    emit_softplus,
+    emit_variadic,
+)
 from .context import AXIS_TO_LAST, FUSED, TO_LAST, Context, bounds_of, reordered
 from .convolutions import emit_batch_norm, emit_conv, emit_matrix_product
 from .flatbuffer import ACTIVATIONS
@@ -138,32 +148,6 @@ def emit_l2_norm(context: Context, node: NodeProto) -> None:
     context.emit(node.output[0], "L2_NORMALIZATION", [value.tensor], like=value)
 
 
-def emit_reduce_l2(context: Context, node: NodeProto) -> None:
-    """The start of what `F.normalize` becomes: ReduceL2, Clip or Max, Expand, Div."""
-    name = node.output[0]
-    axes = attribute(node, "axes", None)  # an attribute before opset 18
-    axes = context.constant(node, 1) if axes is None else axes
-    while (following := context.view.sole_consumer(name)) is not None and _keeps_length(context, following):
-        context.fused.add(following.output[0])
-        name = following.output[0]
-    if following is None or following.op_type != "Div" or list(following.input) != [node.input[0], name]:
-        raise context.refuse(node, "is no part of x / |x|; only that use of it is supported")
-    if axes is None or len(axes) != 1:
-        raise context.refuse(node, "takes lengths along several axes; one is supported")
-    context.fused.add(following.output[0])
-    value = with_last(context, node, int(axes[0]))
-    context.emit(following.output[0], "L2_NORMALIZATION", [value.tensor], like=value)
-
-
-def _keeps_length(context: Context, node: NodeProto) -> bool:
-    """A step of `F.normalize` between length and division: a floor against zero, or a copy for each value."""
-    if node.op_type == "Clip":
-        low, high = bounds_of(context, node)
-        return low <= 1e-6 and np.isinf(high)
-    floors = [context.constants[name] for name in node.input if name in context.constants]
-    return node.op_type == "Expand" or (node.op_type == "Max" and all((floor <= 1e-6).all() for floor in floors))
-
-
 def emit_identity(context: Context, node: NodeProto) -> None:
     """What does nothing at inference, to a computed tensor or a constant."""
     if node.input[0] in context.constants:
@@ -188,6 +172,7 @@ def emit_cast(context: Context, node: NodeProto) -> None:
 
 
 OPERATORS: dict[str, Emitter] = {
+    "Abs": _unary("ABS", non_negative=True),
     "Add": _binary("ADD"),
     "AveragePool": emit_average_pool,
     "BatchNormalization": emit_batch_norm,
@@ -197,7 +182,9 @@ OPERATORS: dict[str, Emitter] = {
     "Conv": emit_conv,
     "Div": _binary("DIV"),
     "Dropout": emit_identity,
+    "Elu": emit_elu,
     "Erf": emit_erf,
+    "Exp": _unary("EXP", non_negative=True),
     "Flatten": emit_reshape,
     "Gather": emit_gather,
     "Gelu": emit_gelu,
@@ -208,22 +195,36 @@ OPERATORS: dict[str, Emitter] = {
     "Identity": emit_identity,
     "LayerNormalization": emit_layer_norm,
     "LeakyRelu": emit_leaky_relu,
+    "Log": _unary("LOG"),
     "LpNormalization": emit_l2_norm,
     "MatMul": emit_matrix_product,
+    "Max": emit_variadic("MAXIMUM"),
     "MaxPool": emit_max_pool,
+    "Min": emit_variadic("MINIMUM"),
+    "Mish": emit_mish,
     "Mul": _binary("MUL"),
+    "Neg": _unary("NEG"),
     "PRelu": emit_prelu,
     "Pad": emit_pad,
-    "ReduceL2": emit_reduce_l2,
+    "Pow": emit_power,
+    "Reciprocal": emit_reciprocal,
+    "ReduceL2": emit_reduction("SUM", squares=True, root=True),
+    "ReduceMax": emit_reduction("REDUCE_MAX"),
     "ReduceMean": emit_mean,
+    "ReduceSum": emit_reduction("SUM"),
+    "ReduceSumSquare": emit_reduction("SUM", squares=True),
     "Relu": emit_clip,
     "Reshape": emit_reshape,
+    "Resize": emit_resize,
     "Sigmoid": _unary("LOGISTIC", non_negative=True),
     "Slice": emit_slice,
     "Softmax": emit_softmax,
+    "Softplus": emit_softplus,
     "Split": emit_split,
+    "Sqrt": _unary("SQRT", non_negative=True),
     "Squeeze": emit_reshape,
     "Sub": _binary("SUB"),
+    "Sum": emit_variadic("ADD"),
     "Tanh": _unary("TANH"),
     "Transpose": emit_transpose,
     "Unsqueeze": emit_reshape,

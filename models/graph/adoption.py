@@ -82,17 +82,10 @@ def keep_output(model: onnx.ModelProto, name: str) -> None:
     Given   ... -> y;  ReduceL2(y) -> norm;  outputs y, norm
     Result  ... -> y;  output y
     """
-    view = GraphView(model.graph)
-    needed, kept = {name}, []
-    for node in reversed(model.graph.node):
-        if needed & set(node.output):
-            needed.update(node.input)
-            kept.append(node)
     outputs = [value for value in model.graph.output if value.name == name]
     del model.graph.output[:]
     model.graph.output.extend(outputs)
-    view.set_nodes(reversed(kept))
-    view.drop_unread()
+    GraphView(model.graph).drop_unneeded()
 
 
 def remove_initializers_from_inputs(model: onnx.ModelProto) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..file_kinds import NO_NETWORKS, way_in
 from .conversion_error import ConversionError
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ def _content(path: Path) -> bytes:
     size = path.stat().st_size
     if not 0 < size <= LARGEST_FILE:
         raise ConversionError(f"{path.name} has {size} bytes; an embedder's ONNX file has 1 to {LARGEST_FILE}")
+    if known := way_in(path, NO_NETWORKS):
+        raise ConversionError(f"{path.name} {known}")
     return path.read_bytes()
 
 

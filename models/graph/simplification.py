@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..quiet import quiet
 from .conversion_error import ConversionError
+from .idioms import recognise_prelus
 from .reading import first_line
 from .size_limits import check_sizes
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def simplified(model: onnx.ModelProto, name: str, fold_norms: bool = True) -> onnx.ModelProto:
-    """Folds constants and batch norms (onnxsim), and drops what only the exporter's authors need.
+    """Folds constants and batch norms (onnxsim), writes PReLUs whole, and drops what only the exporter's authors need.
 
     Given   Conv -> BatchNormalization -> Relu, and Shape, Gather, Concat -> Reshape
     Result  Conv (weights times scale, bias plus shift) -> Relu, and constant -> Reshape
@@ -51,4 +52,5 @@ def simplified(model: onnx.ModelProto, name: str, fold_norms: bool = True) -> on
     for tensor in smaller.graph.initializer:
         del tensor.metadata_props[:]
     result: onnx.ModelProto = onnx.shape_inference.infer_shapes(smaller)
+    recognise_prelus(result.graph)
     return result

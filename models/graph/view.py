@@ -114,6 +114,16 @@ class GraphView:
         del self.graph.node[:]
         self.graph.node.extend(kept)
 
+    def drop_unneeded(self) -> None:
+        """Removes the nodes that no output needs, and the initializers that only they read."""
+        needed, kept = {output.name for output in self.graph.output}, list["NodeProto"]()
+        for node in reversed(self.graph.node):
+            if needed & set(node.output):
+                needed.update(node.input)
+                kept.append(node)
+        self.set_nodes(reversed(kept))
+        self.drop_unread()
+
     def drop_unread(self) -> None:
         """Removes the initializers that no node reads any more."""
         read = {name for node in self.graph.node for name in node.input}

@@ -56,7 +56,7 @@ final class FaceEmbedder {
     }
 
     private func embed(tensor: [Float]) throws -> [Float] {
-        let shape = [1, 3, height, width].map { NSNumber(value: $0) }
+        let shape = [1, channels, height, width].map { NSNumber(value: $0) }
         let array = try MLMultiArray(shape: shape, dataType: .float32)
         let values = array.dataPointer.bindMemory(to: Float.self, capacity: tensor.count)
         for i in 0..<tensor.count { values[i] = tensor[i] }

@@ -51,7 +51,7 @@ def measured(index: dict[str, Any], artifact: dict[str, Any], unit: str) -> dict
     model = ct.models.MLModel(str(path), compute_units=getattr(ct.ComputeUnit, unit))
     load = time.perf_counter() - started
     name = model.get_spec().description.input[0].name
-    shape = (1, 3, contract["height"], contract["width"])
+    shape = (1, 1 if contract["channel_order"] == "gray" else 3, contract["height"], contract["width"])
     inputs = [given(HERE / "golden", face, shape, artifact) for face in index["faces"]]
     started = time.perf_counter()
     cosines = []

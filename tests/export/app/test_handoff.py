@@ -16,11 +16,12 @@ from PIL import Image
 from torch import nn
 
 from pocketface.benchmark.report.mac_results import read_mac_results
+from pocketface.export.app.diagnose import diagnose
 from pocketface.export.app.golden import golden_faces
 from pocketface.export.app.handoff import UNSET_NAME, _plain_text, handoff
 from pocketface.export.certificate import Certificate, Point
 from pocketface.export.exporter import export
-from pocketface.export.formats import open_session, read_card, write_card
+from pocketface.export.formats import open_session, read_artifact, read_card, write_card
 from pocketface.export.recipe import ExportRecipe
 from pocketface.faces.contract import InputContract
 from pocketface.models.embedder import Embedder
@@ -445,3 +446,22 @@ def test_two_megabytes_of_results_are_not_parsed(tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text(" " * (2 << 20))
     with pytest.raises(ValueError, match="results of a Mac have at most 1048576"):
         read_mac_results(tmp_path / "r.json")
+
+
+def test_a_grey_network_of_another_shape_is_handed_off_with_one_channel(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    backbone = nn.Sequential(nn.Conv2d(1, 8, 3, 2, 1), nn.ReLU(), nn.AvgPool2d(4), nn.Flatten(), nn.Linear(240, 16))
+    contract = InputContract(48, 40, "gray")
+    embedder = Embedder("grey", backbone.eval(), contract, "none.py:grey")
+    faces = np.stack([face.crop for face in golden_faces(contract)])
+    made = export(embedder, faces, ExportRecipe(targets=("tflite-fp32",)), tmp_path / "artifacts")
+    assert [result.reason for result in made] == ["", ""]
+    bundle = handoff([tmp_path], tmp_path / "handoff")
+    tensor = np.fromfile(bundle / "golden" / "golden-0.nchw.bin", "<f4").reshape(1, 48, 40)
+    luma = np.asarray(Image.open(bundle / "golden" / "golden-0.png").convert("L"), np.float32)
+    np.testing.assert_allclose(tensor[0], (luma - 127.5) / 127.5, atol=1e-6)
+    assert index_of(bundle)["template"][:2] == [round((38.2946 * 48 / 112) - 4, 4), round(51.6963 * 48 / 112, 4)]
+    assert "val luma = (19595 * red + 38470 * green" in (bundle / "android" / "FaceLogic.kt").read_text()
+    artifact = read_artifact(bundle / "models" / "grey.tflite")
+    vector = open_session(artifact.path).run(contract.preprocess(faces[:1]))[0]
+    assert diagnose(artifact, golden_faces(contract)[0], vector / np.linalg.norm(vector)).verdict == "right"

@@ -23,6 +23,7 @@ PLAIN: Case = ({}, [], (1, 3, 8, 8))
 
 
 INTS = np.int64
+TWICE = np.float32([1, 1, 2, 3])
 
 
 CASES: dict[str, list[Case]] = {
@@ -89,6 +90,15 @@ CASES: dict[str, list[Case]] = {
     "Max": [({}, [np.float32(0.1), np.float32(0.2)], (1, 3, 8, 8))],
     "Min": [({}, [numbers(3, 1, 1)], (1, 3, 8, 8))],
     "Abs": [PLAIN],
+    "Elu": [({"alpha": 0.7}, [], (1, 3, 8, 8))],
+    "Softplus": [PLAIN],
+    "Mish": [PLAIN],
+    "Sum": [({}, [numbers(3, 1, 1), np.float32(2)], (1, 3, 8, 8))],
+    "Resize": [
+        ({"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}, ["", TWICE], (1, 3, 16, 24)),
+        ({"mode": "linear"}, ["", np.float32([1, 1, 2, 2])], (1, 3, 16, 16)),
+        ({"mode": "linear", "coordinate_transformation_mode": "align_corners"}, ["", TWICE], (1, 3, 16, 24)),
+    ],
     "Exp": [PLAIN],
     "Neg": [PLAIN],
     "ReduceL2": [({}, [np.array([1], INTS)], (1, 1, 8, 8)), ({"keepdims": 0}, [np.array([-1], INTS)], (1, 3, 8))],
@@ -122,6 +132,7 @@ CASES: dict[str, list[Case]] = {
 
 
 CHAINS: dict[str, tuple[list[Any], dict[str, Array], tuple[int, ...]]] = {
+    "Log": ([helper.make_node("Exp", ["x"], ["e"]), helper.make_node("Log", ["e"], ["y"])], {}, (1, 3, 8, 8)),
     "Gemm": (
         [
             helper.make_node("Flatten", ["x"], ["f"]),
@@ -221,7 +232,11 @@ def test_every_lowering_computes_what_onnxruntime_computes(
         source = save(tmp_path / f"{i}.onnx", nodes, constants, shape)
         package = to_coreml(source, card(int(np.prod(shape))), tmp_path / f"{i}.mlpackage").path
         np.testing.assert_allclose(
-            CoreMLEvaluator(package).run(faces), run_onnx(source, faces), rtol=2e-5, atol=2e-6, err_msg=str(nodes[0])
+            CoreMLEvaluator(package, output="embedding").run(faces),
+            run_onnx(source, faces),
+            rtol=2e-5,
+            atol=2e-6,
+            err_msg=str(nodes[0]),
         )
 
 

@@ -89,6 +89,45 @@ CASES: dict[str, tuple[list[onnx.NodeProto], Constants, list[str]]] = {
         {"zero": np.float32(0)},
         ["ADD"],
     ),
+    "the larger and the smaller of three": (
+        [node("Neg", "input", "n"), node("Max", "input n k", "m"), node("Min", "m k", "map")],
+        {"k": channels(0.1, 0.2, 0.3)},
+        ["NEG", "MAXIMUM", "MAXIMUM", "MINIMUM"],
+    ),
+    "sum of three": ([node("Sum", "input input input", "map")], {}, ["ADD", "ADD"]),
+    "mish in one": ([node("Mish", "input", "map")], {}, ["MINIMUM", "EXP", "ADD", "MUL", "ADD", "DIV", "MUL"]),
+    "softplus": ([node("Softplus", "input", "map")], {}, ["ABS", "NEG", "EXP", "ADD", "LOG", "RELU", "ADD"]),
+    "elu": ([node("Elu", "input", "map")], {}, ["ELU"]),
+    "powers": (
+        [
+            node("Pow", "input two", "p"),
+            node("Exp", "p", "e"),
+            node("Pow", "e half", "r"),
+            node("Reciprocal", "r", "map"),
+        ],
+        {"two": np.float32(2), "half": np.float32(0.5)},
+        ["MUL", "EXP", "SQRT", "DIV"],
+    ),
+    "sums over axes": (
+        [node("ReduceSum", "input a", "s"), node("ReduceMax", "input b", "m"), node("Add", "s m", "map")],
+        {"a": np.array([2]), "b": np.array([3])},
+        ["SUM", "REDUCE_MAX", "ADD"],
+    ),
+    "squares and lengths": (
+        [node("ReduceSumSquare", "input a", "s"), node("ReduceL2", "input a", "l"), node("Add", "s l", "map")],
+        {"a": np.array([1])},
+        ["MUL", "SUM", "MUL", "SUM", "SQRT", "ADD"],
+    ),
+    "pixels copied by whole factors": (
+        [node("Resize", "input none twice", "map", coordinate_transformation_mode="asymmetric", nearest_mode="floor")],
+        {"none": np.zeros(0, np.float32), "twice": np.float32([1, 1, 2, 3])},
+        ["RESIZE_NEAREST_NEIGHBOR"],
+    ),
+    "pixels between middles": (
+        [node("Resize", "input none twice", "map", mode="linear")],
+        {"none": np.zeros(0, np.float32), "twice": np.float32([1, 1, 2, 2])},
+        ["RESIZE_BILINEAR"],
+    ),
     "unit length of each pixel": ([node("LpNormalization", "input", "map", axis=1)], {}, ["L2_NORMALIZATION"]),
 }
 
@@ -223,21 +262,14 @@ REFUSED: dict[str, tuple[list[onnx.NodeProto], Constants, str]] = {
         {"w": weights(3, 3, 1, 1)},
         "only a constant is supported there",
     ),
-    "floor under a length": (
+    "pixels of other factors": (
         [
-            node("GlobalAveragePool", "input", "g"),
-            node("Flatten", "g", "f"),
-            node("ReduceL2", "f a", "l"),
-            node("Clip", "l one", "c"),
-            node("Div", "f c", "embedding"),
+            node("Resize", "input none more", "r", mode="nearest"),
+            node("GlobalAveragePool", "r", "g"),
+            node("Flatten", "g", "embedding"),
         ],
-        {"a": np.array([1]), "one": np.float32(1)},
-        "is no part of x / |x|",
-    ),
-    "length that does not divide": (
-        [node("ReduceL2", "input a", "l"), node("Flatten", "l", "embedding")],
-        {"a": np.array([1])},
-        "is no part of x / |x|",
+        {"none": np.zeros(0, np.float32), "more": np.float32([1, 1, 1.5, 1.5])},
+        "takes other pixels (half_pixel) than TFLite does; whole factors and linear are known",
     ),
 }
 

@@ -1,5 +1,7 @@
 """What a file takes and gives: which output is the embedding, sizes, layouts, batches, and numbers of every type."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -231,3 +233,41 @@ def test_a_call_that_gives_no_rows_is_refused() -> None:
     ports = Ports("net", FACE, Port("out", ()))
     with pytest.raises(ConversionError, match=r"net gives \(1, 4, 2, 2\) for 1 face; an embedder gives a row"):
         ports.run(lambda faces: np.zeros((1, 4, 2, 2), np.float32), np.zeros((1, 3, 8, 8), np.float32))
+
+
+GENERATED = {  # what other people's tools write: size, channel order, batch, precision of each file
+    "01-two-outputs-first-is-norm": {"two.onnx": (112, 112, "rgb", 1, "fp32")},
+    "03-onnx-embedding-of-other-rank": dict.fromkeys(("1D11.onnx", "11D.onnx", "D.onnx"), (112, 112, "rgb", 1, "fp32")),
+    "06-not-square": {"112x96.onnx": (112, 96, "rgb", 1, "fp32")},
+    "07-fp16-nhwc-uint8-onnx": {
+        "fp16.onnx": (112, 112, "rgb", 1, "fp16"),
+        "nhwc.onnx": (112, 112, "rgb", 1, "fp32"),
+        "uint8.onnx": (112, 112, "rgb", 1, "fp32"),
+    },
+    "12-one-channel": {"gray.onnx": (128, 128, "gray", 1, "fp32")},
+}
+
+
+@pytest.mark.parametrize("generator", GENERATED)
+def test_files_of_other_tools_are_told_and_embed_as_onnxruntime_does(
+    generator: str, shared: Path, tmp_path: Path
+) -> None:
+    script = shared / "cases" / f"{generator}.py"
+    if not script.is_file():
+        pytest.skip(f"the folder with real faces has no generator {generator}")
+    subprocess.run([sys.executable, script], cwd=tmp_path, check=True)
+    for name, expected in GENERATED[generator].items():
+        artifact = read_artifact(tmp_path / name, None if name == "uint8.onnx" else HALVES)
+        card, contract = artifact.card, artifact.card.contract
+        found = (contract.height, contract.width, contract.channel_order, artifact.batch, card.precision)
+        assert found == expected and card.embedding_size == 64, name
+        crop = np.random.default_rng(0).integers(0, 256, (1, contract.height, contract.width, 3), np.uint8)
+        session = ort.InferenceSession(tmp_path / name)
+        port = session.get_inputs()[0]
+        inputs = contract.preprocess(crop)
+        given = inputs.transpose(0, 2, 3, 1) if port.shape[3] == 3 else inputs
+        kinds = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
+        results = session.run(None, {port.name: given.astype(kinds[port.type])})
+        (right,) = [result for result in results if result.size == 64]
+        ours = raw_embeddings(open_session(artifact.path), contract, crop)
+        assert np.array_equal(ours[0], right.reshape(-1).astype(np.float32)), name
