@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -51,6 +52,56 @@ def reestimate_batch_norms(backbone: nn.Module, batches: Iterable[Tensor]) -> No
             norm.momentum = momentum
         for module, training in modes.items():
             module.training = training
+
+
+@torch.no_grad()
+def fit_fresh_norms(backbone: nn.Module, batches: Iterable[Tensor]) -> int:
+    """Gives batch norms that have no statistics yet those of `batches`, and scales and shifts that undo them.
+
+    Outputs in eval mode stay what they are but for rounding. In training, a batch norm then does what it would have
+    done in a network that was trained with it.
+
+    Args:
+        backbone: Changed in place; in eval mode afterwards. Norms of mean 0 and variance 1 have no statistics.
+        batches: Each (N, 3, H, W) float32, preprocessed.
+
+    Returns:
+        How many there were.
+    """
+    fresh = [
+        norm
+        for norm in backbone.modules()
+        if isinstance(norm, _BatchNorm) and norm.running_mean is not None and norm.running_var is not None
+        if norm.affine and not norm.running_mean.any() and bool((norm.running_var == 1).all())
+    ]
+    if not fresh:
+        return 0
+    sums: dict[_BatchNorm, list[Tensor]] = {norm: [] for norm in fresh}
+
+    def count(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(norm, _BatchNorm)
+        values = inputs[0].double().movedim(1, 0).flatten(1)
+        number = torch.full_like(values[:, 0], values.shape[1])
+        sums[norm].append(torch.stack([number, values.sum(1), values.square().sum(1)]))
+
+    hooks = [norm.register_forward_pre_hook(count) for norm in fresh]
+    try:
+        for batch in batches:
+            backbone.eval()(batch.to(next(backbone.parameters()).device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for norm in fresh:
+        number, total, squares = torch.stack(sums[norm]).sum(0)
+        mean = total / number
+        variance = (squares / number - mean.square()).clamp(min=norm.eps)
+        gain = norm.weight.double() / math.sqrt(1 + norm.eps)  # of the input, as the norm has it so far
+        norm.weight.copy_(gain * (variance + norm.eps).sqrt())
+        norm.bias.copy_(norm.bias.double() + gain * mean)
+        assert norm.running_mean is not None and norm.running_var is not None
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
+    return len(fresh)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from .channels.sizes import Size, Sizes, size_of
 from .criteria.importance import CRITERIA, ChannelScorer, ScoreSums, channel_scorer, importance
 from .recipe import MEASURED, PruneRecipe
 from .schedules import SCHEDULES, Phase
+from .training.fitted_norms import with_fitted_norms
 from .training.recovery import start_recovery
 from .training.resumption import Snapshot, TrainingState, TrainingStore
 from .training.trainer import agree_on, crops_of, finish, mean_scores, signal_of, store_of, train
@@ -69,6 +70,7 @@ def prune(
     plan = SCHEDULES[recipe.schedule](recipe)
     if recipe.remaining(1.0) == 1.0 and not recipe.control:
         return embedder.clone()
+    embedder = with_fitted_norms(embedder, faces, recipe.seed)
     groups = find_groups(embedder.backbone, embedder.example())
     floors = checked_floors(embedder, groups, recipe, table, judge)
     crops = crops_of(embedder, faces, recipe, sum(phase.epochs for phase in plan))

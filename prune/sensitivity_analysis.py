@@ -17,6 +17,7 @@ from .channels.groups import Group, find_groups
 from .channels.selection import groups_in_scope
 from .criteria.importance import importance
 from .recipe import PruneRecipe
+from .training.fitted_norms import with_fitted_norms
 
 SHARES = (0.125, 0.25, 0.5, 0.75)
 FACES, AT_ONCE = 64, 32  # faces that batch norms are estimated on; drift is measured on as many others
@@ -54,6 +55,7 @@ def sensitivity(
     """
     if not all(0 < share < 1 for share in shares):
         raise ValueError(f"shares to cut must be between 0 and 1, and {list(shares)} are not all; 0.25 is a quarter")
+    embedder = with_fitted_norms(embedder, faces, recipe.seed)
     batches, held_out = _split_faces(embedder, faces.faces, recipe.seed)
     groups = groups_in_scope(find_groups(embedder.backbone, embedder.example()), embedder.backbone, recipe.scope)
     scores = importance(recipe.criterion, embedder, groups, faces, recipe.images, recipe.seed)

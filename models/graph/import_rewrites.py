@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,6 +48,73 @@ def fold_affines(model: ModelProto) -> ModelProto:
     view.drop_unread()
     del result.graph.value_info[:]
     return result
+
+
+NORMS = ("BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization")
+EPSILON = 1e-5
+SILENT = 1e-8  # root mean square of a filter that computes nothing
+
+
+def unfold_norms(model: ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> ModelProto:
+    """Gives the convolutions of a network whose batch norms were folded new ones, which change nothing until it trains.
+
+    Most files have theirs folded, and training without any is slow or fails. A network that has norms of another kind
+    is left as it is: one with several square roots has them spelt out. So is a convolution that maps one pixel to one,
+    as those that weigh channels do, unless it makes the embedding. Filters get the size that those of a fresh network
+    have, on which the steps of a training depend; folding made them small or large.
+
+    Given   Conv W, b -> y
+    Result  Conv f W -> BatchNormalization (scale 1 / f, shift b, mean 0, variance 1) -> y
+
+    Source: He et al., Delving Deep into Rectifiers, ICCV 2015, eq. 10, for the size of filters.
+
+    Args:
+        model: Weights are initializers.
+        shapes: Of its values.
+    """
+    import onnx
+
+    kinds = [node.op_type for node in model.graph.node]
+    if set(kinds) & set(NORMS) or kinds.count("Sqrt") > 1:
+        return model
+    result = copied(model)
+    view = GraphView(result.graph)
+    nodes: list[NodeProto] = []
+    for node in result.graph.node:
+        nodes.append(node)
+        weight = view.constant(node.input[1]) if node.op_type == "Conv" and len(node.input) == 3 else None
+        bias = None if weight is None or weight.ndim != 4 else view.constant(node.input[2])
+        y = node.output[0]
+        if weight is None or bias is None:
+            continue
+        if weight.shape[2:] == (1, 1) == shapes.get(y, ())[2:] and not _is_embedding(view, y):
+            continue
+        ones, zeros = np.ones(len(bias), np.float32), np.zeros(len(bias), np.float32)
+        size = np.sqrt(np.mean(np.square(weight), axis=(1, 2, 3)))
+        usual = math.sqrt(2 / weight[0].size)
+        factor = np.where(size > SILENT, usual / np.maximum(size, SILENT), 1).astype(np.float32)
+        node.input[1] = view.set_constant(f"{y}/filters", weight * factor[:, None, None, None])
+        given = {"scale": np.float32(np.sqrt(1 + EPSILON)) / factor, "shift": bias, "mean": zeros, "variance": ones}
+        names = [view.set_constant(f"{y}/{name}", values) for name, values in given.items()]
+        node.input[:] = node.input[:2]
+        node.output[0] = f"{y}/folded"
+        label = f"{node.name or y}/norm"
+        inputs = [node.output[0], *names]
+        nodes.append(onnx.helper.make_node("BatchNormalization", inputs, [y], name=label, epsilon=EPSILON))
+    view.set_nodes(nodes)
+    view.drop_unread()
+    del result.graph.value_info[:]
+    return result
+
+
+def _is_embedding(view: GraphView, value: str) -> bool:
+    """Says whether `value` is the network's result but for its shape."""
+    while value not in view.outputs:
+        reader = view.sole_consumer(value)
+        if reader is None or reader.op_type not in ("Reshape", "Flatten", "Squeeze", "Transpose"):
+            return False
+        value = reader.output[0]
+    return True
 
 
 def gathers_to_reshapes(model: ModelProto) -> tuple[ModelProto, int]:

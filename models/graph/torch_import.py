@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ...faces.contract import InputContract
 from .adoption import INPUT, OUTPUT, foreign_graph
 from .conversion_error import ConversionError
-from .import_rewrites import fold_affines, gathers_to_reshapes
+from .import_rewrites import fold_affines, gathers_to_reshapes, unfold_norms
 from .imported_network import ImportedNetwork, NetworkStep
 from .imported_node import Compute, ImportedNode, Operation
 from .reading import first_line, parse_onnx
@@ -56,8 +56,9 @@ PROVEN_ON = 3  # random faces
 def import_onnx(path: Path, contract: InputContract) -> ImportedNetwork:
     """Reads an ONNX file as a network of `torch.nn` layers, in evaluation mode.
 
-    Batch norms stay where the file has them; scales and shifts that follow a layer become part of it. The network is
-    proven on random faces, alone and together, against the file in onnxruntime.
+    Batch norms stay where the file has them, and where they were folded there are new ones, see `unfold_norms`; scales
+    and shifts that follow a layer become part of it. The network is proven on random faces, alone and together, against
+    the file in onnxruntime.
 
     Args:
         path: The file; it is not trusted.
@@ -73,6 +74,7 @@ def import_onnx(path: Path, contract: InputContract) -> ImportedNetwork:
     adopted = foreign_graph(path, contract).model
     model, count = gathers_to_reshapes(simplified(adopted, path.name, fold_norms=False))
     model = fold_affines(simplified(model, path.name, fold_norms=False) if count else model)
+    model = unfold_norms(model, shapes_for_one_face(model, path.name))
     graph, weights = without_weights(model)
     known = shapes_for_one_face(graph, path.name)
     try:

@@ -20,6 +20,7 @@ from ..recipe import TrainingRecipe
 from ..schedules import Phase
 from .augmentation import Crops
 from .fading_activations import fading_prelus, finish_fading
+from .fitted_norms import with_fitted_norms
 from .losses import Signal, classification, distillation, teacher_answers
 from .recovery import lay_out, learn, start_recovery
 from .resumption import TrainingState, TrainingStore, fingerprint_of
@@ -56,6 +57,7 @@ def recover(
             f"the signal {recipe.signal} needs {'a teacher' if teacher is None else 'labels, not a teacher'}; "
             "distillation learns from a teacher, softmax, arcface and cosface from labels"
         )
+    student = with_fitted_norms(student, faces, recipe.seed)
     fading_prelus(student.backbone, recipe)  # checks the recipe before anything slow begins
     crops = crops_of(student, faces, recipe, recipe.epochs)
     origin = teacher.sha256 if teacher is not None else ""

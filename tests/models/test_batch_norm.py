@@ -11,7 +11,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
-from pocketface.models.batch_norm import reestimate_batch_norms, synchronised
+from pocketface.models.batch_norm import fit_fresh_norms, reestimate_batch_norms, synchronised
 
 
 class NormAndReLU(nn.BatchNorm2d):
@@ -40,6 +40,19 @@ def batches():
     generator = torch.Generator().manual_seed(1)
     scale = torch.linspace(0.1, 3, 8)[:, None, None, None]
     return [5 * scale + scale * torch.randn(8, 3, 8, 8, generator=generator) for _ in range(3)]
+
+
+def test_a_fresh_norm_gets_statistics_and_undoes_them():
+    norm = nn.BatchNorm2d(1)
+    norm.weight.data.fill_(2 * (1 + norm.eps) ** 0.5)  # so that x becomes 2 x + 1
+    norm.bias.data.fill_(1)
+    x = torch.tensor([0.0, 4.0]).reshape(2, 1, 1, 1)
+    assert fit_fresh_norms(norm, [x]) == 1
+    assert (norm.running_mean.item(), norm.running_var.item()) == (2, 4)
+    assert norm.weight.item() == pytest.approx(4, abs=1e-4)  # 2 x + 1 = 4 (x - 2) / 2 + 5
+    assert norm.bias.item() == pytest.approx(5, abs=1e-4)
+    assert norm(x).flatten().tolist() == pytest.approx([1, 9], abs=1e-5)
+    assert fit_fresh_norms(norm, [x + 1]) == 0  # it is fresh no more
 
 
 def run(net, parts, share):

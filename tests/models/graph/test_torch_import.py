@@ -445,3 +445,41 @@ def test_a_real_foreign_file_embeds_as_onnxruntime_does(shared: Path, rows: Rows
     theirs = rows(path, faces)
     assert np.abs(ours - theirs).max() <= 1e-5 * np.linalg.norm(theirs, axis=1).min()
     assert len(find_groups(network, torch.zeros(1, 3, 112, 112))) == 21  # as in the author's PyTorch network
+
+
+def folded(write: Write, *tail: onnx.NodeProto) -> Path:
+    """A network whose batch norms were folded: a 3x3 convolution, one that looks at one pixel, one of one pixel."""
+    nodes = [
+        node("Conv", "face w b", "c", name="stem"),
+        node("Relu", "c", "r"),
+        node("Conv", "r v d", "e", name="whole"),
+        node("Conv", "e u f", "g", name="pixel"),
+        *tail,
+    ]
+    constants = {"w": numbers(4, 3, 3, 3), "b": numbers(4), "v": numbers(5, 4, 6, 6), "d": numbers(5)}
+    return write(nodes, {**constants, "u": numbers(5, 5, 1, 1), "f": numbers(5), "s": numbers(1), "t": numbers(1)})
+
+
+def test_folded_batch_norms_are_new_ones_that_change_nothing(write: Write, rows: Rows) -> None:
+    path = folded(write, node("Sigmoid", "g", "h"), node("Flatten", "h"))
+    network, faces = import_onnx(path, CONTRACT), numbers(2, 3, 8, 8)
+    norms = {name: layer for name, layer in network.named_children() if isinstance(layer, nn.BatchNorm2d)}
+    assert list(norms) == ["stem_norm", "whole_norm"]  # not behind the one that maps one pixel to one
+    assert network.get_submodule("stem").bias is None and network.get_submodule("pixel").bias is not None
+    assert torch.equal(norms["stem_norm"].bias.detach(), torch.from_numpy(numbers(4)))
+    sizes = network.get_submodule("stem").weight.square().mean((1, 2, 3)).sqrt()
+    assert torch.allclose(sizes, torch.full((4,), (2 / 27) ** 0.5))
+    with torch.inference_mode():
+        assert np.abs(network(torch.from_numpy(faces)).numpy() - rows(path, faces)).max() <= 1e-5
+
+
+def test_the_convolution_that_makes_the_embedding_has_a_norm_too(write: Write) -> None:
+    network = import_onnx(folded(write, node("Flatten", "g")), CONTRACT)
+    assert isinstance(network.get_submodule("pixel_norm"), nn.BatchNorm2d)
+
+
+def test_a_network_with_norms_of_its_own_gets_no_others(write: Write) -> None:
+    nodes = [node("Conv", "face w b", "c"), node("InstanceNormalization", "c s t")]
+    constants = {"w": numbers(4, 3, 3, 3), "b": numbers(4), "s": numbers(4), "t": numbers(4)}
+    network = import_onnx(write(nodes, constants), CONTRACT)
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in network.children())
