@@ -369,14 +369,14 @@ def models() -> None:
 def align(
     photos: Annotated[Path, Argument(help="Folder of photos.")],
     detector: Annotated[Path, Option(help="YuNet face detector, an .onnx file.")],
-    size: cli.Size = "112",
+    size: Annotated[str, Option(help="Size of a face crop in pixels: 112, or height x width: 112x96.")] = "112",
     out: cli.Out = Path("aligned"),
 ) -> None:
     """Cut aligned faces out of photos."""
     from .faces.alignment import align_folder
     from .faces.contract import InputContract
 
-    for line in str(align_folder(photos, out, detector, InputContract(*cli.sides_of(size or "112")))).splitlines():
+    for line in str(align_folder(photos, out, detector, InputContract(*cli.sides_of(size)))).splitlines():
         say(line)
 
 

@@ -136,7 +136,7 @@ SAME_NAME = {
 
 def test_no_module_is_longer_than_350_lines_but_the_command_line() -> None:
     lengths = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in MODULES.items()}
-    most = {"__main__": 400}
+    most = {"__main__": 400, "command_line": 400}
     assert {name: count for name, count in lengths.items() if count > most.get(name, 350)} == {}
 
 

@@ -259,7 +259,14 @@ def test_a_file_that_is_not_there(said: Said, tmp_path: Path) -> None:
 
 
 def test_an_onnx_file_wants_a_contract_in_every_command(said: Said, tmp_path: Path) -> None:
-    (tmp_path / "net.onnx").write_bytes(b"")
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Flatten", ["x"], ["y"])],
+        "g",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 3, 8, 8])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 192])],
+    )
+    opset = onnx.helper.make_opsetid("", 17)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8), tmp_path / "net.onnx")
     assert "does not say what it must be fed; give --mean and --scale" in said("export", tmp_path / "net.onnx")
     assert "does not say what it must be fed; give --mean and --scale" in said("prune", tmp_path / "net.onnx")
     assert "--mean takes one number or three with commas, not 'a,b'" in said(
@@ -325,7 +332,7 @@ def test_numbers_of_threads_that_make_no_sense(threads: str, sentence: str, said
         ("phone --set thread=[1]", "there is no 'thread'; did you mean 'threads'?"),
         ("run --set prune.remov=1", "there is no 'prune.remov'; did you mean 'remove'?"),
         ("run --set benchmark", "--set takes KEY=VALUE, such as round_to=16, not 'benchmark'"),
-        ("run --set contract.channel_order=rbg", "no channel order 'rbg'; known: bgr, rgb"),
+        ("run --set contract.channel_order=rbg", "no channel order 'rbg'; known: bgr, gray, rgb"),
     ],
 )
 def test_a_typo_says_what_was_meant(arguments: str, sentence: str, said: Said) -> None:
@@ -372,7 +379,7 @@ def test_help_fits_a_terminal_and_shows_every_default(command: str) -> None:
     assert all(len(line) <= 80 for line in text.splitlines())
     flat = " ".join(text.split())
     for parameter in get_command(app).commands[command].params:  # type: ignore[attr-defined]
-        if parameter.default not in (None, False, [], ()) and parameter.name != "help":
+        if parameter.default not in (None, False, "", [], ()) and parameter.name != "help":
             assert re.search(rf"\[default: {re.escape(str(parameter.default))}[\];]", flat), parameter.name
 
 

@@ -167,7 +167,7 @@ def test_other_commands_take_an_onnx_file(command: str, inputs: Path, finished: 
 
 def test_a_network_and_options_are_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    options = RunOptions("127.5", "0.01", 32, "bgr", faces=Path("f"), pairs="p.txt", name="mine", licence="MIT")
+    options = RunOptions("127.5", "0.01", "32", "bgr", faces=Path("f"), pairs="p.txt", name="mine", licence="MIT")
     recipe = options.run_recipe("net.onnx", {"prune": {"target": 5}})
     assert recipe.embedder == str(tmp_path / "net.onnx")
     assert (recipe.train, recipe.pairs) == (str(tmp_path / "f"), str(tmp_path / "p.txt"))

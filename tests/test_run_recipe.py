@@ -68,7 +68,7 @@ def refusal(path: Path, text: str) -> str:
         ("[contract]\nmean = [[1, 2, 3]]", "mean needs three numbers, not [[1, 2, 3]]"),
         ("[contract]\nheight = [112]", "height and width need whole numbers, not [112] and 112"),
         ("[contract]\nwidth = 112.5", "height and width need whole numbers, not 112 and 112.5"),
-        ("[contract]\nchannel_order = 'rbg'", "no channel order 'rbg'; known: bgr, rgb"),
+        ("[contract]\nchannel_order = 'rbg'", "no channel order 'rbg'; known: bgr, gray, rgb"),
         ("[contract]\nheight = 160", "network is fed is stated in part (height); mean and scale must be too"),
         ("[contract]\nmean = [0, 0, 0]", "network is fed is stated in part (mean); scale must be too"),
         ("[contract]\ntemplate = [1]", "no landmark template [1]; known: arcface"),

@@ -13,6 +13,7 @@ files of one precision on one core.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -98,7 +99,9 @@ class EmulatedSession(LiteRTSession):
             input_file.write_bytes(images.tobytes())
             self._emulator.run(self.core, self._emulator.runner, "embed", self.path.resolve(), input_file, output_file)
             numbers = np.frombuffer(output_file.read_bytes(), self.ports.embedding.dtype)
-            return numbers.reshape(len(images), self.ports.batch or 1, -1)[:, 0]
+            batch = self.ports.batch or 1
+            width = math.prod(side or 1 for side in self.ports.embedding.shape) // batch
+            return numbers.reshape(len(images), batch, width)[:, 0]
 
 
 def _counts(paths: Sequence[Path], core: str) -> list[Counter[str]]:

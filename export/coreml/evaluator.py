@@ -62,6 +62,7 @@ class CoreMLEvaluator:
         if mode not in get_args(Mode):
             raise ValueError(f"no mode {mode!r}; known: {', '.join(get_args(Mode))}")
         package = read_package(Path(path))
+        package.program  # noqa: B018 - refuses one of an older kind
         if not package.model.description.output:
             raise ValueError(f"{package.name} is damaged: it describes no output")
         self.ports, self._name = package_ports(package, output), package.name

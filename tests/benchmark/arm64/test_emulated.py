@@ -178,7 +178,7 @@ def test_what_is_wrong_is_said(fp32: list[Path], tmp_path: Path) -> None:
     noise.write_bytes(bytes(range(256)) * 8)
     with pytest.raises(ValueError, match=r"noise\.tflite: LiteRtCreateModelFromBuffer"):
         instructions_of([fp32[0], noise], "a76")
-    with pytest.raises(ValueError, match=r"wants \(N, 3, 12, 14\), not \(1, 3, 8, 14\)"):
+    with pytest.raises(ValueError, match=r"takes \(N, 3, 12, 14\), not \(1, 3, 8, 14\)"):
         EmulatedSession(fp32[0], "a76").run(faces(1, 8))
 
 
