@@ -78,7 +78,7 @@ minimum_runs = 5
 minimum_seconds = 0.0
 arm64 = []
 """
-OTHERWISE_EACH_TIME = ("latency_", "load_ms", "first_ms", "peak_memory")  # metrics
+OTHERWISE_EACH_TIME = ("latency_", "cpu_ms", "load_ms", "first_ms", "peak_memory")  # metrics
 TIMES = ("seconds", "command")  # keys of JSON
 NOT_COMPARED = ("latency.json", "report.html", "report.md", "report.csv", "report.json", "cards")
 GRACE = 2.0  # seconds after which no process may be alive

@@ -84,7 +84,7 @@ def kill_when(recipe: Path, out: Path, pattern: str) -> None:
 
 def rows_of(out: Path) -> dict[tuple[str, ...], Any]:
     """Every row by what it is of, with its value, but for times and memory, which no two runs share."""
-    timed = ("latency_", "load_ms", "first_ms", "peak_memory")
+    timed = ("latency_", "cpu_ms", "load_ms", "first_ms", "peak_memory")
     rows = json.loads((out / "measurements.json").read_text())
     keys = ("model", "artifact", "format", "precision", "runtime", "metric")
     return {
