@@ -18,7 +18,7 @@ from .export.exporter import export
 from .export.targets import Source
 from .faces.drawn_pairs import draw_pairs
 from .faces.folders import LabelledFaces, split_identities
-from .files import DAMAGE, checked_name, sweep_parts, written_whole
+from .files import DAMAGE, checked_name, made_again, sweep_parts, written_whole
 from .held_folders import hold_folder
 from .inputs import open_faces, open_pairs, source_of_run
 from .models.checkpoint import DESCRIPTION, load_checkpoint, save_checkpoint, save_once
@@ -148,7 +148,7 @@ def _whole(path: Path, read: Callable[[Path], T], progress: Callable[[str], None
     try:
         return read(path)
     except DAMAGE as error:
-        progress(f"{path} is damaged, and made again: {' '.join(str(error).split()) or type(error).__name__}")
+        progress(made_again(str(path), error))
         return None
 
 

@@ -125,6 +125,11 @@ def full_disk(error: BaseException | None) -> OSError | None:
     return None
 
 
+def made_again(what: str, error: BaseException) -> str:
+    """Says that what an earlier try left is damaged, why, and that it is made again."""
+    return f"{what} is damaged, and made again: {' '.join(str(error).split()) or type(error).__name__}"
+
+
 def error_sentence(error: OSError) -> str:
     """Says what an error of the system is about: "FILE: Permission denied"; of a full disk also how much is free."""
     if error.filename:
@@ -179,7 +184,7 @@ class Memo:
         except FileNotFoundError:
             return None
         except DAMAGE as error:
-            progress(f"{self.path} is damaged, and made again: {' '.join(str(error).split()) or type(error).__name__}")
+            progress(made_again(str(self.path), error))
             return None
 
     def write(self, **results: Any) -> None:

@@ -1,10 +1,11 @@
-"""Names that a package offers without importing their modules until one is used (PEP 562)."""
+"""Names whose modules are imported when one is used: those that a package offers (PEP 562), and openers of files."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 
@@ -36,3 +37,17 @@ def lazy_names(
         return sorted(homes)
 
     return sorted(homes), __getattr__, __dir__
+
+
+def opener_of(name: str, factory: str | None = None, output: str = "") -> Callable[..., Any]:
+    """Gives the function that "module:function" names; it opens a path with so many threads.
+
+    Args:
+        name: Of the function.
+        factory: The code of a checkpoint that is not of the zoo; the function is given it too.
+        output: The name of the embedding, where a file has several outputs; likewise.
+    """
+    module, _, function = name.partition(":")
+    open_file: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    more = {key: value for key, value in (("factory", factory), ("output", output)) if value}
+    return partial(open_file, **more) if more else open_file

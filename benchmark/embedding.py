@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from ..export.formats import OPENER
 from ..faces.contract import Faces, InputContract
-from ..files import written_whole
+from ..files import made_again, written_whole
+from ..lazy import opener_of
 from .machine import lent_cores
-from .processes import answer, ask, opener_of
+from .processes import answer, ask
 
 CROPS = "crops.npy"  # the faces, while they are embedded
 
@@ -85,12 +86,12 @@ def kept_embeddings(
         embeddings = np.load(path, allow_pickle=False)
         if embeddings.ndim == 2 and len(embeddings) == faces and embeddings.dtype == np.float32:
             return np.asarray(embeddings)
-        why = f"{embeddings.dtype} of shape {embeddings.shape} for {faces:,} faces"
+        damage: Exception = ValueError(f"{embeddings.dtype} of shape {embeddings.shape} for {faces:,} faces")
     except FileNotFoundError:
         return None
     except Exception as error:  # NumPy parses the header as Python: SyntaxError, TokenError and others
-        why = " ".join(str(error).split()) or type(error).__name__
-    progress(f"{path} is damaged, and made again: {why}")
+        damage = error
+    progress(made_again(str(path), damage))
     return None
 
 

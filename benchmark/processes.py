@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from ..bounds import SECONDS
@@ -74,17 +72,3 @@ def answer(work: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         if full := full_disk(error):
             reply["full"] = (full.errno, full.strerror, full.filename)
     print("\n" + json.dumps(reply))
-
-
-def opener_of(name: str, factory: str | None = None, output: str = "") -> Callable[..., Any]:
-    """Gives the function that "module:function" names; it opens a path with so many threads.
-
-    Args:
-        name: Of the function.
-        factory: The code of a checkpoint that is not of the zoo; the function is given it too.
-        output: The name of the embedding, where a file has several outputs; likewise.
-    """
-    module, _, function = name.partition(":")
-    open_file: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    more = {key: value for key, value in (("factory", factory), ("output", output)) if value}
-    return partial(open_file, **more) if more else open_file

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .measurement import NAME, Measurement, read_measurements
+from .places import place_of
 
 
 def read_mapping(path: Path, parse: Callable[[str], Any] = json.loads) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def is_of_prune(row: Measurement) -> bool:
 
 
 def _from_phone(row: Measurement) -> bool:
-    return row.runtime.startswith("adb ")
+    return place_of(row.runtime).kind == "device"
 
 
 def _sizes(rows: Sequence[Measurement]) -> dict[str, float | None]:

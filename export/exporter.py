@@ -12,7 +12,7 @@ from typing import Any
 
 from ..faces.contract import Faces
 from ..faces.folders import FaceSource
-from ..files import DAMAGE, Memo, checked_name, full_disk, remove_own
+from ..files import DAMAGE, Memo, checked_name, full_disk, made_again, remove_own
 from ..models.embedder import Embedder, Embeddings
 from .artifact import Artifact, Card, ConversionError, Note
 from .calibration import choose_calibration_faces, lint
@@ -159,7 +159,7 @@ def _kept(
         parity = Parity(**numbers, faces=int(entry["parity"]["faces"]))
         artifact, seconds = read_artifact(path), float(entry["seconds"])
     except DAMAGE as error:
-        progress(f"{target} of {folder} is damaged, and made again: {' '.join(str(error).split())}")
+        progress(made_again(f"{target} of {folder}", error))
         return None
     bare = artifact.card.but(certificate=None)  # files that are made from it have thresholds of their own
     if not bare.tools_are_installed():

@@ -5,11 +5,11 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 
 from ..faces.contract import Stated, contract_of, unstated_contract
 from ..files import sha256_of
+from ..lazy import opener_of
 from ..models.graph.onnx_ports import onnx_ports
 from ..models.graph.ports import Ports, stated_by
 from .artifact import Artifact, Card, Input, Note, Precision
@@ -82,9 +82,7 @@ class Format:
             factory: The code of a checkpoint that is not of the zoo.
             output: The name of the embedding, where a file has several outputs.
         """
-        module, _, name = self.opener.partition(":")
-        more = {key: value for key, value in (("factory", factory), ("output", output)) if value}
-        session: Session = getattr(import_module(module), name)(path, threads, **more)
+        session: Session = opener_of(self.opener, factory, output)(path, threads)
         return session
 
 

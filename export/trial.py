@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from ..bounds import limit_memory
 from ..children import run_child, signal_name
 from ..faces.contract import InputContract
 from ..files import sha256_of
+from ..lazy import opener_of
 from .formats import CHECKPOINT, format_of
 
 TIMEOUT = 60.0  # seconds, most of them for imports on a busy machine
@@ -59,11 +59,9 @@ def try_in_child(path: Path, contract: InputContract, output: str = "") -> None:
 def _main() -> int:
     request = json.loads(sys.argv[1])
     path, contract = Path(request["path"]), InputContract.from_dict(request["contract"])
-    module, _, opener = request["opener"].partition(":")
     limit_memory(path)
     try:
-        more = {"output": request["output"]} if request["output"] else {}
-        session = getattr(import_module(module), opener)(path, 1, **more)
+        session = opener_of(request["opener"], output=request["output"])(path, 1)
         session.run(contract.preprocess(np.zeros((1, contract.height, contract.width, 3), np.uint8)))
     except ValueError as error:
         print(" ".join(str(error).split()))

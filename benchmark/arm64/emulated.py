@@ -13,7 +13,6 @@ files of one precision on one core.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -100,8 +99,7 @@ class EmulatedSession(LiteRTSession):
             self._emulator.run(self.core, self._emulator.runner, "embed", self.path.resolve(), input_file, output_file)
             numbers = np.frombuffer(output_file.read_bytes(), self.ports.embedding.dtype)
             batch = self.ports.batch or 1
-            width = math.prod(side or 1 for side in self.ports.embedding.shape) // batch
-            return numbers.reshape(len(images), batch, width)[:, 0]
+            return numbers.reshape(len(images), batch, self.ports.embedding_size)[:, 0]
 
 
 def _counts(paths: Sequence[Path], core: str) -> list[Counter[str]]:

@@ -10,9 +10,10 @@ import numpy as np
 
 from ...export.session import unit_embeddings
 from ...faces.contract import InputContract
+from ...lazy import opener_of
 from ...models.embedder import Embeddings
 from ..measurement import Measurement, RowMaker
-from ..processes import answer, ask, opener_of
+from ..processes import answer, ask
 from ..runtimes import Runtime, runtimes_for, usual_runtime
 from ..subjects import VerifiedFile, row_maker
 from .latency import TIMEOUT

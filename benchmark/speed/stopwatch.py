@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from ...bounds import limit_memory
+from ...lazy import opener_of
 from ..accuracy.intervals import Estimate, Z
 from ..machine import lent_cores, pin
-from ..processes import answer, opener_of
+from ..processes import answer
 from .noise import Noise, NoiseWatch
 
 

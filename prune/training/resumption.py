@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ...files import written_whole
+from ...files import made_again, written_whole
 from ...models.embedder import Embedder, Embeddings
 from ...models.widths import resize, widths_of
 from ..criteria.importance import ScoreSums
@@ -178,7 +178,7 @@ def _read(path: Path, progress: Callable[[str], None]) -> tuple[dict[str, Tensor
             values = json.loads((file.metadata() or {})["training"])
             return {key: file.get_tensor(key) for key in file.keys()}, values
     except (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
-        progress(f"{path} is damaged, and made again: {' '.join(str(error).split())}")
+        progress(made_again(str(path), error))
         return None
 
 

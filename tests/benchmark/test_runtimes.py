@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from pocketface.benchmark import runtimes as module
-from pocketface.benchmark.processes import opener_of
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runtimes import RUNTIMES, Runtime, runtimes_for, usual_runtime
 from pocketface.export.formats import FORMATS, open_session
 from pocketface.export.tflite.delegation import delegation
+from pocketface.lazy import opener_of
 from pocketface.models.embedder import unit
 
 FACES = np.random.default_rng(0).uniform(-1, 1, (3, 3, 112, 112)).astype(np.float32)

@@ -103,7 +103,7 @@ def test_a_file_of_no_card_has_none_to_replace(run: Path) -> None:
 @pytest.mark.parametrize("known", FORMATS.values(), ids=FORMATS)
 def test_what_opens_a_format_can_be_found_by_its_name(known: Format) -> None:
     """As a child process does."""
-    from pocketface.benchmark.processes import opener_of
+    from pocketface.lazy import opener_of
 
     assert callable(opener_of(known.opener))
     assert bool(known.suffix) != bool(known.marker)
