@@ -31,6 +31,7 @@ from pocketface.faces.pairs import deal_folds
 MEAN, WORSE, FARS = 3.0, 2.9, (1e-1, 1e-2)
 ALIKE = 0.8  # correlation of what two files make of a pair
 SHARED = 0.3  # of a pair's variance: that of its people, where they recur
+SMALL = 16  # all are divided by it, so that they are cosines
 SIZES = (200, 600, 6000)  # pairs
 
 
@@ -154,14 +155,15 @@ def scores(pairs: Design, same: np.ndarray, random: np.random.Generator) -> tupl
     both = random.standard_normal(len(same))
     own = np.sqrt(ALIKE) * both + np.sqrt(1 - ALIKE) * random.standard_normal((2, len(same)))
     noise = of_people + np.sqrt(1 - SHARED) * own
-    return np.where(same, MEAN, 0) + noise[0], np.where(same, WORSE, 0) + noise[1]
+    return (np.where(same, MEAN, 0) + noise[0]) / SMALL, (np.where(same, WORSE, 0) + noise[1]) / SMALL
 
 
 def worth(similarity: np.ndarray, same: np.ndarray, fold: np.ndarray, mean: float) -> float:
     """How often the thresholds of the folds are right about new pairs, with the same share of genuine ones."""
     _, thresholds = tenfold_accuracy(similarity, same, fold)
     genuine = np.mean(same)
-    return float(np.mean(genuine * norm.cdf(mean - thresholds) + (1 - genuine) * norm.cdf(thresholds)))
+    at = SMALL * thresholds
+    return float(np.mean(genuine * norm.cdf(mean - at) + (1 - genuine) * norm.cdf(at)))
 
 
 if __name__ == "__main__":

@@ -86,6 +86,8 @@ def load_onnx(
         ValueError: There is no contract; the file is missing, damaged, or no embedder of it; or it has what cannot be
             trained, which the sentence names.
     """
+    if known := way_in(path, NO_NETWORKS):
+        raise ValueError(f"{path} {known}")
     if contract is None:
         raise ValueError(unstated_contract(path))
     backbone = import_onnx(path, contract)

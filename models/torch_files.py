@@ -32,8 +32,8 @@ def read_torch_file(path: Path) -> dict[str, Any]:
         path: The file, of PyTorch 1.6 or later or of the form before.
 
     Returns:
-        Tensors, and tables of them, by their keys as text: `{"epoch": 3, "model": {"0.weight": t}}` gives
-        `{"model": {"0.weight": t}}`.
+        Tensors, and tables of them: `{"epoch": 3, "model": {"0.weight": t}}` gives `{"model": {"0.weight": t}}`. A
+        table by other keys than text, as an optimiser's, is left out.
 
     Raises:
         ValueError: It is damaged, holds code or no tables of tensors, or takes too much time or memory.
@@ -61,9 +61,9 @@ def read_torch_file(path: Path) -> dict[str, Any]:
 def _found(value: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Tensor]]:
     if isinstance(value, Tensor):
         yield keys, value
-    elif isinstance(value, Mapping) and len(keys) < DEEPEST:
+    elif isinstance(value, Mapping) and len(keys) < DEEPEST and all(isinstance(key, str) for key in value):
         for key, inner in value.items():
-            yield from _found(inner, (*keys, str(key)))
+            yield from _found(inner, (*keys, key))
 
 
 def _main(path: Path, out: Path) -> None:

@@ -102,7 +102,7 @@ def tar_with_interval(similarity: Floats, same: Booleans, far: float, units: Uni
 def threshold_bounds(impostor: Floats, far: float, units: Units) -> tuple[float, float]:
     """Gives between which thresholds the true one of a FAR lies, with 95 % confidence, whatever the distribution.
 
-    They are similarities of (n,) impostor pairs by rank: that of rank k has a true FAR of the distribution
+    They are cosines of (n,) impostor pairs by rank: that of rank k has a true FAR of the distribution
     Beta(k, n - k + 1), n being what the pairs are worth; ranks between two pairs are joined by a line. Beyond the most
     similar impostor the tail is exponential with the mean excess of the most similar twentieth, which errs on the high
     side for what falls faster, as cosines do.
@@ -157,4 +157,5 @@ def _at_rank(falling: Floats, rank: float) -> float:
         return float(np.interp(rank - 1, np.arange(len(falling)), falling))
     tail = min(max(FEWEST_ACCEPTED, len(falling) // TAIL), len(falling) - 1)
     excess = float(falling[:tail].mean() - falling[tail])
-    return float(falling[0]) + excess * float(np.log(1 / rank))
+    beyond = float(falling[0]) + excess * float(np.log(1 / rank))
+    return min(beyond, max(1.0, float(falling[0])))  # no cosine is larger

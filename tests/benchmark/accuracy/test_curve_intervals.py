@@ -21,7 +21,7 @@ EER, TAR = stats.norm.cdf(-MEAN / 2), stats.norm.sf(stats.norm.isf(0.05) - MEAN)
 
 def drawn(pairs: int, random: np.random.Generator) -> tuple[Floats, Booleans]:
     same = np.arange(pairs) % 2 == 0
-    return random.normal(np.where(same, MEAN, 0.0)), same
+    return random.normal(np.where(same, MEAN, 0.0)) / 16, same
 
 
 def test_the_bounds_of_a_threshold_are_ranks_of_the_binomial_distribution() -> None:
@@ -34,19 +34,24 @@ def test_the_bounds_of_a_threshold_are_ranks_of_the_binomial_distribution() -> N
 
 
 def test_where_one_impostor_sets_a_threshold_it_may_lie_above_all() -> None:
-    impostor = np.random.default_rng(0).exponential(size=1000)
+    impostor = np.random.default_rng(0).exponential(size=1000) / 32
     low, high = threshold_bounds(impostor, 1e-3, independent_units(1000))
     assert low < impostor.max() < high
-    # the true one, -log(0.001) = 6.9, is held as often as said, also where it lies beyond the data
+    # the true one, -log(0.001) / 32 = 0.22, is held as often as said, also where it lies beyond the data
     random, held = np.random.default_rng(1), 0
     for _ in range(200):
-        low, high = threshold_bounds(random.exponential(size=1000), 1e-3, independent_units(1000))
-        held += low <= -np.log(1e-3) <= high
+        low, high = threshold_bounds(random.exponential(size=1000) / 32, 1e-3, independent_units(1000))
+        held += low <= -np.log(1e-3) / 32 <= high
     assert held >= 184
 
 
+def test_no_bound_is_above_every_cosine() -> None:
+    impostor = 0.999 + np.linspace(0, 1, 1000) / 1000  # a network that has learned nothing
+    assert threshold_bounds(impostor, 1e-3, independent_units(1000))[1] == 1.0
+
+
 def test_impostors_that_come_in_fives_are_worth_a_fifth() -> None:
-    impostor = np.repeat(np.random.default_rng(0).normal(size=200), 5)
+    impostor = np.repeat(np.random.default_rng(0).normal(size=200) / 16, 5)
     groups = Units(np.repeat(np.arange(200), 5), None, 200, "")
     assert impostors_worth(impostor, 0.1, groups) == pytest.approx(199)
     assert impostors_worth(impostor, 0.1, independent_units(1000)) == pytest.approx(1000)

@@ -57,9 +57,9 @@ def test_what_the_kernel_takes_at_its_best_decides():
 
 
 def test_the_reference_kernel_takes_the_same_time_twice():
-    times = sorted(reference_ms() for _ in range(20))
-    assert 0.02 < times[0] < 20
-    assert times[1] < 1.2 * times[0]  # what disturbs the others may be real: two of twenty are enough
+    tries = [sorted(reference_ms() for _ in range(3)) for _ in range(10)]
+    assert 0.02 < tries[0][0] < 20
+    assert any(times[1] < 1.1 * times[0] for times in tries)  # what disturbs a try may be real, beside other tests
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how long threads wait")
