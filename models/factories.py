@@ -23,6 +23,7 @@ from .file_kinds import NO_NETWORKS, way_in
 from .graph.torch_import import import_onnx
 from .state_dicts import state_dict_in, without_prefix
 from .torch_files import read_torch_file
+from .torchvision_shim import beside_torchvision
 from .zoo import ZOO, create
 
 IMPORTED = "onnx"
@@ -115,7 +116,7 @@ def build_foreign(architecture: str, options: Mapping[str, Any]) -> nn.Module:
     except TypeError as error:
         raise ValueError(f"{architecture} does not take {dict(options)}: {error}") from error
     try:
-        backbone = factory(**options)
+        backbone = beside_torchvision(lambda: factory(**options))
     except Exception as error:  # whatever somebody else's code raises
         raise ValueError(f"{architecture} failed: {_place_of(error)}") from error
     if not isinstance(backbone, nn.Module):
@@ -126,7 +127,7 @@ def build_foreign(architecture: str, options: Mapping[str, Any]) -> nn.Module:
 def _module(place: str) -> Any:
     if not place.endswith(".py"):
         try:
-            return importlib.import_module(place)
+            return beside_torchvision(lambda: importlib.import_module(place))
         except ImportError as error:
             raise ValueError(f"no embedder in {place!r}: {error}; zoo names: {', '.join(sorted(ZOO))}") from error
     path = Path(place)
@@ -134,9 +135,9 @@ def _module(place: str) -> Any:
         raise ValueError(f"{place} is not there; an embedder is a zoo name or path/to/file.py:factory")
     spec = importlib.util.spec_from_file_location(f"pocketface_foreign_{path.stem}", path)
     assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module, loader = importlib.util.module_from_spec(spec), spec.loader
     try:
-        spec.loader.exec_module(module)
+        beside_torchvision(lambda: loader.exec_module(module))
     except Exception as error:  # whatever somebody else's code raises
         raise ValueError(f"{place} cannot be run: {_place_of(error)}") from error
     return module

@@ -1,6 +1,8 @@
 """Networks of others come in by name, their weights strictly."""
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,21 @@ def test_a_factory_is_never_fed_on_a_guess(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a\.py:net does not say what it must be fed; give --mean and --scale, or a"):
         load_embedder(f"{place}:net")
     assert load_embedder(f"{place}:net", contract=ARCFACE).contract == ARCFACE
+
+
+def test_a_file_that_imports_torchvision_first_runs_beside_any_torch(tmp_path: Path) -> None:
+    # in a fresh process: torchvision is imported once; its CUDA wheel does not load by itself beside torch for CPUs
+    place = write(
+        tmp_path / "a.py",
+        "from torchvision.models import shufflenet_v2_x0_5\ndef net():\n    return shufflenet_v2_x0_5(num_classes=8)\n",
+    )
+    code = (
+        "from pocketface.faces.contract import ARCFACE\n"
+        "from pocketface.models.factories import load_embedder\n"
+        f"print(load_embedder({place + ':net'!r}, contract=ARCFACE).embedding_size)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["8"], done.stderr
 
 
 class Bomb:
