@@ -107,9 +107,12 @@ def write_inputs(folder: Path) -> Path:
 class Try:
     """One `pocketface run`, in a session of its own."""
 
-    def __init__(self, recipe: Path, out: Path, temporary: Path, die_at: int = 0, before: bool = True) -> None:
+    def __init__(
+        self, recipe: Path, out: Path, temporary: Path, die_at: int = 0, before: bool = True, log: Path | None = None
+    ) -> None:
         """Starts it; it kills itself before or after its `die_at`-th rename, 0: never."""
-        self.log = out.with_suffix(".log")
+        self.log = log or out.with_suffix(".log")
+        self.status: int | None = None
         self.begun = time.monotonic()
         self.process = os.fork()
         if not self.process:
@@ -152,20 +155,23 @@ class Try:
 
             traceback.print_exc()
             status = 1
+        sys.stdout.flush(), sys.stderr.flush()
         os.write(2, f"\nrenames: {count}\n".encode())
         os._exit(status)
 
     def ended(self, seconds: float | None = None) -> int | None:
         """Waits so many seconds, or for ever; gives the exit status, as subprocess counts it; None: it runs."""
         end = None if seconds is None else time.monotonic() + seconds
-        while True:
+        while self.status is None:
             process, status = os.waitpid(self.process, os.WNOHANG)
             if process:
                 self.seconds = time.monotonic() - self.begun
-                return os.waitstatus_to_exitcode(status)
+                self.status = os.waitstatus_to_exitcode(status)
+                break
             if end is not None and time.monotonic() > end:
-                return None
+                break
             time.sleep(0.01)
+        return self.status
 
     def alive(self) -> list[int]:
         """Gives the processes of its session but itself, those left out that nobody has fetched yet."""
@@ -277,7 +283,7 @@ class Campaign:
     def kill_at_random(self) -> bool:
         tried = self.start()
         if tried.ended(self.moment()) is not None:
-            self.finish_ended(tried)
+            self.finish(tried)
             return False
         os.kill(tried.process, signal.SIGKILL)
         self.after(tried, tried.ended(), "kill_s", [], at="a random moment")
@@ -288,16 +294,11 @@ class Campaign:
         tried = self.start(die_at=1 + self.random.randrange(self.renames), before=before)
         status = tried.ended()
         if status != -signal.SIGKILL:
-            self.finish_ended(tried, status)
+            self.finish(tried)
             return False
         name = tried.said().rpartition("dies at ")[2].strip()
         self.after(tried, status, "kill_s", [], at=f"{'before' if before else 'after'} a rename", file=name)
         return True
-
-    def finish_ended(self, tried: Try, status: int = 0) -> None:
-        """Compares what a try made that was at its end before it was killed."""
-        tried.ended = lambda seconds=None: status  # it is fetched already
-        self.finish(tried)
 
     def kill_child(self) -> bool:
         """Kills one child; the run goes on, and the same command makes what is missing."""
@@ -309,7 +310,7 @@ class Campaign:
                 os.kill(children[0], signal.SIGKILL)
                 break
         if status is not None:
-            self.finish_ended(tried, status)
+            self.finish(tried)
             return False
         status = tried.ended()
         failures = [] if status == 0 else [f"exit {status}: {tried.said()[-300:]}"]
@@ -321,7 +322,7 @@ class Campaign:
     def end_by(self, name: str) -> bool:
         tried = self.start()
         if tried.ended(self.moment()) is not None:
-            self.finish_ended(tried)
+            self.finish(tried)
             return False
         number = getattr(signal, name)
         told = time.monotonic()
