@@ -15,7 +15,7 @@ from ..models.graph.conversion_error import ConversionError as ConversionError
 from ..models.graph.rewrite import Rewrite
 from .certificate import Certificate
 
-Precision = Literal["fp32", "fp16", "w8", "w8a8", "w8a16", "w6", "w4", "unknown"]
+Precision = Literal["fp32", "fp16", "w8", "w8-dynamic", "w8a8", "w8a16", "w6", "w4", "unknown"]
 Input = Literal["tensor", "image"]  # prepared numbers; a picture, which the file prepares itself
 NoteKind = Literal[
     "one-partition",

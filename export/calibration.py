@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +13,10 @@ from PIL import Image
 
 from ..faces.contract import TEMPLATE_SIZE, Faces, InputContract
 from ..faces.folders import FaceSource
+from .artifact import ConversionError
+
+if TYPE_CHECKING:
+    from ..models.embedder import Embeddings
 
 ENOUGH = 64  # faces; with fewer the ranges depend on which are drawn
 HASH_SIDE = 16  # an image's hash has 16 * 16 bits
@@ -17,6 +24,7 @@ ALIKE = 12  # bits: a photo saved again differs by 0 to 10 of 256, another photo
 MOSTLY = 0.5
 EYE_PATCH = 5  # pixels of a 112x112 crop, on either side of the eye
 CHEEK = 17  # pixels of it below the eye
+JUDGED = 4  # every fourth face judges the ranges that the others set
 LEAST_CONTRAST = 0.25  # of cheeks to eyes, in deviations of the mean face: 1.4 to 2 where aligned, 0.2 at 10 pixels off
 
 
@@ -24,6 +32,37 @@ def choose_calibration_faces(faces: FaceSource, count: int, seed: int) -> Faces:
     """Draws `count` faces without repetition (all, if there are fewer), in an order that `seed` decides."""
     order = np.random.default_rng(seed).permutation(len(faces))[:count]
     return np.ascontiguousarray(faces[order])
+
+
+@dataclass(frozen=True)
+class PartedFaces:
+    """Faces that set the ranges, others that judge what came of it, and what the source makes of these."""
+
+    fit: NDArray[np.float32]  # (N, C, H, W), preprocessed
+    judged: NDArray[np.float32]  # (M, C, H, W)
+    exact: Embeddings  # (M, D), of unit length
+
+
+def parted(faces: NDArray[np.float32], onnx: Path) -> PartedFaces:
+    """Parts the calibration faces of the network in an ONNX file.
+
+    Args:
+        faces: (N, C, H, W), preprocessed.
+        onnx: Of float32.
+
+    Returns:
+        Three quarters that set ranges, and a quarter that judges them.
+
+    Raises:
+        ConversionError: There is a single face.
+    """
+    from ..models.embedder import unit
+    from .session import OnnxRuntimeSession
+
+    judged, fit = faces[::JUDGED], np.delete(faces, np.s_[::JUDGED], axis=0)
+    if not len(fit):
+        raise ConversionError(f"one face cannot both set ranges and judge them; {onnx.name} needs at least two")
+    return PartedFaces(fit, judged, unit(OnnxRuntimeSession(onnx).run(judged)))
 
 
 def lint(faces: Faces, contract: InputContract, tested: Faces | None = None) -> list[str]:

@@ -111,7 +111,14 @@ _ALL = (
         precision=tflite_precision,
         weigh=tflite_weights,
         # with fp16 only the weights are halved: a CPU computes in single precision
-        least_cosines={"fp32": SINGLE, "fp16": SINGLE, "w8": SINGLE, "w8a8": INTEGER, "w8a16": INTEGER},
+        least_cosines={
+            "fp32": SINGLE,
+            "fp16": SINGLE,
+            "w8": SINGLE,
+            "w8-dynamic": INTEGER,
+            "w8a8": INTEGER,
+            "w8a16": INTEGER,
+        },
         app_code=("FaceLogic.kt", "FaceEmbedder.kt"),
         in_litert=True,
     ),

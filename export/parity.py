@@ -8,8 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..models.embedder import Embeddings
-from .artifact import Artifact, ConversionError, Note
+from .artifact import Artifact, ConversionError, Note, Precision
 from .recipe import ExportRecipe
+
+INSTEAD: dict[tuple[str, Precision], str] = {("tflite", "w8a8"): "; tflite-int8 looks for a way that loses less"}
+"""What to try where a precision of a format ruins a network."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def check_parity(artifact: Artifact, parity: Parity, recipe: ExportRecipe) -> Ar
             )
         return artifact
     cosine = parity.cosine_min if precision == "fp16" else parity.cosine_mean
-    least: float = getattr(recipe, f"least_{precision}_cosine")
+    least: float = getattr(recipe, f"least_{precision.replace('-', '_')}_cosine")
     if cosine >= least:
         return artifact
     found = (
@@ -61,5 +64,6 @@ def check_parity(artifact: Artifact, parity: Parity, recipe: ExportRecipe) -> Ar
         f"{precision}"
     )
     if not recipe.allow_drift or not np.isfinite(cosine):
-        raise ConversionError(f"{found}, and --allow-drift (allow_drift in a recipe) writes it all the same")
+        instead = INSTEAD.get((artifact.format, precision), "")
+        raise ConversionError(f"{found}, and --allow-drift (allow_drift in a recipe) writes it all the same{instead}")
     return dataclasses.replace(artifact, notes=(*artifact.notes, Note("drift", f"{found}, and drift is allowed")))

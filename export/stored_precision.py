@@ -21,6 +21,8 @@ WEIGHTS_OF = {
 }
 """ONNX operators that multiply by weights, and which input holds these."""
 
+DYNAMIC = "made integers at once"  # floats that a layer of integers takes: "dynamic range"
+
 Layer = tuple[str, str, int]
 """The types of a layer's weights as they are stored, and of what it multiplies by them; how many weights."""
 
@@ -46,6 +48,7 @@ def told(layers: Iterable[Layer]) -> Precision:
         (8, "uint8"): "w8a8",
         (8, "int16"): "w8a16",
         (8, "float"): "w8",
+        (8, DYNAMIC): "w8-dynamic",
         (6, "float"): "w6",
         (4, "float"): "w4",
     }
@@ -56,7 +59,7 @@ def tflite_precision(path: Path) -> Precision:
     """Tells that of a .tflite file by its convolutions and matrix products.
 
     Weights that are expanded to floats when they are read count as they are stored; integers that meet float
-    activations ("dynamic range") are w8.
+    activations are "dynamic range".
     """
     from .tflite.structure import read_lite_graph
 
@@ -73,7 +76,10 @@ def tflite_precision(path: Path) -> Precision:
         held = graph.tensors[expanded.get(inputs[weights], inputs[weights])]
         if held.stored:
             count = int(np.prod([side or 1 for side in held.port.shape], dtype=object))
-            layers.append((held.port.dtype, graph.tensors[inputs[met]].port.dtype, count))
+            activations = graph.tensors[inputs[met]].port.dtype
+            if activations in FLOATS and held.port.dtype in BITS and inputs[weights] not in expanded:
+                activations = DYNAMIC
+            layers.append((held.port.dtype, activations, count))
     return told(layers)
 
 
@@ -114,7 +120,7 @@ def _met(node: Any, stored: str, producers: Mapping[str, Any]) -> str:
         return stored
     maker = producers.get(inputs[0])
     if kind in ("ConvInteger", "MatMulInteger"):  # integers made of floats at once: "dynamic range"
-        return "float32" if maker is not None and maker.op_type == "DynamicQuantizeLinear" else stored
+        return DYNAMIC if maker is not None and maker.op_type == "DynamicQuantizeLinear" else stored
     return stored if maker is not None and maker.op_type == "DequantizeLinear" else "float32"
 
 

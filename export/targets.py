@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -17,6 +19,7 @@ from ..files import checked_name, sha256_of
 from ..models.graph.reading import read_onnx
 from ..spelling import known_names
 from .artifact import Artifact, Card, ConversionError, Precision
+from .calibration import PartedFaces, parted
 from .coreml.to_coreml import to_coreml
 from .graph.batch import free_batch
 from .graph.float16 import to_half
@@ -25,17 +28,17 @@ from .graph.ranges import RangeMethod, activation_ranges
 from .graph.rewrites import RewriteChain
 from .graph.to_onnx import adopt_onnx, to_onnx, write_onnx
 from .ort_format import to_ort
+from .tflite.fastest_int8 import fastest_int8
 from .tflite.half_precision import half_arithmetic
 from .tflite.mixed_precision import mixed_precision
 from .tflite.quantise import quantise_tflite
-from .tflite.to_tflite import to_tflite
+from .tflite.to_tflite import to_tflite, write_tflite_card
 from .to_executorch import to_executorch
 
 if TYPE_CHECKING:
     from ..models.embedder import Embedder
 
 TRACED_BY, FOLDED_BY = ("torch", "onnxscript"), ("onnx", "onnxsim")  # the packages that make an ONNX graph
-JUDGED = 4  # every fourth face judges the ranges that the others set
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,9 @@ class ExportSettings(Protocol):
 
     @property
     def least_int8_cosine(self) -> float: ...  # noqa: D102
+
+    @property
+    def least_mixed_cosine(self) -> float: ...  # noqa: D102
 
     @property
     def minimum_ios(self) -> int: ...  # noqa: D102
@@ -199,18 +205,29 @@ def _integer_only_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact
 
 def _mixed_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     """Quantises as `_integer_tflite`, but keeps the most sensitive layers in float; some faces judge the result."""
-    from ..models.embedder import unit
-    from .session import OnnxRuntimeSession
+    return _mixed(job, base, path, parted(job.calibration, base.path), job.recipe.least_mixed_cosine)
 
-    judged = job.calibration[::JUDGED]
-    fit = np.delete(job.calibration, np.s_[::JUDGED], axis=0)
-    if not len(fit):
-        raise ConversionError(f"one face cannot both set ranges and judge them; {path.name} needs at least two")
-    exact = unit(OnnxRuntimeSession(base.path).run(judged))
-    graph, recipe = RewriteChain.of(base).equalised(fit).corrected(fit), job.recipe
+
+def _mixed(job: ExportJob, base: Artifact, path: Path, faces: PartedFaces, least: float) -> Artifact:
+    graph = RewriteChain.of(base).equalised(faces.fit).corrected(faces.fit)
     with graph.saved() as saved:
         fp32 = to_tflite(saved, graph.card, saved.with_suffix(".tflite"))
-        return mixed_precision(fp32, path, fit, judged, exact, recipe.least_int8_cosine, recipe.ranges, job.progress)
+        return mixed_precision(fp32, path, faces.fit, faces.judged, faces.exact, least, job.recipe.ranges, job.progress)
+
+
+def _fastest_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
+    """Quantises in every way, and keeps the fastest file that is near enough; some faces judge the result."""
+    faces, least = parted(job.calibration, base.path), job.recipe.least_int8_cosine
+    fitted = dataclasses.replace(job, calibration=faces.fit)
+    makers = {"w8a8": _integer_tflite, "w8-dynamic": _weights_tflite("w8-dynamic"), "w8": _weights_tflite("w8")}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        fp32 = to_tflite(base.path, base.card, folder / "fp32.tflite").path
+        ways = {way: partial(make, fitted, base, folder / f"{way}.tflite") for way, make in makers.items()}
+        mixed = partial(_mixed, job, base, folder / "mixed.tflite", faces, least)
+        taken = fastest_int8(fp32, ways, ("w8a8-mixed", mixed), faces.judged, faces.exact, least, job.progress)
+        write_tflite_card(taken.path, taken.card, path)
+    return dataclasses.replace(taken, path=path)
 
 
 def _coreml(precision: Precision) -> Callable[[ExportJob, Artifact, Path], Artifact]:
@@ -263,9 +280,13 @@ TARGETS: dict[str, Target] = {
         "tflite", ".fp16-arithmetic.tflite", FromFile("tflite-fp32", _half_arithmetic_tflite), "fp16"
     ),
     "tflite-w8": Target("tflite", ".w8.tflite", FromFile("onnx", _weights_tflite("w8")), "w8", True),
+    "tflite-w8-dynamic": Target(
+        "tflite", ".w8-dynamic.tflite", FromFile("onnx", _weights_tflite("w8-dynamic")), "w8-dynamic", True
+    ),
     "tflite-w8a8": Target("tflite", ".w8a8.tflite", FromFile("onnx", _integer_tflite), "w8a8", True),
     "tflite-w8a8-skip": Target("tflite", ".w8a8-skip.tflite", FromFile("onnx", _integer_only_tflite), "w8a8", True),
     "tflite-w8a8-mixed": Target("tflite", ".w8a8-mixed.tflite", FromFile("onnx", _mixed_tflite), "w8a8", True),
+    "tflite-int8": Target("tflite", ".int8.tflite", FromFile("onnx", _fastest_tflite), "w8a8", True),
     "tflite-w8a16": Target("tflite", ".w8a16.tflite", FromFile("onnx", _weights_tflite("w8a16")), "w8a16", True),
     "coreml-fp32": Target("coreml", ".mlpackage", FromFile("onnx", _coreml("fp32"))),
     "coreml-fp16": Target("coreml", ".fp16.mlpackage", FromFile("onnx", _coreml("fp16")), "fp16"),

@@ -91,7 +91,7 @@ def mixed_precision(
         else:
             raise ConversionError(
                 f"{path.name}: no choice of layers reaches cosine {least_cosine}; with {len(kept)} of them in float "
-                f"it is {after:.5f}; lower least_int8_cosine or take tflite-w8"
+                f"it is {after:.5f}; lower the bound or take tflite-w8"
             )
     card = fp32.card.with_tools("ai-edge-quantizer").but(
         precision="w8a8",

@@ -52,6 +52,19 @@ def w8() -> Recipe:
     return rows
 
 
+def w8_dynamic() -> Recipe:
+    """Weights in int8, activations in int8 as they come ("dynamic range"): float in and out, no faces set a range.
+
+    A linear layer gives each row of its input a step of its own, so that one large value costs the other rows nothing:
+    what hybrids of convolutions and attention need, whose activations have such values. A convolution has one step for
+    its input. Layers of fewer than 1,024 weights stay float.
+    """
+    from ai_edge_quantizer import recipe
+
+    rows: Recipe = recipe.dynamic_legacy_wi8_afp32()
+    return rows
+
+
 def w8a8() -> Recipe:
     """Weights and activations in int8: a third of the file, and faster.
 
@@ -80,7 +93,13 @@ def w8a16() -> Recipe:
     return rows
 
 
-PRECISIONS: dict[Precision, Callable[[], Recipe]] = {"fp16": fp16, "w8": w8, "w8a8": w8a8, "w8a16": w8a16}
+PRECISIONS: dict[Precision, Callable[[], Recipe]] = {
+    "fp16": fp16,
+    "w8": w8,
+    "w8-dynamic": w8_dynamic,
+    "w8a8": w8a8,
+    "w8a16": w8a16,
+}
 
 NOTES: dict[Precision, tuple[Note, ...]] = {
     "w8a16": (

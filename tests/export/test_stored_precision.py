@@ -2,7 +2,7 @@
 
 import pytest
 
-from pocketface.export.stored_precision import Layer, told
+from pocketface.export.stored_precision import DYNAMIC, Layer, told
 
 
 @pytest.mark.parametrize(
@@ -11,6 +11,7 @@ from pocketface.export.stored_precision import Layer, told
         ([("float32", "float32", 9)], "fp32"),
         ([("float16", "float32", 9)], "fp16"),
         ([("int8", "float32", 9)], "w8"),
+        ([("int8", DYNAMIC, 9)], "w8-dynamic"),
         ([("int8", "int8", 9)], "w8a8"),
         ([("uint8", "uint8", 9)], "w8a8"),
         ([("int8", "int16", 9)], "w8a16"),

@@ -1,4 +1,4 @@
-"""fp32 .tflite to fp16, w8, w8a8 and w8a16: the numbers, the card, the ports, one XNNPACK piece."""
+"""fp32 .tflite to fp16, w8, w8-dynamic, w8a8 and w8a16: the numbers, the card, the ports, one XNNPACK piece."""
 
 import hashlib
 import os
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from pocketface.export.artifact import METADATA_KEY, Artifact, Card, ConversionError
+from pocketface.export.stored_precision import tflite_precision
 from pocketface.export.tflite.delegation import delegation
 from pocketface.export.tflite.flatbuffer import unpack
 from pocketface.export.tflite.litert import LiteRTSession, read_tflite_card
@@ -89,7 +90,9 @@ def operators(path: Path) -> Counter[str]:
     return Counter(names[model.operatorCodes[row.opcodeIndex].builtinCode] for row in model.subgraphs[0].operators)
 
 
-@pytest.mark.parametrize(("precision", "least"), [("fp16", 0.99999), ("w8", 0.999), ("w8a8", 0.97), ("w8a16", 0.999)])
+@pytest.mark.parametrize(
+    ("precision", "least"), [("fp16", 0.99999), ("w8", 0.999), ("w8-dynamic", 0.99), ("w8a8", 0.97), ("w8a16", 0.999)]
+)
 def test_embeddings_stay_near_the_float_ones(
     fp32: Artifact, made: dict[str, Artifact], precision: str, least: float
 ) -> None:
@@ -99,7 +102,9 @@ def test_embeddings_stay_near_the_float_ones(
     assert not np.array_equal(exact, ours)
 
 
-@pytest.mark.parametrize(("precision", "share"), [("fp16", 0.55), ("w8", 0.4), ("w8a8", 0.4), ("w8a16", 0.4)])
+@pytest.mark.parametrize(
+    ("precision", "share"), [("fp16", 0.55), ("w8", 0.4), ("w8-dynamic", 0.55), ("w8a8", 0.4), ("w8a16", 0.4)]
+)  # dynamic: w3 and w4, 3,072 of 4,480 weights, have 1,024 or more
 def test_weights_shrink(made: dict[str, Artifact], fp32: Artifact, precision: str, share: float) -> None:
     def weights(path: Path) -> int:
         model = unpack(path.read_bytes())
@@ -123,6 +128,18 @@ def test_w8a8_keeps_prelu_whole_between_two_conversions(made: dict[str, Artifact
     assert (counts["PRELU"], counts["DEQUANTIZE"], counts["QUANTIZE"]) == (2, 2, 2)
 
 
+def test_dynamic_range_takes_floats_without_a_conversion_and_leaves_small_layers_float(
+    made: dict[str, Artifact],
+) -> None:
+    from ai_edge_litert.schema_py_generated import TensorType
+
+    counts, tensors = operators(made["w8-dynamic"].path), unpack(made["w8-dynamic"].path.read_bytes()).subgraphs[0]
+    assert counts["QUANTIZE"] == counts["DEQUANTIZE"] == 0
+    kinds = {row.name.decode(): row.type for row in tensors.tensors if row.name.endswith(b"/weights")}
+    assert {name for name, kind in kinds.items() if kind == TensorType.INT8} == {"c3/weights", "c4/weights"}
+    assert tflite_precision(made["w8-dynamic"].path) == "w8-dynamic"
+
+
 def test_w8_weights_are_multiples_of_their_channels_step(fp32: Artifact, made: dict[str, Artifact]) -> None:
     original, changed = unpack(fp32.path.read_bytes()), unpack(made["w8"].path.read_bytes())
 
@@ -140,7 +157,13 @@ def test_w8_weights_are_multiples_of_their_channels_step(fp32: Artifact, made: d
 
 def test_integers_inside_are_integers_at_the_ports(made: dict[str, Artifact]) -> None:
     ports = {name: LiteRTSession(artifact.path).ports.face.dtype for name, artifact in made.items()}
-    assert ports == {"fp16": "float32", "w8": "float32", "w8a8": "int8", "w8a16": "int16"}
+    assert ports == {
+        "fp16": "float32",
+        "w8": "float32",
+        "w8-dynamic": "float32",
+        "w8a8": "int8",
+        "w8a16": "int16",
+    }
 
 
 def test_a_port_quantises_by_hand() -> None:
@@ -230,5 +253,5 @@ def test_faces_that_are_not_finite_are_refused(fp32: Artifact, tmp_path: Path) -
 
 
 def test_unknown_precision_names_the_known(fp32: Artifact, tmp_path: Path) -> None:
-    with pytest.raises(ConversionError, match="no TFLite precision 'w4'; known: fp16, w8, w8a8"):
+    with pytest.raises(ConversionError, match="no TFLite precision 'w4'; known: fp16, w8, w8-dynamic, w8a8"):
         quantise_tflite(fp32, "w4", tmp_path / "x.tflite")

@@ -1,0 +1,57 @@
+"""The fastest way to int8 is kept, of those that are near enough; the trade-off is told."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pocketface.export.artifact import Artifact, ConversionError
+from pocketface.export.tflite.fastest_int8 import fastest_int8
+from pocketface.export.tflite.litert import LiteRTSession
+from pocketface.export.tflite.quantise import quantise_tflite
+from pocketface.models.embedder import unit
+
+RNG = np.random.default_rng(0)
+FACES = RNG.normal(0, 1, (24, 3, 8, 8)).astype(np.float32)
+JUDGED = RNG.normal(0, 1, (8, 3, 8, 8)).astype(np.float32)
+
+
+def never() -> Artifact:
+    raise AssertionError("the slow search is not wanted")
+
+
+def fails() -> Artifact:
+    raise ConversionError("no choice of layers comes near")
+
+
+def taken(fp32: Artifact, least: float, last: Callable[[], Artifact], lines: list[str]) -> Artifact:
+    exact = unit(LiteRTSession(fp32.path).run(JUDGED))
+    ways = {
+        name: partial(quantise_tflite, fp32, name, fp32.path.with_name(f"{name}.tflite"), FACES)
+        for name in ("w8a8", "w8")
+    }
+    return fastest_int8(fp32.path, ways, ("w8a8-mixed", last), JUDGED, exact, least, lines.append)
+
+
+def test_int8_that_a_loud_channel_ruins_gives_way_to_weights_only(net: Callable[..., Artifact], tmp_path: Path) -> None:
+    lines: list[str] = []
+    artifact = taken(net(tmp_path, loud=200), 0.995, fails, lines)
+    assert artifact.card.precision == "w8"
+    assert [line.split(":")[0] for line in lines][:2] == ["w8a8", "w8"]
+    assert str(artifact.notes[-len(lines) - 1]) == "w8 is the fastest way to int8 with a cosine of 0.995 on 8 faces"
+    assert [str(note) for note in artifact.notes[-len(lines) :]] == lines
+
+
+def test_what_keeps_the_bound_needs_no_slow_search(net: Callable[..., Artifact], tmp_path: Path) -> None:
+    lines: list[str] = []
+    artifact = taken(net(tmp_path), 0.9, never, lines)
+    assert artifact.card.precision in ("w8", "w8a8") and len(lines) == 2  # which is faster is the machine's
+
+
+def test_a_bound_that_nothing_keeps_names_how_near_each_way_comes(net: Callable[..., Artifact], tmp_path: Path) -> None:
+    lines: list[str] = []
+    with pytest.raises(ConversionError, match=r"no way to int8 keeps a cosine of 1\.0: w8a8: cosine 0\.\d{4}, "):
+        taken(net(tmp_path), 1.0, fails, lines)
+    assert lines[-1] == "w8a8-mixed: no choice of layers comes near"
