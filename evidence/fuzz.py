@@ -2,8 +2,9 @@
 
     python evidence/fuzz.py [--inputs 10000] [--seed 0] [--kinds onnx tflite] [--out runs/fuzz]
 
-10,000 inputs take about an hour on one idle core; Linux only. Writes evidence/fuzz.jsonl: a row for each kind of file
-and outcome. What did not end well is kept below OUT, with its command and what it printed.
+10,000 inputs take about an hour on one idle core; Linux only. It goes on after a kill, and with more --inputs, from
+OUT/tried.jsonl. Writes evidence/fuzz.jsonl: a row for each kind of file and outcome. What did not end well is kept
+below OUT, with its command and what it printed.
 
 One process imports everything and forks one for each input, which calls the command line's own `main`; processes that
 the command starts for a part of its work are forked from it too, which saves their imports and nothing else. An input
@@ -21,6 +22,7 @@ may take 4 GB of address space, 10 seconds of processor and 120 seconds in all. 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import pickle
 import resource
@@ -427,7 +429,6 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=KINDS)
-    parser.add_argument("--first", type=int, default=0, help="number of the first input of each kind")
     parser.add_argument("--out", type=Path, default=Path("runs/fuzz"))
     options = parser.parse_args()
     out, here = options.out.absolute(), Path.cwd()
@@ -437,14 +438,18 @@ def main() -> None:
         make_seeds(out / "unfinished")
         os.chdir(here)
         (out / "unfinished").rename(out / "seeds")
-    counts: Counter[tuple[str, str]] = Counter()
+    record = out / "tried.jsonl"
+    tried = [json.loads(line) for line in record.read_text().splitlines()] if record.is_file() else []
+    done = {(name, number) for name, number, *_ in tried}
     each = -(-options.inputs // len(options.kinds))
-    slowest = dict.fromkeys(options.kinds, 0.0)
-    for number in range(options.first, options.first + each):
+    for number in range(each):
         for name in options.kinds:
+            if (name, number) in done:
+                continue
             outcome, arguments, ended = attempt(name, number, options.seed, out / "seeds", out / "work")
-            counts[name, outcome] += 1
-            slowest[name] = max(slowest[name], ended.seconds)
+            tried.append([name, number, outcome, round(ended.seconds, 1)])
+            with record.open("a") as lines:
+                lines.write(json.dumps(tried[-1]) + "\n")
             if outcome not in ("ok", "refused"):
                 kept = out / outcome / f"{name}-{number}"
                 shutil.rmtree(kept, ignore_errors=True)
@@ -452,25 +457,29 @@ def main() -> None:
                 (kept / "said.txt").write_text(f"{arguments}\n{ended.code}\n{ended.output}\n{ended.error}")
                 last = (ended.error.strip().splitlines() or [f"exit {ended.code}"])[-1]
                 print(f"{outcome}: {name} {number}: {arguments[0]}: {last[:200]!r}", flush=True)
-        if number % 20 == 0:
-            print(
-                number, {kind: sum(n for (_, end), n in counts.items() if end == kind) for kind in OUTCOMES}, flush=True
+        if number % 20 == 0 or number == each - 1:
+            print(number, dict(Counter(outcome for _, _, outcome, _ in tried)), flush=True)
+            os.chdir(here)
+            write_rows(rows_of(tried, options.seed), HERE / "fuzz.jsonl")
+
+
+def rows_of(tried: Sequence[tuple[str, int, str, float]], seed: int) -> list[Measurement]:
+    """Gives a row for each kind of file and outcome."""
+    rows = []
+    counts = Counter((name, outcome) for name, _, outcome, _ in tried)
+    for name in dict.fromkeys(name for name, *_ in tried):
+        seconds = [each for kind, _, _, each in tried if kind == name]
+        for outcome in OUTCOMES:
+            conditions = {"outcome": outcome, "seed": seed, "slowest_seconds": max(seconds)}
+            rows.append(
+                Measurement(
+                    *("pocketface", name, name, "", "", device_name()),
+                    *("fuzzed_inputs", counts[name, outcome], "1"),
+                    n=len(seconds),
+                    conditions=conditions,
+                )
             )
-    os.chdir(here)
-    rows = [
-        row_of(name, outcome, counts, slowest[name], options.seed) for name in options.kinds for outcome in OUTCOMES
-    ]
-    write_rows(rows, HERE / "fuzz.jsonl")
-
-
-def row_of(name: str, outcome: str, counts: Counter[tuple[str, str]], slowest: float, seed: int) -> Measurement:
-    """Gives the row of a kind of file and an outcome."""
-    tried = sum(count for (kind, _), count in counts.items() if kind == name)
-    conditions = {"outcome": outcome, "seed": seed, "slowest_seconds": round(slowest, 1)}
-    return Measurement(
-        "pocketface", name, name, "", "", device_name(), "fuzzed_inputs", counts[name, outcome], "1", n=tried,
-        conditions=conditions,
-    )  # fmt: skip
+    return rows
 
 
 if __name__ == "__main__":

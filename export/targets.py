@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -19,7 +17,7 @@ from ..files import checked_name, sha256_of
 from ..models.graph.reading import read_onnx
 from ..spelling import known_names
 from .artifact import Artifact, Card, ConversionError, Precision
-from .calibration import PartedFaces, parted
+from .calibration import parted
 from .coreml.to_coreml import to_coreml
 from .graph.batch import free_batch
 from .graph.float16 import to_half
@@ -28,11 +26,10 @@ from .graph.ranges import RangeMethod, activation_ranges
 from .graph.rewrites import RewriteChain
 from .graph.to_onnx import adopt_onnx, to_onnx, write_onnx
 from .ort_format import to_ort
-from .tflite.fastest_int8 import fastest_int8
 from .tflite.half_precision import half_arithmetic
-from .tflite.mixed_precision import mixed_precision
+from .tflite.int8_ways import fastest, int8_weights, mixed_int8, quantised, static_int8
 from .tflite.quantise import quantise_tflite
-from .tflite.to_tflite import to_tflite, write_tflite_card
+from .tflite.to_tflite import to_tflite
 from .to_executorch import to_executorch
 
 if TYPE_CHECKING:
@@ -186,48 +183,29 @@ def _half_arithmetic_tflite(job: ExportJob, base: Artifact, path: Path) -> Artif
 
 def _weights_tflite(precision: Precision) -> Callable[[ExportJob, Artifact, Path], Artifact]:
     def make(job: ExportJob, base: Artifact, path: Path) -> Artifact:
-        return _quantised_tflite(job, RewriteChain.of(base).corrected(job.calibration), precision, path)
+        return int8_weights(base, precision, job.calibration, job.recipe.ranges, path)
 
     return make
 
 
 def _integer_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
-    """Quantises weights and activations; channels are equalised before."""
-    graph = RewriteChain.of(base).equalised(job.calibration).corrected(job.calibration)
-    return _quantised_tflite(job, graph, "w8a8", path)
+    return static_int8(base, job.calibration, job.recipe.ranges, path)
 
 
 def _integer_only_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     """Quantises the same with each PReLU written as two operators that have int8 kernels."""
     graph = _without_prelus(RewriteChain.of(base).equalised(job.calibration), "tflite-w8a8")
-    return _quantised_tflite(job, graph.corrected(job.calibration), "w8a8", path)
+    return quantised(graph.corrected(job.calibration), "w8a8", job.calibration, job.recipe.ranges, path)
 
 
 def _mixed_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
-    """Quantises as `_integer_tflite`, but keeps the most sensitive layers in float; some faces judge the result."""
-    return _mixed(job, base, path, parted(job.calibration, base.path), job.recipe.least_mixed_cosine)
-
-
-def _mixed(job: ExportJob, base: Artifact, path: Path, faces: PartedFaces, least: float) -> Artifact:
-    graph = RewriteChain.of(base).equalised(faces.fit).corrected(faces.fit)
-    with graph.saved() as saved:
-        fp32 = to_tflite(saved, graph.card, saved.with_suffix(".tflite"))
-        return mixed_precision(fp32, path, faces.fit, faces.judged, faces.exact, least, job.recipe.ranges, job.progress)
+    faces, recipe = parted(job.calibration, base.path), job.recipe
+    return mixed_int8(base, faces, recipe.least_mixed_cosine, recipe.ranges, path, job.progress)
 
 
 def _fastest_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
-    """Quantises in every way, and keeps the fastest file that is near enough; some faces judge the result."""
-    faces, least = parted(job.calibration, base.path), job.recipe.least_int8_cosine
-    fitted = dataclasses.replace(job, calibration=faces.fit)
-    makers = {"w8a8": _integer_tflite, "w8-dynamic": _weights_tflite("w8-dynamic"), "w8": _weights_tflite("w8")}
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        fp32 = to_tflite(base.path, base.card, folder / "fp32.tflite").path
-        ways = {way: partial(make, fitted, base, folder / f"{way}.tflite") for way, make in makers.items()}
-        mixed = partial(_mixed, job, base, folder / "mixed.tflite", faces, least)
-        taken = fastest_int8(fp32, ways, ("w8a8-mixed", mixed), faces.judged, faces.exact, least, job.progress)
-        write_tflite_card(taken.path, taken.card, path)
-    return dataclasses.replace(taken, path=path)
+    faces, recipe = parted(job.calibration, base.path), job.recipe
+    return fastest(base, faces, recipe.least_int8_cosine, recipe.ranges, path, job.progress)
 
 
 def _coreml(precision: Precision) -> Callable[[ExportJob, Artifact, Path], Artifact]:
@@ -250,12 +228,6 @@ def _integer_coreml(job: ExportJob, base: Artifact, path: Path) -> Artifact:
         return to_coreml(
             saved, card, path, "w8a8", minimum_ios=recipe.minimum_ios, image=recipe.coreml_image, ranges=ranges
         )
-
-
-def _quantised_tflite(job: ExportJob, graph: RewriteChain, precision: Precision, path: Path) -> Artifact:
-    with graph.saved() as saved:
-        fp32 = to_tflite(saved, graph.card, saved.with_suffix(".tflite"))
-        return quantise_tflite(fp32, precision, path, job.calibration, job.recipe.ranges)
 
 
 def _without_prelus(graph: RewriteChain, otherwise: str) -> RewriteChain:

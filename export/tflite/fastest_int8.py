@@ -6,19 +6,24 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..artifact import Artifact, ConversionError, Note
+from ..calibration import PartedFaces
 from .litert import LiteRTSession
-
-if TYPE_CHECKING:
-    from ...models.embedder import Embeddings
 
 ROUNDS = 30  # the least of so many runs, taken in turns, is the time of a file
 EQUAL = 0.05  # files within this share of the fastest are as fast; the nearest to the source is taken
+
+
+@dataclass(frozen=True)
+class WayToInt8:
+    """One way to int8: makes the file, and a slower search for one nearer to the source, if there is any."""
+
+    make: Callable[[], Artifact]
+    nearer: Callable[[], Artifact] | None = None
 
 
 @dataclass(frozen=True)
@@ -37,10 +42,8 @@ class Trial:
 
 def fastest_int8(
     fp32: Path,
-    ways: Mapping[str, Callable[[], Artifact]],
-    last: tuple[str, Callable[[], Artifact]],
-    judged: NDArray[np.float32],
-    exact: Embeddings,
+    ways: Mapping[str, WayToInt8],
+    faces: PartedFaces,
     least_cosine: float,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Artifact:
@@ -51,10 +54,9 @@ def fastest_int8(
 
     Args:
         fp32: The float file that times are compared with.
-        ways: By name; each makes a file at a place of its own. One that raises `ConversionError` takes no part.
-        last: A slow search that ends between static int8 and float: made only if the fastest way misses the bound.
-        judged: (M, 3, H, W) preprocessed faces that set no range.
-        exact: (M, D) the source's unit embeddings of them.
+        ways: By name; each makes files at places of its own. What raises `ConversionError` takes no part. The slower
+            search is made where the way misses the bound but is faster than all that keep it.
+        faces: Those that set no range judge the files.
         least_cosine: What the mean cosine on them must reach.
         progress: Told a line for each way.
 
@@ -73,24 +75,28 @@ def fastest_int8(
         try:
             artifact = make()
             session = LiteRTSession(artifact.path)
-            cosine = float((unit(session.run(judged)) * exact).sum(axis=1).mean())
-            trials[name] = Trial(artifact, cosine, _time_beside(fp32, session, judged[:1]))
+            cosine = float((unit(session.run(faces.judged)) * faces.exact).sum(axis=1).mean())
+            trials[name] = Trial(artifact, cosine, _time_beside(fp32, session, faces.judged[:1]))
             told[name] = f"{name}: {trials[name]}"
         except ConversionError as error:
             told[name] = f"{name}: {error}"
         progress(told[name])
 
-    for name, make in ways.items():
-        tried(name, make)
-    if trials and min(trials.values(), key=lambda trial: trial.time).cosine < least_cosine:
-        tried(*last)
-    near = {name: trial for name, trial in trials.items() if trial.cosine >= least_cosine}
-    if not near:
+    def near() -> dict[str, Trial]:
+        return {name: trial for name, trial in trials.items() if trial.cosine >= least_cosine}
+
+    for name, way in ways.items():
+        tried(name, way.make)
+    for name, trial in sorted(trials.items(), key=lambda item: item[1].time):
+        search = ways[name].nearer
+        if trial.cosine < least_cosine and search and all(trial.time < other.time for other in near().values()):
+            tried(f"{name}-mixed", search)
+    if not (kept := near()):
         raise ConversionError(f"no way to int8 keeps a cosine of {least_cosine}: {'; '.join(told.values())}")
-    bound = (1 + EQUAL) * min(trial.time for trial in near.values())
-    name = max((name for name in near if near[name].time <= bound), key=lambda name: near[name].cosine)
-    artifact = near[name].artifact
-    return replace(artifact, notes=(*artifact.notes, *_notes(name, told, least_cosine, len(judged))))
+    limit = (1 + EQUAL) * min(trial.time for trial in kept.values())
+    name = max((name for name in kept if kept[name].time <= limit), key=lambda name: kept[name].cosine)
+    artifact = kept[name].artifact
+    return replace(artifact, notes=(*artifact.notes, *_notes(name, told, least_cosine, len(faces.judged))))
 
 
 def _time_beside(fp32: Path, session: LiteRTSession, face: NDArray[np.float32]) -> float:

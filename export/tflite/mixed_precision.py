@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,10 +13,11 @@ from numpy.typing import NDArray
 
 from ...models.graph.rewrite import Rewrite
 from ..artifact import Artifact, ConversionError, Note
+from ..calibration import PartedFaces
 from ..graph.ranges import RangeMethod, activation_ranges
 from .flatbuffer import pack, unpack
 from .litert import LiteRTSession
-from .quantise import Recipe, quantised_content, w8a8
+from .quantise import Recipe, operator_scope, quantised_content, w8a8
 from .rounding import IntegerLayer, RoundingPlan, plan_of, with_rounded
 from .to_tflite import write_tflite
 
@@ -31,9 +31,7 @@ SHOWN = 6  # layers a note names
 def mixed_precision(
     fp32: Artifact,
     path: Path,
-    calibration: NDArray[np.float32],
-    judged: NDArray[np.float32],
-    exact: Embeddings,
+    faces: PartedFaces,
     least_cosine: float,
     ranges: RangeMethod = "mse",
     progress: Callable[[str], None] = lambda line: None,
@@ -47,10 +45,8 @@ def mixed_precision(
     Args:
         fp32: What `to_tflite` made.
         path: Where the file goes.
-        calibration: (N, 3, H, W) float32, preprocessed: they set the ranges, and rank the layers.
-        judged: Other faces, (M, 3, H, W): they decide when the file is accurate enough.
-        exact: (M, D) the source's unit embeddings of `judged`.
-        least_cosine: What the mean cosine on them must reach.
+        faces: Some set the ranges and rank the layers, others decide when the file is accurate enough.
+        least_cosine: What the mean cosine on the latter must reach.
         ranges: How they are set; see `activation_ranges`.
         progress: Told a line a step.
 
@@ -62,8 +58,8 @@ def mixed_precision(
     """
     from ...models.embedder import unit
 
-    faces = np.ascontiguousarray(calibration.transpose(0, 2, 3, 1)).tobytes()
-    content, seen = fp32.path.read_bytes(), activation_ranges(fp32.path, calibration, ranges)
+    nhwc = np.ascontiguousarray(faces.fit.transpose(0, 2, 3, 1)).tobytes()
+    content, seen = fp32.path.read_bytes(), activation_ranges(fp32.path, faces.fit, ranges)
 
     def cosine(file: bytes, inputs: NDArray[np.float32], embeddings: Embeddings) -> float:
         with tempfile.TemporaryDirectory() as folder:
@@ -73,10 +69,10 @@ def mixed_precision(
 
     whole = best = quantised_content(fp32.path, w8a8(), seen)
     plan, kept = plan_of(content, whole), frozenset[str]()
-    before = after = cosine(whole, judged, exact)
+    before = after = cosine(whole, faces.judged, faces.exact)
     progress(f"int8 throughout: cosine {before:.5f}")
     if after < least_cosine:
-        probe = calibration[:PROBE_FACES]
+        probe = faces.fit[:PROBE_FACES]
         own = unit(LiteRTSession(fp32.path).run(probe))
         costs = {
             tensor: max(0.0, 1 - cosine(pack(with_rounded(content, tensor, seen[tensor])), probe, own))
@@ -84,7 +80,7 @@ def mixed_precision(
         }
         for kept in _fewer_and_fewer(plan, costs):
             best = quantised_content(fp32.path, _rows(plan, kept), seen)
-            after = cosine(best, judged, exact)
+            after = cosine(best, faces.judged, faces.exact)
             progress(f"{len(kept)} of {len(plan.layers)} layers in float: cosine {after:.5f}")
             if after >= least_cosine:
                 break
@@ -95,10 +91,10 @@ def mixed_precision(
             )
     card = fp32.card.with_tools("ai-edge-quantizer").but(
         precision="w8a8",
-        calibration_sha256=hashlib.sha256(faces).hexdigest(),
+        calibration_sha256=hashlib.sha256(nhwc).hexdigest(),
         rewrites=(*fp32.card.rewrites, *([Rewrite("float-layers", len(kept))] if kept else [])),
     )
-    notes = tuple(_notes(plan, kept, before, after, len(judged), len(best) - len(whole)))
+    notes = tuple(_notes(plan, kept, before, after, len(faces.judged), len(best) - len(whole)))
     return write_tflite(unpack(best), card, path, notes)
 
 
@@ -140,16 +136,12 @@ def _rows(plan: RoundingPlan, kept: frozenset[str]) -> Recipe:
     moves = [result for result, tensor in plan.moved.items() if tensor not in rounded]
     bare = [layer.name for layer in plan.layers if layer.name in kept and not layer.weighted]
     for name in (*bare, *moves):
-        manager.add_quantization_config(_scope(name), every, algorithm_key=AlgorithmName.NO_QUANTIZE)
+        manager.add_quantization_config(operator_scope(name), every, algorithm_key=AlgorithmName.NO_QUANTIZE)
     for layer in plan.layers:
         if layer.name in kept and layer.weighted:
-            manager.add_weight_only_config(_scope(layer.name), every, num_bits=8)
+            manager.add_weight_only_config(operator_scope(layer.name), every, num_bits=8)
     rows: Recipe = manager.get_quantization_recipe()
     return rows
-
-
-def _scope(name: str) -> str:
-    return f"^{re.escape(name)};$"  # the quantiser's name of the operator that gives `name`
 
 
 def _notes(

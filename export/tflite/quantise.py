@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,11 @@ def quantise_tflite(
         seen = activation_ranges(fp32.path, calibration, how)
     model = unpack(quantised_content(fp32.path, rows, seen))
     return write_tflite(model, card, path, notes=NOTES.get(precision, ()))
+
+
+def operator_scope(result: str) -> str:
+    """Gives the pattern of the quantiser's name of the operator that gives the tensor `result`."""
+    return f"^{re.escape(result)};$"
 
 
 def quantised_content(fp32: Path, rows: Recipe, ranges: Mapping[str, Range] | None = None) -> bytes:

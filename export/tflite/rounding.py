@@ -68,6 +68,17 @@ def plan_of(fp32: bytes, int8: bytes) -> RoundingPlan:
     return RoundingPlan(tuple(layers), ports, moved)
 
 
+def weighted_in_int8(content: bytes) -> list[str]:
+    """Names the results of the layers of a .tflite file whose weights are int8 as the layer takes them."""
+    model = unpack(content)
+    graph = model.subgraphs[0]
+    return [
+        _name(graph.tensors[operator.outputs[0]])
+        for operator in graph.operators
+        if _code(model, operator) in WEIGHTED and graph.tensors[operator.inputs[1]].type == _schema().TensorType.INT8
+    ]
+
+
 def with_rounded(fp32: bytes, tensor: str, bounds: Range) -> Any:
     """Gives the schema's model of `fp32` with one tensor taken through int8 and back.
 

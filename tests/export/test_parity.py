@@ -51,7 +51,8 @@ def test_the_loss_is_named_or_noted() -> None:
         check_parity(file("w8a8"), ruined, ExportRecipe())
     assert str(refused.value) == (
         "net.w8a8.tflite has a cosine of 0.38700 to its source on 16 faces; at least 0.9 is asked of w8a8, "
-        "and --allow-drift (allow_drift in a recipe) writes it all the same; tflite-int8 looks for a way that loses less"
+        "and --allow-drift (allow_drift in a recipe) writes it all the same; "
+        "tflite-int8 looks for a way that loses less"
     )
     (note,) = check_parity(file("w8a8"), ruined, ExportRecipe(allow_drift=True)).notes
     assert note.kind == "drift" and "a cosine of 0.38700 to its source on 16 faces; at least 0.9" in note.text

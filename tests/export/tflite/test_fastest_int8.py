@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pocketface.export.artifact import Artifact, ConversionError
-from pocketface.export.tflite.fastest_int8 import fastest_int8
+from pocketface.export.calibration import PartedFaces
+from pocketface.export.tflite.fastest_int8 import WayToInt8, fastest_int8
 from pocketface.export.tflite.litert import LiteRTSession
 from pocketface.export.tflite.quantise import quantise_tflite
 from pocketface.models.embedder import unit
@@ -26,13 +27,14 @@ def fails() -> Artifact:
     raise ConversionError("no choice of layers comes near")
 
 
-def taken(fp32: Artifact, least: float, last: Callable[[], Artifact], lines: list[str]) -> Artifact:
+def taken(fp32: Artifact, least: float, nearer: Callable[[], Artifact], lines: list[str]) -> Artifact:
     exact = unit(LiteRTSession(fp32.path).run(JUDGED))
-    ways = {
+    makers = {
         name: partial(quantise_tflite, fp32, name, fp32.path.with_name(f"{name}.tflite"), FACES)
         for name in ("w8a8", "w8")
     }
-    return fastest_int8(fp32.path, ways, ("w8a8-mixed", last), JUDGED, exact, least, lines.append)
+    ways = {"w8a8": WayToInt8(makers["w8a8"], nearer), "w8": WayToInt8(makers["w8"])}
+    return fastest_int8(fp32.path, ways, PartedFaces(FACES, JUDGED, exact), least, lines.append)
 
 
 def test_int8_that_a_loud_channel_ruins_gives_way_to_weights_only(net: Callable[..., Artifact], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pocketface.export.artifact import Artifact, ConversionError
+from pocketface.export.calibration import PartedFaces
 from pocketface.export.tflite.flatbuffer import unpack
 from pocketface.export.tflite.litert import LiteRTSession, read_tflite_card
 from pocketface.export.tflite.mixed_precision import mixed_precision
@@ -20,7 +21,8 @@ JUDGED = RNG.normal(0, 1, (8, 3, 8, 8)).astype(np.float32)
 
 def made(fp32: Artifact, least: float, **settings: Any) -> Artifact:
     exact = unit(LiteRTSession(fp32.path).run(JUDGED))
-    return mixed_precision(fp32, fp32.path.with_name("mixed.tflite"), FACES, JUDGED, exact, least, **settings)
+    faces = PartedFaces(FACES, JUDGED, exact)
+    return mixed_precision(fp32, fp32.path.with_name("mixed.tflite"), faces, least, **settings)
 
 
 def cosine(fp32: Artifact, artifact: Artifact) -> float:
