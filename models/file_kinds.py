@@ -1,4 +1,4 @@
-"""What a file is that no embedder can be opened from, told from its first bytes and name, and which way leads in."""
+"""What a file is, told from its first bytes and name: how its network is read, or which other way leads in."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from pathlib import Path
 HEAD = 512  # bytes that are looked at
 MOST_ENTRIES = 10_000  # of a zip's table
 
-BY_TF2ONNX = (
-    "convert it with tf2onnx (python -m tf2onnx.convert {how} {path} --output net.onnx) and give the .onnx file"
-)
 BY_WEIGHTS = "name the network too: path/to/file.py:factory --weights {path}"
 
 
@@ -51,8 +48,9 @@ class FileKind:
     """One kind of file, and what its owner can do."""
 
     title: str
-    way: str  # `{path}` stands for the file
+    way: str  # `{path}` stands for the file; "" of a network that is read
     fits: Callable[[Clues], bool]
+    converter: str = ""  # "module:function" that reads its network, see `network_conversion`
 
 
 def _text(clues: Clues) -> str:
@@ -93,18 +91,21 @@ KINDS: tuple[FileKind, ...] = (
     ),
     FileKind(
         "a Keras model",
-        BY_TF2ONNX.replace("{how}", "--keras"),
+        "",
         lambda clues: clues.suffix in (".keras", ".h5", ".hdf5") or clues.head.startswith(b"\x89HDF"),
+        "keras_networks:read_keras",
     ),
     FileKind(
         "a TensorFlow SavedModel",
-        BY_TF2ONNX.replace("{how}", "--saved-model"),
+        "",
         lambda clues: clues.holds("saved_model.pb"),
+        "keras_networks:read_saved_model",
     ),
     FileKind(
-        "a TFLite file, which `pocketface benchmark` measures as it is",
-        f"to make others of it, {BY_TF2ONNX.replace('{how}', '--tflite')}",
+        "a TFLite file",
+        "",
         lambda clues: clues.head[4:8] == b"TFL3" or clues.suffix == ".tflite",
+        "tflite.lite_network:read_lite",
     ),
     FileKind(
         "a Core ML model; `pocketface benchmark` measures an .mlpackage as it is",
@@ -140,8 +141,13 @@ KINDS: tuple[FileKind, ...] = (
 """The kinds that are told apart, the surest first."""
 
 
+def kind_of(path: Path, kinds: tuple[FileKind, ...] = KINDS) -> FileKind | None:
+    """Gives the kind of the file or folder at `path`; None if it is unknown."""
+    clues = Clues.of(path)
+    return next((kind for kind in kinds if kind.fits(clues)), None)
+
+
 def way_in(path: Path, kinds: tuple[FileKind, ...] = KINDS) -> str:
     """Gives what `path` is and which way leads in: the end of a sentence that begins with its name; "" if unknown."""
-    clues = Clues.of(path)
-    kind = next((kind for kind in kinds if kind.fits(clues)), None)
-    return "" if kind is None else f"is {kind.title}; {kind.way.replace('{path}', str(path))}"
+    kind = kind_of(path, kinds)
+    return "" if kind is None else f"is {kind.title}; {kind.way.replace('{path}', str(path))}".removesuffix("; ")
