@@ -49,7 +49,7 @@ def run(
 @cli.writes_out
 def prune(
     embedder: cli.Network,
-    faces: cli.Faces = "synthetic",
+    faces: cli.Faces = ["synthetic"],  # noqa: B006
     *,
     pruning: cli.PruneOptions,
     settings: cli.Settings = None,
@@ -82,7 +82,7 @@ def prune(
 @cli.writes_out
 def recover(
     student: cli.Network,
-    faces: cli.Faces = "synthetic",
+    faces: cli.Faces = ["synthetic"],  # noqa: B006
     teacher: Annotated[Path | None, Option(help="Checkpoint folder to learn from, instead of labels.")] = None,
     start: cli.Start = None,
     signal: cli.TrainingSignal = None,
@@ -120,7 +120,7 @@ def recover(
 @cli.writes_out
 def sensitivity(
     embedder: cli.Network,
-    faces: cli.Faces = "synthetic",
+    faces: cli.Faces = ["synthetic"],  # noqa: B006
     criterion: cli.Criterion = None,
     settings: cli.Settings = None,
     *,
@@ -145,7 +145,7 @@ def sensitivity(
 @cli.writes_out
 def export(
     embedder: cli.Network,
-    faces: cli.Faces = "synthetic",
+    faces: cli.Faces = ["synthetic"],  # noqa: B006
     target: cli.Targets = None,
     allow_drift: cli.AllowDrift = None,
     settings: cli.Settings = None,
@@ -172,7 +172,7 @@ def trace(
     embedder: cli.Network,
     file: Annotated[Path, Argument(help="The .onnx, .tflite or .mlpackage that was made from it.")],
     weights: cli.Weights = None,
-    faces: cli.Faces = "synthetic",
+    faces: cli.Faces = ["synthetic"],  # noqa: B006
     output: cli.Output = "",
 ) -> None:
     """Compare a file with its source layer by layer. Names the first layer that differs."""
@@ -197,7 +197,7 @@ def benchmark(
     files: Annotated[list[Path], Argument(help="Converted files, checkpoints, or folders of them.")],
     pairs: cli.Pairs = "synthetic",
     images: cli.Images = None,
-    faces: Annotated[Path | None, Option(help="Folder of faces without labels, instead of pairs.")] = None,
+    faces: Annotated[list[Path] | None, Option(help="Folder of faces without labels, instead of pairs.")] = None,
     threshold: cli.Threshold = None,
     threads: cli.Threads = None,
     embedder: Annotated[str | None, Option(help="file.py:factory that built a foreign checkpoint.")] = None,
@@ -215,7 +215,7 @@ def benchmark(
     from .inputs import open_pairs
 
     recipe = cli.recipe_of(BenchmarkRecipe, settings, threads=threads)
-    if faces is not None:
+    if faces:
         rows = compare_unlabelled(
             files, faces, recipe, out, say, threshold, contract.stated(), embedder, contract.output
         )
