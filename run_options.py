@@ -59,6 +59,7 @@ class RunOptions(ContractOptions):
     def run_recipe(self, what: str | None, changes: Mapping[str, Any]) -> RunRecipe:
         """Gives the recipe in the file `what`, or one for the network `what`, with the options and `changes` put in."""
         from .models.checkpoint import is_network
+        from .models.file_kinds import way_in
         from .run_recipe import (
             SYNTHETIC,
             Roots,
@@ -83,6 +84,8 @@ class RunOptions(ContractOptions):
             faces = [str(place) for place in self.faces or ()] or SYNTHETIC
             network = {"embedder": what, "train": faces, "weights": self.weights}
             return Roots().resolve(validated(RunRecipe, merge_tables(network, changes)))
+        if what is not None and (known := way_in(Path(what))):
+            raise ValueError(f"{what} {known}")
         recipe = default_recipe() if what is None else read_recipe(what)
         if len(self.faces or ()) > 1:
             raise ValueError(

@@ -22,7 +22,7 @@ from ..spelling import known_names
 from .activations import activations_of, replace_activations
 from .embedder import Embedder
 from .factories import IMPORTED, build_foreign, load_embedder, load_onnx, load_weights
-from .file_kinds import way_in
+from .file_kinds import NO_NETWORKS, way_in
 from .graph.imported_network import ImportedNetwork
 from .graph.reading import LARGEST_FILE
 from .graph.torch_import import rebuild
@@ -189,6 +189,8 @@ def open_embedder(
             raise ValueError(f"{path} has its own weights and layers; leave out weights ({weights}) and options")
         if path.suffix == ".onnx":
             return load_onnx(path, contract, name, licence)
+        if known := way_in(path, NO_NETWORKS):
+            raise ValueError(f"{path} {known}")
         if contract is None:
             raise ValueError(unstated_contract(path))
         whole = converted(path, (contract.height, contract.width))

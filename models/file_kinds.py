@@ -10,7 +10,14 @@ from pathlib import Path
 HEAD = 512  # bytes that are looked at
 MOST_ENTRIES = 10_000  # of a zip's table
 
+BY_TORCH = 'where you trust it, python -c "import torch; torch.onnx.export({call})" writes net.onnx: give that file'
+"""TorchScript may map and write files, and torch.export.load unpickles: neither is opened here."""
+BY_SOURCE = "to make other files, give the PyTorch network or the ONNX file that it was made from"
 BY_WEIGHTS = "name the network too: path/to/file.py:factory --weights {path}"
+
+
+RUNTIMES = (".ort", ".pte", ".engine", ".plan", ".trt", ".mnn", ".rknn", ".dlc", ".tnnmodel", ".hef", ".om", ".nb")
+"""The files of onnxruntime, ExecuTorch, TensorRT, MNN, Rockchip, Qualcomm, TNN, Hailo, Ascend and Paddle Lite."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +81,15 @@ NO_NETWORKS: tuple[FileKind, ...] = (
 KINDS: tuple[FileKind, ...] = (
     *NO_NETWORKS,
     FileKind(
-        "a PyTorch program (torch.export)",
-        "write it as ONNX (torch.onnx.export of torch.export.load) and give the .onnx file",
+        "a PyTorch program (torch.export), which runs code when it is opened",
+        BY_TORCH.replace("{call}", "torch.export.load('{path}'), (), 'net.onnx', external_data=False"),
         lambda clues: clues.holds("serialized_exported_program.json", "models/model.json"),
     ),
     FileKind(
-        "a TorchScript file, which holds code",
-        "write the network as ONNX (torch.onnx.export) and give the .onnx file",
+        "a TorchScript file, which runs code when it is opened",
+        BY_TORCH.replace(
+            "{call}", "torch.jit.load('{path}'), (torch.zeros(1, 3, 112, 112),), 'net.onnx', dynamo=False"
+        ),
         lambda clues: clues.holds("/constants.pkl"),
     ),
     FileKind("PyTorch weights without their network", BY_WEIGHTS, lambda clues: clues.holds("/data.pkl")),
@@ -109,7 +118,7 @@ KINDS: tuple[FileKind, ...] = (
     ),
     FileKind(
         "a Core ML model; `pocketface benchmark` measures an .mlpackage as it is",
-        "to make other files, give the PyTorch network or the ONNX file that it was made from",
+        BY_SOURCE,
         lambda clues: clues.suffix in (".mlpackage", ".mlmodel", ".mlmodelc"),
     ),
     FileKind(
@@ -133,9 +142,29 @@ KINDS: tuple[FileKind, ...] = (
         lambda clues: clues.suffix in (".pdmodel", ".pdiparams", ".pdparams"),
     ),
     FileKind(
-        "a file for one runtime",
-        "to make other files, give the PyTorch network or the ONNX file that it was made from",
-        lambda clues: clues.suffix in (".ort", ".pte"),
+        "a frozen TensorFlow graph",
+        "write it as TFLite (tf.compat.v1.lite.TFLiteConverter.from_frozen_graph) and give the .tflite file",
+        lambda clues: clues.suffix in (".pb", ".pbtxt", ".meta"),
+    ),
+    FileKind(
+        "an OpenVINO model, which no tool turns back",
+        BY_SOURCE,
+        lambda clues: clues.suffix == ".xml" and "<net " in _text(clues),
+    ),
+    FileKind(
+        "a file for one runtime, which no tool turns back",
+        BY_SOURCE,
+        lambda clues: clues.suffix in RUNTIMES,
+    ),
+    FileKind(
+        "a pickle, which is code",
+        "write the network as ONNX (torch.onnx.export) where its code is and give the .onnx file",
+        lambda clues: clues.suffix in (".pkl", ".pickle", ".joblib"),
+    ),
+    FileKind(
+        "an archive",
+        "unpack it and give the file inside",
+        lambda clues: clues.suffix in (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"),
     ),
 )
 """The kinds that are told apart, the surest first."""

@@ -53,10 +53,10 @@ def read_keras(path: Path, sides: Sides | None = None) -> OtherNetwork:
         ConversionError: TensorFlow is not installed; the file is damaged, holds weights only or code, or Keras cannot
             open it; or its network cannot be read.
     """
+    _refuse_code(path, _keras_config(path))
     _tensorflow(path)
     import keras
 
-    _refuse_code(path, _keras_config(path))
     try:
         with quiet():
             model = keras.saving.load_model(path, compile=False, safe_mode=True)

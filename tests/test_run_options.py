@@ -192,3 +192,19 @@ def test_several_folders_of_faces_are_for_a_network(tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text("")
     with pytest.raises(ValueError, match=r"name several folders in it: train = "):
         options.run_recipe(str(tmp_path / "r.toml"), {})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("net.pt", b"\x80\x02", "is weights without their network; name the network too"),
+        ("net.engine", b"ftrt", "is a file for one runtime"),
+        ("net.toml", b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer"),
+    ],
+)
+def test_what_is_neither_recipe_nor_network_says_what_it_is(
+    name: str, content: bytes, sentence: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=sentence):
+        RunOptions().run_recipe(str(tmp_path / name), {})

@@ -24,6 +24,15 @@ CONTENTS = {
     "net-symbol.json": (b'{"nodes": []}', "part of an MXNet model", "mxnet.onnx.export_model"),
     "net.param": (b"7767517\n75 83\n", "an ncnn model", "give the PyTorch network or the ONNX file"),
     "net.ort": (b"\0\0\0\0ORTM", "a file for one runtime", "give the PyTorch network or the ONNX file"),
+    "net.engine": (b"ftrt", "a file for one runtime", "give the PyTorch network or the ONNX file"),
+    "net.xml": (
+        b'<?xml version="1.0"?>\n<net name="face">',
+        "an OpenVINO model",
+        "give the PyTorch network or the ONNX",
+    ),
+    "facenet.pb": (b"\n\x1f", "a frozen TensorFlow graph", "tf.compat.v1.lite.TFLiteConverter.from_frozen_graph"),
+    "net.pkl": (b"\x80\x04", "a pickle, which is code", "torch.onnx.export"),
+    "net.zip": (b"PK\x05\x06", "an archive", "unpack it"),
 }
 
 
@@ -51,7 +60,7 @@ def test_folders_and_zips_are_told_by_what_lies_in_them(tmp_path: Path) -> None:
         "net.mlpackage": "is a Core ML model; `pocketface benchmark` measures an .mlpackage as it is",
         "net.keras": "is a Keras model",
         "net.pt": f"is PyTorch weights without their network; {WEIGHTS}{tmp_path / 'net.pt'}",
-        "traced.pt": "is a TorchScript file, which holds code; write the network as ONNX (torch.onnx.export)",
+        "traced.pt": "is a TorchScript file, which runs code when it is opened; where you trust it, python -c",
     }
     for name, sentence in kinds.items():
         assert way_in(tmp_path / name).startswith(sentence), name

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from lite_files import Array, LiteNet, by_litert
 
 from pocketface.models.graph.conversion_error import ConversionError
+from pocketface.models.graph.simplification import simplified
 from pocketface.models.tflite.to_onnx import tflite_to_onnx
 
 Build = Callable[[LiteNet], int]
@@ -220,3 +221,19 @@ def test_a_quantised_file_says_why_it_is_no_source(tmp_path: Path) -> None:
     path = net.save(tmp_path / "net.tflite", x)
     with pytest.raises(ConversionError, match=r"is quantised \(1 tensors of int8\).*`pocketface benchmark`"):
         tflite_to_onnx(path)
+
+
+def test_prelu_as_apps_have_it_spelt_out_is_whole_again(tmp_path: Path) -> None:
+    net = LiteNet()
+    x = net.conv(net.face, 4, 2)
+    shape = net.shapes[x]
+    slopes = net.constant(np.float32([-0.1, -0.2, 0.3, -0.4]))
+    negative = net.op("RELU", [net.op("NEG", [x], shape)], shape)
+    x = net.op("ADD", [net.op("RELU", [x], shape), net.op("MUL", [negative, slopes], shape)], shape)  # as Keras does
+    x = net.conv(x, 4)
+    less = net.op("SUB", [x, net.op("ABS", [x], shape)], shape)
+    half = net.op("MUL", [net.op("MUL", [less, net.weights(4)], shape), net.constant(np.float32([0.5]))], shape)
+    x = net.op("ADD", [net.op("RELU", [x], shape), half], shape)  # as TensorFlow 1 does
+    path = net.save(tmp_path / "net.tflite", head(net, x))
+    model = simplified(tflite_to_onnx(path), "net")
+    assert [node.op_type for node in model.graph.node] == ["Conv", "PRelu", "Conv", "PRelu", "Reshape", "Gemm"]
