@@ -111,9 +111,8 @@ def recover(
     code = student if ":" in student else None  # the teacher's too, where that is foreign
     teaching = load_checkpoint(teacher, code) if teacher is not None else None
     trained = recover_stage(learner, train, recipe, teaching, say, out / "unfinished")
-    if not cli.is_first_process():
-        return
-    say(str(cli.save(trained, out)))
+    if cli.is_first_process():
+        say(str(cli.save(trained, out)))
 
 
 @app.command()
@@ -179,12 +178,11 @@ def trace(
     from .export.formats import read_artifact
     from .export.trace import FACES
     from .export.trace import trace as trace_layers
-    from .inputs import open_embedder, open_faces
+    from .inputs import open_faces, source_of
 
     artifact = read_artifact(file)
-    contract = artifact.card.contract
-    source = open_embedder(embedder, weights, contract=contract, output=output)
-    found = trace_layers(source, artifact, open_faces(faces, contract, 1).faces[:FACES])
+    source = source_of(artifact, embedder, weights, output)
+    found = trace_layers(source, artifact, open_faces(faces, artifact.card.contract, 1).faces[:FACES])
     cli.print_table(("layer", "operator", "difference / range", "cosine"), found.rows())
     if found.missing:
         say(f"not in the file, or part of another layer there: {', '.join(found.missing)}")
@@ -262,14 +260,17 @@ def phone(
 
 
 @app.command()
+@cli.with_options
 def handoff(
     files: Annotated[list[Path], Argument(help="Converted files, or run folders.")],
+    *,
+    contract: cli.ContractOptions,
     out: cli.Out = Path("runs/handoff"),
 ) -> None:
     """Write golden faces, Kotlin and Swift for an app. A script that measures on a Mac is written too."""
     from .export.app.handoff import handoff as hand_off
 
-    say(str(hand_off(files, out) / "README.md"))
+    say(str(hand_off(files, out, contract.stated(), contract.output) / "README.md"))
 
 
 @app.command()
@@ -385,8 +386,7 @@ def doctor() -> None:
     """Show what runs here, and how to install what is missing."""
     from .benchmark.doctor import examine
 
-    rows = [(finding.part, finding.state, finding.remedy) for finding in examine()]
-    cli.print_table(("part", "state", "what to do"), rows)
+    cli.print_table(("part", "state", "what to do"), [(one.part, one.state, one.remedy) for one in examine()])
 
 
 def main() -> None:

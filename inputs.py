@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .export.targets import ForeignOnnx, Source
+from .export.artifact import Artifact
+from .export.targets import ForeignOnnx, Source, source_sha256
 from .faces.contract import InputContract, Stated, contract_of, unstated_contract
 from .faces.drawn_pairs import cross_pairs, synthetic_pairs
 from .faces.folders import LabelledFaces, content_sha256
@@ -82,6 +84,30 @@ def _sides(contract: Stated | None) -> tuple[int, int] | None:
     """Gives height and width, where both are stated."""
     values = contract.to_dict() if isinstance(contract, InputContract) else dict(contract or {})
     return (values["height"], values["width"]) if {"height", "width"} <= set(values) else None
+
+
+def source_of(artifact: Artifact, name: str, weights: Path | None = None, output: str = "") -> Source:
+    """Opens what a file was made from.
+
+    A run makes its files from the network in a file where that can be trained, and from the file as it is where not;
+    the hash in the card tells which.
+
+    Args:
+        artifact: The file; its card says what its source is fed.
+        name: Of the source, as `open_embedder` takes it.
+        weights: Likewise.
+        output: Likewise.
+
+    Raises:
+        ValueError: See `open_embedder`.
+    """
+    contract, made_from = artifact.card.contract, artifact.card.source_sha256
+    source = open_embedder(name, weights, contract=contract, output=output)
+    if isinstance(source, ForeignOnnx) and made_from not in ("", source_sha256(source)):
+        with contextlib.suppress(ConversionError):  # it cannot be trained
+            trained = checkpoint.open_embedder(name, contract=contract)
+            return trained if trained.sha256 == made_from else source
+    return source
 
 
 def open_source(recipe: RunRecipe) -> Embedder:
