@@ -114,7 +114,7 @@ KINDS: tuple[FileKind, ...] = (
         "a TFLite file",
         "",
         lambda clues: clues.head[4:8] == b"TFL3" or clues.suffix == ".tflite",
-        "tflite.lite_network:read_lite",
+        "tflite.tflite_network:read_tflite",
     ),
     FileKind(
         "a Core ML model; `pocketface benchmark` measures an .mlpackage as it is",

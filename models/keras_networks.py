@@ -20,7 +20,7 @@ from .graph.conversion_error import ConversionError
 from .graph.reading import first_line
 from .network_conversion import Batch, OtherNetwork, Sides
 from .quiet import quiet
-from .tflite.to_onnx import tflite_to_onnx
+from .tflite.from_tflite import tflite_to_onnx
 
 USUAL_SIDES = (112, 112)
 LARGEST_CONFIG = 16 << 20  # bytes

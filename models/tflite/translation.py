@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from ..graph.conversion_error import ConversionError
-from .lite_graph import Array, LiteGraph, LiteOperator, LiteTensor
+from .tflite_graph import Array, TfliteGraph, TfliteOperator, TfliteTensor
 
 TO_FIRST = (0, 3, 1, 2)  # NHWC -> NCHW
 TO_LAST = (0, 2, 3, 1)
@@ -18,7 +18,7 @@ AXIS_TO_FIRST = (0, 2, 3, 1)  # where each axis of NHWC goes
 
 
 @dataclass(frozen=True)
-class Value:
+class Translated:
     """What ONNX computes of one TFLite tensor, and how it lies there."""
 
     name: str
@@ -33,36 +33,36 @@ class Translation:
     Only what needs TFLite's order gets it by a Transpose.
     """
 
-    def __init__(self, graph: LiteGraph, file: str) -> None:
+    def __init__(self, graph: TfliteGraph, file: str) -> None:
         """Takes the graph, and the file's name for sentences."""
         self.graph, self.file = graph, file
         self.nodes: list[onnx.NodeProto] = []
         self.weights: dict[str, Array] = {}
-        self.values: dict[int, Value] = {}
+        self.values: dict[int, Translated] = {}
         self.constants: dict[int, Array] = {
             index: tensor.values for index, tensor in enumerate(graph.tensors) if tensor.values is not None
         }
         self._turned: dict[tuple[int, bool], str] = {}
         self._taken: set[str] = set()
 
-    def refuse(self, operator: LiteOperator, why: str) -> ConversionError:
+    def refuse(self, operator: TfliteOperator, why: str) -> ConversionError:
         """Gives the error that names operator and file."""
         name = self.tensor(operator.outputs[0]).name if operator.outputs else ""
         return ConversionError(f"{self.file}: {operator.code} {name!r} {why}")
 
-    def tensor(self, index: int) -> LiteTensor:
+    def tensor(self, index: int) -> TfliteTensor:
         """Gives a tensor of the file."""
         return self.graph.tensors[index]
 
-    def shape(self, operator: LiteOperator, place: int = 0) -> tuple[int, ...]:
+    def shape(self, operator: TfliteOperator, place: int = 0) -> tuple[int, ...]:
         """Gives the shape of input `place`, in TFLite's order."""
         return self.tensor(operator.inputs[place]).shape
 
-    def result_shape(self, operator: LiteOperator) -> tuple[int, ...]:
+    def result_shape(self, operator: TfliteOperator) -> tuple[int, ...]:
         """Gives the shape of the first result, in TFLite's order."""
         return self.tensor(operator.outputs[0]).shape
 
-    def constant(self, operator: LiteOperator, place: int) -> Array:
+    def constant(self, operator: TfliteOperator, place: int) -> Array:
         """Gives an input that must be known.
 
         Raises:
@@ -75,38 +75,38 @@ class Translation:
             )
         return self.constants[index]
 
-    def optional(self, operator: LiteOperator, place: int) -> Array | None:
+    def optional(self, operator: TfliteOperator, place: int) -> Array | None:
         """Gives a constant input, or None where it is left out."""
         left_out = place >= len(operator.inputs) or operator.inputs[place] < 0
         return None if left_out else self.constant(operator, place)
 
-    def value(self, operator: LiteOperator, place: int = 0) -> Value:
+    def value(self, operator: TfliteOperator, place: int = 0) -> Translated:
         """Gives a computed input as it lies; a constant becomes a weight."""
         index = operator.inputs[place]
         if index in self.values:
             return self.values[index]
         if index in self.constants:
-            return Value(self.weight(self.tensor(index).name, _float32(self.constants[index])))
+            return Translated(self.weight(self.tensor(index).name, _float32(self.constants[index])))
         raise self.refuse(operator, f"reads {self.tensor(index).name!r}, which nothing computes before it")
 
-    def image(self, operator: LiteOperator, place: int = 0) -> str:
+    def image(self, operator: TfliteOperator, place: int = 0) -> str:
         """Gives the name of an input of four axes with its channels first."""
         value, shape = self.value(operator, place), self.shape(operator, place)
         if len(shape) != 4:
             raise self.refuse(operator, f"reads a tensor of {len(shape)} axes; an image has four")
         return value.name if value.first else self._turn(operator.inputs[place], value, shape, True)
 
-    def plain(self, operator: LiteOperator, place: int = 0) -> str:
+    def plain(self, operator: TfliteOperator, place: int = 0) -> str:
         """Gives the name of an input in TFLite's own order."""
         return self.plain_tensor(operator.inputs[place], self.value(operator, place))
 
-    def plain_tensor(self, index: int, value: Value) -> str:
+    def plain_tensor(self, index: int, value: Translated) -> str:
         """Gives the name of a computed tensor in TFLite's own order."""
         if not (value.first or value.image):
             return value.name
         return self._turn(index, value, self.tensor(index).shape, False)
 
-    def _turn(self, index: int, value: Value, shape: tuple[int, ...], first: bool) -> str:
+    def _turn(self, index: int, value: Translated, shape: tuple[int, ...], first: bool) -> str:
         if (index, first) in self._turned:
             return self._turned[index, first]
         label = f"{value.name}/{'channels_first' if first else 'channels_last'}"
@@ -157,7 +157,12 @@ class Translation:
         return name
 
     def give(
-        self, operator: LiteOperator, kind: str, inputs: Sequence[str], like: Value | None = None, **attributes: Any
+        self,
+        operator: TfliteOperator,
+        kind: str,
+        inputs: Sequence[str],
+        like: Translated | None = None,
+        **attributes: Any,
     ) -> None:
         """Appends the node of the operator's result, and the activation that is fused into it.
 
@@ -178,10 +183,10 @@ class Translation:
             name = self.clip(name, label, *fused)
         self.put(operator, name, like)
 
-    def put(self, operator: LiteOperator, name: str, like: Value | None = None, place: int = 0) -> None:
+    def put(self, operator: TfliteOperator, name: str, like: Translated | None = None, place: int = 0) -> None:
         """Says which value is a result of the operator."""
-        like = like or Value("")
-        self.values[operator.outputs[place]] = Value(name, like.first, like.image)
+        like = like or Translated("")
+        self.values[operator.outputs[place]] = Translated(name, like.first, like.image)
 
     def clip(self, name: str, label: str, low: float, high: float) -> str:
         """Appends Relu or Clip."""
@@ -194,7 +199,7 @@ class Translation:
 FUSED: dict[int, tuple[float, float] | None] = {0: None, 1: (0, np.inf), 2: (-1, 1), 3: (0, 6)}
 """What an operator's result is clipped to, by the schema's number of the activation; others no embedder has."""
 
-FIRST = Value("", first=True)
+FIRST = Translated("", first=True)
 """Lies as an image with its channels first."""
 
 

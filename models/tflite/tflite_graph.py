@@ -24,7 +24,7 @@ INTEGERS = ("INT4", "INT8", "UINT8", "INT16")  # of weights and activations that
 
 
 @dataclass(frozen=True)
-class LiteTensor:
+class TfliteTensor:
     """One tensor of the file."""
 
     name: str
@@ -35,7 +35,7 @@ class LiteTensor:
 
 
 @dataclass(frozen=True)
-class LiteOperator:
+class TfliteOperator:
     """One operator; the indices are those of tensors, -1 for an input that is left out."""
 
     code: str  # the schema's name: "CONV_2D"
@@ -45,16 +45,16 @@ class LiteOperator:
 
 
 @dataclass(frozen=True)
-class LiteGraph:
+class TfliteGraph:
     """A file's one graph."""
 
-    tensors: Sequence[LiteTensor]
-    operators: Sequence[LiteOperator]
+    tensors: Sequence[TfliteTensor]
+    operators: Sequence[TfliteOperator]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
 
 
-def read_lite_graph(path: Path) -> LiteGraph:
+def read_tflite_graph(path: Path) -> TfliteGraph:
     """Reads the graph of a .tflite file.
 
     Raises:
@@ -74,7 +74,7 @@ def read_lite_graph(path: Path) -> LiteGraph:
         raise ConversionError(f"{path.name} is cut short or damaged: its tables contradict it") from error
 
 
-def _graph(model: Any, file: str) -> LiteGraph:
+def _graph(model: Any, file: str) -> TfliteGraph:
     from ai_edge_litert import schema_py_generated as schema
 
     if len(model.subgraphs) != 1:
@@ -88,10 +88,10 @@ def _graph(model: Any, file: str) -> LiteGraph:
     for code in model.operatorCodes:
         name = codes[max(code.builtinCode, code.deprecatedBuiltinCode)]
         kinds.append(f"{name} {name_text(code.customCode)}" if name == "CUSTOM" else name)
-    return LiteGraph(
+    return TfliteGraph(
         [_tensor(tensor, model.buffers[tensor.buffer].data, types) for tensor in graph.tensors],
         [
-            LiteOperator(kinds[one.opcodeIndex], _indices(one.inputs), _indices(one.outputs), one.builtinOptions)
+            TfliteOperator(kinds[one.opcodeIndex], _indices(one.inputs), _indices(one.outputs), one.builtinOptions)
             for one in graph.operators
         ],
         _indices(graph.inputs),
@@ -99,7 +99,7 @@ def _graph(model: Any, file: str) -> LiteGraph:
     )
 
 
-def _tensor(tensor: Any, data: Any, types: dict[int, str]) -> LiteTensor:
+def _tensor(tensor: Any, data: Any, types: dict[int, str]) -> TfliteTensor:
     kind, shape = types[tensor.type], tuple(int(side) for side in _numbers(tensor.shape))
     steps = tensor.quantization
     rounded = kind in INTEGERS and steps is not None and steps.scale is not None and len(steps.scale) > 0
@@ -108,7 +108,7 @@ def _tensor(tensor: Any, data: Any, types: dict[int, str]) -> LiteTensor:
         values = np.frombuffer(bytes(data), STORED[kind]).reshape(shape)
     elif data is not None and len(data):  # what it holds is not needed to say that it is rounded
         values = np.zeros(0, np.float32)
-    return LiteTensor(name_text(tensor.name), shape, kind, values, rounded)
+    return TfliteTensor(name_text(tensor.name), shape, kind, values, rounded)
 
 
 def _numbers(vector: Any) -> Sequence[int]:

@@ -8,11 +8,11 @@ import numpy as np
 import onnx
 
 from ..graph.conversion_error import ConversionError
-from .lite_graph import LiteGraph, LiteOperator, LiteTensor, read_lite_graph
-from .operators import OPERATORS
-from .shapes import folded
+from .moves import folded
 from .tables import DAMAGES
-from .translation import Translation, Value
+from .tflite_graph import TfliteGraph, TfliteOperator, TfliteTensor, read_tflite_graph
+from .translation import Translated, Translation
+from .translators import OPERATORS
 
 OPSET, IR_VERSION = 20, 10  # 20: the oldest with Gelu
 
@@ -33,7 +33,7 @@ def tflite_to_onnx(path: Path) -> onnx.ModelProto:
         ConversionError: The file is damaged, quantised, leaves shapes open, or has an operator that is not known; the
             sentence names it.
     """
-    graph = read_lite_graph(path)
+    graph = read_tflite_graph(path)
     _refuse_rounded(graph, path.name)
     unknown = sorted({one.code for one in graph.operators} - set(OPERATORS) - {"SHAPE", "PACK", "DEQUANTIZE"})
     if unknown:
@@ -56,7 +56,7 @@ def tflite_to_onnx(path: Path) -> onnx.ModelProto:
     return onnx.helper.make_model(body, opset_imports=[opset], ir_version=IR_VERSION)
 
 
-def _translate(t: Translation, operator: LiteOperator) -> None:
+def _translate(t: Translation, operator: TfliteOperator) -> None:
     if (values := folded(t, operator)) is not None:
         t.constants[operator.outputs[0]] = values
     elif operator.code in OPERATORS:
@@ -65,7 +65,7 @@ def _translate(t: Translation, operator: LiteOperator) -> None:
         raise t.refuse(operator, "reads what is computed from the face; only constants are supported")
 
 
-def _refuse_rounded(graph: LiteGraph, file: str) -> None:
+def _refuse_rounded(graph: TfliteGraph, file: str) -> None:
     rounded = [tensor for tensor in graph.tensors if tensor.rounded]
     if not rounded:
         return
@@ -83,7 +83,7 @@ def _entry(t: Translation, index: int) -> onnx.ValueInfoProto:
     if not all(side > 0 for side in shape):
         raise ConversionError(f"{t.file} leaves the size of its input {tensor.name!r} open; write it for one size")
     name = t.free_name(tensor.name)
-    t.values[index] = Value(name, first=first)
+    t.values[index] = Translated(name, first=first)
     sides = [shape[axis] for axis in (0, 3, 1, 2)] if first else list(shape)
     return onnx.helper.make_tensor_value_info(name, _kind(t, tensor), sides)
 
@@ -97,7 +97,7 @@ def _exit(t: Translation, index: int) -> onnx.ValueInfoProto:
     return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, list(tensor.shape))
 
 
-def _kind(t: Translation, tensor: LiteTensor) -> int:
+def _kind(t: Translation, tensor: TfliteTensor) -> int:
     kinds = {"FLOAT32": np.float32, "UINT8": np.uint8, "INT8": np.int8, "INT32": np.int32}
     if tensor.kind not in kinds:
         raise ConversionError(f"{t.file} takes {tensor.kind.lower()}; an embedder takes float32 or pixels")

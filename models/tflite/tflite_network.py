@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ..network_conversion import Batch, OtherNetwork, Sides
-from .lite_graph import read_lite_graph
-from .to_onnx import tflite_to_onnx
+from .from_tflite import tflite_to_onnx
+from .tflite_graph import read_tflite_graph
 
 
-def read_lite(path: Path, sides: Sides | None = None) -> OtherNetwork:
+def read_tflite(path: Path, sides: Sides | None = None) -> OtherNetwork:
     """Reads a .tflite file; the process that calls it has limits, as LiteRT opens the file.
 
     Args:
@@ -28,7 +28,7 @@ def read_lite(path: Path, sides: Sides | None = None) -> OtherNetwork:
 def _runner(path: Path) -> Any:
     from ai_edge_litert.interpreter import Interpreter
 
-    lite = read_lite_graph(path)
+    lite = read_tflite_graph(path)
     interpreter = Interpreter(str(path), num_threads=1)
     interpreter.allocate_tensors()
 

@@ -18,7 +18,7 @@ from lite_files import Array, LiteNet, by_litert
 
 from pocketface.models.graph.conversion_error import ConversionError
 from pocketface.models.graph.simplification import simplified
-from pocketface.models.tflite.to_onnx import tflite_to_onnx
+from pocketface.models.tflite.from_tflite import tflite_to_onnx
 
 Build = Callable[[LiteNet], int]
 

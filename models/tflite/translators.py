@@ -6,53 +6,53 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .images import (
-    emit_average_pool,
-    emit_conv,
-    emit_depthwise,
-    emit_fully_connected,
-    emit_max_pool,
-    emit_mirror_pad,
-    emit_pad,
-    emit_prelu,
+from .moves import (
+    translate_concat,
+    translate_reshape,
+    translate_slice,
+    translate_split,
+    translate_split_v,
+    translate_strided_slice,
+    translate_transpose,
+)
+from .tflite_graph import TfliteOperator
+from .translation import AXIS_TO_FIRST, FIRST, TO_FIRST, Translated, Translation
+from .windows import (
     rows_of,
+    translate_average_pool,
+    translate_conv,
+    translate_depthwise,
+    translate_fully_connected,
+    translate_max_pool,
+    translate_mirror_pad,
+    translate_pad,
+    translate_prelu,
 )
-from .lite_graph import LiteOperator
-from .shapes import (
-    emit_concat,
-    emit_reshape,
-    emit_slice,
-    emit_split,
-    emit_split_v,
-    emit_strided_slice,
-    emit_transpose,
-)
-from .translation import AXIS_TO_FIRST, FIRST, TO_FIRST, Translation, Value
 
-Translator = Callable[[Translation, LiteOperator], None]
+Translator = Callable[[Translation, TfliteOperator], None]
 
 
 def _unary(kind: str, **attributes: float) -> Translator:
     """Gives the translator of an operator that maps each value by itself."""
 
-    def emit(t: Translation, operator: LiteOperator) -> None:
+    def translate(t: Translation, operator: TfliteOperator) -> None:
         value = t.value(operator)
         t.give(operator, kind, [value.name], value, **attributes)
 
-    return emit
+    return translate
 
 
 def _binary(kind: str) -> Translator:
     """Gives the translator of an elementwise operator on two tensors, or on one and a constant."""
 
-    def emit(t: Translation, operator: LiteOperator) -> None:
+    def translate(t: Translation, operator: TfliteOperator) -> None:
         names, lies = operands(t, operator)
         t.give(operator, kind, names, lies)
 
-    return emit
+    return translate
 
 
-def operands(t: Translation, operator: LiteOperator) -> tuple[list[str], Value]:
+def operands(t: Translation, operator: TfliteOperator) -> tuple[list[str], Translated]:
     """Gives both sides of an elementwise operator so that they broadcast alike, and how the result lies."""
     rank = len(t.result_shape(operator))
     computed = [place for place, index in enumerate(operator.inputs) if index not in t.constants]
@@ -72,46 +72,46 @@ def operands(t: Translation, operator: LiteOperator) -> tuple[list[str], Value]:
         elif row and constant.size > 1:
             constant = rows_of(constant, row)
         names.append(t.weight(t.tensor(index).name, constant))
-    return names, FIRST if images else Value("", image=row)
+    return names, FIRST if images else Translated("", image=row)
 
 
-def emit_relu(low: float, high: float) -> Translator:
+def translate_relu(low: float, high: float) -> Translator:
     """Gives the translator of a ReLU."""
 
-    def emit(t: Translation, operator: LiteOperator) -> None:
+    def translate(t: Translation, operator: TfliteOperator) -> None:
         value = t.value(operator)
         t.put(operator, t.clip(value.name, t.tensor(operator.outputs[0]).name, low, high), value)
 
-    return emit
+    return translate
 
 
-def emit_leaky_relu(t: Translation, operator: LiteOperator) -> None:
+def translate_leaky_relu(t: Translation, operator: TfliteOperator) -> None:
     """One slope for all."""
     value = t.value(operator)
     t.give(operator, "LeakyRelu", [value.name], value, alpha=float(operator.options.alpha))
 
 
-def emit_gelu(t: Translation, operator: LiteOperator) -> None:
+def translate_gelu(t: Translation, operator: TfliteOperator) -> None:
     """By the error function, or by tanh."""
     value = t.value(operator)
     approximate = "tanh" if operator.options.approximate else "none"
     t.give(operator, "Gelu", [value.name], value, approximate=approximate)
 
 
-def emit_square(t: Translation, operator: LiteOperator) -> None:
+def translate_square(t: Translation, operator: TfliteOperator) -> None:
     """Each value times itself."""
     value = t.value(operator)
     t.give(operator, "Mul", [value.name, value.name], value)
 
 
-def emit_squared_difference(t: Translation, operator: LiteOperator) -> None:
+def translate_squared_difference(t: Translation, operator: TfliteOperator) -> None:
     """The difference of two tensors, times itself."""
     names, lies = operands(t, operator)
     difference = t.node("Sub", names, f"{t.tensor(operator.outputs[0]).name}/difference")
     t.give(operator, "Mul", [difference, difference], lies)
 
 
-def emit_rsqrt(t: Translation, operator: LiteOperator) -> None:
+def translate_rsqrt(t: Translation, operator: TfliteOperator) -> None:
     """One over the square root."""
     value = t.value(operator)
     root = t.node("Sqrt", [value.name], f"{t.tensor(operator.outputs[0]).name}/root")
@@ -121,7 +121,7 @@ def emit_rsqrt(t: Translation, operator: LiteOperator) -> None:
 def _reduction(kind: str) -> Translator:
     """Gives the translator of a mean, sum or maximum over some axes."""
 
-    def emit(t: Translation, operator: LiteOperator) -> None:
+    def translate(t: Translation, operator: TfliteOperator) -> None:
         value, rank = t.value(operator), len(t.shape(operator))
         axes = sorted({int(axis) % rank for axis in t.constant(operator, 1).reshape(-1)})
         keep = bool(operator.options.keepDims)
@@ -131,24 +131,24 @@ def _reduction(kind: str) -> Translator:
         lies = FIRST if image and keep else None
         t.give(operator, kind, [name, t.numbers(over)], lies, keepdims=int(keep))
 
-    return emit
+    return translate
 
 
-def emit_softmax(t: Translation, operator: LiteOperator) -> None:
+def translate_softmax(t: Translation, operator: TfliteOperator) -> None:
     """Softmax along the last axis."""
     if operator.options.beta != 1:
         raise t.refuse(operator, f"has beta {operator.options.beta:g}; only 1 is supported")
     t.give(operator, "Softmax", [t.plain(operator)], axis=-1)
 
 
-def emit_l2_norm(t: Translation, operator: LiteOperator) -> None:
+def translate_l2_norm(t: Translation, operator: TfliteOperator) -> None:
     """Unit length along the last axis: of an image, the channels; of a flattened one, all that it holds."""
     value = t.value(operator)
     axis = 1 if value.first or len(t.shape(operator)) == 2 else -1
     t.give(operator, "LpNormalization", [value.name], value, axis=axis, p=2)
 
 
-def emit_batch_matmul(t: Translation, operator: LiteOperator) -> None:
+def translate_batch_matmul(t: Translation, operator: TfliteOperator) -> None:
     """Products of matrices, either of them transposed."""
     names = []
     for place, swap in enumerate((operator.options.adjX, operator.options.adjY)):
@@ -163,7 +163,7 @@ def emit_batch_matmul(t: Translation, operator: LiteOperator) -> None:
 def _resize(mode: str) -> Translator:
     """Gives the translator of a change of an image's size."""
 
-    def emit(t: Translation, operator: LiteOperator) -> None:
+    def translate(t: Translation, operator: TfliteOperator) -> None:
         batch, height, width, channels = t.result_shape(operator)
         places = "half_pixel" if operator.options.halfPixelCenters else "asymmetric"
         places = "align_corners" if operator.options.alignCorners else places
@@ -173,10 +173,10 @@ def _resize(mode: str) -> Translator:
             known["nearest_mode"] = "round_prefer_ceil" if places != "asymmetric" else "floor"
         t.give(operator, "Resize", [t.image(operator), "", "", sizes], FIRST, **known)
 
-    return emit
+    return translate
 
 
-def emit_cast(t: Translation, operator: LiteOperator) -> None:
+def translate_cast(t: Translation, operator: TfliteOperator) -> None:
     """Integers that become floats: pixels."""
     if t.tensor(operator.outputs[0]).kind != "FLOAT32":
         raise t.refuse(operator, "casts to no float32; only that is supported")
@@ -188,53 +188,53 @@ OPERATORS: dict[str, Translator] = {
     "ABS": _unary("Abs"),
     "ADD": _binary("Add"),
     "ADD_N": _binary("Sum"),
-    "AVERAGE_POOL_2D": emit_average_pool,
-    "BATCH_MATMUL": emit_batch_matmul,
-    "CAST": emit_cast,
-    "CONCATENATION": emit_concat,
-    "CONV_2D": emit_conv,
-    "DEPTHWISE_CONV_2D": emit_depthwise,
+    "AVERAGE_POOL_2D": translate_average_pool,
+    "BATCH_MATMUL": translate_batch_matmul,
+    "CAST": translate_cast,
+    "CONCATENATION": translate_concat,
+    "CONV_2D": translate_conv,
+    "DEPTHWISE_CONV_2D": translate_depthwise,
     "DIV": _binary("Div"),
     "ELU": _unary("Elu"),
     "EXP": _unary("Exp"),
-    "EXPAND_DIMS": emit_reshape,
-    "FULLY_CONNECTED": emit_fully_connected,
-    "GELU": emit_gelu,
+    "EXPAND_DIMS": translate_reshape,
+    "FULLY_CONNECTED": translate_fully_connected,
+    "GELU": translate_gelu,
     "HARD_SWISH": _unary("HardSwish"),
-    "L2_NORMALIZATION": emit_l2_norm,
-    "LEAKY_RELU": emit_leaky_relu,
+    "L2_NORMALIZATION": translate_l2_norm,
+    "LEAKY_RELU": translate_leaky_relu,
     "LOG": _unary("Log"),
     "LOGISTIC": _unary("Sigmoid"),
     "MAXIMUM": _binary("Max"),
-    "MAX_POOL_2D": emit_max_pool,
+    "MAX_POOL_2D": translate_max_pool,
     "MEAN": _reduction("ReduceMean"),
     "MINIMUM": _binary("Min"),
-    "MIRROR_PAD": emit_mirror_pad,
+    "MIRROR_PAD": translate_mirror_pad,
     "MUL": _binary("Mul"),
     "NEG": _unary("Neg"),
-    "PAD": emit_pad,
-    "PADV2": emit_pad,
+    "PAD": translate_pad,
+    "PADV2": translate_pad,
     "POW": _binary("Pow"),
-    "PRELU": emit_prelu,
+    "PRELU": translate_prelu,
     "REDUCE_MAX": _reduction("ReduceMax"),
-    "RELU": emit_relu(0, np.inf),
-    "RELU6": emit_relu(0, 6),
-    "RELU_N1_TO_1": emit_relu(-1, 1),
-    "RESHAPE": emit_reshape,
+    "RELU": translate_relu(0, np.inf),
+    "RELU6": translate_relu(0, 6),
+    "RELU_N1_TO_1": translate_relu(-1, 1),
+    "RESHAPE": translate_reshape,
     "RESIZE_BILINEAR": _resize("linear"),
     "RESIZE_NEAREST_NEIGHBOR": _resize("nearest"),
-    "RSQRT": emit_rsqrt,
-    "SLICE": emit_slice,
-    "SOFTMAX": emit_softmax,
-    "SPLIT": emit_split,
-    "SPLIT_V": emit_split_v,
+    "RSQRT": translate_rsqrt,
+    "SLICE": translate_slice,
+    "SOFTMAX": translate_softmax,
+    "SPLIT": translate_split,
+    "SPLIT_V": translate_split_v,
     "SQRT": _unary("Sqrt"),
-    "SQUARE": emit_square,
-    "SQUARED_DIFFERENCE": emit_squared_difference,
-    "SQUEEZE": emit_reshape,
-    "STRIDED_SLICE": emit_strided_slice,
+    "SQUARE": translate_square,
+    "SQUARED_DIFFERENCE": translate_squared_difference,
+    "SQUEEZE": translate_reshape,
+    "STRIDED_SLICE": translate_strided_slice,
     "SUB": _binary("Sub"),
     "SUM": _reduction("ReduceSum"),
     "TANH": _unary("Tanh"),
-    "TRANSPOSE": emit_transpose,
+    "TRANSPOSE": translate_transpose,
 }

@@ -6,20 +6,20 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .lite_graph import Array, LiteOperator
-from .translation import AXIS_TO_FIRST, FIRST, Translation, Value
+from .tflite_graph import Array, TfliteOperator
+from .translation import AXIS_TO_FIRST, FIRST, Translated, Translation
 
 END = np.iinfo(np.int64).max  # of a Slice: to the last
 
 
-def emit_reshape(t: Translation, operator: LiteOperator) -> None:
+def translate_reshape(t: Translation, operator: TfliteOperator) -> None:
     """A new shape; an image that becomes a row stays in its order, as its readers know."""
     value, source, target = t.value(operator), t.shape(operator), t.result_shape(operator)
     if int(np.prod(source)) != int(np.prod(target)):
         raise t.refuse(operator, f"turns {source} into {target}; shapes must be fixed when the file is written")
     if value.first and len(target) == 2 and target == (source[0], int(np.prod(source[1:]))):
         image = None if source[1] == source[2] == 1 or source[3] == 1 else source[1:]
-        known = Value("", image=(image[0], image[1], image[2]) if image else None)
+        known = Translated("", image=(image[0], image[1], image[2]) if image else None)
         t.give(operator, "Reshape", [value.name, t.sides(target)], known)
         return
     if value.image is not None and target[1:] == value.image:
@@ -35,12 +35,12 @@ def emit_reshape(t: Translation, operator: LiteOperator) -> None:
     t.give(operator, "Reshape", [t.plain(operator), t.sides(target)])
 
 
-def emit_transpose(t: Translation, operator: LiteOperator) -> None:
+def translate_transpose(t: Translation, operator: TfliteOperator) -> None:
     """Axes in another order."""
     t.give(operator, "Transpose", [t.plain(operator)], perm=t.constant(operator, 1).tolist())
 
 
-def emit_concat(t: Translation, operator: LiteOperator) -> None:
+def translate_concat(t: Translation, operator: TfliteOperator) -> None:
     """Joins tensors along an axis."""
     places = range(len(operator.inputs))
     rank = len(t.result_shape(operator))
@@ -51,20 +51,22 @@ def emit_concat(t: Translation, operator: LiteOperator) -> None:
     t.give(operator, "Concat", [t.plain(operator, place) for place in places], axis=axis)
 
 
-def emit_split(t: Translation, operator: LiteOperator) -> None:
+def translate_split(t: Translation, operator: TfliteOperator) -> None:
     """Cuts into equal parts along an axis."""
-    _emit_parts(t, operator, 1, t.constant(operator, 0), [t.tensor(index).shape for index in operator.outputs])
+    _translate_parts(t, operator, 1, t.constant(operator, 0), [t.tensor(index).shape for index in operator.outputs])
 
 
-def emit_split_v(t: Translation, operator: LiteOperator) -> None:
+def translate_split_v(t: Translation, operator: TfliteOperator) -> None:
     """Cuts into parts of given lengths along an axis."""
-    _emit_parts(t, operator, 0, t.constant(operator, 2), [t.tensor(index).shape for index in operator.outputs])
+    _translate_parts(t, operator, 0, t.constant(operator, 2), [t.tensor(index).shape for index in operator.outputs])
 
 
-def _emit_parts(t: Translation, operator: LiteOperator, place: int, axes: Array, shapes: list[tuple[int, ...]]) -> None:
+def _translate_parts(
+    t: Translation, operator: TfliteOperator, place: int, axes: Array, shapes: list[tuple[int, ...]]
+) -> None:
     value, axis = t.value(operator, place), int(axes.reshape(-1)[0]) % len(shapes[0])
     ends = np.cumsum([shape[axis] for shape in shapes]).tolist()
-    lies = Value("", first=value.first)
+    lies = Translated("", first=value.first)
     name = value.name if value.first else t.plain(operator, place)
     axis = _first_axis(axis) if value.first else axis
     for part, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
@@ -73,14 +75,14 @@ def _emit_parts(t: Translation, operator: LiteOperator, place: int, axes: Array,
         t.put(operator, t.node("Slice", inputs, label), lies, part)
 
 
-def emit_slice(t: Translation, operator: LiteOperator) -> None:
+def translate_slice(t: Translation, operator: TfliteOperator) -> None:
     """Cuts a box out of a tensor: its first corner and its size."""
     begin, size = t.constant(operator, 1), t.constant(operator, 2)
     ends = [END if side < 0 else int(start + side) for start, side in zip(begin, size, strict=True)]
-    _emit_box(t, operator, begin.tolist(), ends, [1] * len(ends))
+    _translate_box(t, operator, begin.tolist(), ends, [1] * len(ends))
 
 
-def emit_strided_slice(t: Translation, operator: LiteOperator) -> None:
+def translate_strided_slice(t: Translation, operator: TfliteOperator) -> None:
     """Cuts a box out of a tensor: its corners and steps."""
     options, rank = operator.options, len(t.shape(operator))
     if options.ellipsisMask or options.newAxisMask or options.shrinkAxisMask or getattr(options, "offset", False):
@@ -90,15 +92,17 @@ def emit_strided_slice(t: Translation, operator: LiteOperator) -> None:
         raise t.refuse(operator, "runs backwards, or over some of the axes; only a box of as many axes is supported")
     begin = [0 if options.beginMask >> axis & 1 else begin[axis] for axis in range(rank)]
     end = [END if options.endMask >> axis & 1 else end[axis] for axis in range(rank)]
-    _emit_box(t, operator, begin, end, steps)
+    _translate_box(t, operator, begin, end, steps)
 
 
-def _emit_box(t: Translation, operator: LiteOperator, begin: list[int], end: list[int], steps: list[int]) -> None:
+def _translate_box(
+    t: Translation, operator: TfliteOperator, begin: list[int], end: list[int], steps: list[int]
+) -> None:
     value = t.value(operator)
     name = value.name if value.first else t.plain(operator)
     axes = [_first_axis(axis) if value.first else axis for axis in range(len(begin))]
     inputs = [name, *(t.numbers(numbers) for numbers in (begin, end, axes, steps))]
-    t.give(operator, "Slice", inputs, Value("", first=value.first))
+    t.give(operator, "Slice", inputs, Translated("", first=value.first))
 
 
 def _first_axis(axis: int) -> int:
@@ -106,7 +110,7 @@ def _first_axis(axis: int) -> int:
     return AXIS_TO_FIRST[axis]
 
 
-def folded(t: Translation, operator: LiteOperator) -> Array | None:
+def folded(t: Translation, operator: TfliteOperator) -> Array | None:
     """Gives the result of an operator that only computes with what is known, or None.
 
     Files whose batch was free compute the shapes of their reshapes from it.
@@ -119,7 +123,7 @@ def folded(t: Translation, operator: LiteOperator) -> Array | None:
     return fold(operator, [t.constants[index] for index in operator.inputs if index >= 0])
 
 
-def _fold_strided_slice(operator: LiteOperator, inputs: list[Array]) -> Array:
+def _fold_strided_slice(operator: TfliteOperator, inputs: list[Array]) -> Array:
     values, begin, end, steps = inputs
     options = operator.options
     box: list[slice | int] = []
@@ -133,7 +137,7 @@ def _fold_strided_slice(operator: LiteOperator, inputs: list[Array]) -> Array:
     return np.asarray(values[tuple(box)])
 
 
-FOLDS: dict[str, Callable[[LiteOperator, list[Array]], Array]] = {
+FOLDS: dict[str, Callable[[TfliteOperator, list[Array]], Array]] = {
     "CAST": lambda operator, inputs: inputs[0],
     "CONCATENATION": lambda operator, inputs: np.concatenate(inputs, operator.options.axis),
     "DEQUANTIZE": lambda operator, inputs: inputs[0].astype(np.float32),

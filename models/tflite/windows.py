@@ -6,26 +6,26 @@ from typing import Any
 
 import numpy as np
 
-from .lite_graph import Array, LiteOperator
+from .tflite_graph import Array, TfliteOperator
 from .translation import FIRST, TO_FIRST, Translation
 
 SAME = 0  # of the schema's Padding
 REFLECT = 0  # of its MirrorPadMode
 
 
-def emit_conv(t: Translation, operator: LiteOperator) -> None:
+def translate_conv(t: Translation, operator: TfliteOperator) -> None:
     """Plain and grouped convolution; (O, kh, kw, I) becomes (O, I, kh, kw)."""
     kernel = t.constant(operator, 1).astype(np.float32).transpose(0, 3, 1, 2)
-    _emit_conv(t, operator, kernel, t.shape(operator)[3] // kernel.shape[1])
+    _translate_conv(t, operator, kernel, t.shape(operator)[3] // kernel.shape[1])
 
 
-def emit_depthwise(t: Translation, operator: LiteOperator) -> None:
+def translate_depthwise(t: Translation, operator: TfliteOperator) -> None:
     """Depthwise convolution; (1, kh, kw, C m) becomes (C m, 1, kh, kw)."""
     kernel = t.constant(operator, 1).astype(np.float32).transpose(3, 0, 1, 2)
-    _emit_conv(t, operator, kernel, t.shape(operator)[3])
+    _translate_conv(t, operator, kernel, t.shape(operator)[3])
 
 
-def _emit_conv(t: Translation, operator: LiteOperator, kernel: Array, groups: int) -> None:
+def _translate_conv(t: Translation, operator: TfliteOperator, kernel: Array, groups: int) -> None:
     options, label = operator.options, t.tensor(operator.outputs[0]).name
     dilation = (options.dilationHFactor, options.dilationWFactor)
     inputs = [t.image(operator), t.weight(f"{label}/filters", kernel)]
@@ -36,7 +36,9 @@ def _emit_conv(t: Translation, operator: LiteOperator, kernel: Array, groups: in
     t.give(operator, "Conv", inputs, FIRST, group=int(groups), dilations=dilation, **window)
 
 
-def _window(t: Translation, operator: LiteOperator, kernel: Any, dilation: tuple[int, int] = (1, 1)) -> dict[str, Any]:
+def _window(
+    t: Translation, operator: TfliteOperator, kernel: Any, dilation: tuple[int, int] = (1, 1)
+) -> dict[str, Any]:
     """Gives the attributes of a sliding window; what TFLite calls SAME is spelt out, more behind than before."""
     options = operator.options
     strides, before, after = (options.strideH, options.strideW), [0, 0], [0, 0]
@@ -47,7 +49,7 @@ def _window(t: Translation, operator: LiteOperator, kernel: Any, dilation: tuple
     return {"kernel_shape": list(kernel), "strides": strides, "pads": [*before, *after]}
 
 
-def emit_average_pool(t: Translation, operator: LiteOperator) -> None:
+def translate_average_pool(t: Translation, operator: TfliteOperator) -> None:
     """Means of windows, of the pixels inside the image; of a window as large as the image, the mean of all."""
     kernel = (operator.options.filterHeight, operator.options.filterWidth)
     if kernel == t.shape(operator)[1:3] and t.result_shape(operator)[1:3] == (1, 1):
@@ -56,13 +58,13 @@ def emit_average_pool(t: Translation, operator: LiteOperator) -> None:
     t.give(operator, "AveragePool", [t.image(operator)], FIRST, **_window(t, operator, kernel))
 
 
-def emit_max_pool(t: Translation, operator: LiteOperator) -> None:
+def translate_max_pool(t: Translation, operator: TfliteOperator) -> None:
     """Largest values of windows."""
     kernel = (operator.options.filterHeight, operator.options.filterWidth)
     t.give(operator, "MaxPool", [t.image(operator)], FIRST, **_window(t, operator, kernel))
 
 
-def emit_pad(t: Translation, operator: LiteOperator) -> None:
+def translate_pad(t: Translation, operator: TfliteOperator) -> None:
     """Puts zeros, or a constant, around an image or a row."""
     inputs = [*_padded(t, operator)]
     value = t.optional(operator, 2)
@@ -71,14 +73,14 @@ def emit_pad(t: Translation, operator: LiteOperator) -> None:
     t.give(operator, "Pad", inputs, t.value(operator), mode="constant")
 
 
-def emit_mirror_pad(t: Translation, operator: LiteOperator) -> None:
+def translate_mirror_pad(t: Translation, operator: TfliteOperator) -> None:
     """Continues an image by its mirror image."""
     if operator.options.mode != REFLECT:
         raise t.refuse(operator, "repeats the edge itself; only the mirror image without it is supported")
     t.give(operator, "Pad", _padded(t, operator), t.value(operator), mode="reflect")
 
 
-def _padded(t: Translation, operator: LiteOperator) -> list[str]:
+def _padded(t: Translation, operator: TfliteOperator) -> list[str]:
     amounts = t.constant(operator, 1)
     value = t.value(operator)
     if value.image is not None:
@@ -87,7 +89,7 @@ def _padded(t: Translation, operator: LiteOperator) -> list[str]:
     return [value.name, t.numbers(amounts.T.reshape(-1).tolist())]
 
 
-def emit_prelu(t: Translation, operator: LiteOperator) -> None:
+def translate_prelu(t: Translation, operator: TfliteOperator) -> None:
     """A slope per channel, or per value; on a flattened image in its order."""
     value, slopes = t.value(operator), t.constant(operator, 1).astype(np.float32)
     if value.first:
@@ -98,7 +100,7 @@ def emit_prelu(t: Translation, operator: LiteOperator) -> None:
     t.give(operator, "PRelu", [value.name, name], value)
 
 
-def emit_fully_connected(t: Translation, operator: LiteOperator) -> None:
+def translate_fully_connected(t: Translation, operator: TfliteOperator) -> None:
     """Rows times a matrix (O, I), plus a bias; the matrix takes a flattened image in the order that it lies in."""
     value, shape = t.value(operator), t.shape(operator)
     weights = t.constant(operator, 1).astype(np.float32)
