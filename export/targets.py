@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from ..faces.contract import InputContract
 from ..files import checked_name, sha256_of
-from ..models.factories import onnx_origin
 from ..models.graph.reading import read_onnx
-from ..models.network_conversion import ConvertedNetwork
+from ..models.network_conversion import ConvertedNetwork, onnx_origin
 from ..spelling import known_names
 from .artifact import Artifact, Card, ConversionError, Precision
 from .coreml.to_coreml import to_coreml

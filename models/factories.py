@@ -21,7 +21,7 @@ from ..files import sha256_of
 from .embedder import Embedder
 from .file_kinds import NO_NETWORKS, way_in
 from .graph.torch_import import import_onnx
-from .network_conversion import ConvertedNetwork
+from .network_conversion import ConvertedNetwork, onnx_origin
 from .state_dicts import state_dict_in, without_prefix
 from .torch_files import read_torch_file
 from .zoo import ZOO, create
@@ -99,11 +99,6 @@ def load_onnx(
     backbone = import_onnx(path, contract)
     file, ancestry = (path, onnx_origin(path)) if converted is None else (converted.file, converted.origin)
     return Embedder(name or file.stem, backbone, contract, IMPORTED, {}, licence, (ancestry,))
-
-
-def onnx_origin(path: Path) -> dict[str, Any]:
-    """Gives what the history of an embedder says of the ONNX file that it comes from."""
-    return {"stage": "source", "architecture": "an ONNX file", "weights": path.name, "sha256": sha256_of(path)}
 
 
 def build_foreign(architecture: str, options: Mapping[str, Any]) -> nn.Module:

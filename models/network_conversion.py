@@ -67,6 +67,11 @@ class ConvertedNetwork:
         return {"stage": "source", **converted, "difference": self.difference}
 
 
+def onnx_origin(path: Path) -> dict[str, Any]:
+    """Gives what the history of an embedder says of the ONNX file that it comes from."""
+    return {"stage": "source", "architecture": "an ONNX file", "weights": path.name, "sha256": sha256_of(path)}
+
+
 def is_other_network(path: Path) -> bool:
     """Says whether `path` holds a network of another tool than PyTorch and ONNX, or is called like one."""
     if path.suffix in SUFFIXES:
