@@ -49,7 +49,7 @@ def run(
 @cli.writes_out
 def prune(
     embedder: cli.Network,
-    faces: cli.Faces = "synthetic",
+    faces: cli.Faces = ["synthetic"],  # noqa: B006
     *,
     pruning: cli.PruneOptions,
     settings: cli.Settings = None,
@@ -82,7 +82,7 @@ def prune(
 @cli.writes_out
 def recover(
     student: cli.Network,
-    faces: cli.Faces = "synthetic",
+    faces: cli.Faces = ["synthetic"],  # noqa: B006
     teacher: Annotated[Path | None, Option(help="Checkpoint folder to learn from, instead of labels.")] = None,
     start: cli.Start = None,
     signal: cli.TrainingSignal = None,
@@ -111,16 +111,15 @@ def recover(
     code = student if ":" in student else None  # the teacher's too, where that is foreign
     teaching = load_checkpoint(teacher, code) if teacher is not None else None
     trained = recover_stage(learner, train, recipe, teaching, say, out / "unfinished")
-    if not cli.is_first_process():
-        return
-    say(str(cli.save(trained, out)))
+    if cli.is_first_process():
+        say(str(cli.save(trained, out)))
 
 
 @app.command()
 @cli.writes_out
 def sensitivity(
     embedder: cli.Network,
-    faces: cli.Faces = "synthetic",
+    faces: cli.Faces = ["synthetic"],  # noqa: B006
     criterion: cli.Criterion = None,
     settings: cli.Settings = None,
     *,
@@ -145,7 +144,7 @@ def sensitivity(
 @cli.writes_out
 def export(
     embedder: cli.Network,
-    faces: cli.Faces = "synthetic",
+    faces: cli.Faces = ["synthetic"],  # noqa: B006
     target: cli.Targets = None,
     allow_drift: cli.AllowDrift = None,
     settings: cli.Settings = None,
@@ -172,19 +171,18 @@ def trace(
     embedder: cli.Network,
     file: Annotated[Path, Argument(help="The .onnx, .tflite or .mlpackage that was made from it.")],
     weights: cli.Weights = None,
-    faces: cli.Faces = "synthetic",
+    faces: cli.Faces = ["synthetic"],  # noqa: B006
     output: cli.Output = "",
 ) -> None:
     """Compare a file with its source layer by layer. Names the first layer that differs."""
     from .export.formats import read_artifact
     from .export.trace import FACES
     from .export.trace import trace as trace_layers
-    from .inputs import open_embedder, open_faces
+    from .inputs import open_faces, source_of
 
     artifact = read_artifact(file)
-    contract = artifact.card.contract
-    source = open_embedder(embedder, weights, contract=contract, output=output)
-    found = trace_layers(source, artifact, open_faces(faces, contract, 1).faces[:FACES])
+    source = source_of(artifact, embedder, weights, output)
+    found = trace_layers(source, artifact, open_faces(faces, artifact.card.contract, 1).faces[:FACES])
     cli.print_table(("layer", "operator", "difference / range", "cosine"), found.rows())
     if found.missing:
         say(f"not in the file, or part of another layer there: {', '.join(found.missing)}")
@@ -197,7 +195,7 @@ def benchmark(
     files: Annotated[list[Path], Argument(help="Converted files, checkpoints, or folders of them.")],
     pairs: cli.Pairs = "synthetic",
     images: cli.Images = None,
-    faces: Annotated[Path | None, Option(help="Folder of faces without labels, instead of pairs.")] = None,
+    faces: Annotated[list[Path] | None, Option(help="Folder of faces without labels, instead of pairs.")] = None,
     threshold: cli.Threshold = None,
     threads: cli.Threads = None,
     embedder: Annotated[str | None, Option(help="file.py:factory that built a foreign checkpoint.")] = None,
@@ -215,7 +213,7 @@ def benchmark(
     from .inputs import open_pairs
 
     recipe = cli.recipe_of(BenchmarkRecipe, settings, threads=threads)
-    if faces is not None:
+    if faces:
         rows = compare_unlabelled(
             files, faces, recipe, out, say, threshold, contract.stated(), embedder, contract.output
         )
@@ -262,14 +260,17 @@ def phone(
 
 
 @app.command()
+@cli.with_options
 def handoff(
     files: Annotated[list[Path], Argument(help="Converted files, or run folders.")],
+    *,
+    contract: cli.ContractOptions,
     out: cli.Out = Path("runs/handoff"),
 ) -> None:
     """Write golden faces, Kotlin and Swift for an app. A script that measures on a Mac is written too."""
     from .export.app.handoff import handoff as hand_off
 
-    say(str(hand_off(files, out) / "README.md"))
+    say(str(hand_off(files, out, contract.stated(), contract.output) / "README.md"))
 
 
 @app.command()
@@ -385,8 +386,7 @@ def doctor() -> None:
     """Show what runs here, and how to install what is missing."""
     from .benchmark.doctor import examine
 
-    rows = [(finding.part, finding.state, finding.remedy) for finding in examine()]
-    cli.print_table(("part", "state", "what to do"), rows)
+    cli.print_table(("part", "state", "what to do"), [(one.part, one.state, one.remedy) for one in examine()])
 
 
 def main() -> None:

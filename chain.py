@@ -97,9 +97,11 @@ def _run(recipe: RunRecipe, out: Path, progress: Callable[[str], None]) -> Path:
 
 
 def _introduction(source: Source) -> str:
+    read = next((entry for entry in source.ancestry if "difference" in entry), None)
+    of = "" if read is None else f" ({read['weights']} is {read['architecture']}, read within {read['difference']:.1e})"
     if isinstance(source, Embedder):
-        return f"embedder {source.name}: {source.embedding_size} numbers per face"
-    return f"embedder {source.name}: {source.path.name} is converted and measured as it is"
+        return f"embedder {source.name}: {source.embedding_size} numbers per face{of}"
+    return f"embedder {source.name}: {source.path.name} is converted and measured as it is{of}"
 
 
 def _saved(source: Source, out: Path, factory: str | None, progress: Callable[[str], None]) -> Path:

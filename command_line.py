@@ -39,9 +39,12 @@ def _show_version(show: bool) -> None:
 
 
 Version = Annotated[bool, Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")]
-Network = Annotated[str, Argument(help="Zoo name, checkpoint folder, file.py:factory, or .onnx file.")]
+Network = Annotated[
+    str, Argument(help="Zoo name, checkpoint folder, file.py:factory, or a file: .onnx, .tflite, .keras, .h5.")
+]
 Faces = Annotated[
-    str, Option(help="Folder of aligned faces with one folder per person, WebDataset shards, or 'synthetic'.")
+    list[str],
+    Option(help="Folder of aligned faces with one folder per person, or WebDataset shards; may be repeated."),
 ]
 Weights = Annotated[
     Path | None, Option(help="Weights for a zoo name or a factory: safetensors, or a torch file of tensors.")

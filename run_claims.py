@@ -69,7 +69,7 @@ class Claim:
         tables = {"templates": recipe.benchmark.templates, "attributes": recipe.benchmark.attributes}
         return {
             "embedder": {"name": source.name, "sha256": source_sha256(source), "licence": source.licence},
-            "train": {"name": Path(recipe.train).name, "faces": len(train.faces), "sha256": train.sha256},
+            "train": {"name": recipe.train_name, "faces": len(train.faces), "sha256": train.sha256},
             "pairs": {"name": Path(recipe.pairs).name, "pairs": len(pairs), "sha256": pairs.sha256},
             **{key: {"name": path.name, "sha256": sha256_of(path)} for key, path in tables.items() if path is not None},
         }

@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 RecipeOrNetwork = Annotated[
     str | None,
     Argument(
-        help="Recipe, TOML or YAML; or a network: zoo name, checkpoint folder, file.py:factory, or .onnx file.",
+        help="Recipe, TOML or YAML; or a network: zoo name, checkpoint folder, file.py:factory, or a file: .onnx, "
+        ".tflite, .keras, .h5.",
         show_default="the embedded default",
     ),
 ]
 FacesOfRun = Annotated[
-    Path | None,
+    list[Path] | None,
     Option(
-        help="Folder in which the recipe's paths of faces start; of a network, faces to train and calibrate on.",
+        help="Folder in which the recipe's paths of faces start; of a network, faces to train and calibrate on, which "
+        "may be several.",
         show_default="the recipe's; of a network, synthetic",
     ),
 ]
@@ -57,6 +59,7 @@ class RunOptions(ContractOptions):
     def run_recipe(self, what: str | None, changes: Mapping[str, Any]) -> RunRecipe:
         """Gives the recipe in the file `what`, or one for the network `what`, with the options and `changes` put in."""
         from .models.checkpoint import is_network
+        from .models.file_kinds import way_in
         from .run_recipe import (
             SYNTHETIC,
             Roots,
@@ -78,8 +81,16 @@ class RunOptions(ContractOptions):
         }
         changes = merge_tables({key: value for key, value in given.items() if value is not None}, changes)
         if what is not None and is_network(what):
-            network = {"embedder": what, "train": str(self.faces or SYNTHETIC), "weights": self.weights}
+            faces = [str(place) for place in self.faces or ()] or SYNTHETIC
+            network = {"embedder": what, "train": faces, "weights": self.weights}
             return Roots().resolve(validated(RunRecipe, merge_tables(network, changes)))
+        if what is not None and (known := way_in(Path(what))):
+            raise ValueError(f"{what} {known}")
         recipe = default_recipe() if what is None else read_recipe(what)
-        roots = Roots(Path() if what is None else Path(what).parent, self.faces, self.weights)
+        if len(self.faces or ()) > 1:
+            raise ValueError(
+                "a recipe's paths of faces start in one --faces; name several folders in it: train = [...]"
+            )
+        start = self.faces[0] if self.faces else None
+        roots = Roots(Path() if what is None else Path(what).parent, start, self.weights)
         return roots.resolve(with_settings(recipe, changes))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import reprlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from .benchmark.recipe import BenchmarkRecipe
 from .export.recipe import ExportRecipe
 from .faces.contract import stated_contract
-from .models.checkpoint import EMBEDDED_DEFAULT
+from .models.checkpoint import EMBEDDED_DEFAULT, is_network_file
 from .prune.recipe import PruneRecipe
 from .spelling import did_you_mean, known_names
 
@@ -35,13 +35,17 @@ class RunRecipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    embedder: str = EMBEDDED_DEFAULT  # zoo name, checkpoint folder, .onnx file, or file.py:factory
+    embedder: str = (
+        EMBEDDED_DEFAULT  # zoo name, checkpoint folder, file.py:factory, or a file: .onnx, .tflite, .keras, .h5
+    )
     weights: Path | None = None  # file of weights for a zoo name or a factory: safetensors, or a torch file of tensors
     name: str | None = None  # name in files and reports; without one, that of the weights or the architecture
     licence: str = "unknown"  # licence of the weights
     options: dict[str, Any] = {}  # keyword arguments of the constructor
-    contract: dict[str, Any] | None = None  # what the network is fed; a factory and an .onnx file need it
-    train: str = SYNTHETIC  # faces to recover and calibrate on: a folder per person, or WebDataset shards
+    contract: dict[str, Any] | None = None  # what the network is fed; a factory and a file need it
+    train: str | tuple[str, ...] = (
+        SYNTHETIC  # faces to recover and calibrate on: a folder per person, shards, or several
+    )
     pairs: str = SYNTHETIC  # pairs.txt, .csv, .bin, or a folder with a folder per person; for verification only
     images: Path | None = None  # folder of the images that the pairs name
     prune: PruneRecipe | None = None  # how to prune; without this table nothing is pruned
@@ -54,6 +58,17 @@ class RunRecipe(BaseModel):
     @classmethod
     def _readable(cls, contract: dict[str, Any] | None) -> dict[str, Any] | None:
         return None if contract is None else stated_contract(contract).to_dict()
+
+    @field_validator("train")
+    @classmethod
+    def _places(cls, train: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        places = face_places(train)
+        return places[0] if len(places) == 1 else places
+
+    @property
+    def train_name(self) -> str:
+        """What the faces to recover and calibrate on are called: the last part of their path, of several each."""
+        return " + ".join(Path(place).name for place in face_places(self.train))
 
     @field_validator("compare")
     @classmethod
@@ -102,16 +117,19 @@ class Roots:
         embedder = recipe.embedder
         if place.endswith(".py"):
             embedder = str((self.recipe / place).absolute()) + colon + factory
-        elif embedder.endswith(".onnx"):
+        elif is_network_file(weights / embedder):
             embedder = str((weights / embedder).absolute())
         tables = {key: getattr(recipe.benchmark, key) for key in PATHS_OF_BENCHMARK}
+        trained = tuple(
+            place if place == SYNTHETIC else str((faces / place).absolute()) for place in face_places(recipe.train)
+        )
         absolute = {key: path and (faces / path).absolute() for key, path in tables.items()}
         return recipe.model_copy(
             update={
                 "benchmark": recipe.benchmark.model_copy(update=absolute),
                 "embedder": embedder,
                 "weights": recipe.weights and (weights / recipe.weights).absolute(),
-                "train": recipe.train if recipe.train == SYNTHETIC else str((faces / recipe.train).absolute()),
+                "train": trained[0] if len(trained) == 1 else trained,
                 "pairs": recipe.pairs if recipe.pairs == SYNTHETIC else str((faces / recipe.pairs).absolute()),
                 "images": recipe.images and (faces / recipe.images).absolute(),
             }
@@ -179,9 +197,23 @@ def merge_tables(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[
     return result
 
 
-def with_ranges_for(recipe: ExportRecipe, faces: str) -> ExportRecipe:
-    """Gives `recipe` with the way to set int8 ranges that suits `faces`, a path or "synthetic", unless it names one."""
-    if faces != SYNTHETIC or "ranges" in recipe.model_fields_set:
+def face_places(faces: str | Sequence[str]) -> tuple[str, ...]:
+    """Gives each of the places that faces lie in, or "synthetic" alone.
+
+    Raises:
+        ValueError: There is none, or rendered faces are among others.
+    """
+    places = (faces,) if isinstance(faces, str) else tuple(faces)
+    if not places:
+        raise ValueError(f"name a folder of faces, or {SYNTHETIC!r}")
+    if SYNTHETIC in places and len(places) > 1:
+        raise ValueError(f"{SYNTHETIC!r} faces do not mix with others; leave one out")
+    return places
+
+
+def with_ranges_for(recipe: ExportRecipe, faces: str | Sequence[str]) -> ExportRecipe:
+    """Gives `recipe` with the way to set int8 ranges that suits `faces`, paths or "synthetic", unless it names one."""
+    if face_places(faces) != (SYNTHETIC,) or "ranges" in recipe.model_fields_set:
         return recipe
     return recipe.model_copy(update={"ranges": "minmax"})  # photos reach further than rendered faces: cut nothing off
 

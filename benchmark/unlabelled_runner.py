@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..faces.contract import Stated
-from ..faces.folders import read_folder
+from ..faces.several_folders import read_all_faces
 from ..models.embedder import Embeddings, unit
 from .accuracy.label_free import jitter_consistency
 from .embedding import embed_all
@@ -25,7 +25,7 @@ from .timing import latencies
 
 def compare_unlabelled(
     paths: Iterable[Path],
-    faces: Path,
+    faces: Path | Sequence[Path],
     recipe: BenchmarkRecipe,
     folder: Path,
     progress: Callable[[str], None] = lambda line: None,
@@ -38,7 +38,7 @@ def compare_unlabelled(
 
     Args:
         paths: Files, checkpoints, or folders that hold some.
-        faces: Folder of crops; who is on them is not asked. 1,500 of them are drawn where there are more.
+        faces: Folder of crops, or several; who is on them is not asked. 1,500 of them are drawn where there are more.
         recipe: Of the latencies.
         folder: Where `measurements.json` goes.
         progress: Told one line per file.
@@ -56,7 +56,8 @@ def compare_unlabelled(
         for note in candidate.artifact.notes:
             progress(str(note))
     source_contract = candidates[0].artifact.card.contract
-    labelled = read_folder(faces, source_contract.height, source_contract.width)
+    places = [faces] if isinstance(faces, Path) else faces
+    labelled = read_all_faces(places, source_contract.height, source_contract.width)
     chosen = drawn_faces(len(labelled))
     crops = labelled.faces[chosen]
     crops = np.concatenate([crops, jittered(crops)])

@@ -100,7 +100,7 @@ def kind(annotation: Any) -> str:
     """Names a type as somebody reads it who writes TOML."""
     arguments = get_args(annotation)
     if get_origin(annotation) in (Union, types.UnionType):
-        return kind(next(argument for argument in arguments if argument is not types.NoneType))
+        return " or ".join(kind(argument) for argument in arguments if argument is not types.NoneType)
     if get_origin(annotation) is Literal:
         return ", ".join(f"`{value}`" for value in arguments)
     if get_origin(annotation) is tuple:

@@ -68,7 +68,7 @@ def measured(recipe: RunRecipe, targets: tuple[str, ...], out: Path) -> None:
     update = {"prune": None, "compare": (), "export": export, "benchmark": BenchmarkRecipe(rounds=5)}
     run(recipe.model_copy(update=update), out, say)
     rows = read_measurements(out / "measurements.json")
-    calibration = {"calibration": "synthetic" if recipe.train == SYNTHETIC else Path(recipe.train).name}
+    calibration = {"calibration": recipe.train_name}
     labelled = [dataclasses.replace(row, conditions={**row.conditions, **calibration}) for row in rows]
     write_measurements(labelled, out / "evidence.json")
 
@@ -92,7 +92,7 @@ def recovered(recipe: RunRecipe, training: TrainingRecipe, out: Path) -> None:
         made = export(embedder, train.faces, export_recipe, out / "artifacts" / embedder.name, say, pairs.faces)
         subjects.append(Subject(embedder, place, made))
     rows = benchmark(subjects, pairs, BenchmarkRecipe(rounds=5), out, say, Path(recipe.pairs).name)
-    conditions = {"calibration": Path(recipe.train).name, "recovery": f"{training.epochs:g} epochs"}
+    conditions = {"calibration": recipe.train_name, "recovery": f"{training.epochs:g} epochs"}
     write_measurements(
         [dataclasses.replace(row, conditions={**row.conditions, **conditions}) for row in rows], out / "evidence.json"
     )

@@ -81,7 +81,7 @@ def export(
         licence=source.licence,
         source_sha256=source_sha256(source),
         pruned_from=source.pruned_from if isinstance(source, Embedder) else "",
-        ancestry=provenance_sentences(source.ancestry) if isinstance(source, Embedder) else (),
+        ancestry=provenance_sentences(source.ancestry),
     )
     job = ExportJob(source, card, contract.preprocess(sample), recipe, lambda line: progress(f"  {line}"))
     memo = Memo(folder / RECORD, _key(card, recipe, sample))

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..faces.contract import Stated, contract_of, unstated_contract
 from ..files import sha256_of
 from ..lazy import opener_of
+from ..models.file_kinds import kind_of, way_in
 from ..models.graph.onnx_ports import onnx_ports
 from ..models.graph.ports import Ports, stated_by
 from .artifact import Artifact, Card, Input, Note, Precision
@@ -216,6 +217,11 @@ def format_of(path: Path) -> Format:
     if not path.exists():
         raise ValueError(f"no file at {path}")
     known = next((each for each in FORMATS.values() if each.is_at(path)), None)
+    kind = kind_of(path) if known is None else None
+    if kind is not None and kind.converter:
+        raise ValueError(f"{path} is {kind.title}; `pocketface export` makes files of it that can be measured")
+    if kind is not None:
+        raise ValueError(f"{path} {way_in(path)}")
     if known is None:
         raise ValueError(f"{path} is no checkpoint and ends in none of {suffixes()}")
     return known

@@ -23,7 +23,9 @@ def _sentence(entry: Mapping[str, Any]) -> str:
     if stage == "source":
         architecture = _name(entry.get("architecture", "an unnamed network"))
         if "weights" in entry:
-            return f"Weights {_name(entry['weights'])}{_hash(entry)} of {architecture}."
+            difference = entry.get("difference")
+            apart = f", read within {difference:.1e} of its embeddings" if isinstance(difference, float) else ""
+            return f"Weights {_name(entry['weights'])}{_hash(entry)} of {architecture}{apart}."
         trained = f", trained on faces {entry['faces']}" if "faces" in entry else ""
         return f"Weights of {architecture}{trained}."
     recipe = entry.get("recipe")

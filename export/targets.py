@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..faces.contract import InputContract
 from ..files import checked_name, sha256_of
 from ..models.graph.reading import read_onnx
+from ..models.network_conversion import ConvertedNetwork, onnx_origin
 from ..spelling import known_names
 from .artifact import Artifact, Card, ConversionError, Precision
 from .calibration import parted
@@ -42,23 +43,31 @@ TRACED_BY, FOLDED_BY = ("torch", "onnxscript"), ("onnx", "onnxsim")  # the packa
 class ForeignOnnx:
     """An ONNX file that somebody else made, and what its input must be."""
 
-    path: Path
+    path: Path  # of the ONNX file
     name: str
     contract: InputContract
     licence: str = "unknown"
     output: str = ""  # the name of the embedding; "": the only output that can be it
+    converted: ConvertedNetwork | None = None  # the file of another tool that the ONNX file was made from
 
     def __post_init__(self) -> None:
         """Refuses a name that is a path: files are called by it."""
         checked_name(self.name, "network")
+
+    @property
+    def ancestry(self) -> tuple[Mapping[str, Any], ...]:
+        """Where it comes from, as an embedder's `ancestry`."""
+        return (onnx_origin(self.path) if self.converted is None else self.converted.origin,)
 
 
 Source: TypeAlias = "Embedder | ForeignOnnx"
 
 
 def source_sha256(source: Source) -> str:
-    """Gives the SHA-256 that files made from `source` name: of its weights, or of the ONNX file."""
-    return sha256_of(source.path) if isinstance(source, ForeignOnnx) else source.sha256
+    """Gives the SHA-256 that files made from `source` name: of its weights, or of the file that it is in."""
+    if not isinstance(source, ForeignOnnx):
+        return source.sha256
+    return sha256_of(source.path) if source.converted is None else source.converted.sha256
 
 
 class ExportSettings(Protocol):

@@ -111,7 +111,9 @@ def trace(source: Source, artifact: Artifact, faces: Faces) -> Trace:
     if file_format.values is None:
         raise ValueError(f"{artifact.path.name}: the values inside {file_format.title} files cannot be read")
     if artifact.card.source_sha256 not in ("", source_sha256(source)):
-        raise ValueError(f"{artifact.path.name} was made from another source than {source.name}")
+        before = artifact.card.pruned_from
+        hint = f"; it is pruned from {before}, give the checkpoint of what it was pruned to" if before else ""
+        raise ValueError(f"{artifact.path.name} was made from another source than {source.name}{hint}")
     inputs = artifact.card.contract.preprocess(faces)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "source.onnx"

@@ -16,16 +16,17 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from ..faces.contract import InputContract
+from ..faces.contract import InputContract, unstated_contract
 from ..files import sha256_of, written_whole
 from ..spelling import known_names
 from .activations import activations_of, replace_activations
 from .embedder import Embedder
 from .factories import IMPORTED, build_foreign, load_embedder, load_onnx, load_weights
-from .file_kinds import way_in
+from .file_kinds import NO_NETWORKS, way_in
 from .graph.imported_network import ImportedNetwork
 from .graph.reading import LARGEST_FILE
 from .graph.torch_import import rebuild
+from .network_conversion import converted, is_other_network
 from .widths import resize, widths_of
 from .zoo import ZOO, create
 
@@ -162,8 +163,9 @@ def open_embedder(
     """Opens an embedder: it maps aligned RGB crops (N, H, W, 3) uint8 to (N, D) float32 of unit length.
 
     Args:
-        name_or_path: A checkpoint folder, `embedded-default`, an .onnx file, or what `load_embedder` takes: a name of
-            the zoo, or a factory as `path/to/file.py:factory` or `package.module:factory`, whose code is run.
+        name_or_path: A checkpoint folder, `embedded-default`, an .onnx file, a network of another tool (see
+            `network_conversion`), or what `load_embedder` takes: a name of the zoo, or a factory as
+            `path/to/file.py:factory` or `package.module:factory`, whose code is run.
         weights: A file, as for `load_embedder`; or a checkpoint folder, which is rebuilt with the factory
             `name_or_path`.
         contract: See `load_embedder`; like the following, ignored for a checkpoint, which has its own.
@@ -182,10 +184,17 @@ def open_embedder(
         return load_checkpoint(Path(__file__).parent / EMBEDDED_DEFAULT)
     if (path / DESCRIPTION).is_file():
         return load_checkpoint(path)
-    if path.suffix == ".onnx" and path.exists():
+    if is_network_file(path) and path.exists():
         if weights is not None or options:
             raise ValueError(f"{path} has its own weights and layers; leave out weights ({weights}) and options")
-        return load_onnx(path, contract, name, licence)
+        if path.suffix == ".onnx":
+            return load_onnx(path, contract, name, licence)
+        if known := way_in(path, NO_NETWORKS):
+            raise ValueError(f"{path} {known}")
+        if contract is None:
+            raise ValueError(unstated_contract(path))
+        whole = converted(path, (contract.height, contract.width))
+        return load_onnx(whole.onnx, contract, name, licence, whole)
     if weights is not None and weights.is_dir():
         return load_checkpoint(weights, str(name_or_path))
     if ":" not in str(name_or_path) and name_or_path not in ZOO:
@@ -196,8 +205,13 @@ def open_embedder(
 def is_network(name: str) -> bool:
     """Says whether `name` is what `open_embedder` takes, rather than another file, such as a recipe."""
     path = Path(name)
-    known = name in (EMBEDDED_DEFAULT, *ZOO) or (path / DESCRIPTION).is_file() or path.suffix == ".onnx"
+    known = name in (EMBEDDED_DEFAULT, *ZOO) or (path / DESCRIPTION).is_file() or is_network_file(path)
     return known or ":" in path.name
+
+
+def is_network_file(path: Path) -> bool:
+    """Says whether `path` names a file, or a SavedModel's folder, that holds a network with its weights."""
+    return path.suffix == ".onnx" or is_other_network(path)
 
 
 def _rebuilt(path: Path, description: Mapping[str, Any]) -> ImportedNetwork:

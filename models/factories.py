@@ -21,6 +21,7 @@ from ..files import sha256_of
 from .embedder import Embedder
 from .file_kinds import NO_NETWORKS, way_in
 from .graph.torch_import import import_onnx
+from .network_conversion import ConvertedNetwork, onnx_origin
 from .state_dicts import state_dict_in, without_prefix
 from .torch_files import read_torch_file
 from .torchvision_shim import beside_torchvision
@@ -73,7 +74,11 @@ def load_embedder(
 
 
 def load_onnx(
-    path: Path, contract: InputContract | None, name: str | None = None, licence: str = "unknown"
+    path: Path,
+    contract: InputContract | None,
+    name: str | None = None,
+    licence: str = "unknown",
+    converted: ConvertedNetwork | None = None,
 ) -> Embedder:
     """Reads an ONNX file as an embedder that can be trained and pruned.
 
@@ -82,6 +87,7 @@ def load_onnx(
         contract: The preprocessing that the network expects.
         name: Name of the embedder; None: that of the file.
         licence: Of the weights, an SPDX identifier if there is one.
+        converted: The file of another tool that this one was made from, if it was.
 
     Raises:
         ValueError: There is no contract; the file is missing, damaged, or no embedder of it; or it has what cannot be
@@ -90,15 +96,10 @@ def load_onnx(
     if known := way_in(path, NO_NETWORKS):
         raise ValueError(f"{path} {known}")
     if contract is None:
-        raise ValueError(unstated_contract(path))
+        raise ValueError(unstated_contract(path if converted is None else converted.file))
     backbone = import_onnx(path, contract)
-    ancestry = {
-        "stage": "source",
-        "architecture": "an ONNX file",
-        "weights": path.name,
-        "sha256": sha256_of(path),
-    }
-    return Embedder(name or path.stem, backbone, contract, IMPORTED, {}, licence, (ancestry,))
+    file, ancestry = (path, onnx_origin(path)) if converted is None else (converted.file, converted.origin)
+    return Embedder(name or file.stem, backbone, contract, IMPORTED, {}, licence, (ancestry,))
 
 
 def build_foreign(architecture: str, options: Mapping[str, Any]) -> nn.Module:

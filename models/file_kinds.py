@@ -1,4 +1,4 @@
-"""What a file is that no embedder can be opened from, told from its first bytes and name, and which way leads in."""
+"""What a file is, told from its first bytes and name: how its network is read, or which other way leads in."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from pathlib import Path
 HEAD = 512  # bytes that are looked at
 MOST_ENTRIES = 10_000  # of a zip's table
 
-BY_TF2ONNX = (
-    "convert it with tf2onnx (python -m tf2onnx.convert {how} {path} --output net.onnx) and give the .onnx file"
-)
+BY_TORCH = 'where you trust it, python -c "import torch; torch.onnx.export({call})" writes net.onnx: give that file'
+"""TorchScript may map and write files, and torch.export.load unpickles: neither is opened here."""
+BY_SOURCE = "to make other files, give the PyTorch network or the ONNX file that it was made from"
 BY_WEIGHTS = "name the network too: path/to/file.py:factory --weights {path}"
+
+
+RUNTIMES = (".ort", ".pte", ".engine", ".plan", ".trt", ".mnn", ".rknn", ".dlc", ".tnnmodel", ".hef", ".om", ".nb")
+"""The files of onnxruntime, ExecuTorch, TensorRT, MNN, Rockchip, Qualcomm, TNN, Hailo, Ascend and Paddle Lite."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,9 @@ class FileKind:
     """One kind of file, and what its owner can do."""
 
     title: str
-    way: str  # `{path}` stands for the file
+    way: str  # `{path}` stands for the file; "" of a network that is read
     fits: Callable[[Clues], bool]
+    converter: str = ""  # "module:function" that reads its network, see `network_conversion`
 
 
 def _text(clues: Clues) -> str:
@@ -76,13 +81,15 @@ NO_NETWORKS: tuple[FileKind, ...] = (
 KINDS: tuple[FileKind, ...] = (
     *NO_NETWORKS,
     FileKind(
-        "a PyTorch program (torch.export)",
-        "write it as ONNX (torch.onnx.export of torch.export.load) and give the .onnx file",
+        "a PyTorch program (torch.export), which runs code when it is opened",
+        BY_TORCH.replace("{call}", "torch.export.load('{path}'), (), 'net.onnx', external_data=False"),
         lambda clues: clues.holds("serialized_exported_program.json", "models/model.json"),
     ),
     FileKind(
-        "a TorchScript file, which holds code",
-        "write the network as ONNX (torch.onnx.export) and give the .onnx file",
+        "a TorchScript file, which runs code when it is opened",
+        BY_TORCH.replace(
+            "{call}", "torch.jit.load('{path}'), (torch.zeros(1, 3, 112, 112),), 'net.onnx', dynamo=False"
+        ),
         lambda clues: clues.holds("/constants.pkl"),
     ),
     FileKind("PyTorch weights without their network", BY_WEIGHTS, lambda clues: clues.holds("/data.pkl")),
@@ -93,22 +100,25 @@ KINDS: tuple[FileKind, ...] = (
     ),
     FileKind(
         "a Keras model",
-        BY_TF2ONNX.replace("{how}", "--keras"),
+        "",
         lambda clues: clues.suffix in (".keras", ".h5", ".hdf5") or clues.head.startswith(b"\x89HDF"),
+        "keras_networks:read_keras",
     ),
     FileKind(
         "a TensorFlow SavedModel",
-        BY_TF2ONNX.replace("{how}", "--saved-model"),
+        "",
         lambda clues: clues.holds("saved_model.pb"),
+        "keras_networks:read_saved_model",
     ),
     FileKind(
-        "a TFLite file, which `pocketface benchmark` measures as it is",
-        f"to make others of it, {BY_TF2ONNX.replace('{how}', '--tflite')}",
+        "a TFLite file",
+        "",
         lambda clues: clues.head[4:8] == b"TFL3" or clues.suffix == ".tflite",
+        "tflite.tflite_network:read_tflite",
     ),
     FileKind(
         "a Core ML model; `pocketface benchmark` measures an .mlpackage as it is",
-        "to make other files, give the PyTorch network or the ONNX file that it was made from",
+        BY_SOURCE,
         lambda clues: clues.suffix in (".mlpackage", ".mlmodel", ".mlmodelc"),
     ),
     FileKind(
@@ -132,16 +142,41 @@ KINDS: tuple[FileKind, ...] = (
         lambda clues: clues.suffix in (".pdmodel", ".pdiparams", ".pdparams"),
     ),
     FileKind(
-        "a file for one runtime",
-        "to make other files, give the PyTorch network or the ONNX file that it was made from",
-        lambda clues: clues.suffix in (".ort", ".pte"),
+        "a frozen TensorFlow graph",
+        "write it as TFLite (tf.compat.v1.lite.TFLiteConverter.from_frozen_graph) and give the .tflite file",
+        lambda clues: clues.suffix in (".pb", ".pbtxt", ".meta"),
+    ),
+    FileKind(
+        "an OpenVINO model, which no tool turns back",
+        BY_SOURCE,
+        lambda clues: clues.suffix == ".xml" and "<net " in _text(clues),
+    ),
+    FileKind(
+        "a file for one runtime, which no tool turns back",
+        BY_SOURCE,
+        lambda clues: clues.suffix in RUNTIMES,
+    ),
+    FileKind(
+        "a pickle, which is code",
+        "write the network as ONNX (torch.onnx.export) where its code is and give the .onnx file",
+        lambda clues: clues.suffix in (".pkl", ".pickle", ".joblib"),
+    ),
+    FileKind(
+        "an archive",
+        "unpack it and give the file inside",
+        lambda clues: clues.suffix in (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"),
     ),
 )
 """The kinds that are told apart, the surest first."""
 
 
+def kind_of(path: Path, kinds: tuple[FileKind, ...] = KINDS) -> FileKind | None:
+    """Gives the kind of the file or folder at `path`; None if it is unknown."""
+    clues = Clues.of(path)
+    return next((kind for kind in kinds if kind.fits(clues)), None)
+
+
 def way_in(path: Path, kinds: tuple[FileKind, ...] = KINDS) -> str:
     """Gives what `path` is and which way leads in: the end of a sentence that begins with its name; "" if unknown."""
-    clues = Clues.of(path)
-    kind = next((kind for kind in kinds if kind.fits(clues)), None)
-    return "" if kind is None else f"is {kind.title}; {kind.way.replace('{path}', str(path))}"
+    kind = kind_of(path, kinds)
+    return "" if kind is None else f"is {kind.title}; {kind.way.replace('{path}', str(path))}".removesuffix("; ")

@@ -188,6 +188,7 @@ def meant(place: Path, word: str) -> str:
         "FILE": f"runs/mine/artifacts/{small}",
         "FILE...": f"runs/mine/artifacts/{small}",
         "small.tflite": f"runs/mine/artifacts/{small}",
+        "FILE.tflite": f"runs/mine/artifacts/{small}",
         "handoff/models/FILE": f"handoff/models/{small}",
         "PAIRS": "FOLDER/pairs.txt",
     }.get(word, word)

@@ -9,9 +9,11 @@ from PIL import Image
 
 import pocketface as pf
 from pocketface.export import ForeignOnnx, export
+from pocketface.export.trace import trace
 from pocketface.faces.rendering.synthetic import synthetic_faces
-from pocketface.inputs import open_faces, open_pairs, open_source
+from pocketface.inputs import open_faces, open_pairs, open_source, source_of
 from pocketface.models import create, save_checkpoint
+from pocketface.models import open_embedder as open_trainable
 from pocketface.run_recipe import RunRecipe
 
 SMALL = pf.InputContract(32, 32)
@@ -87,3 +89,13 @@ def test_a_folder_per_person_is_paired_across_people(tmp_path: Path) -> None:
     assert (int(pairs.same.sum()), int((~pairs.same).sum()), pairs.whole) == (4, 4, True)
     with pytest.raises(ValueError, match="is a folder of people, whose images lie in it; leave out images"):
         open_pairs(str(tmp_path), tmp_path, SMALL)
+
+
+def test_the_source_of_a_file_is_the_one_that_its_card_names(file: Path, tmp_path: Path) -> None:
+    faces = open_faces("synthetic", SMALL, identities=2).faces
+    for number, source in enumerate((pf.open_embedder(file, contract=SMALL), open_trainable(file, contract=SMALL))):
+        (made,) = export(source, faces, pf.ExportRecipe(targets=("onnx",)), tmp_path / str(number))
+        assert made.artifact is not None
+        found = source_of(made.artifact, str(file))
+        assert type(found) is type(source)
+        assert all(layer.difference < 1e-5 for layer in trace(found, made.artifact, faces[:1]).layers)

@@ -167,7 +167,7 @@ def test_other_commands_take_an_onnx_file(command: str, inputs: Path, finished: 
 
 def test_a_network_and_options_are_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    options = RunOptions("127.5", "0.01", "32", "bgr", faces=Path("f"), pairs="p.txt", name="mine", licence="MIT")
+    options = RunOptions("127.5", "0.01", "32", "bgr", faces=[Path("f")], pairs="p.txt", name="mine", licence="MIT")
     recipe = options.run_recipe("net.onnx", {"prune": {"target": 5}})
     assert recipe.embedder == str(tmp_path / "net.onnx")
     assert (recipe.train, recipe.pairs) == (str(tmp_path / "f"), str(tmp_path / "p.txt"))
@@ -181,6 +181,30 @@ def test_a_network_and_options_are_a_recipe(tmp_path: Path, monkeypatch: pytest.
 
 def test_options_win_over_a_recipe(tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text("train = 'here'\npairs = 'old.txt'\nname = 'old'\n")
-    options = RunOptions(pairs=str(tmp_path / "new.txt"), name="new", faces=tmp_path / "root")
+    options = RunOptions(pairs=str(tmp_path / "new.txt"), name="new", faces=[tmp_path / "root"])
     recipe = options.run_recipe(str(tmp_path / "own.toml"), {})
     assert (recipe.train, recipe.pairs, recipe.name) == (str(tmp_path / "root/here"), str(tmp_path / "new.txt"), "new")
+
+
+def test_several_folders_of_faces_are_for_a_network(tmp_path: Path) -> None:
+    options = RunOptions(faces=[tmp_path / "a", tmp_path / "b"])
+    assert options.run_recipe("embedded-default", {}).train == (str(tmp_path / "a"), str(tmp_path / "b"))
+    (tmp_path / "r.toml").write_text("")
+    with pytest.raises(ValueError, match=r"name several folders in it: train = "):
+        options.run_recipe(str(tmp_path / "r.toml"), {})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("net.pt", b"\x80\x02", "is weights without their network; name the network too"),
+        ("net.engine", b"ftrt", "is a file for one runtime"),
+        ("net.toml", b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer"),
+    ],
+)
+def test_what_is_neither_recipe_nor_network_says_what_it_is(
+    name: str, content: bytes, sentence: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=sentence):
+        RunOptions().run_recipe(str(tmp_path / name), {})

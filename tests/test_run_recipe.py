@@ -1,11 +1,20 @@
 """The recipe of a run: read, resolved, changed, and refused in one sentence."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from pocketface.export.recipe import ExportRecipe
-from pocketface.run_recipe import Roots, RunRecipe, default_recipe, read_recipe, with_ranges_for, with_settings
+from pocketface.run_recipe import (
+    Roots,
+    RunRecipe,
+    default_recipe,
+    read_recipe,
+    validated,
+    with_ranges_for,
+    with_settings,
+)
 
 
 def test_paths_of_a_recipe_start_where_the_options_say(tmp_path: Path) -> None:
@@ -129,3 +138,14 @@ def test_ranges_suit_the_faces_unless_the_recipe_names_some() -> None:
     assert with_ranges_for(ExportRecipe(), "synthetic").ranges == "minmax"
     assert with_ranges_for(ExportRecipe(), "train112").ranges == "mse"
     assert with_ranges_for(ExportRecipe(ranges="mse"), "train112").ranges == "mse"
+
+
+def test_faces_may_lie_in_several_places(tmp_path: Path) -> None:
+    recipe = validated(RunRecipe, {"train": ["a", "b"]})
+    resolved = Roots(tmp_path).resolve(recipe)
+    assert resolved.train == (str(tmp_path / "a"), str(tmp_path / "b")) and resolved.train_name == "a + b"
+    assert validated(RunRecipe, tomllib.loads(resolved.to_toml())) == resolved
+    assert validated(RunRecipe, {"train": ["a"]}).train == "a"
+    for places, sentence in ((["a", "synthetic"], "do not mix with others"), ([], "name a folder of faces")):
+        with pytest.raises(ValueError, match=sentence):
+            validated(RunRecipe, {"train": places})

@@ -19,7 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
-from ...faces.contract import InputContract
+from ...faces.contract import InputContract, Stated
 from ...files import sha256_of, written_whole
 from ...models.embedder import unit
 from ...models.graph.ports import Port
@@ -49,19 +49,22 @@ class Expected:
     takes: dict[str, Any]  # "kind": float32, int8 or image; for int8 also scale and zero
 
 
-def handoff(paths: Iterable[Path], out: Path) -> Path:
+def handoff(paths: Iterable[Path], out: Path, stated: Stated | None = None, output: str = "") -> Path:
     """Writes a hand-off of converted files into `out`, whole or not at all, and gives `out`.
 
     Args:
         paths: Converted files, or folders (of a run) that hold some; all for one input contract.
         out: Replaced if it is there.
+        stated: What to feed files without a card; fields that are missing are the file's own.
+        output: The name of the embedding of files without a card that have several outputs.
 
     Raises:
-        ValueError: There is no file, one has no card, or they need different inputs.
+        ValueError: There is no file, one has no card and nothing is stated, or they need different inputs.
     """
     folders = [path / "artifacts" if (path / "artifacts").is_dir() else path for path in paths]
     artifacts = [
-        read_artifact(path) for path in find_files(folders, (each for each in FORMATS.values() if each.suffix))
+        read_artifact(path, stated, output)
+        for path in find_files(folders, (each for each in FORMATS.values() if each.suffix))
     ]
     if not artifacts:
         raise ValueError(f"no converted file to hand off; they end in {suffixes()}")
@@ -105,14 +108,33 @@ def _check_is_ours(out: Path) -> None:
 
 
 def _expected(artifact: Artifact, faces: Sequence[Golden]) -> Expected:
-    try_in_child(artifact.path, artifact.card.contract)
-    session = open_session(artifact.path)
+    try_in_child(artifact.path, artifact.card.contract, artifact.output)
+    session = open_session(artifact.path, output=artifact.output)
+    if unfit := _unfit(artifact):
+        raise ConversionError(f"{artifact.path.name} {unfit}; `pocketface export` makes one that fits")
     inputs = artifact.card.contract.preprocess(np.stack([face.crop for face in faces]))
     raw = session.run(inputs)
     if not np.isfinite(raw).all():
         raise ConversionError(f"{artifact.path.name} gives embeddings that are not finite")
     runtime = f"{session.runtime} {version(FORMATS[artifact.format].package)}"
     return Expected(artifact, raw, runtime, _takes(artifact, session))
+
+
+def _unfit(artifact: Artifact) -> str:
+    """Says why the app's code cannot run a file of another tool, "" if it can: it gives one face, and takes one row."""
+    read_ports = FORMATS[artifact.format].ports
+    if read_ports is None or FORMATS[artifact.format].read_card(artifact.path) is not None:
+        return ""
+    ports = read_ports(artifact.path, artifact.output)
+    if ports.batch not in (None, 1):
+        return f"takes {ports.batch} faces at once, and the app's code gives one"
+    if ports.ignored:
+        return f"gives {', '.join(ports.ignored)} too, and the app's code takes one output"
+    if FORMATS[artifact.format].channels_last and not ports.channels_last:
+        return "takes channels first, and the app's code gives them last"
+    if not ports.face.picture and ports.face.dtype not in ("float32", "int8"):
+        return f"takes {ports.face.dtype}, and the app's code gives float32 or int8"
+    return ""
 
 
 def _takes(artifact: Artifact, session: Any) -> dict[str, Any]:

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...models.graph.rewrite import Rewrite
+from ...models.tflite.tables import unpack
 from ..artifact import Artifact, ConversionError, Note
 from ..graph.ranges import activation_ranges
-from .flatbuffer import set_metadata, unpack
+from .flatbuffer import set_metadata
 from .quantise import fp16, quantised_content
 from .to_tflite import write_tflite
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ...models.file_kinds import NO_NETWORKS, way_in
 from ...models.graph.ports import Port, ports_of
 from ...models.quiet import quiet_native
+from ...models.tflite.tables import read_metadata
 from ..artifact import LARGEST_CARD, METADATA_KEY, Card
-from .flatbuffer import read_metadata
 
 DELEGATE = "DELEGATE"  # a partition that XNNPACK runs; LiteRT lists it beside the operators inside it
 LARGEST_FILE = 1 << 31  # bytes: offsets in a FlatBuffer have 31 bits

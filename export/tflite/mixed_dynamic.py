@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...models.graph.rewrite import Rewrite
+from ...models.tflite.tables import unpack
 from ..artifact import Artifact, ConversionError, Note
 from ..calibration import PartedFaces
-from .flatbuffer import unpack
 from .litert import LiteRTSession
 from .quantise import Recipe, operator_scope, quantised_content, w8_dynamic
 from .rounding import weighted_in_int8

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...models.graph.rewrite import Rewrite
+from ...models.tflite.tables import unpack
 from ..artifact import Artifact, ConversionError, Note
 from ..calibration import PartedFaces
 from ..graph.ranges import RangeMethod, activation_ranges
-from .flatbuffer import pack, unpack
+from .flatbuffer import pack
 from .litert import LiteRTSession
 from .quantise import Recipe, operator_scope, quantised_content, w8a8
 from .rounding import IntegerLayer, RoundingPlan, plan_of, with_rounded

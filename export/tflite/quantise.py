@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...models.quiet import quiet
+from ...models.tflite.tables import unpack
 from ..artifact import Artifact, ConversionError, Note, Precision
 from ..graph.ranges import Range, RangeMethod, activation_ranges
-from .flatbuffer import unpack
 from .layouts import LAYER_NORM_STEPS
 from .to_tflite import write_tflite
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ...models.tflite.tables import unpack
 from ..graph.ranges import STEPS, Range
-from .flatbuffer import unpack
 
 MOVES = ("PAD", "PADV2", "MIRROR_PAD", "RESHAPE")
 """Operators that only move values, so that int8 rounds them once."""

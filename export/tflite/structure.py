@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...models.graph.ports import Port, Ports, ports_of
-from .flatbuffer import read_metadata
+from ...models.tflite.tables import read_metadata
 
 LARGEST_FILE = 1 << 31  # bytes: offsets in a FlatBuffer have 31 bits
 MOST_TENSORS = 100_000  # an embedder has some hundred

@@ -12,11 +12,12 @@ from ...models.graph.idioms import recognise_norms, recognise_prelus
 from ...models.graph.reading import read_onnx
 from ...models.graph.simplification import simplified
 from ...models.graph.view import GraphView
+from ...models.tflite.tables import DAMAGES, unpack
 from ..artifact import METADATA_KEY, Artifact, Card, ConversionError, Note
 from ..graph.resizing import rewrite_upsamples
 from .context import Context, Value
 from .delegation import delegation
-from .flatbuffer import DAMAGES, pack, set_metadata, unpack
+from .flatbuffer import pack, set_metadata
 from .operators import OPERATORS
 
 if TYPE_CHECKING:

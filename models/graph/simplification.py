@@ -9,6 +9,7 @@ from .conversion_error import ConversionError
 from .idioms import recognise_prelus
 from .reading import first_line
 from .size_limits import check_sizes
+from .view import GraphView, attribute
 
 if TYPE_CHECKING:
     import onnx
@@ -51,6 +52,28 @@ def simplified(model: onnx.ModelProto, name: str, fold_norms: bool = True) -> on
         del item.metadata_props[:]
     for tensor in smaller.graph.initializer:
         del tensor.metadata_props[:]
+    straighten_gemms(smaller)
     result: onnx.ModelProto = onnx.shape_inference.infer_shapes(smaller)
     recognise_prelus(result.graph)
     return result
+
+
+def straighten_gemms(model: onnx.ModelProto) -> None:
+    """Turns the rows of a Gemm by a Transpose of its own, which onnxsim put into the Gemm.
+
+    Given   Gemm(x, W, transA=1)
+    Result  Transpose(x) -> Gemm        a Transpose costs nothing in TFLite; Core ML has no such product
+    """
+    import onnx
+
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        if node.op_type == "Gemm" and attribute(node, "transA", 0):
+            rows = f"{node.output[0]}/rows"
+            nodes.append(onnx.helper.make_node("Transpose", [node.input[0]], [rows], name=rows, perm=[1, 0]))
+            node.input[0] = rows
+            kept = [one for one in node.attribute if one.name != "transA"]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+        nodes.append(node)
+    GraphView(model.graph).set_nodes(nodes)

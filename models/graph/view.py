@@ -179,8 +179,8 @@ def clip_bounds(node: NodeProto, low: Array | None = None, high: Array | None = 
     if node.op_type == "Relu":
         return 0.0, np.inf
     return (
-        float(attribute(node, "min", -np.inf) if low is None else low),  # an attribute before opset 11
-        float(attribute(node, "max", np.inf) if high is None else high),
+        float(attribute(node, "min", -np.inf) if low is None else low.item()),  # an attribute before opset 11
+        float(attribute(node, "max", np.inf) if high is None else high.item()),
     )
 
 

@@ -107,3 +107,12 @@ def test_what_opens_a_format_can_be_found_by_its_name(known: Format) -> None:
 
     assert callable(opener_of(known.opener))
     assert bool(known.suffix) != bool(known.marker)
+
+
+def test_a_network_of_another_tool_says_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "net.keras").write_bytes(b"PK")
+    (tmp_path / "net.engine").write_bytes(b"ftrt")
+    with pytest.raises(ValueError, match=r"net\.keras is a Keras model; `pocketface export` makes files of it"):
+        format_of(tmp_path / "net.keras")
+    with pytest.raises(ValueError, match=r"net\.engine is a file for one runtime"):
+        format_of(tmp_path / "net.engine")

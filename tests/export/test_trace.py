@@ -18,10 +18,11 @@ from pocketface.export.exporter import export
 from pocketface.export.formats import read_artifact
 from pocketface.export.recipe import ExportRecipe
 from pocketface.export.targets import ForeignOnnx
-from pocketface.export.tflite.flatbuffer import pack, unpack
+from pocketface.export.tflite.flatbuffer import pack
 from pocketface.export.trace import SOURCE_ITSELF, Trace, trace
 from pocketface.faces.contract import Faces, InputContract
 from pocketface.models.embedder import Embedder
+from pocketface.models.tflite.tables import unpack
 
 TARGETS = ("onnx", "tflite-fp32", "tflite-fp16", "tflite-w8a8", "coreml-fp32", "coreml-fp16")
 FLOAT = [target for target in TARGETS if "w8" not in target]

@@ -18,14 +18,21 @@ CONTENTS = {
         "fetch that with `git lfs pull`",
     ),
     "a.tflite": (b"\n<!DOCTYPE html><html>", "an HTML page", "download the file itself"),
-    "b.tflite": (b"\x1c\0\0\0TFL3", "a TFLite file", "python -m tf2onnx.convert --tflite"),
-    "net.h5": (b"\x89HDF\r\n\x1a\n", "a Keras model", "python -m tf2onnx.convert --keras"),
     "net.safetensors": (b"\x08\0\0\0\0\0\0\0{}", "weights without their network", WEIGHTS),
     "old.pth": (b"\x80\x02\x8a\nl\xfc", "weights without their network", WEIGHTS),
     "net-0000.params": (b"\x12\x01\0\0", "part of an MXNet model", "mxnet.onnx.export_model"),
     "net-symbol.json": (b'{"nodes": []}', "part of an MXNet model", "mxnet.onnx.export_model"),
     "net.param": (b"7767517\n75 83\n", "an ncnn model", "give the PyTorch network or the ONNX file"),
     "net.ort": (b"\0\0\0\0ORTM", "a file for one runtime", "give the PyTorch network or the ONNX file"),
+    "net.engine": (b"ftrt", "a file for one runtime", "give the PyTorch network or the ONNX file"),
+    "net.xml": (
+        b'<?xml version="1.0"?>\n<net name="face">',
+        "an OpenVINO model",
+        "give the PyTorch network or the ONNX",
+    ),
+    "facenet.pb": (b"\n\x1f", "a frozen TensorFlow graph", "tf.compat.v1.lite.TFLiteConverter.from_frozen_graph"),
+    "net.pkl": (b"\x80\x04", "a pickle, which is code", "torch.onnx.export"),
+    "net.zip": (b"PK\x05\x06", "an archive", "unpack it"),
 }
 
 
@@ -49,11 +56,11 @@ def test_folders_and_zips_are_told_by_what_lies_in_them(tmp_path: Path) -> None:
     torch.save(net.state_dict(), tmp_path / "net.pt")
     torch.jit.trace(net, torch.zeros(1, 2)).save(str(tmp_path / "traced.pt"))
     kinds = {
-        "saved": "is a TensorFlow SavedModel; convert it with tf2onnx (python -m tf2onnx.convert --saved-model",
+        "saved": "is a TensorFlow SavedModel",
         "net.mlpackage": "is a Core ML model; `pocketface benchmark` measures an .mlpackage as it is",
-        "net.keras": "is a Keras model; convert it with tf2onnx (python -m tf2onnx.convert --keras",
+        "net.keras": "is a Keras model",
         "net.pt": f"is PyTorch weights without their network; {WEIGHTS}{tmp_path / 'net.pt'}",
-        "traced.pt": "is a TorchScript file, which holds code; write the network as ONNX (torch.onnx.export)",
+        "traced.pt": "is a TorchScript file, which runs code when it is opened; where you trust it, python -c",
     }
     for name, sentence in kinds.items():
         assert way_in(tmp_path / name).startswith(sentence), name

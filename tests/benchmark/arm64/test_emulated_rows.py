@@ -18,9 +18,10 @@ from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runner import benchmark_files
 from pocketface.benchmark.subjects import Candidate
 from pocketface.export.formats import read_artifact
-from pocketface.export.tflite.flatbuffer import pack, unpack
+from pocketface.export.tflite.flatbuffer import pack
 from pocketface.export.tflite.litert import LiteRTSession
 from pocketface.faces.pairs import Pairs
+from pocketface.models.tflite.tables import unpack
 
 from .conftest import FACE
 

@@ -10,9 +10,9 @@ from PIL import Image
 
 from pocketface.export.exporter import Exported, export
 from pocketface.export.recipe import ExportRecipe
-from pocketface.export.tflite.flatbuffer import unpack
 from pocketface.faces.contract import Faces, InputContract
 from pocketface.models.factories import load_embedder
+from pocketface.models.tflite.tables import unpack
 from pocketface.models.zoo import create
 
 CONTRACT = InputContract(scale=(1 / 128, 1 / 128, 1 / 128))

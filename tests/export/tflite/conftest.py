@@ -14,10 +14,10 @@ from onnx import helper, numpy_helper
 
 from pocketface.export.artifact import Artifact, Card
 from pocketface.export.session import OnnxRuntimeSession
-from pocketface.export.tflite.flatbuffer import unpack
 from pocketface.export.tflite.litert import LiteRTSession
 from pocketface.export.tflite.to_tflite import to_tflite
 from pocketface.faces.contract import InputContract
+from pocketface.models.tflite.tables import unpack
 
 TINY = InputContract(8, 8)
 FACES = np.random.default_rng(0).normal(0, 2, (3, 3, 8, 8)).astype(np.float32)

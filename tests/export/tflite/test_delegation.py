@@ -11,8 +11,9 @@ from onnx import helper
 
 from pocketface.export.artifact import Artifact
 from pocketface.export.tflite.delegation import Delegation, delegation
-from pocketface.export.tflite.flatbuffer import pack, unpack
+from pocketface.export.tflite.flatbuffer import pack
 from pocketface.export.tflite.quantise import quantise_tflite, quantised_content
+from pocketface.models.tflite.tables import unpack
 
 RNG = np.random.default_rng(0)
 FACES = RNG.normal(0, 1, (4, 3, 8, 8)).astype(np.float32)

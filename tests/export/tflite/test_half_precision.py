@@ -12,13 +12,13 @@ from onnx import helper, numpy_helper
 from pocketface.benchmark.arm64.emulated import EmulatedSession, instructions, profile
 from pocketface.benchmark.arm64.emulator import installed
 from pocketface.export.artifact import METADATA_KEY, Artifact, Card, ConversionError
-from pocketface.export.tflite.flatbuffer import read_metadata
 from pocketface.export.tflite.half_precision import half_arithmetic
 from pocketface.export.tflite.litert import LiteRTSession
 from pocketface.export.tflite.quantise import quantise_tflite
 from pocketface.export.tflite.to_tflite import to_tflite
 from pocketface.faces.contract import InputContract
 from pocketface.models.embedder import unit
+from pocketface.models.tflite.tables import read_metadata
 
 RNG = np.random.default_rng(0)
 FACES = RNG.normal(0, 1, (4, 3, 16, 16)).astype(np.float32)

@@ -8,8 +8,9 @@ import pytest
 from numpy.typing import NDArray
 
 from pocketface.export.artifact import METADATA_KEY, Artifact
-from pocketface.export.tflite.flatbuffer import pack, set_metadata, unpack
+from pocketface.export.tflite.flatbuffer import pack, set_metadata
 from pocketface.export.tflite.litert import LiteRTSession, read_tflite_card
+from pocketface.models.tflite.tables import unpack
 
 from .conftest import node
 

@@ -9,10 +9,10 @@ import pytest
 
 from pocketface.export.artifact import Artifact, ConversionError
 from pocketface.export.calibration import PartedFaces
-from pocketface.export.tflite.flatbuffer import unpack
 from pocketface.export.tflite.litert import LiteRTSession, read_tflite_card
 from pocketface.export.tflite.mixed_precision import mixed_precision
 from pocketface.models.embedder import unit
+from pocketface.models.tflite.tables import unpack
 
 RNG = np.random.default_rng(0)
 FACES = RNG.normal(0, 1, (24, 3, 8, 8)).astype(np.float32)

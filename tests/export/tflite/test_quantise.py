@@ -17,13 +17,13 @@ from onnx import helper, numpy_helper
 from pocketface.export.artifact import METADATA_KEY, Artifact, Card, ConversionError
 from pocketface.export.stored_precision import tflite_precision
 from pocketface.export.tflite.delegation import delegation
-from pocketface.export.tflite.flatbuffer import unpack
 from pocketface.export.tflite.litert import LiteRTSession, read_tflite_card
 from pocketface.export.tflite.quantise import PRECISIONS, quantise_tflite
 from pocketface.export.tflite.to_tflite import to_tflite
 from pocketface.faces.contract import InputContract
 from pocketface.models.embedder import unit
 from pocketface.models.graph.ports import Port
+from pocketface.models.tflite.tables import unpack
 
 RNG = np.random.default_rng(0)
 SIDE, SIZE, CHANNELS = 16, 8, 32

@@ -19,12 +19,12 @@ from pocketface.export.artifact import METADATA_KEY, Artifact, Card, ConversionE
 from pocketface.export.graph.to_onnx import to_onnx
 from pocketface.export.session import OnnxRuntimeSession
 from pocketface.export.tflite.delegation import delegation
-from pocketface.export.tflite.flatbuffer import unpack
 from pocketface.export.tflite.litert import LiteRTSession, read_tflite_card
 from pocketface.export.tflite.to_tflite import to_tflite
 from pocketface.faces.contract import IMAGENET, InputContract
 from pocketface.models.batch_norm import reestimate_batch_norms
 from pocketface.models.embedder import Embedder, unit
+from pocketface.models.tflite.tables import unpack
 from pocketface.models.torchvision_shim import import_torchvision
 from pocketface.models.zoo import ZOO, create
 

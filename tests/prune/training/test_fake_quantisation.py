@@ -11,11 +11,11 @@ from torch import nn
 from pocketface.export.exporter import export
 from pocketface.export.formats import open_session
 from pocketface.export.recipe import ExportRecipe
-from pocketface.export.tflite.flatbuffer import unpack
 from pocketface.faces.contract import InputContract
 from pocketface.faces.folders import LabelledFaces, content_sha256
 from pocketface.models.checkpoint import load_checkpoint, save_checkpoint
 from pocketface.models.embedder import Embedder
+from pocketface.models.tflite.tables import unpack
 from pocketface.prune.recipe import PruneRecipe, TrainingRecipe
 from pocketface.prune.training import trainer as training
 from pocketface.prune.training.fake_quantisation import (

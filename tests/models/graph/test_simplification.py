@@ -1,0 +1,26 @@
+"""What onnxsim makes of a graph has no form that only ONNX has."""
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import TensorProto, helper, numpy_helper
+
+from pocketface.models.graph.simplification import simplified
+
+
+def test_a_gemm_whose_rows_are_columns_gets_a_transpose_of_its_own() -> None:
+    weights = np.float32([[1, 2], [3, 4], [5, 6]])
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["x", "w"], ["y"], transA=1, alpha=2.0)],
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [3, 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 2])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    straight = simplified(model, "net")
+    onnx.checker.check_model(straight, full_check=True)
+    assert [node.op_type for node in straight.graph.node] == ["Transpose", "Gemm"]
+    x = np.float32([[1, 0], [0, 1], [1, 1]])
+    (found,) = ort.InferenceSession(straight.SerializeToString()).run(None, {"x": x})
+    assert found.tolist() == [[12, 16], [16, 20]]  # 2 * (columns of x) @ weights
