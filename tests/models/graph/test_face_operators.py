@@ -15,12 +15,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pocketface.export.artifact import Card
 from pocketface.export.coreml.evaluator import CoreMLEvaluator
+from pocketface.export.coreml.mil_lowering import OPERATORS as COREML
 from pocketface.export.coreml.to_coreml import to_coreml
+from pocketface.export.graph.compositions import COMPOSITIONS
 from pocketface.export.graph.to_onnx import adopt_onnx
 from pocketface.export.tflite.litert import LiteRTSession
+from pocketface.export.tflite.operators import OPERATORS as TFLITE
 from pocketface.export.tflite.to_tflite import to_tflite
 from pocketface.faces.contract import InputContract
 from pocketface.models.graph.face_operators import FACE_OPERATORS
+from pocketface.models.graph.torch_import import OPERATORS as PYTORCH
 from pocketface.models.graph.torch_import import import_onnx
 
 Array = NDArray[Any]
@@ -355,6 +359,13 @@ ROUTES: dict[str, Callable[[Path, Path, Card], Array]] = {"tflite": tflite, "cor
 
 def test_every_operator_of_the_list_is_tried() -> None:
     assert {name.split(" ")[0] for name in CASES} == set(FACE_OPERATORS)
+
+
+def test_every_route_takes_the_whole_list() -> None:
+    """A format has an operator, or it is composed; Upsample is written as Resize."""
+    assert set(FACE_OPERATORS) <= {*TFLITE, *COMPOSITIONS, "Upsample"}
+    assert set(FACE_OPERATORS) <= {*COREML, *COMPOSITIONS, "Upsample"}
+    assert set(FACE_OPERATORS) <= set(PYTORCH)
 
 
 OPSETS = sorted({case.opset for case in CASES.values()})
