@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 MOST_ROUNDS = 4  # what an operator is composed of may be composed itself
 
 
+WIDE = "wide"
+"""What is in the names of steps whose numbers differ too much in size for 8 bits: squares, powers, exponentials."""
+
+OF_WIDE_STEPS = (
+    "Erf", "GlobalLpPool", "GroupNormalization", "InstanceNormalization", "LRN", "LayerNormalization", "LogSoftmax",
+    "LpNormalization", "LpPool", "ReduceLogSumExp",
+)  # fmt: skip
+
+
 class Composition:
     """One node, and the steps that are to take its place."""
 
@@ -42,7 +51,8 @@ class Composition:
 
     def step(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """Appends an operator; gives the name of its result."""
-        return self._append(kind, inputs, f"{self.node.output[0]}/{kind.lower()}{len(self.steps)}", attributes)
+        inside = f"{WIDE}/" if self.node.op_type in OF_WIDE_STEPS else ""
+        return self._append(kind, inputs, f"{self.node.output[0]}/{inside}{kind.lower()}{len(self.steps)}", attributes)
 
     def last(self, kind: str, *inputs: str, **attributes: Any) -> None:
         """Appends the operator that gives the node's own result."""

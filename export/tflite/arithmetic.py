@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...models.graph.view import attribute
-from .context import Context, Value
+from ..graph.composition import WIDE
+from .context import Context, Order, Value
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -56,8 +57,16 @@ def _alike(context: Context, node: NodeProto) -> tuple[list[int], dict[str, Any]
     if any(len(value.shape) != rank for value in computed):
         raise context.refuse(node, "combines tensors of different rank; reshape them alike before it")
     order = computed[0].order
-    tensors = [context.operand(node, place, order) for place in range(len(node.input))]
+    tensors = [_tensor(context, node, place, order) for place in range(len(node.input))]
     return tensors, {"flattened": computed[0].flattened, "order": order}
+
+
+def _tensor(context: Context, node: NodeProto, place: int, order: Order) -> int:
+    """Gives one input in `order`; a constant of one number as a scalar, as the quantiser takes no vector there."""
+    values = context.constants.get(node.input[place])
+    if values is not None and values.size == 1:
+        return context.writer.constant(f"{node.output[0]}/{place}", values.reshape(()))
+    return context.operand(node, place, order)
 
 
 def emit_power(context: Context, node: NodeProto) -> None:
@@ -137,7 +146,7 @@ def _steps(context: Context, value: Value, name: str) -> Callable[..., int]:
 
     def step(label: str, code: str, *tensors: int) -> int:
         options: dict[str, Any] = {"fusedActivationFunction": 0} if code in ("ADD", "MUL", "DIV", "SUB") else {}
-        return context.emit(f"{name}/{label}", code, tensors, like=value, **options).tensor
+        return context.emit(f"{name}/{WIDE}/{label}", code, tensors, like=value, **options).tensor
 
     return step
 

@@ -19,7 +19,7 @@ BROADCASTING = ("Add", "Sub", "Mul", "Div")  # which repeat axes of length 1 by 
 
 def emit_split(context: Context, node: NodeProto) -> None:
     """Splits a tensor along an axis."""
-    value = _whole(context, node)
+    value = _whole(context, node, turned_once=True)
     place = value.order.index(attribute(node, "axis", 0) % len(value.shape))
     tensors = []
     for name in node.output:
@@ -38,7 +38,7 @@ def emit_split(context: Context, node: NodeProto) -> None:
 
 def emit_slice(context: Context, node: NodeProto) -> None:
     """ONNX's Slice with constant bounds."""
-    value = _whole(context, node)
+    value = _whole(context, node, turned_once=True)
     rank = len(value.shape)
     bounds = [attribute(node, name) for name in ("starts", "ends", "axes")]  # attributes before opset 10
     bounds = [context.constant(node, place) if given is None else given for place, given in enumerate(bounds, 1)]
@@ -152,9 +152,9 @@ def _nearest(before: int, after: int, offset: float) -> NDArray[np.floating[Any]
     return np.minimum(np.floor(places), before - 1)
 
 
-def _whole(context: Context, node: NodeProto) -> Value:
-    """Gives the first input, which must be no flattened image."""
-    value = context.lying(node)
+def _whole(context: Context, node: NodeProto, turned_once: bool = False) -> Value:
+    """Gives the first input, which must be no flattened image, as it lies or turned once for all that is cut of it."""
+    value = context.value(node) if turned_once else context.lying(node)
     if value.flattened:
         raise context.refuse(node, "takes a flattened image apart; do that before it is flattened")
     return value

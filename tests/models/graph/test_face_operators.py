@@ -19,8 +19,10 @@ from pocketface.export.coreml.mil_lowering import OPERATORS as COREML
 from pocketface.export.coreml.to_coreml import to_coreml
 from pocketface.export.graph.compositions import COMPOSITIONS
 from pocketface.export.graph.to_onnx import adopt_onnx
+from pocketface.export.tflite.delegation import delegation
 from pocketface.export.tflite.litert import LiteRTSession
 from pocketface.export.tflite.operators import OPERATORS as TFLITE
+from pocketface.export.tflite.quantise import quantise_tflite
 from pocketface.export.tflite.to_tflite import to_tflite
 from pocketface.faces.contract import InputContract
 from pocketface.models.graph.face_operators import FACE_OPERATORS
@@ -384,3 +386,19 @@ def check(cases: dict[str, Case], route: str, folder: Path) -> None:
     found = ROUTES[route](source, adopted, card)
     apart = np.abs(found - _computed(onnx.load(source), FACES)).reshape(len(FACES), len(cases), SIZE).max(axis=(0, 2))
     assert {name: gap for name, gap in zip(cases, apart.tolist(), strict=True) if not gap <= CLOSE} == {}
+
+
+IN_INT8 = ["HardSwish", "Mish", "Softplus", "InstanceNormalization", "GroupNormalization", "LRN", "ThresholdedRelu"]
+
+
+@pytest.mark.parametrize("name", IN_INT8)
+def test_what_8_bits_cannot_hold_stays_float_in_w8a8(name: str, tmp_path: Path) -> None:
+    card, source = Card("net", CONTRACT, SIZE), written({name: CASES[name]}, tmp_path / "net.onnx")
+    whole = to_tflite(adopt_onnx(source, card, tmp_path / "ours.onnx").path, card, tmp_path / "net.tflite")
+    faces = numbers(8, 3, SIDE, SIDE)
+    small = quantise_tflite(whole, "w8a8", tmp_path / "small.tflite", faces)
+    wanted, found = (LiteRTSession(one.path).run(faces) for one in (whole, small))
+    cosines = (wanted * found).sum(1) / np.linalg.norm(wanted, axis=1) / np.linalg.norm(found, axis=1)
+    assert cosines.min() > 0.99
+    fallen = {"ThresholdedRelu", "LRN"}  # which XNNPACK has no comparison and no power for
+    assert delegation(small.path).partitions == 1 or name in fallen
