@@ -37,7 +37,7 @@ from .mil_shapes import (
     lower_tile,
     lower_transpose,
     lower_unsqueeze,
-    resizes,
+    mil_resizes,
 )
 
 if TYPE_CHECKING:
@@ -334,14 +334,14 @@ OPERATORS: dict[str, Lowering] = {
 }
 
 
-def lacks(node: NodeProto, view: GraphView) -> bool:
+def mil_lacks(node: NodeProto, view: GraphView) -> bool:
     """Says whether MIL has no operator for `node`, or none for its attributes."""
     return node.op_type not in OPERATORS or (node.op_type in PARTLY and not PARTLY[node.op_type](node, view))
 
 
 PARTLY: dict[str, Callable[[NodeProto, GraphView], bool]] = {
     "LpNormalization": lambda node, view: attribute(node, "p", 2) == 2,
-    "Resize": lambda node, view: resizes(resizing_in(view, node)),
+    "Resize": lambda node, view: mil_resizes(resizing_in(view, node)),
     "Swish": lambda node, view: attribute(node, "alpha", 1.0) == 1,
 }
 """Operators that MIL has for some attributes only, and what says so of a node."""

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .mil_shape_operators import SHAPES, Inputs, padded
+from .mil_shape_operators import SHAPES, Inputs, padded_axes
 
 Operator = Callable[[Inputs], Tensor | tuple[Tensor, ...]]
 
@@ -31,7 +31,7 @@ def _conv(i: Inputs) -> Tensor:
     if pad[::2] == pad[1::2]:
         here = pad[::2]
     else:
-        x, here = padded(x, pad, 0.0), [0] * axes
+        x, here = padded_axes(x, pad, 0.0), [0] * axes
     convolve: Callable[..., Tensor] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}[axes]
     return convolve(x, weight, i.get("bias"), strides, here, dilations, i.get("groups", 1))
 
@@ -55,17 +55,17 @@ def _conv_transpose(i: Inputs) -> Tensor:
 def _max_pool(i: Inputs) -> Tensor:
     """Takes the largest of each window of (N, C, H, W); padding is lower than every number."""
     kernel, strides, pad = _window(i)
-    return F.max_pool2d(padded(i["x"], pad, -math.inf), kernel, strides, ceil_mode=i.get("ceil_mode", False))
+    return F.max_pool2d(padded_axes(i["x"], pad, -math.inf), kernel, strides, ceil_mode=i.get("ceil_mode", False))
 
 
 def _avg_pool(i: Inputs) -> Tensor:
     """Takes the mean of each window of (N, C, H, W); padding counts as zeros, or not at all."""
     kernel, strides, pad = _window(i)
     ceil = i.get("ceil_mode", False)
-    mean = F.avg_pool2d(padded(i["x"], pad, 0.0), kernel, strides, ceil_mode=ceil)
+    mean = F.avg_pool2d(padded_axes(i["x"], pad, 0.0), kernel, strides, ceil_mode=ceil)
     if not i.get("exclude_padding_from_average", False):
         return mean
-    inside = padded(torch.ones_like(i["x"][:1, :1]), pad, 0.0)
+    inside = padded_axes(torch.ones_like(i["x"][:1, :1]), pad, 0.0)
     return mean / F.avg_pool2d(inside, kernel, strides, ceil_mode=ceil)
 
 

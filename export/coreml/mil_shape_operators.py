@@ -13,7 +13,7 @@ Inputs = dict[str, Any]
 """An operator's inputs by the names of Apple's MIL reference."""
 
 
-def padded(x: Tensor, pad: list[int], value: float, mode: str = "constant") -> Tensor:
+def padded_axes(x: Tensor, pad: list[int], value: float, mode: str = "constant") -> Tensor:
     """Widens the last axes of `x` by `pad`, start and end of each."""
     if not any(pad):
         return x
@@ -36,7 +36,7 @@ def _pad(i: Inputs) -> Tensor:
     ends = list(i["pad"])
     if mode != "constant":  # torch knows the other modes for spatial axes only
         ends = ends[-2 * (i["x"].ndim - 2) :]
-    return padded(i["x"], ends, float(i.get("constant_val", 0)), mode)
+    return padded_axes(i["x"], ends, float(i.get("constant_val", 0)), mode)
 
 
 def _factors(i: Inputs) -> tuple[float, float]:

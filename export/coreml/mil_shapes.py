@@ -88,7 +88,7 @@ def lower_resize(mb: Any, node: NodeProto, x: Any, *given: Array | None) -> Any:
     return mb.resize_bilinear(x=x, target_size_height=tall, target_size_width=wide, sampling_mode=mode)
 
 
-def resizes(found: Resizing | str) -> bool:
+def mil_resizes(found: Resizing | str) -> bool:
     """Says whether one of MIL's own operators takes the same pixels."""
     return isinstance(found, Resizing) and (found.repeats or found.grid is not None)
 

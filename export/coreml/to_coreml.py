@@ -12,11 +12,11 @@ from ...models.graph.reading import first_line, read_onnx
 from ...models.graph.resizing import rewrite_upsamples
 from ...models.quiet import quiet
 from ..artifact import METADATA_KEY, Artifact, Card, ConversionError, Note, Precision
-from ..graph.composition import composed, with_shapes
+from ..graph.composition import compose_lacking, with_shapes
 from ..graph.compositions import COMPOSITIONS
 from .images import image_type, one_scale
 from .known_issues import known_issues_of
-from .mil_lowering import OPERATORS, lacks
+from .mil_lowering import OPERATORS, mil_lacks
 from .mil_program import Ranges, mil_program
 from .package import WEIGHTS, import_coremltools, read_package, write_package
 from .precisions import PRECISIONS, CoreMLPrecision
@@ -73,7 +73,7 @@ def to_coreml(
     recognise_prelus(network.graph)
     recognise_norms(network.graph)
     recognise_activations(network.graph, OPERATORS)
-    graph = composed(network, lacks, COMPOSITIONS).graph
+    graph = compose_lacking(network, mil_lacks, COMPOSITIONS).graph
     known = dict(ranges or {}) if how.activations else {}
     if image:
         contract = one_scale(graph, contract)

@@ -101,7 +101,7 @@ Compose = Callable[[Composition], None]
 """Appends the steps that give what the node gives; none where it cannot, and the node stays."""
 
 
-def composed(
+def compose_lacking(
     model: ModelProto, lacks: Callable[[NodeProto, GraphView], bool], table: Mapping[str, Compose]
 ) -> ModelProto:
     """Writes each node that a format lacks as the table says, and those that later opsets gave another meaning.

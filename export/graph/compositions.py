@@ -1,4 +1,4 @@
-"""What each operator that a format may lack is composed of: the table of `composed`."""
+"""What each operator that a format may lack is composed of: the table of `compose_lacking`."""
 
 from __future__ import annotations
 

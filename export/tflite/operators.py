@@ -22,8 +22,17 @@ from .context import AXIS_TO_LAST, FUSED, TO_LAST, Context, bounds_of, reordered
 from .convolutions import emit_batch_norm, emit_conv, emit_matrix_product, emit_transposed_conv
 from .flatbuffer import ACTIVATIONS
 from .layouts import emit_layer_norm, emit_reshape, emit_softmax, emit_transpose, with_last
-from .places import emit_blocks, emit_expand, emit_gather, emit_resize, emit_slice, emit_split, emit_tile, resizes
 from .pooling import emit_average_pool, emit_global_average, emit_max_pool, emit_pad
+from .slicing import (
+    emit_blocks,
+    emit_expand,
+    emit_gather,
+    emit_resize,
+    emit_slice,
+    emit_split,
+    emit_tile,
+    tflite_resizes,
+)
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -265,7 +274,7 @@ OPERATORS: dict[str, Emitter] = {
 }
 
 
-def lacks(node: NodeProto, view: GraphView) -> bool:
+def tflite_lacks(node: NodeProto, view: GraphView) -> bool:
     """Says whether TFLite has no operator for `node`, or none for its attributes."""
     return node.op_type not in OPERATORS or (node.op_type in PARTLY and not PARTLY[node.op_type](node, view))
 
@@ -287,6 +296,6 @@ PARTLY: dict[str, Callable[[NodeProto, GraphView], bool]] = {
     "Gather": _is_list_with_gaps,
     "LayerNormalization": _normalises_last,
     "LpNormalization": lambda node, view: attribute(node, "p", 2) == 2,
-    "Resize": lambda node, view: resizes(resizing_in(view, node)),
+    "Resize": lambda node, view: tflite_resizes(resizing_in(view, node)),
 }
 """Operators that TFLite has for some attributes only, and what says so of a node."""

@@ -15,12 +15,12 @@ from ...models.graph.resizing import rewrite_upsamples
 from ...models.graph.simplification import simplified
 from ...models.graph.view import GraphView
 from ..artifact import METADATA_KEY, Artifact, Card, ConversionError, Note
-from ..graph.composition import composed, with_shapes
+from ..graph.composition import compose_lacking, with_shapes
 from ..graph.compositions import COMPOSITIONS
 from .context import Context, Value
 from .delegation import delegation
 from .flatbuffer import DAMAGES, pack, set_metadata, unpack
-from .operators import OPERATORS, lacks
+from .operators import OPERATORS, tflite_lacks
 
 if TYPE_CHECKING:
     from onnx import GraphProto
@@ -128,7 +128,7 @@ def _graph(path: Path, card: Card) -> GraphProto:
     recognise_prelus(model.graph)
     recognise_norms(model.graph)
     recognise_activations(model.graph, OPERATORS)
-    return composed(model, lacks, COMPOSITIONS).graph
+    return compose_lacking(model, tflite_lacks, COMPOSITIONS).graph
 
 
 def _embedding(context: Context, name: str, card: Card) -> int:

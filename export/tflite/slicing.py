@@ -133,7 +133,7 @@ def emit_resize(context: Context, node: NodeProto) -> None:
     context.emit(name, code, [value.tensor, wanted], alignCorners=corners, halfPixelCenters=middles, **known)
 
 
-def resizes(found: Resizing | str) -> bool:
+def tflite_resizes(found: Resizing | str) -> bool:
     """Says whether one of TFLite's own operators takes the same pixels."""
     return isinstance(found, Resizing) and (found.grid if found.mode == "linear" else nearest_offset(found)) is not None
 
