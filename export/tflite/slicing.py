@@ -149,7 +149,7 @@ def nearest_offset(found: Resizing) -> float | None:
 
 def _nearest(before: int, after: int, offset: float) -> NDArray[np.floating[Any]]:
     places = (np.arange(after, dtype=np.float32) + np.float32(offset)) * np.float32(before / after)
-    return np.minimum(np.floor(places), before - 1)
+    return np.asarray(np.minimum(np.floor(places), before - 1))
 
 
 def _whole(context: Context, node: NodeProto, turned_once: bool = False) -> Value:
