@@ -17,7 +17,8 @@ from torch import Tensor
 
 from .images import picture_of
 from .mil_half_sums import HALF_SUMS
-from .mil_operators import OPERATORS, SELECTING, Inputs, Operator
+from .mil_operators import OPERATORS, SELECTING, Operator
+from .mil_shape_operators import Inputs
 from .mil_weights import CONSTANTS
 from .package import Package, card_of, is_half, read_package, read_value
 from .package_ports import package_ports, side_of

@@ -11,7 +11,8 @@ import math
 import torch
 from torch import Tensor
 
-from .mil_operators import Inputs, Operator, reduction
+from .mil_operators import Operator, reduction
+from .mil_shape_operators import Inputs
 
 
 def _half_sum(x: Tensor, axes: list[int], keep: bool = True) -> Tensor:

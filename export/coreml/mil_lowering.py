@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...models.graph.view import Array, attribute, clip_bounds
+from ...models.graph.resizing import resizing_in
+from ...models.graph.view import Array, GraphView, attribute, clip_bounds
 from .mil_node import LEAST, axes_of, refuse
 from .mil_norms import (
     lower_batch_normalization,
+    lower_instance_normalization,
     lower_layer_normalization,
     lower_lp_normalization,
     lower_reduce_l2,
@@ -22,6 +24,7 @@ from .mil_norms import (
 )
 from .mil_shapes import (
     lower_concat,
+    lower_depth_to_space,
     lower_expand,
     lower_flatten,
     lower_gather,
@@ -31,8 +34,10 @@ from .mil_shapes import (
     lower_slice,
     lower_split,
     lower_squeeze,
+    lower_tile,
     lower_transpose,
     lower_unsqueeze,
+    mil_resizes,
 )
 
 if TYPE_CHECKING:
@@ -55,6 +60,27 @@ def lower_conv(mb: Any, node: NodeProto, x: Any, weight: Array, bias: Array | No
     more = {} if bias is None else {"bias": bias}
     dilations = [int(n) for n in attribute(node, "dilations", [1] * axes)]
     return mb.conv(x=x, weight=weight, dilations=dilations, groups=int(attribute(node, "group", 1)), **window, **more)
+
+
+def lower_conv_transpose(mb: Any, node: NodeProto, x: Any, weight: Array, bias: Array | None = None) -> Any:
+    """Given output_padding; result the unpadded convolution, widened and cut, and then the bias."""
+    plain = attribute(node, "auto_pad", "NOTSET") == "NOTSET" and not attribute(node, "output_shape")
+    if not isinstance(weight, np.ndarray) or weight.ndim != 4 or not plain:
+        raise refuse(node, "its weights are computed, or it pads by its result's shape")
+    strides, dilations = ([int(n) for n in attribute(node, name, [1, 1])] for name in ("strides", "dilations"))
+    pads, more = attribute(node, "pads", [0] * 4), attribute(node, "output_padding", [0, 0])
+    groups = int(attribute(node, "group", 1))
+    known = {"x": x, "weight": weight, "strides": strides, "dilations": dilations, "groups": groups}
+    if not any(more):
+        window = {"pad_type": "custom", "pad": [int(pads[i]) for i in (0, 2, 1, 3)]} if any(pads) else {}
+        added = {} if bias is None else {"bias": bias}
+        return mb.conv_transpose(**known, **{"pad_type": "valid", **window}, **added)
+    whole = mb.conv_transpose(**known, pad_type="valid")
+    widened = mb.pad(x=whole, pad=[0, 0, 0, 0, 0, int(more[0]), 0, int(more[1])], mode="constant")
+    begin = [0, 0, int(pads[0]), int(pads[1])]
+    end = [*widened.shape[:2], *(widened.shape[2 + axis] - int(pads[2 + axis]) for axis in (0, 1))]
+    cut = mb.slice_by_index(x=widened, begin=begin, end=end)
+    return cut if bias is None else mb.add(x=cut, y=bias.reshape(-1, 1, 1))
 
 
 def lower_max_pool(mb: Any, node: NodeProto, x: Any) -> Any:
@@ -117,7 +143,18 @@ def lower_matmul(mb: Any, node: NodeProto, x: Any, y: Any) -> Any:
     """A product with a constant matrix is a linear layer."""
     if isinstance(y, np.ndarray) and y.ndim == 2 and not isinstance(x, np.ndarray):
         return _linear(mb, x, y.T, np.zeros(y.shape[1], np.float32))
-    return mb.matmul(x=x, y=y)
+    (x, turned_x), (y, turned_y) = _unturned(x), _unturned(y)
+    return mb.matmul(x=x, y=y, transpose_x=turned_x, transpose_y=turned_y)
+
+
+def _unturned(x: Any) -> tuple[Any, bool]:
+    """Gives what transposes of the last two axes turned, and whether it is turned: matmul turns by itself."""
+    turned, rank = False, len(x.shape)
+    while (op := getattr(x, "op", None)) is not None and op.op_type == "transpose":
+        if [int(axis) for axis in op.perm.val] != [*range(rank - 2), rank - 1, rank - 2]:
+            break
+        x, turned = op.x, not turned
+    return x, turned
 
 
 def _linear(mb: Any, x: Any, weight: Array, bias: Array) -> Any:
@@ -177,6 +214,19 @@ def lower_mish(mb: Any, node: NodeProto, x: Any) -> Any:
     return mb.mul(x=x, y=mb.tanh(x=mb.softplus(x=x)))
 
 
+# ---- truths
+
+
+def lower_cast(mb: Any, node: NodeProto, x: Any) -> Any:
+    """Truths become 0 and 1; between kinds of floats nothing happens: all are float32 here."""
+    from coremltools.converters.mil.mil import types
+    from onnx import TensorProto
+
+    if attribute(node, "to") not in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16):
+        raise refuse(node, "it casts to no float")
+    return mb.cast(x=x, dtype="fp32") if types.is_bool(x.dtype) else mb.identity(x=x)
+
+
 # ---- operators with the same form
 
 
@@ -202,9 +252,11 @@ def _reduction(name: str) -> Lowering:
 
 OPERATORS: dict[str, Lowering] = {
     "Conv": lower_conv,
+    "ConvTranspose": lower_conv_transpose,
     "Gemm": lower_gemm,
     "MatMul": lower_matmul,
     "BatchNormalization": lower_batch_normalization,
+    "InstanceNormalization": lower_instance_normalization,
     "LayerNormalization": lower_layer_normalization,
     "MaxPool": lower_max_pool,
     "AveragePool": lower_average_pool,
@@ -221,6 +273,8 @@ OPERATORS: dict[str, Lowering] = {
     "Gelu": lower_gelu,
     "Elu": lambda mb, node, x: mb.elu(x=x, alpha=np.float32(attribute(node, "alpha", 1.0))),
     "Softplus": _unary("softplus"),
+    "Softsign": _unary("softsign"),
+    "Swish": _unary("silu"),
     "Mish": lower_mish,
     "Softmax": lambda mb, node, x: mb.softmax(x=x, axis=int(attribute(node, "axis", -1))),  # as since opset 13
     "Add": _binary("add"),
@@ -236,12 +290,29 @@ OPERATORS: dict[str, Lowering] = {
     "Log": lambda mb, node, x: mb.log(x=x),
     "Neg": lambda mb, node, x: mb.mul(x=x, y=np.float32(-1)),
     "Reciprocal": lambda mb, node, x: mb.real_div(x=np.float32(1), y=x),
+    "Sin": _unary("sin"),
+    "Cos": _unary("cos"),
+    "Floor": _unary("floor"),
+    "Ceil": _unary("ceil"),
+    "Round": _unary("round"),
+    "Sign": _unary("sign"),
+    "Greater": _binary("greater"),
+    "GreaterOrEqual": _binary("greater_equal"),
+    "Less": _binary("less"),
+    "LessOrEqual": _binary("less_equal"),
+    "Equal": _binary("equal"),
+    "Not": _unary("logical_not"),
+    "And": _binary("logical_and"),
+    "Or": _binary("logical_or"),
+    "Where": lambda mb, node, condition, x, y: mb.select(cond=condition, a=x, b=y),
+    "Cast": lower_cast,
     "Sqrt": lower_sqrt,
     "ReduceL2": lower_reduce_l2,
     "LpNormalization": lower_lp_normalization,
     "ReduceMean": _reduction("reduce_mean"),
     "ReduceSum": _reduction("reduce_sum"),
     "ReduceMax": _reduction("reduce_max"),
+    "ReduceMin": _reduction("reduce_min"),
     "ReduceSumSquare": _reduction("reduce_sum_square"),
     "Reshape": lower_reshape,
     "Flatten": lower_flatten,
@@ -255,6 +326,22 @@ OPERATORS: dict[str, Lowering] = {
     "Gather": lower_gather,
     "Pad": lower_pad,
     "Resize": lower_resize,
+    "Tile": lower_tile,
+    "DepthToSpace": lower_depth_to_space,
+    "SpaceToDepth": lambda mb, node, x: mb.space_to_depth(x=x, block_size=int(attribute(node, "blocksize"))),
     "Identity": _unary("identity"),
     "Dropout": _unary("identity"),
 }
+
+
+def mil_lacks(node: NodeProto, view: GraphView) -> bool:
+    """Says whether MIL has no operator for `node`, or none for its attributes."""
+    return node.op_type not in OPERATORS or (node.op_type in PARTLY and not PARTLY[node.op_type](node, view))
+
+
+PARTLY: dict[str, Callable[[NodeProto, GraphView], bool]] = {
+    "LpNormalization": lambda node, view: attribute(node, "p", 2) == 2,
+    "Resize": lambda node, view: mil_resizes(resizing_in(view, node)),
+    "Swish": lambda node, view: attribute(node, "alpha", 1.0) == 1,
+}
+"""Operators that MIL has for some attributes only, and what says so of a node."""

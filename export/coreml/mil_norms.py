@@ -27,6 +27,13 @@ def lower_batch_normalization(
     return mb.batch_norm(x=x, mean=mean, variance=one, gamma=scale, beta=beta, epsilon=np.float32(0))
 
 
+def lower_instance_normalization(mb: Any, node: NodeProto, x: Any, gamma: Array, beta: Array) -> Any:
+    """Each channel by its own mean and variance."""
+    if not isinstance(gamma, np.ndarray) or not isinstance(beta, np.ndarray):
+        raise refuse(node, "its weights are computed by the network itself")
+    return mb.instance_norm(x=x, gamma=gamma, beta=beta, epsilon=np.float32(attribute(node, "epsilon", 1e-5)))
+
+
 def lower_layer_normalization(mb: Any, node: NodeProto, x: Any, gamma: Array, beta: Array | None = None) -> Any:
     """Over the axes from `axis` to the last."""
     if not isinstance(gamma, np.ndarray) or not (beta is None or isinstance(beta, np.ndarray)):

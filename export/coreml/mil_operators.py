@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Inputs = dict[str, Any]
+from .mil_shape_operators import SHAPES, Inputs, padded_axes
+
 Operator = Callable[[Inputs], Tensor | tuple[Tensor, ...]]
 
 
@@ -30,25 +31,41 @@ def _conv(i: Inputs) -> Tensor:
     if pad[::2] == pad[1::2]:
         here = pad[::2]
     else:
-        x, here = _padded(x, pad, 0.0), [0] * axes
+        x, here = padded_axes(x, pad, 0.0), [0] * axes
     convolve: Callable[..., Tensor] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}[axes]
     return convolve(x, weight, i.get("bias"), strides, here, dilations, i.get("groups", 1))
+
+
+def _conv_transpose(i: Inputs) -> Tensor:
+    """Spreads each pixel of (N, C, H, W) by its kernel; `pad` is cut off at start and end of each axis."""
+    x, weight, strides = i["x"], i["weight"], i.get("strides", [1, 1])
+    kind = i.get("pad_type", "valid")
+    if kind not in ("valid", "custom") or weight.ndim != 4:
+        raise ValueError("the evaluator knows transposed convolutions of images, padded by custom numbers")
+    whole = F.conv_transpose2d(
+        x, weight, i.get("bias"), strides, groups=i.get("groups", 1), dilation=i.get("dilations", [1, 1])
+    )
+    top, bottom, left, right = list(i["pad"]) if kind == "custom" else [0, 0, 0, 0]
+    height, width = whole.shape[2] - top - bottom, whole.shape[3] - left - right
+    if "output_shape" in i and [height, width] != list(i["output_shape"])[2:]:
+        raise ValueError(f"a transposed convolution that says {i['output_shape']} makes {height} x {width}")
+    return whole[:, :, top : top + height, left : left + width]
 
 
 def _max_pool(i: Inputs) -> Tensor:
     """Takes the largest of each window of (N, C, H, W); padding is lower than every number."""
     kernel, strides, pad = _window(i)
-    return F.max_pool2d(_padded(i["x"], pad, -math.inf), kernel, strides, ceil_mode=i.get("ceil_mode", False))
+    return F.max_pool2d(padded_axes(i["x"], pad, -math.inf), kernel, strides, ceil_mode=i.get("ceil_mode", False))
 
 
 def _avg_pool(i: Inputs) -> Tensor:
     """Takes the mean of each window of (N, C, H, W); padding counts as zeros, or not at all."""
     kernel, strides, pad = _window(i)
     ceil = i.get("ceil_mode", False)
-    mean = F.avg_pool2d(_padded(i["x"], pad, 0.0), kernel, strides, ceil_mode=ceil)
+    mean = F.avg_pool2d(padded_axes(i["x"], pad, 0.0), kernel, strides, ceil_mode=ceil)
     if not i.get("exclude_padding_from_average", False):
         return mean
-    inside = _padded(torch.ones_like(i["x"][:1, :1]), pad, 0.0)
+    inside = padded_axes(torch.ones_like(i["x"][:1, :1]), pad, 0.0)
     return mean / F.avg_pool2d(inside, kernel, strides, ceil_mode=ceil)
 
 
@@ -72,13 +89,6 @@ def _padding(i: Inputs, sizes: torch.Size, kernel: list[int], strides: list[int]
         less, more = total // 2, total - total // 2
         pad += [less, more] if kind == "same" else [more, less]
     return pad
-
-
-def _padded(x: Tensor, pad: list[int], value: float, mode: str = "constant") -> Tensor:
-    if not any(pad):
-        return x
-    last_axis_first = [pad[axis + end] for axis in range(len(pad) - 2, -1, -2) for end in (0, 1)]
-    return F.pad(x, last_axis_first, mode, value) if mode == "constant" else F.pad(x, last_axis_first, mode)
 
 
 def _matmul(i: Inputs) -> Tensor:
@@ -163,79 +173,9 @@ def _instance_norm(i: Inputs) -> Tensor:
     return F.instance_norm(i["x"], weight=i.get("gamma"), bias=i.get("beta"), eps=epsilon)
 
 
-# ---- shape
-
-
-def _expand_dims(i: Inputs) -> Tensor:
-    """Adds axes of size one; they are counted in the result."""
-    x: Tensor = i["x"]
-    rank = x.ndim + len(i["axes"])
-    for axis in sorted(axis % rank for axis in i["axes"]):
-        x = x.unsqueeze(axis)
-    return x
-
-
-def _pad(i: Inputs) -> Tensor:
-    """Widens the last axes by `pad`, start and end of each."""
-    mode = i.get("mode", "constant")
-    ends = list(i["pad"])
-    if mode != "constant":  # torch knows the other modes for spatial axes only
-        ends = ends[-2 * (i["x"].ndim - 2) :]
-    return _padded(i["x"], ends, float(i.get("constant_val", 0)), mode)
-
-
-def _factors(i: Inputs) -> tuple[float, float]:
-    return float(i.get("scale_factor_height", 1)), float(i.get("scale_factor_width", 1))
-
-
-def _upsample_bilinear(i: Inputs) -> Tensor:
-    """Widens height and width linearly, from corner to corner or between the middles of pixels."""
-    if not (corners := i.get("align_corners", True)) and not i.get("half_pixel_centers", True):
-        raise ValueError("the evaluator counts linear places from corners or from the middles of pixels")
-    return F.interpolate(i["x"], scale_factor=_factors(i), mode="bilinear", align_corners=bool(corners))
-
-
-def _concat(i: Inputs) -> Tensor:
-    """Joins along one axis, one after the other or (a channel shuffle) one of each in turns."""
-    axis = i["axis"] % i["values"][0].ndim
-    if i.get("interleave", False):
-        return torch.stack(i["values"], axis + 1).flatten(axis, axis + 1)
-    return torch.cat(i["values"], axis)
-
-
-def _split(i: Inputs) -> tuple[Tensor, ...]:
-    """Cuts one axis into parts, of given sizes or alike."""
-    axis: int = i["axis"]
-    sizes = i.get("split_sizes") or i["x"].shape[axis] // i["num_splits"]
-    return tuple(torch.split(i["x"], sizes, axis))
-
-
-def _gather(i: Inputs) -> Tensor:
-    """Takes entries of one axis, which becomes the axes of the indices."""
-    x, indices = i["x"], torch.tensor(i["indices"])
-    axis = i.get("axis", 0) % x.ndim
-    taken = torch.index_select(x, axis, indices.reshape(-1))
-    return taken.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
-
-
-def _slice_by_index(i: Inputs) -> Tensor:
-    """Cuts out begin to end of each axis, by a positive stride."""
-    x: Tensor = i["x"]
-    none = [False] * x.ndim
-    from_start, to_end, one = (i.get(mask, none) for mask in ("begin_mask", "end_mask", "squeeze_mask"))
-    strides = i.get("stride", [1] * x.ndim)
-    if min(strides) < 1:
-        raise ValueError("the evaluator does not slice backwards")
-    cuts: list[int | slice] = []
-    for axis in range(x.ndim):
-        begin = None if from_start[axis] else i["begin"][axis]
-        end = None if to_end[axis] else i["end"][axis]
-        cuts.append(i["begin"][axis] if one[axis] else slice(begin, end, strides[axis]))
-    return x[tuple(cuts)]
-
-
 OPERATORS: dict[str, Operator] = {
     "conv": _conv,
+    "conv_transpose": _conv_transpose,
     "linear": lambda i: F.linear(i["x"], i["weight"], i.get("bias")),
     "matmul": _matmul,
     "batch_norm": _batch_norm,
@@ -249,6 +189,7 @@ OPERATORS: dict[str, Operator] = {
     "gelu": _gelu,
     "silu": _of_one(F.silu),
     "softplus": _of_one(F.softplus),
+    "softsign": _of_one(F.softsign),
     "sigmoid": _of_one(torch.sigmoid),
     "sigmoid_hard": lambda i: (i["x"] * float(i.get("alpha", 0.2)) + float(i.get("beta", 0.5))).clamp(0, 1),
     "tanh": _of_one(torch.tanh),
@@ -261,6 +202,21 @@ OPERATORS: dict[str, Operator] = {
     "maximum": _of_two(torch.maximum),
     "minimum": _of_two(torch.minimum),
     "pow": _of_two(torch.pow),
+    "greater": _of_two(torch.gt),
+    "greater_equal": _of_two(torch.ge),
+    "less": _of_two(torch.lt),
+    "less_equal": _of_two(torch.le),
+    "equal": _of_two(torch.eq),
+    "logical_not": _of_one(torch.logical_not),
+    "logical_and": _of_two(torch.logical_and),
+    "logical_or": _of_two(torch.logical_or),
+    "select": lambda i: torch.where(_tensor(i["cond"]).bool(), _tensor(i["a"]), _tensor(i["b"])),
+    "sin": _of_one(torch.sin),
+    "cos": _of_one(torch.cos),
+    "floor": _of_one(torch.floor),
+    "ceil": _of_one(torch.ceil),
+    "round": _of_one(torch.round),
+    "sign": _of_one(torch.sign),
     "abs": _of_one(torch.abs),
     "erf": _of_one(torch.erf),
     "exp": _of_one(torch.exp),
@@ -274,23 +230,13 @@ OPERATORS: dict[str, Operator] = {
     "reduce_mean": reduction(lambda x, axes, keep: x.mean(axes, keep)),
     "reduce_sum": reduction(lambda x, axes, keep: x.sum(axes, keep)),
     "reduce_max": reduction(lambda x, axes, keep: x.amax(axes, keep)),
+    "reduce_min": reduction(lambda x, axes, keep: x.amin(axes, keep)),
     "reduce_sum_square": reduction(lambda x, axes, keep: (x * x).sum(axes, keep)),
     "reduce_l2_norm": reduction(lambda x, axes, keep: torch.linalg.vector_norm(x, 2, axes, keep)),
     "l2_norm": _l2_norm,
     "layer_norm": _layer_norm,
     "instance_norm": _instance_norm,
-    "reshape": lambda i: i["x"].reshape(i["shape"]),
-    "transpose": lambda i: i["x"].permute(i["perm"]),
-    "squeeze": lambda i: i["x"].squeeze(i["axes"]) if "axes" in i else i["x"].squeeze(),
-    "expand_dims": _expand_dims,
-    "concat": _concat,
-    "tile": lambda i: i["x"].repeat(i["reps"]),
-    "pad": _pad,
-    "upsample_nearest_neighbor": lambda i: F.interpolate(i["x"], scale_factor=_factors(i), mode="nearest"),
-    "upsample_bilinear": _upsample_bilinear,
-    "split": _split,
-    "slice_by_index": _slice_by_index,
-    "gather": _gather,
+    **SHAPES,
     "quantize": _quantize,
     "dequantize": _dequantize,
 }
@@ -298,5 +244,6 @@ OPERATORS: dict[str, Operator] = {
 # These give only numbers that they were given: nothing to round.
 SELECTING = {
     "relu", "relu6", "clip", "maximum", "minimum", "abs", "max_pool", "reduce_max", "identity", "reshape", "transpose",
-    "squeeze", "expand_dims", "concat", "tile", "slice_by_index", "split", "gather",
+    "squeeze", "expand_dims", "concat", "tile", "slice_by_index", "split", "gather", "reduce_min", "select",
+    "depth_to_space", "pixel_shuffle", "space_to_depth",
 }  # fmt: skip

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...models.graph.resizing import Resizing, resizing_of
 from ...models.graph.view import Array, attribute
-from ..graph.resizing import copies, transformation
 from .mil_node import axes_of, refuse
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def lower_pad(
     mode = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}.get(attribute(node, "mode", "constant"))
     if mode is None or widths.min() < 0:
         raise refuse(node, f"it pads by {ends} in mode {attribute(node, 'mode')!r}")
-    filling = np.float32(0 if value is None else value)
+    filling = np.float32(attribute(node, "value", 0.0) if value is None else value)  # an attribute before opset 11
     if mode == "constant":
         return mb.pad(x=x, pad=widths.ravel(), mode=mode, constant_val=filling)
     return mb.pad(x=x, pad=widths[-2:].ravel(), mode=mode)  # MIL reflects images, not channels
@@ -61,25 +61,49 @@ def lower_transpose(mb: Any, node: NodeProto, x: Any) -> Any:
     return mb.transpose(x=x, perm=[int(n) for n in attribute(node, "perm", range(len(x.shape))[::-1])])
 
 
+SAMPLING = {"align_corners": "STRICT_ALIGN_CORNERS", "half_pixel": "UNALIGN_CORNERS", "asymmetric": "DEFAULT"}
+"""How MIL calls the grids of linear resizing."""
+
+
 def lower_resize(mb: Any, node: NodeProto, x: Any, *given: Array | None) -> Any:
-    """To the nearest pixel or linearly, by whole factors; the sizes are known from the scales or the last input."""
-    mode, how = attribute(node, "mode", "nearest"), transformation(node)
+    """To the nearest pixel by whole factors, or linearly; the sizes are known from the scales or the last input."""
     stated = [one for one in given if one is not None and one.size == len(x.shape)]
     if not stated:
         raise refuse(node, "the size that it makes is computed by the network itself")
-    sides = stated[-1] if stated[-1].dtype.kind == "i" else np.floor(np.array(x.shape) * stated[-1] + 1e-4)
-    target = [int(side) for side in sides]
-    size, wanted = list(x.shape[2:]), target[2:]
-    if len(size) != 2 or target[:2] != list(x.shape[:2]) or any(b % a for a, b in zip(size, wanted, strict=True)):
-        raise refuse(node, "it resizes by something else than whole factors of height and width")
-    factors = {f"scale_factor_{name}": b // a for name, a, b in zip(("height", "width"), size, wanted, strict=True)}
-    if mode == "nearest" and copies(node, size, wanted):
+    by_scales = stated[-1].dtype.kind == "f"
+    sides = np.floor(np.array(x.shape) * stated[-1] + 1e-4) if by_scales else stated[-1]
+    found = resizing_of(node, x.shape, [int(side) for side in sides], stated[-1] if by_scales else None)
+    if isinstance(found, str):
+        raise refuse(node, f"it {found}")
+    (height, width), (tall, wide) = found.size, found.target
+    whole = tall % height == 0 and wide % width == 0
+    factors = {"scale_factor_height": tall // height, "scale_factor_width": wide // width}
+    if found.mode == "nearest":
         return mb.upsample_nearest_neighbor(x=x, **factors)
-    if mode == "linear" and how in ("align_corners", "half_pixel", "pytorch_half_pixel"):
-        corners = how == "align_corners"
+    if whole and found.grid != "asymmetric":
+        corners = found.grid == "align_corners"
         floats = {name: np.float32(factor) for name, factor in factors.items()}
         return mb.upsample_bilinear(x=x, align_corners=corners, half_pixel_centers=not corners, **floats)
-    raise refuse(node, f"it takes other pixels ({mode}, {how}) than Core ML does")
+    mode = SAMPLING[str(found.grid)]
+    return mb.resize_bilinear(x=x, target_size_height=tall, target_size_width=wide, sampling_mode=mode)
+
+
+def mil_resizes(found: Resizing | str) -> bool:
+    """Says whether one of MIL's own operators takes the same pixels."""
+    return isinstance(found, Resizing) and (found.repeats or found.grid is not None)
+
+
+def lower_tile(mb: Any, node: NodeProto, x: Any, repeats: Array) -> Any:
+    """Repeats along each axis."""
+    return mb.tile(x=x, reps=[int(count) for count in repeats])
+
+
+def lower_depth_to_space(mb: Any, node: NodeProto, x: Any) -> Any:
+    """MIL's pixel_shuffle has a block in the channels' inner places (CRD), depth_to_space in the outer ones."""
+    size = int(attribute(node, "blocksize"))
+    if attribute(node, "mode", "DCR") == "CRD":
+        return mb.pixel_shuffle(x=x, upscale_factor=size)
+    return mb.depth_to_space(x=x, block_size=size)
 
 
 def lower_expand(mb: Any, node: NodeProto, x: Any, shape: Array) -> Any:
@@ -107,11 +131,11 @@ def lower_split(mb: Any, node: NodeProto, x: Any, sizes: Array | None = None) ->
     return mb.split(x=x, split_sizes=[int(size) for size in given], axis=axis)
 
 
-def lower_slice(
-    mb: Any, node: NodeProto, x: Any, starts: Array, ends: Array, axes: Array | None = None, steps: Array | None = None
-) -> Any:
+def lower_slice(mb: Any, node: NodeProto, x: Any, *given: Array | None) -> Any:
     """Begin to end of some axes, counted from the end where negative; the others stay whole."""
-    if any(not isinstance(given, np.ndarray) for given in (starts, ends)):
+    bounds = given or [attribute(node, name) for name in ("starts", "ends", "axes")]  # attributes before opset 10
+    starts, ends, axes, steps = [*bounds, None, None][:4]
+    if any(not isinstance(bound, np.ndarray | list) for bound in (starts, ends)):
         raise refuse(node, "where it cuts is computed by the network itself")
     which = range(len(starts)) if axes is None else axes
     strides = np.ones(len(starts), int) if steps is None else steps

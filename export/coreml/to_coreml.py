@@ -5,14 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ...models.graph.activation_idioms import recognise_activations
 from ...models.graph.adoption import INPUT, OUTPUT
 from ...models.graph.idioms import recognise_norms, recognise_prelus
 from ...models.graph.reading import first_line, read_onnx
+from ...models.graph.resizing import rewrite_upsamples
 from ...models.quiet import quiet
 from ..artifact import METADATA_KEY, Artifact, Card, ConversionError, Note, Precision
-from ..graph.resizing import rewrite_upsamples
+from ..graph.composition import compose_lacking, with_shapes
+from ..graph.compositions import COMPOSITIONS
 from .images import image_type, one_scale
 from .known_issues import known_issues_of
+from .mil_lowering import OPERATORS, mil_lacks
 from .mil_program import Ranges, mil_program
 from .package import WEIGHTS, import_coremltools, read_package, write_package
 from .precisions import PRECISIONS, CoreMLPrecision
@@ -58,18 +62,18 @@ def to_coreml(
     how = PRECISIONS[precision]
     if how.activations and not ranges:
         raise ValueError(f"{precision} needs the ranges of the activations; pass those of calibration faces")
-    import onnx
-
     ct = import_coremltools()
     ios = max(minimum_ios, how.least_ios)
     target = getattr(ct.target, f"iOS{ios}")
     card = card.but(precision=precision, input="image" if image else "tensor")
     contract = card.contract
     shape = (1, contract.channels, contract.height, contract.width)
-    graph = onnx.shape_inference.infer_shapes(read_onnx(onnx_path)).graph
-    rewrite_upsamples(graph)
-    recognise_prelus(graph)
-    recognise_norms(graph)
+    network = with_shapes(read_onnx(onnx_path))
+    rewrite_upsamples(network.graph)
+    recognise_prelus(network.graph)
+    recognise_norms(network.graph)
+    recognise_activations(network.graph, OPERATORS)
+    graph = compose_lacking(network, mil_lacks, COMPOSITIONS).graph
     known = dict(ranges or {}) if how.activations else {}
     if image:
         contract = one_scale(graph, contract)

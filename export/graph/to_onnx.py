@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...files import written_whole
 from ...models.graph.adoption import INPUT, OUTPUT, foreign_graph
+from ...models.graph.parallel_branches import merge_branches
 from ...models.graph.reading import first_line, read_onnx
+from ...models.graph.rewrite import Rewrite
 from ...models.graph.simplification import simplified
 from ...models.quiet import quiet
 from ..artifact import METADATA_KEY, Artifact, Card, ConversionError
@@ -55,8 +57,8 @@ def to_onnx(embedder: Embedder, card: Card, path: Path, *, dynamic: bool = False
     except Exception as error:  # the exporter wraps whatever the traced code raised
         raise ConversionError(f"{embedder.name} cannot be exported to ONNX: {first_line(error)}") from error
     assert program is not None
-    graph = simplified(program.model_proto, embedder.name)
-    return write_onnx(graph, card, path, batch=None if dynamic else 1)
+    graph, merged = merge_branches(simplified(program.model_proto, embedder.name))
+    return write_onnx(graph, _with_merged(card, merged), path, batch=None if dynamic else 1)
 
 
 def adopt_onnx(source: Path, card: Card, path: Path, output: str = "") -> Artifact:
@@ -73,7 +75,15 @@ def adopt_onnx(source: Path, card: Card, path: Path, output: str = "") -> Artifa
     """
     foreign = foreign_graph(source, card.contract, output)
     card = card.but(rewrites=tuple(dict.fromkeys((*foreign.rewrites, *card.rewrites))))
-    return write_onnx(simplified(foreign.model, source.name), card, path, batch=1)
+    graph, merged = merge_branches(simplified(foreign.model, source.name))
+    return write_onnx(graph, _with_merged(card, merged), path, batch=1)
+
+
+def _with_merged(card: Card, merged: Sequence[str]) -> Card:
+    """Gives the card with the sums of branches that became one convolution each."""
+    if not merged:
+        return card
+    return card.but(rewrites=(*card.rewrites, Rewrite("merge-branches", len(merged))))
 
 
 def write_onnx(model: onnx.ModelProto, card: Card, path: Path, batch: int | None) -> Artifact:

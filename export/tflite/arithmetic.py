@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...models.graph.view import attribute
-from ..graph.resizing import copies, transformation
-from .context import Context, Value
+from ..graph.composition import WIDE
+from .context import Context, Order, Value
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -17,31 +17,56 @@ if TYPE_CHECKING:
 MOST = 20.0  # where softplus(x) is x in single precision, and the square of its exponential still fits
 
 
+def emit_elementwise(code: str, kind: str = "FLOAT32") -> Callable[[Context, NodeProto], None]:
+    """Gives the emitter of an operator that maps tensors value by value and repeats axes of length 1."""
+
+    def emit(context: Context, node: NodeProto) -> None:
+        tensors, known = _alike(context, node)
+        context.emit(node.output[0], code, tensors, kind=kind, **known)
+
+    return emit
+
+
 def emit_variadic(code: str) -> Callable[[Context, NodeProto], None]:
     """Gives the emitter of an operator on one tensor or more, which TFLite has for two: Max, Min, Sum."""
 
     def emit(context: Context, node: NodeProto) -> None:
-        name, rank = node.output[0], len(context.shape(node.output[0]))
-        computed = [context.values[one] for one in node.input if one in context.values]
-        if not computed or len({value.flattened for value in computed}) != 1:
-            raise context.refuse(node, "combines tensors of different layout; reshape them alike before it")
-        if any(len(value.shape) != rank for value in computed):
-            raise context.refuse(node, "combines tensors of different rank; reshape them alike before it")
-        order, flattened = computed[0].order, computed[0].flattened
-        tensors = [context.operand(node, place, order) for place in range(len(node.input))]
+        name, (tensors, known) = node.output[0], _alike(context, node)
         if len(tensors) == 1:
-            context.values[name] = computed[0]
+            context.values[name] = context.lying(node)
             return
         options: dict[str, Any] = {"fusedActivationFunction": 0} if code == "ADD" else {}
         result = tensors[0]
         for place, other in enumerate(tensors[1:], 1):
             if place == len(tensors) - 1:
-                context.emit(name, code, [result, other], flattened=flattened, order=order, **options)
+                context.emit(name, code, [result, other], **known, **options)
                 return
+            order = known["order"]
             shape = [context.shape(name)[axis] for axis in order]
             result = context.emit(f"{name}/step{place}", code, [result, other], shape, order=order, **options).tensor
 
     return emit
+
+
+def _alike(context: Context, node: NodeProto) -> tuple[list[int], dict[str, Any]]:
+    """Gives the tensors of all inputs in one axis order, and the layout of the result."""
+    rank = len(context.shape(node.output[0]))
+    computed = [context.values[one] for one in node.input if one in context.values]
+    if not computed or len({value.flattened for value in computed}) != 1:
+        raise context.refuse(node, "combines tensors of different layout; reshape them alike before it")
+    if any(len(value.shape) != rank for value in computed):
+        raise context.refuse(node, "combines tensors of different rank; reshape them alike before it")
+    order = computed[0].order
+    tensors = [_tensor(context, node, place, order) for place in range(len(node.input))]
+    return tensors, {"flattened": computed[0].flattened, "order": order}
+
+
+def _tensor(context: Context, node: NodeProto, place: int, order: Order) -> int:
+    """Gives one input in `order`; a constant of one number as a scalar, as the quantiser takes no vector there."""
+    values = context.constants.get(node.input[place])
+    if values is not None and values.size == 1:
+        return context.writer.constant(f"{node.output[0]}/{place}", values.reshape(()))
+    return context.operand(node, place, order)
 
 
 def emit_power(context: Context, node: NodeProto) -> None:
@@ -63,14 +88,6 @@ def emit_reciprocal(context: Context, node: NodeProto) -> None:
     value, name = context.lying(node), node.output[0]
     one = context.writer.constant(f"{name}/one", np.array([1.0]))
     context.emit(name, "DIV", [one, value.tensor], like=value, fusedActivationFunction=0)
-
-
-def emit_elu(context: Context, node: NodeProto) -> None:
-    """ELU, which TFLite has for alpha 1."""
-    if attribute(node, "alpha", 1.0) != 1:
-        raise context.refuse(node, f"has alpha {attribute(node, 'alpha')}; only 1 is supported")
-    value = context.lying(node)
-    context.emit(node.output[0], "ELU", [value.tensor], like=value)
 
 
 def emit_softplus(context: Context, node: NodeProto) -> None:
@@ -124,32 +141,12 @@ def emit_reduction(code: str, squares: bool = False, root: bool = False) -> Call
     return emit
 
 
-def emit_resize(context: Context, node: NodeProto) -> None:
-    """Resize of an image, to the nearest pixel or linearly, where TFLite takes the same pixels."""
-    value, name, how = context.value(node), node.output[0], transformation(node)
-    mode = attribute(node, "mode", "nearest")
-    (_, channels, *size), (_, kept, *target) = context.shape(node.input[0]), context.shape(name)
-    if len(size) != 2 or channels != kept or mode not in ("nearest", "linear"):
-        raise context.refuse(node, f"resizes channels too, or in mode {mode!r}; nearest and linear are known")
-    options: dict[str, Any]
-    if mode == "nearest" and copies(node, size, target):
-        code, options = "RESIZE_NEAREST_NEIGHBOR", {"alignCorners": False, "halfPixelCenters": False}
-    elif mode == "linear" and how in ("align_corners", "half_pixel", "pytorch_half_pixel", "asymmetric"):
-        code = "RESIZE_BILINEAR"
-        options = {"alignCorners": how == "align_corners", "halfPixelCenters": how.endswith("half_pixel")}
-    else:
-        raise context.refuse(node, f"takes other pixels ({how}) than TFLite does; whole factors and linear are known")
-    wanted = context.writer.constant(f"{name}/size", np.array(target))
-    version = 3 if options["halfPixelCenters"] else 1
-    context.emit(name, code, [value.tensor, wanted], non_negative=value.non_negative, version=version, **options)
-
-
 def _steps(context: Context, value: Value, name: str) -> Callable[..., int]:
     """Gives what appends an operator on tensors like `value` and gives its result."""
 
     def step(label: str, code: str, *tensors: int) -> int:
         options: dict[str, Any] = {"fusedActivationFunction": 0} if code in ("ADD", "MUL", "DIV", "SUB") else {}
-        return context.emit(f"{name}/{label}", code, tensors, like=value, **options).tensor
+        return context.emit(f"{name}/{WIDE}/{label}", code, tensors, like=value, **options).tensor
 
     return step
 

@@ -153,6 +153,7 @@ class Context:
         non_negative: bool = False,
         order: Order | None = None,
         version: int = 1,
+        kind: str = "FLOAT32",
         **options: Any,
     ) -> Value:
         """Appends an operator whose result is `output`.
@@ -169,7 +170,7 @@ class Context:
         name = output if turned is None else f"{output}/as it lies"  # under its own name it would be misread
         if output in self.view.outputs:
             name = "embedding" if len(shape) == 2 else f"{output}/unflattened"
-        tensor = self.writer.tensor(name, shape)
+        tensor = self.writer.tensor(name, shape, kind)
         self.writer.operator(code, inputs, [tensor], version, **options)
         self.values[output] = Value(tensor, tuple(shape), flattened, non_negative, turned)
         return self.values[output]

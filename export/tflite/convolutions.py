@@ -37,9 +37,47 @@ def emit_conv(context: Context, node: NodeProto) -> None:
         _emit_weighted(context, name, "CONV_2D", image, weights.transpose(0, 2, 3, 1), bias, **options)
 
 
+def emit_transposed_conv(context: Context, node: NodeProto) -> None:
+    """A transposed convolution; TFLite has it without padding, so what ONNX's padding takes away is cut off.
+
+    Groups become one dense kernel with zeros between them.
+    """
+    weights, image = context.weights(node, 1), image_of(context, node)  # weights: (I, O / groups, kh, kw)
+    plain = attribute(node, "auto_pad", "NOTSET") == "NOTSET" and not attribute(node, "output_shape")
+    if not plain or set(attribute(node, "dilations", (1, 1))) != {1} or weights.ndim != 4:
+        raise context.refuse(node, "has dilations, or pads by its result's shape; only plain pads are supported")
+    groups = attribute(node, "group", 1)
+    (inputs, outputs), kernel = weights.shape[:2], weights.shape[2:]
+    dense = np.zeros((inputs, groups * outputs, *kernel))
+    for group, rows in enumerate(np.split(np.arange(inputs), groups)):
+        dense[rows, group * outputs : (group + 1) * outputs] = weights[rows]
+    scale, shift, name = context.fuse_affine(node.output[0], groups * outputs)
+    bias = context.constant(node, 2)
+    bias = shift if bias is None else bias * scale + shift
+    strides = attribute(node, "strides", (1, 1))
+    before, result = attribute(node, "pads", (0, 0, 0, 0))[:2], context.shape(name)[2:]
+    whole = [
+        max((image.shape[1 + axis] - 1) * strides[axis] + kernel[axis], before[axis] + result[axis]) for axis in (0, 1)
+    ]
+    cut = list(result) != whole
+    shape = [1, *whole, groups * outputs]
+    tensors = [
+        context.writer.constant(f"{name}/shape", np.array(shape)),
+        context.writer.constant(f"{name}/weights", (dense * scale[:, None, None]).transpose(1, 2, 3, 0)),
+        image.tensor,
+        context.writer.constant(f"{name}/bias", bias),
+    ]
+    options: dict[str, Any] = {"padding": VALID, "strideH": strides[0], "strideW": strides[1], "version": 3}
+    found = context.emit(f"{name}/whole" if cut else name, "TRANSPOSE_CONV", tensors, shape, **options)
+    if cut:
+        begin = context.writer.constant(f"{name}/begin", np.array([0, *before, 0]))
+        size = context.writer.constant(f"{name}/size", np.array([1, *result, groups * outputs]))
+        context.emit(name, "SLICE", [found.tensor, begin, size])
+
+
 def emit_matrix_product(context: Context, node: NodeProto) -> None:
     """Gemm or MatMul with constant weights, along the last axis, what follows folded in; or of two computed tensors."""
-    if node.op_type == "MatMul" and node.input[1] in context.values:
+    if node.op_type == "MatMul" and (node.input[1] in context.values or context.constants[node.input[1]].ndim > 2):
         _emit_batch_product(context, node)
         return
     row, weights = with_last(context, node, -1), context.weights(node, 1)
@@ -60,11 +98,17 @@ def emit_matrix_product(context: Context, node: NodeProto) -> None:
 
 
 def _emit_batch_product(context: Context, node: NodeProto) -> None:
-    """MatMul of two computed tensors: attention. A transpose of the last two axes of either costs nothing."""
+    """MatMul of two tensors: attention. A transpose of the last two axes of either costs nothing."""
     tensors, turned = [], []
     rank = len(context.shape(node.output[0]))
     straight, swapped = tuple(range(rank)), (*range(rank - 2), rank - 1, rank - 2)
     for place in (0, 1):
+        constant = context.constants.get(node.input[place])
+        if constant is not None:
+            sides = (1,) * (rank - constant.ndim) + constant.shape
+            tensors.append(context.writer.constant(f"{node.output[0]}/{place}", constant.reshape(sides)))
+            turned.append(False)
+            continue
         value = context.lying(node, place)
         if len(value.shape) != rank or value.flattened:
             raise context.refuse(node, "multiplies tensors of different rank; reshape them alike before it")

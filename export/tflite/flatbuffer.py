@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...models.tflite.tables import name_text
 
 SAME, VALID = 0, 1  # numbers of the schema's enum Padding
-REFLECT = 0  # of MirrorPadMode
+REFLECT, SYMMETRIC = 0, 1  # of MirrorPadMode
 ACTIVATIONS = {"NONE": 0, "RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}  # of ActivationFunctionType
 
 OPTIONS = {  # operators that carry options, and the schema's table for them
@@ -19,16 +19,29 @@ OPTIONS = {  # operators that carry options, and the schema's table for them
     "ADD": "AddOptions",
     "AVERAGE_POOL_2D": "Pool2DOptions",
     "BATCH_MATMUL": "BatchMatMulOptions",
+    "BROADCAST_TO": "BroadcastToOptions",
+    "CAST": "CastOptions",
     "CONCATENATION": "ConcatenationOptions",
     "CONV_2D": "Conv2DOptions",
+    "COS": "CosOptions",
     "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
+    "DEPTH_TO_SPACE": "DepthToSpaceOptions",
     "DIV": "DivOptions",
+    "EQUAL": "EqualOptions",
     "EXP": "ExpOptions",
     "FULLY_CONNECTED": "FullyConnectedOptions",
+    "GATHER": "GatherOptions",
     "GELU": "GeluOptions",
+    "GREATER": "GreaterOptions",
+    "GREATER_EQUAL": "GreaterEqualOptions",
     "HARD_SWISH": "HardSwishOptions",
     "L2_NORMALIZATION": "L2NormOptions",
     "LEAKY_RELU": "LeakyReluOptions",
+    "LESS": "LessOptions",
+    "LESS_EQUAL": "LessEqualOptions",
+    "LOGICAL_AND": "LogicalAndOptions",
+    "LOGICAL_NOT": "LogicalNotOptions",
+    "LOGICAL_OR": "LogicalOrOptions",
     "MAXIMUM": "MaximumMinimumOptions",
     "MAX_POOL_2D": "Pool2DOptions",
     "MEAN": "ReducerOptions",
@@ -40,17 +53,26 @@ OPTIONS = {  # operators that carry options, and the schema's table for them
     "PADV2": "PadV2Options",
     "POW": "PowOptions",
     "REDUCE_MAX": "ReducerOptions",
+    "REDUCE_MIN": "ReducerOptions",
     "RESHAPE": "ReshapeOptions",
     "RESIZE_BILINEAR": "ResizeBilinearOptions",
     "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions",
+    "SELECT_V2": "SelectV2Options",
     "SLICE": "SliceOptions",
     "SOFTMAX": "SoftmaxOptions",
+    "SPACE_TO_DEPTH": "SpaceToDepthOptions",
     "SPLIT": "SplitOptions",
     "SPLIT_V": "SplitVOptions",
+    "STRIDED_SLICE": "StridedSliceOptions",
     "SUB": "SubOptions",
     "SUM": "ReducerOptions",
+    "TILE": "TileOptions",
     "TRANSPOSE": "TransposeOptions",
+    "TRANSPOSE_CONV": "TransposeConvOptions",
 }
+
+CONSTANTS: dict[str, tuple[str, type[np.generic]]] = {"i": ("INT32", np.int32), "b": ("BOOL", np.bool_)}
+"""By NumPy's kind of a constant: the schema's type, and how it is stored; all else is float32."""
 
 
 class Writer:
@@ -67,13 +89,13 @@ class Writer:
         self._codes: dict[tuple[str, int], int] = {}
         self._names: set[str] = set()
 
-    def tensor(self, name: str, shape: Sequence[int]) -> int:
-        """Adds a float32 tensor that is computed; gives its index. A taken name gets a number."""
-        return self._tensor(name, shape, 0, "FLOAT32")
+    def tensor(self, name: str, shape: Sequence[int], kind: str = "FLOAT32") -> int:
+        """Adds a tensor that is computed, of the schema's type `kind`; gives its index. A taken name gets a number."""
+        return self._tensor(name, shape, 0, kind)
 
     def constant(self, name: str, values: NDArray[Any]) -> int:
-        """Adds a tensor that is known; int32 and int64 are stored as int32, all else as float32."""
-        kind, dtype = ("INT32", np.int32) if values.dtype.kind == "i" else ("FLOAT32", np.float32)
+        """Adds a tensor that is known; int32 and int64 are stored as int32, truths as such, all else as float32."""
+        kind, dtype = CONSTANTS.get(values.dtype.kind, ("FLOAT32", np.float32))
         self._model.buffers.append(_buffer(self._schema, np.ascontiguousarray(values, dtype).tobytes()))
         return self._tensor(name, values.shape, len(self._model.buffers) - 1, kind)
 

@@ -59,15 +59,6 @@ def emit_reshape(context: Context, node: NodeProto) -> None:
         _reshaped(context, name, value, [target[axis] for axis in order], order)
 
 
-def emit_gather(context: Context, node: NodeProto) -> None:
-    """A Gather of all values in their order, which is a reshape (`as_strided` becomes one)."""
-    indices = context.constant(node, 1)
-    length = context.shape(node.input[0])
-    if indices is None or len(length) != 1 or not np.array_equal(indices.reshape(-1), np.arange(length[0])):
-        raise context.refuse(node, "picks some of the values; only all in their order are supported")
-    emit_reshape(context, node)
-
-
 def emit_layer_norm(context: Context, node: NodeProto) -> None:
     """Normalises along the last axis, in float operators that XNNPACK has.
 
@@ -106,22 +97,6 @@ def emit_softmax(context: Context, node: NodeProto) -> None:
     """Softmax along one axis."""
     value = with_last(context, node, attribute(node, "axis", -1))
     context.emit(node.output[0], "SOFTMAX", [value.tensor], like=value, non_negative=True, beta=1.0)
-
-
-def emit_mean(context: Context, node: NodeProto) -> None:
-    """The mean over some axes."""
-    value, rank = context.lying(node), len(context.shape(node.input[0]))
-    axes = attribute(node, "axes", None)  # an attribute before opset 18
-    axes = context.constant(node, 1) if axes is None else axes
-    if value.flattened or axes is None:
-        raise context.refuse(node, "averages a flattened image, or everything; name axes, before it is flattened")
-    over, keep = {int(axis) % rank for axis in axes}, bool(attribute(node, "keepdims", 1))
-    left = [axis for axis in value.order if keep or axis not in over]
-    order = tuple(sorted(left).index(axis) for axis in left)
-    places = np.array(sorted(value.order.index(axis) for axis in over))
-    inputs = [value.tensor, context.writer.constant(f"{node.output[0]}/axes", places)]
-    result = context.emit(node.output[0], "MEAN", inputs, non_negative=value.non_negative, order=order, keepDims=keep)
-    context.values[node.output[0]] = result
 
 
 def with_last(context: Context, node: NodeProto, axis: int, place: int = 0) -> Value:

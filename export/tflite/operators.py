@@ -7,23 +7,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...models.graph.view import attribute
+from ...models.graph.resizing import resizing_in
+from ...models.graph.view import GraphView, attribute
 from .arithmetic import (
-    emit_elu,
+    emit_elementwise,
     emit_mish,
     emit_power,
     emit_reciprocal,
     emit_reduction,
-    emit_resize,
     emit_softplus,
     emit_variadic,
 )
 from .context import AXIS_TO_LAST, FUSED, TO_LAST, Context, bounds_of, reordered
-from .convolutions import emit_batch_norm, emit_conv, emit_matrix_product
+from .convolutions import emit_batch_norm, emit_conv, emit_matrix_product, emit_transposed_conv
 from .flatbuffer import ACTIVATIONS
-from .layouts import emit_gather, emit_layer_norm, emit_mean, emit_reshape, emit_softmax, emit_transpose, with_last
-from .patterns import emit_erf, emit_gelu, emit_slice, emit_split, fuse_gelu
+from .layouts import emit_layer_norm, emit_reshape, emit_softmax, emit_transpose, with_last
 from .pooling import emit_average_pool, emit_global_average, emit_max_pool, emit_pad
+from .slicing import (
+    emit_blocks,
+    emit_expand,
+    emit_gather,
+    emit_resize,
+    emit_slice,
+    emit_split,
+    emit_tile,
+    tflite_resizes,
+)
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -45,8 +54,6 @@ def _binary(code: str) -> Emitter:
     """Gives the emitter of an elementwise operator on two tensors, or on one and a constant."""
 
     def emit(context: Context, node: NodeProto) -> None:
-        if code in ("DIV", "MUL") and fuse_gelu(context, node):
-            return
         computed = [context.values[name] for name in node.input if name in context.values]
         rank = len(context.shape(node.output[0]))
         layouts = {value.flattened for value in computed}
@@ -156,8 +163,14 @@ def emit_identity(context: Context, node: NodeProto) -> None:
         context.values[node.output[0]] = context.value(node)
 
 
+def emit_gelu(context: Context, node: NodeProto) -> None:
+    """GELU, exactly or by a tanh."""
+    value, by_tanh = context.lying(node), attribute(node, "approximate", "none") == "tanh"
+    context.emit(node.output[0], "GELU", [value.tensor], like=value, approximate=by_tanh)
+
+
 def emit_cast(context: Context, node: NodeProto) -> None:
-    """Nothing between kinds of floats: all are float32 here."""
+    """Truths become 0 and 1; between kinds of floats nothing happens: all are float32 here."""
     import onnx
 
     kinds = (
@@ -168,24 +181,47 @@ def emit_cast(context: Context, node: NodeProto) -> None:
     )
     if attribute(node, "to") not in kinds:
         raise context.refuse(node, "casts to no float; only floats are supported")
-    emit_identity(context, node)
+    producer = context.view.producer(node.input[0])
+    if producer is not None and producer.op_type in TRUTHS:
+        value = context.lying(node)
+        context.emit(node.output[0], "CAST", [value.tensor], like=value, non_negative=True, **TRUTH_TO_FLOAT)
+    else:
+        emit_identity(context, node)
 
+
+TRUTHS = {
+    "And": emit_elementwise("LOGICAL_AND", "BOOL"),
+    "Equal": emit_elementwise("EQUAL", "BOOL"),
+    "Greater": emit_elementwise("GREATER", "BOOL"),
+    "GreaterOrEqual": emit_elementwise("GREATER_EQUAL", "BOOL"),
+    "Less": emit_elementwise("LESS", "BOOL"),
+    "LessOrEqual": emit_elementwise("LESS_EQUAL", "BOOL"),
+    "Not": emit_elementwise("LOGICAL_NOT", "BOOL"),
+    "Or": emit_elementwise("LOGICAL_OR", "BOOL"),
+}
+TRUTH_TO_FLOAT: dict[str, Any] = {"inDataType": 6, "outDataType": 0}  # of the schema's TensorType
 
 OPERATORS: dict[str, Emitter] = {
+    **TRUTHS,
     "Abs": _unary("ABS", non_negative=True),
     "Add": _binary("ADD"),
     "AveragePool": emit_average_pool,
     "BatchNormalization": emit_batch_norm,
     "Cast": emit_cast,
+    "Ceil": _unary("CEIL"),
     "Clip": emit_clip,
     "Concat": emit_concat,
     "Conv": emit_conv,
+    "ConvTranspose": emit_transposed_conv,
+    "Cos": _unary("COS"),
+    "DepthToSpace": emit_blocks("DEPTH_TO_SPACE"),
     "Div": _binary("DIV"),
     "Dropout": emit_identity,
-    "Elu": emit_elu,
-    "Erf": emit_erf,
+    "Elu": _unary("ELU"),
     "Exp": _unary("EXP", non_negative=True),
+    "Expand": emit_expand,
     "Flatten": emit_reshape,
+    "Floor": _unary("FLOOR"),
     "Gather": emit_gather,
     "Gelu": emit_gelu,
     "Gemm": emit_matrix_product,
@@ -210,22 +246,56 @@ OPERATORS: dict[str, Emitter] = {
     "Reciprocal": emit_reciprocal,
     "ReduceL2": emit_reduction("SUM", squares=True, root=True),
     "ReduceMax": emit_reduction("REDUCE_MAX"),
-    "ReduceMean": emit_mean,
+    "ReduceMean": emit_reduction("MEAN"),
+    "ReduceMin": emit_reduction("REDUCE_MIN"),
     "ReduceSum": emit_reduction("SUM"),
     "ReduceSumSquare": emit_reduction("SUM", squares=True),
     "Relu": emit_clip,
     "Reshape": emit_reshape,
     "Resize": emit_resize,
+    "Round": _unary("ROUND"),
     "Sigmoid": _unary("LOGISTIC", non_negative=True),
+    "Sign": _unary("SIGN"),
+    "Sin": _unary("SIN"),
     "Slice": emit_slice,
     "Softmax": emit_softmax,
     "Softplus": emit_softplus,
+    "SpaceToDepth": emit_blocks("SPACE_TO_DEPTH"),
     "Split": emit_split,
     "Sqrt": _unary("SQRT", non_negative=True),
     "Squeeze": emit_reshape,
     "Sub": _binary("SUB"),
     "Sum": emit_variadic("ADD"),
     "Tanh": _unary("TANH"),
+    "Tile": emit_tile,
     "Transpose": emit_transpose,
     "Unsqueeze": emit_reshape,
+    "Where": emit_elementwise("SELECT_V2"),
 }
+
+
+def tflite_lacks(node: NodeProto, view: GraphView) -> bool:
+    """Says whether TFLite has no operator for `node`, or none for its attributes."""
+    return node.op_type not in OPERATORS or (node.op_type in PARTLY and not PARTLY[node.op_type](node, view))
+
+
+def _is_list_with_gaps(node: NodeProto, view: GraphView) -> bool:
+    """The places that a Gather picks are a list, and not neighbours in their order, which are a slice."""
+    places = view.constant(node.input[1])
+    return places is None or (places.ndim == 1 and not np.array_equal(places, np.arange(len(places)) + places[0]))
+
+
+def _normalises_last(node: NodeProto, view: GraphView) -> bool:
+    rank = len(view.shape(node.input[0]) or ())
+    return rank == 0 or attribute(node, "axis", -1) % rank == rank - 1
+
+
+PARTLY: dict[str, Callable[[NodeProto, GraphView], bool]] = {
+    "DepthToSpace": lambda node, view: attribute(node, "mode", "DCR") == "DCR",
+    "Elu": lambda node, view: attribute(node, "alpha", 1.0) == 1,
+    "Gather": _is_list_with_gaps,
+    "LayerNormalization": _normalises_last,
+    "LpNormalization": lambda node, view: attribute(node, "p", 2) == 2,
+    "Resize": lambda node, view: tflite_resizes(resizing_in(view, node)),
+}
+"""Operators that TFLite has for some attributes only, and what says so of a node."""

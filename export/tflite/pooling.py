@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...models.graph.view import attribute
-from .context import TO_LAST, Context, Value
-from .flatbuffer import REFLECT, SAME, VALID
+from .context import Context, Value
+from .flatbuffer import REFLECT, SAME, SYMMETRIC, VALID
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -133,25 +133,43 @@ def emit_global_average(context: Context, node: NodeProto) -> None:
 
 
 def emit_pad(context: Context, node: NodeProto) -> None:
-    """ONNX's Pad with a constant or by reflection."""
-    image, mode = image_of(context, node), attribute(node, "mode", "constant")
+    """ONNX's Pad with a constant, by reflection, or by repeating the edge."""
+    value, mode, name = context.lying(node), attribute(node, "mode", "constant"), node.output[0]
+    rank = len(value.shape)
     pads = attribute(node, "pads", None)  # an attribute before opset 11
     pads = np.asarray(context.constant(node, 1) if pads is None else pads)
     axes = context.constant(node, 3)
-    amounts = np.zeros((4, 2), int)
-    amounts[np.arange(4) if axes is None else axes] = pads.reshape(2, -1).T
+    amounts = np.zeros((rank, 2), int)
+    amounts[np.arange(rank) if axes is None else axes] = pads.reshape(2, -1).T
     given = context.constant(node, 2)
     fill = float(attribute(node, "value", 0.0) if given is None else given.reshape(()))
-    if mode not in ("constant", "reflect") or (amounts < 0).any():
-        raise context.refuse(node, f"pads {pads.tolist()} in mode {mode!r}; constant and reflect, >= 0, are supported")
-    inputs = [image.tensor, context.writer.constant(f"{node.output[0]}/pads", amounts[list(TO_LAST)])]
+    if value.flattened or mode not in ("constant", "reflect", "edge") or (amounts < 0).any():
+        known = "constant, reflect and edge, >= 0, are supported, before an image is flattened"
+        raise context.refuse(node, f"pads {pads.tolist()} in mode {mode!r}; {known}")
+    amounts = amounts[list(value.order)]
+    same: dict[str, Any] = dict(order=value.order, non_negative=value.non_negative)
+    if mode == "edge":
+        _repeat_edge(context, name, value, amounts)
+        return
+    inputs = [value.tensor, context.writer.constant(f"{name}/pads", amounts)]
     if mode == "reflect":
-        context.emit(node.output[0], "MIRROR_PAD", inputs, non_negative=image.non_negative, mode=REFLECT)
+        context.emit(name, "MIRROR_PAD", inputs, mode=REFLECT, **same)
     elif fill == 0:
-        context.emit(node.output[0], "PAD", inputs, non_negative=image.non_negative)
+        context.emit(name, "PAD", inputs, **same)
     else:
-        inputs.append(context.writer.constant(f"{node.output[0]}/fill", np.array(fill)))
-        context.emit(node.output[0], "PADV2", inputs, non_negative=image.non_negative and fill > 0)
+        inputs.append(context.writer.constant(f"{name}/fill", np.array(fill)))
+        context.emit(name, "PADV2", inputs, order=value.order, non_negative=value.non_negative and fill > 0)
+
+
+def _repeat_edge(context: Context, name: str, value: Value, amounts: NDArray[np.int64]) -> None:
+    """One more row or column at a time: by one, a mirror that takes the edge too repeats the edge."""
+    for step in range(count := max(1, int(amounts.max()))):
+        more = np.minimum(amounts - step, 1).clip(0)
+        shape = [side + int(by.sum()) for side, by in zip(value.shape, more, strict=True)]
+        inputs = [value.tensor, context.writer.constant(f"{name}/pads{step}", more)]
+        label = name if step == count - 1 else f"{name}/step{step}"
+        same: dict[str, Any] = dict(order=value.order, non_negative=value.non_negative, mode=SYMMETRIC)
+        value = context.emit(label, "MIRROR_PAD", inputs, shape, **same)
 
 
 def pad_image(context: Context, name: str, image: Value, slide: Windows) -> Value:

@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 from ...models.quiet import quiet
 from ...models.tflite.tables import unpack
 from ..artifact import Artifact, ConversionError, Note, Precision
+from ..graph.composition import WIDE
 from ..graph.ranges import Range, RangeMethod, activation_ranges
 from .layouts import LAYER_NORM_STEPS
 from .to_tflite import write_tflite
 
 Recipe = list[dict[str, Any]]
 
-FLOAT_IN_INT8 = ("BATCH_MATMUL", "GELU", "RSQRT", "SOFTMAX")
-INSIDE_LAYER_NORM = rf"/({'|'.join(LAYER_NORM_STEPS)})(/as it lies)?;$"  # the quantiser's names of those operators
+FLOAT_IN_INT8 = tuple("BATCH_MATMUL DIV EQUAL GELU HARD_SWISH NOT_EQUAL RSQRT SELECT SELECT_V2 SOFTMAX SQRT".split())
+# as the quantiser names operators: by their results
+WIDE_STEPS = rf"(/({'|'.join(LAYER_NORM_STEPS)})|/{WIDE}/[^/;]*)(/as it lies)?;$"
 
 
 def fp16() -> Recipe:
@@ -69,8 +71,9 @@ def w8_dynamic() -> Recipe:
 def w8a8() -> Recipe:
     """Weights and activations in int8: a third of the file, and faster.
 
-    What has no int8 kernel in XNNPACK (PReLU, GELU, attention) stays float between two conversions, which XNNPACK runs
-    in one piece with the rest; so do the steps inside a layer norm, whose squares 8 bits cannot hold.
+    What has no int8 kernel in XNNPACK (PReLU, GELU, hard-swish, divisions, attention) stays float between two
+    conversions, which XNNPACK runs in one piece with the rest; so do the steps inside a norm, whose squares 8 bits
+    cannot hold, and inside what exponentials are written for.
     """
     from ai_edge_quantizer import recipe
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
@@ -80,7 +83,7 @@ def w8a8() -> Recipe:
     manager = RecipeManager()
     manager.load_quantization_recipe(recipe.static_wi8_ai8())
     left = [(".*", getattr(TFLOperationName, name)) for name in FLOAT_IN_INT8]
-    for scope, operator in (*left, (INSIDE_LAYER_NORM, TFLOperationName.ALL_SUPPORTED)):
+    for scope, operator in (*left, (WIDE_STEPS, TFLOperationName.ALL_SUPPORTED)):
         manager.add_quantization_config(scope, operator, algorithm_key=AlgorithmName.NO_QUANTIZE)
     rows: Recipe = manager.get_quantization_recipe()
     return rows

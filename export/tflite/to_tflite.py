@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...files import sha256_of, written_whole
+from ...models.graph.activation_idioms import recognise_activations
 from ...models.graph.idioms import recognise_norms, recognise_prelus
 from ...models.graph.reading import read_onnx
+from ...models.graph.resizing import rewrite_upsamples
 from ...models.graph.simplification import simplified
 from ...models.graph.view import GraphView
 from ...models.tflite.tables import DAMAGES, unpack
 from ..artifact import METADATA_KEY, Artifact, Card, ConversionError, Note
-from ..graph.resizing import rewrite_upsamples
+from ..graph.composition import compose_lacking, with_shapes
+from ..graph.compositions import COMPOSITIONS
 from .context import Context, Value
 from .delegation import delegation
 from .flatbuffer import pack, set_metadata
-from .operators import OPERATORS
+from .operators import OPERATORS, tflite_lacks
 
 if TYPE_CHECKING:
     from onnx import GraphProto
@@ -115,17 +118,18 @@ def _graph(path: Path, card: Card) -> GraphProto:
         del graph.value_info[:]
         for side in embedding.type.tensor_type.shape.dim:
             side.Clear()
-    if free or {node.op_type for node in graph.node} - set(OPERATORS) - {"Constant", "Upsample"}:
+    if free or {node.op_type for node in graph.node} - set(OPERATORS) - set(COMPOSITIONS) - {"Constant", "Upsample"}:
         model = simplified(model, path.name)  # what computes shapes becomes constant
     try:
-        model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+        model = with_shapes(model, strict=True)
     except onnx.shape_inference.InferenceError as error:
         reason = " ".join(str(error).split())
         raise ConversionError(f"{path.name}: its shapes contradict each other: {reason}") from error
     rewrite_upsamples(model.graph)
     recognise_prelus(model.graph)
     recognise_norms(model.graph)
-    return model.graph
+    recognise_activations(model.graph, OPERATORS)
+    return compose_lacking(model, tflite_lacks, COMPOSITIONS).graph
 
 
 def _embedding(context: Context, name: str, card: Card) -> int:

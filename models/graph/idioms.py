@@ -45,7 +45,7 @@ def recognise_prelus(graph: GraphProto) -> int:
             if slopes is not None:
                 name = view.set_constant(f"{end.output[0]}/slopes", slopes)
                 found[end.output[0]] = [_node("PRelu", [source, name], end.output[0])]
-    return _replace(view, found)
+    return replace_nodes(view, found)
 
 
 def recognise_norms(graph: GraphProto) -> int:
@@ -66,7 +66,7 @@ def recognise_norms(graph: GraphProto) -> int:
             layer = _length_norm(view, source, nodes, end) or _layer_norm(view, source, nodes, end)
             if layer is not None:
                 found[layer.output[0]] = [layer]
-    return _replace(view, found)
+    return replace_nodes(view, found)
 
 
 def cones(
@@ -100,7 +100,7 @@ def _computed(view: GraphView, node: NodeProto) -> set[str]:
     return {name for name in node.input if name and view.constant(name) is None}
 
 
-def _run(
+def run_cone(
     view: GraphView, source: str, value: Numbers, nodes: Sequence[NodeProto], functions: Mapping[str, Function]
 ) -> Numbers | None:
     """Computes a cone; None where it has a form that is not known."""
@@ -137,7 +137,7 @@ def _slopes(view: GraphView, source: str, nodes: Sequence[NodeProto]) -> NDArray
     shape = view.shape(source)
     if shape is None or len(shape) not in (2, 4) or not all(_is_homogeneous(view, node) for node in nodes):
         return None
-    above, below = (_run(view, source, np.full((1,) * len(shape), end), nodes, HOMOGENEOUS) for end in (1.0, -1.0))
+    above, below = (run_cone(view, source, np.full((1,) * len(shape), end), nodes, HOMOGENEOUS) for end in (1.0, -1.0))
     if above is None or below is None or not np.allclose(above, 1, rtol=0, atol=CLOSE):
         return None
     slopes = -below
@@ -154,7 +154,7 @@ def _length_norm(view: GraphView, source: str, nodes: Sequence[NodeProto], end: 
         return None
     for number, size in enumerate((1.0, 30.0)):
         x = _probe(view, source, number) * size
-        result = _run(view, source, x, nodes, SMOOTH)
+        result = run_cone(view, source, x, nodes, SMOOTH)
         wanted = x / np.linalg.norm(x, axis=axis, keepdims=True)
         if result is None or result.shape != wanted.shape or not np.allclose(result, wanted, rtol=0, atol=CLOSE):
             return None
@@ -176,7 +176,7 @@ def _layer_norm(view: GraphView, source: str, nodes: Sequence[NodeProto], end: N
             x = _probe(view, source, number) * size
             centred = x - x.mean(axis, keepdims=True)
             wanted = centred / np.sqrt((centred**2).mean(axis, keepdims=True) + epsilon)
-            result = _run(view, source, x, nodes, SMOOTH)
+            result = run_cone(view, source, x, nodes, SMOOTH)
             if result is None or result.shape != wanted.shape or not np.allclose(result, wanted, rtol=0, atol=1e-4):
                 break
         else:
@@ -233,7 +233,8 @@ def _node(kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> N
     return onnx.helper.make_node(kind, inputs, [output], name=output, **attributes)
 
 
-def _replace(view: GraphView, found: Mapping[str, list[NodeProto]]) -> int:
+def replace_nodes(view: GraphView, found: Mapping[str, list[NodeProto]]) -> int:
+    """Puts nodes in the place of the one with such a result, drops what is not needed then; gives how many."""
     if not found:
         return 0
     view.set_nodes([step for node in view.graph.node for step in found.get(node.output[0], [node])])

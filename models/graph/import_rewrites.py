@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,11 +55,12 @@ EPSILON = 1e-5
 SILENT = 1e-8  # root mean square of a filter that computes nothing
 
 
-def unfold_norms(model: ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> ModelProto:
+def unfold_norms(model: ModelProto, shapes: Mapping[str, tuple[int, ...]], merged: Collection[str] = ()) -> ModelProto:
     """Gives the convolutions of a network whose batch norms were folded new ones, which change nothing until it trains.
 
     Most files have theirs folded, and training without any is slow or fails. A network that has norms of another kind
-    is left as it is: one with several square roots has them spelt out. So is a convolution that maps one pixel to one,
+    is left as it is, but for convolutions into which batch norms were merged: one with several square roots has norms
+    spelt out. So is a convolution that maps one pixel to one,
     as those that weigh channels do, unless it makes the embedding. Filters get the size that those of a fresh network
     have, on which the steps of a training depend; folding made them small or large.
 
@@ -71,11 +72,13 @@ def unfold_norms(model: ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> Mo
     Args:
         model: Weights are initializers.
         shapes: Of its values.
+        merged: The results of convolutions that took the place of several branches.
     """
     import onnx
 
     kinds = [node.op_type for node in model.graph.node]
-    if set(kinds) & set(NORMS) or kinds.count("Sqrt") > 1:
+    has_norms = bool(set(kinds) & set(NORMS)) or kinds.count("Sqrt") > 1
+    if has_norms and not merged:
         return model
     result = copied(model)
     view = GraphView(result.graph)
@@ -85,7 +88,7 @@ def unfold_norms(model: ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> Mo
         weight = view.constant(node.input[1]) if node.op_type == "Conv" and len(node.input) == 3 else None
         bias = None if weight is None or weight.ndim != 4 else view.constant(node.input[2])
         y = node.output[0]
-        if weight is None or bias is None:
+        if weight is None or bias is None or (has_norms and y not in merged):
             continue
         if weight.shape[2:] == (1, 1) == shapes.get(y, ())[2:] and not _is_embedding(view, y):
             continue

@@ -8,6 +8,7 @@ from typing import Any
 REWRITES = {
     "equalise": "equalise {count} sites",
     "prelu-skip": "PReLU as x + relu((a - 1) x) at {count} sites",
+    "merge-branches": "parallel branches as one convolution at {count} sites",
     "correct-biases": "correct {count} biases",
     "prelu-slopes": "PReLU slopes of {count} layers along the channels",
     "float-layers": "{count} layers in float arithmetic",

@@ -99,8 +99,10 @@ def _reduction(compute: Compute) -> Callable[[ImportedNode], Operation]:
         axes = node.integers("axes", 1)
         if not axes and node.attribute("noop_with_empty_axes", 0):
             return Operation(_same)
-        axes = [axis % node.rank() for axis in axes or range(node.rank())]
-        return Operation(partial(compute, axes=axes, keep=bool(node.attribute("keepdims", 1))))
+        keep = bool(node.attribute("keepdims", 1))
+        everything = list(range(int(keep and node.shape()[:1] == (1,)), node.rank()))  # of each face by itself
+        axes = [axis % node.rank() for axis in axes] if axes else everything
+        return Operation(partial(compute, axes=axes, keep=keep))
 
     return operation
 
@@ -140,6 +142,16 @@ def _reduce_squares(x: Tensor, axes: list[int], keep: bool) -> Tensor:
 
 def _reduce_log_sum_exp(x: Tensor, axes: list[int], keep: bool) -> Tensor:
     return torch.logsumexp(x, axes, keep)
+
+
+def _global_powers(node: ImportedNode) -> Operation:
+    axes = list(range(2, node.rank()))
+    return Operation(partial(_norm_of_axes, float(node.attribute("p", 2)), axes))
+
+
+def _norm_of_axes(p: float, axes: list[int], x: Tensor) -> Tensor:
+    result: Tensor = torch.linalg.vector_norm(x, p, axes, True)
+    return result
 
 
 def _unit_length(node: ImportedNode) -> Operation:
@@ -279,6 +291,7 @@ ARITHMETIC: dict[str, Callable[[ImportedNode], Operation]] = {
     "AveragePool": _average_pool,
     "MaxPool": _max_pool,
     "LpPool": _lp_pool,
+    "GlobalLpPool": _global_powers,
     "LRN": _local_response,
 }
 """By operator, what makes the function."""

@@ -17,6 +17,7 @@ from .conversion_error import ConversionError
 from .import_rewrites import fold_affines, gathers_to_reshapes, unfold_norms
 from .imported_network import ImportedNetwork, NetworkStep
 from .imported_node import Compute, ImportedNode, Operation
+from .parallel_branches import merge_branches
 from .reading import first_line, parse_onnx
 from .simplification import simplified
 from .size_limits import check_sizes, shapes_for_one_face
@@ -57,8 +58,8 @@ def import_onnx(path: Path, contract: InputContract) -> ImportedNetwork:
     """Reads an ONNX file as a network of `torch.nn` layers, in evaluation mode.
 
     Batch norms stay where the file has them, and where they were folded there are new ones, see `unfold_norms`; scales
-    and shifts that follow a layer become part of it. The network is proven on random faces, alone and together, against
-    the file in onnxruntime.
+    and shifts that follow a layer become part of it, and parallel branches one convolution, see `merge_branches`. The
+    network is proven on random faces, alone and together, against the file in onnxruntime.
 
     Args:
         path: The file; it is not trusted.
@@ -73,8 +74,9 @@ def import_onnx(path: Path, contract: InputContract) -> ImportedNetwork:
     """
     adopted = foreign_graph(path, contract).model
     model, count = gathers_to_reshapes(simplified(adopted, path.name, fold_norms=False))
-    model = fold_affines(simplified(model, path.name, fold_norms=False) if count else model)
-    model = unfold_norms(model, shapes_for_one_face(model, path.name))
+    model, merged = merge_branches(simplified(model, path.name, fold_norms=False) if count else model)
+    model = fold_affines(model)
+    model = unfold_norms(model, shapes_for_one_face(model, path.name), merged)
     graph, weights = without_weights(model)
     known = shapes_for_one_face(graph, path.name)
     try:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .imported_node import ImportedNode, Operation
+from .resizing import is_older, newer, resizing_of
 
 Side = tuple[int, ...] | int
 """One side of a reshaped value: the product of these sides of the value before, or a number."""
@@ -189,22 +190,32 @@ def _as_is(x: Tensor, *_: object) -> Tensor:
 
 
 def _resize(node: ImportedNode) -> Operation:
-    before, after = node.shape(), node.result_shape()
-    if len(before) != 4 or before[:2] != after[:2]:
-        raise node.refuse("resizes more than an image's rows and columns")
-    old = node.kind == "Upsample" or node.opset < 11
-    mode, size = node.attribute("mode", "nearest"), list(after[2:])
-    where = "asymmetric" if old else node.attribute("coordinate_transformation_mode", "half_pixel")
-    whole = all(new % was == 0 for new, was in zip(size, before[2:], strict=True))
-    rounding = "floor" if old else node.attribute("nearest_mode", "round_prefer_floor")
-    if mode == "nearest" and ((where, rounding) == ("asymmetric", "floor") or (whole and where == "half_pixel")):
-        return Operation(partial(F.interpolate, size=size, mode="nearest"))
-    if mode == "linear" and not node.attribute("antialias", 0):
-        if where == "align_corners":
-            return Operation(partial(F.interpolate, size=size, mode="bilinear", align_corners=True))
-        if where in ("half_pixel", "pytorch_half_pixel") and (where == "half_pixel" or min(size) > 1):
-            return Operation(partial(F.interpolate, size=size, mode="bilinear", align_corners=False))
-    raise node.refuse(f"resizes by {mode} at {where} coordinates, for which PyTorch has no function")
+    old = is_older(node.node)
+    stated = node.attribute("scales")  # an attribute in opset 7
+    scales = node.constant(1 if old else 2) if stated is None else np.array(stated, np.float32)
+    found = resizing_of(newer(node.node) if old else node.node, node.shape(), node.result_shape(), scales)
+    if isinstance(found, str):
+        raise node.refuse(found)
+    if found.repeats:
+        return Operation(partial(F.interpolate, size=found.target, mode="nearest"))
+    if found.mode == "nearest":
+        rows, columns = (places.tolist() for places in found.rows_and_columns)
+        return Operation(partial(_picked, rows, columns))
+    if found.grid in ("align_corners", "half_pixel"):
+        corners = found.grid == "align_corners"
+        return Operation(partial(F.interpolate, size=found.target, mode="bilinear", align_corners=corners))
+    return Operation(partial(_weighed, found.weights(0).tolist(), found.weights(1).tolist()))
+
+
+def _picked(rows: list[int], columns: list[int], x: Tensor) -> Tensor:
+    chosen = x.index_select(2, torch.tensor(rows, device=x.device))
+    return chosen.index_select(3, torch.tensor(columns, device=x.device))
+
+
+def _weighed(rows: list[list[float]], columns: list[list[float]], x: Tensor) -> Tensor:
+    """Resizes by a product with a matrix for the height and one for the width."""
+    wide = x @ x.new_tensor(columns)
+    return (wide.mT @ x.new_tensor(rows)).mT
 
 
 def _expand(node: ImportedNode) -> Operation:

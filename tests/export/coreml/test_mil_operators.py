@@ -78,3 +78,30 @@ def test_split_gives_parts_of_given_sizes_or_alike() -> None:
 def test_gather_puts_the_axes_of_the_indices_in_place_of_its_own() -> None:
     x = torch.tensor([[1.0, 2, 3]])
     assert OPERATORS["gather"]({"x": x, "indices": [[2], [0]], "axis": 1}).tolist() == [[[3], [1]]]
+
+
+def test_linear_resizing_counts_places_as_apples_sampling_modes_do() -> None:
+    x = torch.tensor([[[[0.0, 4]]]])
+    expected = {
+        "DEFAULT": [0, 2, 4, 4],  # places 0, 0.5, 1, 1.5
+        "STRICT_ALIGN_CORNERS": [0, 4 / 3, 8 / 3, 4],
+        "UNALIGN_CORNERS": [0, 1, 3, 4],  # places -0.25, 0.25, 0.75, 1.25
+    }
+    for mode, row in expected.items():
+        given = {"x": x, "target_size_height": 1, "target_size_width": 4, "sampling_mode": mode}
+        torch.testing.assert_close(OPERATORS["resize_bilinear"](given)[0, 0, 0], torch.tensor(row, dtype=torch.float32))
+
+
+def test_blocks_of_pixels_lie_in_the_outer_places_of_the_channels() -> None:
+    x = torch.arange(8.0).reshape(1, 8, 1, 1)
+    spread = OPERATORS["depth_to_space"]({"x": x, "block_size": 2})
+    assert spread.tolist() == [[[[0, 2], [4, 6]], [[1, 3], [5, 7]]]]
+    assert torch.equal(OPERATORS["space_to_depth"]({"x": spread, "block_size": 2}), x)
+
+
+def test_a_transposed_convolution_cuts_its_padding_off_and_refuses_another_shape() -> None:
+    given = {"x": torch.ones(1, 1, 2, 1), "weight": torch.ones(1, 1, 3, 1), "strides": [2, 1]}
+    padded = {**given, "pad_type": "custom", "pad": [1, 0, 0, 0], "output_shape": [1, 1, 4, 1]}
+    assert OPERATORS["conv_transpose"](padded).flatten().tolist() == [1, 2, 1, 1]
+    with pytest.raises(ValueError, match="makes 4 x 1"):
+        OPERATORS["conv_transpose"]({**padded, "output_shape": [1, 1, 5, 1]})

@@ -1,4 +1,4 @@
-"""GELU, splits and slices against onnxruntime."""
+"""GELU, splits, slices and gathers against onnxruntime."""
 
 from collections.abc import Callable
 from pathlib import Path
