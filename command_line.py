@@ -40,6 +40,7 @@ def _show_version(show: bool) -> None:
 
 Version = Annotated[bool, Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")]
 Network = Annotated[str, Argument(help="Zoo name, checkpoint folder, file.py:factory, or .onnx file.")]
+Probed = Annotated[str, Argument(help="Converted file, checkpoint folder, zoo name, or file.py:factory.")]
 Faces = Annotated[
     str, Option(help="Folder of aligned faces with one folder per person, WebDataset shards, or 'synthetic'.")
 ]
