@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .benchmark.probing.networks import open_network
 from .benchmark.probing.prober import probe_network
 from .benchmark.probing.result import ProbeResult
-from .benchmark.probing.samples import MOST_FACES, Sample, labelled_sample, unlabelled_sample
+from .benchmark.probing.samples import MOST_FACES, ProbeSample, labelled_sample, unlabelled_sample
 from .faces.contract import Faces, InputContract
 from .faces.folders import read_images
 from .faces.image_files import image_names, image_size
@@ -64,7 +64,7 @@ def probe(
         return probe_network(opened, sample, progress)
 
 
-def _sample_of_pairs(pairs: str, images: Path | None) -> Sample:
+def _sample_of_pairs(pairs: str, images: Path | None) -> ProbeSample:
     path = Path(pairs)
     where = images or (path if path.is_dir() else path.parent)
     kept_inside = pairs == "synthetic" or path.suffix in (".bin", ".tar")
@@ -72,7 +72,7 @@ def _sample_of_pairs(pairs: str, images: Path | None) -> Sample:
     return labelled_sample(open_pairs(pairs, images, InputContract(height, width)))
 
 
-def _sample_of_faces(folder: Path) -> Sample:
+def _sample_of_faces(folder: Path) -> ProbeSample:
     height, width = _size_in(folder)
     return unlabelled_sample(_drawn(folder, height, width))
 

@@ -50,8 +50,8 @@ class ProbeOptions:
         if self.as_json:
             print(json.dumps(found.to_dict(), indent=1))
             return
-        if found.tried:
-            print_table(TITLES, [each.row() for each in (*found.tried, *found.sizes)], TITLES[1:])
+        if rows := [each.row() for each in (*found.tried, *found.sizes) if each.separation is not None]:
+            print_table(TITLES, rows, TITLES[1:])
         for sentence in found.sentences():
             say(sentence)
 

@@ -15,13 +15,12 @@ numbers; conditions say what was named, what it could not be told from, and the 
 """
 
 import argparse
-from collections.abc import Iterator
 from pathlib import Path
 
 from rows import write_rows
 from safetensors.torch import load_file, save_file
 
-from pocketface.benchmark.measurement import Measurement, RowMaker, read_measurements, write_measurements
+from pocketface.benchmark.measurement import Measurement, read_measurements, write_measurements
 from pocketface.benchmark.probing.result import ProbeResult, contract_title
 from pocketface.contract_probe import probe
 from pocketface.faces.contract import ARCFACE, IMAGENET, InputContract
@@ -63,7 +62,7 @@ def probed(name: str, labelled: bool, faces: Path, weights: Path, out: Path) -> 
         found = probe(network, file, faces=faces / "train112", progress=say)
     for sentence in found.sentences():
         say(sentence)
-    write_measurements(list(rows_of(name, labelled, found)), path)
+    write_measurements([row_of(name, labelled, found)], path)
 
 
 def network_of(name: str, weights: Path, out: Path) -> tuple[str, Path | None]:
@@ -81,23 +80,23 @@ def network_of(name: str, weights: Path, out: Path) -> tuple[str, Path | None]:
     return factory, out / "prelu_bgr.safetensors"
 
 
-def rows_of(name: str, labelled: bool, found: ProbeResult) -> Iterator[Measurement]:
+def row_of(name: str, labelled: bool, found: ProbeResult) -> Measurement:
     truth = TRUTH[name]
     right = found.contract is not None and contract_title(truth) in map(contract_title, (found.contract, *found.alike))
     behind = [each for each in found.tried if each.behind is not None]
-    row = RowMaker(name, name, "", "", "", "").under(
-        faces="lfw112" if labelled else "train112",
-        labels=labelled,
-        truth=contract_title(truth),
-        named="" if found.contract is None else contract_title(found.contract),
-        outcome=found.outcome,
-        ties=[contract_title(each.contract) for each in found.ties],
-        separation=found.tried[0].separation,
-        separation_of_pixels=found.pixels,
-        behind=None if not behind or behind[0].behind is None else behind[0].behind.value,
-        next=None if not behind else contract_title(behind[0].contract),
-    )
-    yield row.value("probe_right", float(right))
+    conditions = {
+        "faces": "lfw112" if labelled else "train112",
+        "labels": labelled,
+        "truth": contract_title(truth),
+        "named": "" if found.contract is None else contract_title(found.contract),
+        "outcome": found.outcome,
+        "ties": [contract_title(each.contract) for each in found.ties],
+        "separation": found.tried[0].separation,
+        "separation_of_pixels": found.pixels,
+        "behind": None if not behind or behind[0].behind is None else behind[0].behind.value,
+        "next": None if not behind else contract_title(behind[0].contract),
+    }
+    return Measurement(name, name, "", "", "", "", "probe_right", float(right), "1", conditions=conditions)
 
 
 def say(line: str) -> None:

@@ -13,13 +13,13 @@ from .embedded import embed_under
 from .networks import ProbedNetwork, Size
 from .race import race
 from .result import Outcome, ProbeResult, TriedContract
-from .samples import Sample, pixel_embeddings
+from .samples import ProbeSample, pixel_embeddings
 
 BEYOND_PIXELS = 1.5  # times the separation by pixels that a trained network reaches at least
 
 
 def probe_network(
-    network: ProbedNetwork, sample: Sample, progress: Callable[[str], None] = lambda line: None
+    network: ProbedNetwork, sample: ProbeSample, progress: Callable[[str], None] = lambda line: None
 ) -> ProbeResult:
     """Tries the usual contracts on a sample of faces.
 
@@ -88,7 +88,7 @@ def _contracts(network: ProbedNetwork, size: Size) -> list[InputContract]:
     return distinct([*own, *_usual(network, size)])
 
 
-def _fitting(network: ProbedNetwork, sample: Sample) -> list[Size]:
+def _fitting(network: ProbedNetwork, sample: ProbeSample) -> list[Size]:
     """Gives the sizes at which the network embeds a face to as few numbers as it does at any.
 
     A network without a pooling at its end gives more numbers for a larger face than for that it was made for.
@@ -107,7 +107,7 @@ def _at_sizes(
     network: ProbedNetwork,
     best: InputContract,
     sizes: Sequence[Size],
-    sample: Sample,
+    sample: ProbeSample,
     progress: Callable[[str], None],
 ) -> list[TriedContract]:
     if len(sizes) < 2:
@@ -117,7 +117,7 @@ def _at_sizes(
     return race(network.opened, contracts, sample, progress)
 
 
-def _ties(tried: TriedContract, sample: Sample) -> bool:
+def _ties(tried: TriedContract, sample: ProbeSample) -> bool:
     """Tells whether a contract was in the last round and may be the best."""
     return tried.crops == len(sample.crops) and tried.behind is not None and (tried.behind.low or 0.0) <= 0
 
@@ -132,7 +132,7 @@ def _is_common(contract: InputContract) -> bool:
     return usual is None or usual.common
 
 
-def _pixels(sample: Sample) -> float:
+def _pixels(sample: ProbeSample) -> float:
     pairs = sample.among_first(len(sample.crops))
     similarity = similarities(pixel_embeddings(sample.crops), pairs.left, pairs.right)
     return separation_of(similarity, pairs.same).value

@@ -16,7 +16,7 @@ from ..accuracy.separation import separation_difference, separation_of
 from ..accuracy.verification import similarities
 from .embedded import Opened, embed_under
 from .result import TriedContract
-from .samples import Comparisons, Sample
+from .samples import Comparisons, ProbeSample
 
 ROUNDS = (80, 240)  # crops, and then all
 SURE = 0.95  # that no contract is said to be worse than the best by luck
@@ -35,7 +35,7 @@ class _Runner:
 def race(
     network: Opened,
     contracts: Sequence[InputContract],
-    sample: Sample,
+    sample: ProbeSample,
     progress: Callable[[str], None] = lambda line: None,
 ) -> list[TriedContract]:
     """Tries each contract on the sample's crops.

@@ -29,13 +29,10 @@ class TriedContract:
 
     def row(self) -> tuple[str, ...]:
         """Gives the cells of a table: contract, separation, AUC, by how much it is behind, crops."""
-        if self.separation is None:
-            return contract_title(self.contract), "", "", self.reason, ""
-        behind = (
-            "" if self.behind is None else f"{self.behind.value:.2f} ({self.behind.low:.2f} to {self.behind.high:.2f})"
-        )
+        behind = "" if self.behind is None else _interval(self.behind)
+        separation = "" if self.separation is None else f"{self.separation:.2f}"
         share = "" if self.auc is None else f"{100 * self.auc:.2f} %"
-        return contract_title(self.contract), f"{self.separation:.2f}", share, behind, str(self.crops)
+        return contract_title(self.contract), separation, share, behind, str(self.crops)
 
 
 TITLES = ("contract", "separation", "AUC", "behind the best", "crops")
@@ -63,9 +60,11 @@ class ProbeResult:
 
     def sentences(self) -> list[str]:
         """Says what was found, for people: a sentence each."""
+        unfit = [each for each in self.tried if each.separation is None]
+        left_out = [f"{len(unfit)} contracts do not fit its input; of the first: {unfit[0].reason}"] if unfit else []
         if self.contract is None:
-            return [_unsure(self)]
-        said = [_found(self)]
+            return [*left_out, _unsure(self)]
+        said = [*left_out, _found(self)]
         if self.alike:
             same = " and ".join(contract_title(each) for each in self.alike)
             said.append(f"nearly the same numbers, and as good: {same}")
@@ -145,7 +144,7 @@ def _found(result: ProbeResult) -> str:
 def _unsure(result: ProbeResult) -> str:
     known = [each for each in result.tried if each.separation is not None]
     if not known:
-        return f"not sure: no usual contract fits the input of {result.network}: {result.tried[0].reason}"
+        return f"not sure: no usual contract fits the input of {result.network}"
     best = known[0]
     return (
         f"not sure: {result.network} tells these faces apart by no usual contract much better than their own pixels do "
@@ -162,8 +161,8 @@ def _own(result: ProbeResult, own: InputContract) -> str:
 
 
 def _interval(behind: Estimate) -> str:
-    """Gives "0.20 (0.10 to 0.31)"."""
-    return f"{behind.value:.2f} ({behind.low:.2f} to {behind.high:.2f})"
+    """Gives "0.204 (0.103 to 0.305)"."""
+    return f"{behind.value:.3f} ({behind.low:.3f} to {behind.high:.3f})"
 
 
 def _plain(tried: TriedContract) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class Comparisons:
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
+class ProbeSample:
     """Crops, and the pairs among them, so ordered that the first crops alone make pairs too."""
 
     crops: Faces = field(repr=False)  # (M, H, W, 3)
@@ -57,7 +57,7 @@ class Sample:
         return f"{faces} faces without labels, each against a mirrored and moved copy of itself and of the others"
 
 
-def labelled_sample(pairs: Pairs, most: int = MOST_PAIRS, seed: int = 0) -> Sample:
+def labelled_sample(pairs: Pairs, most: int = MOST_PAIRS, seed: int = 0) -> ProbeSample:
     """Draws up to `most` pairs, as many genuine as impostor ones.
 
     Raises:
@@ -83,10 +83,10 @@ def labelled_sample(pairs: Pairs, most: int = MOST_PAIRS, seed: int = 0) -> Samp
     place[order] = np.arange(len(used))
     people = people_of(pairs.identities, pairs)
     known = None if people is None else (people[0][chosen], people[1][chosen])
-    return Sample(pairs.faces[used[order]], place[left], place[right], pairs.same[chosen], known, labelled=True)
+    return ProbeSample(pairs.faces[used[order]], place[left], place[right], pairs.same[chosen], known, labelled=True)
 
 
-def unlabelled_sample(faces: Faces, seed: int = 0) -> Sample:
+def unlabelled_sample(faces: Faces, seed: int = 0) -> ProbeSample:
     """Pairs each of (N, H, W, 3) crops with an altered copy of itself and of every other.
 
     The copy is the mirror image, shifted by 4 pixels of 112, turned by 8 degrees and 6 % larger or smaller, so that it
@@ -101,7 +101,7 @@ def unlabelled_sample(faces: Faces, seed: int = 0) -> Sample:
     copies = displaced(faces[:, :, ::-1], np.random.default_rng(seed), shift=4, turn=8, scale=0.06)
     crops = np.stack([faces, copies], axis=1).reshape(-1, *faces.shape[1:])  # a face, its copy, the next face, ...
     one, other = (index.ravel() for index in np.indices((len(faces), len(faces))))
-    return Sample(crops, 2 * one, 2 * other + 1, one == other, (one, other), labelled=False)
+    return ProbeSample(crops, 2 * one, 2 * other + 1, one == other, (one, other), labelled=False)
 
 
 def pixel_embeddings(crops: Faces) -> Embeddings:
