@@ -67,7 +67,7 @@ def alike(one: InputContract, other: InputContract) -> bool:
         for each in (one, other)
     ]
     span = max(ends[0]) - min(ends[0])
-    return bool(np.abs(np.subtract(*ends)).max() <= ALIKE * span)
+    return max(abs(mine - theirs) for mine, theirs in zip(*ends, strict=True)) < ALIKE * float(span)
 
 
 def distinct(contracts: Iterable[InputContract]) -> list[InputContract]:
