@@ -366,11 +366,11 @@ def models() -> None:
 @app.command()
 def align(
     photos: Annotated[Path, Argument(help="Folder of photos.")],
-    detector: Annotated[Path, Option(help="YuNet face detector, an .onnx file.")],
+    detector: Annotated[Path | None, Option(help="YuNet face detector, an .onnx file.", show_default=False)] = None,
     size: Annotated[str, Option(help="Size of a face crop in pixels: 112, or height x width: 112x96.")] = "112",
     out: cli.Out = Path("aligned"),
 ) -> None:
-    """Cut aligned faces out of photos."""
+    """Cut aligned faces out of photos. A contact sheet beside OUT shows what was cut."""
     from .faces.alignment import align_folder
     from .faces.contract import InputContract
 

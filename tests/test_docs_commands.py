@@ -38,6 +38,7 @@ NOT_RUN = {
     "pocketface run": ".ci/run gives this very command",
     "pocketface --install-completion": "it writes into the start-up file of the user's shell",
     "pocketface align PHOTOS --detector yunet.onnx --out crops": "needs a detector: tests/faces/test_alignment.py",
+    "pocketface align PHOTOS --detector FILE --out crops": "the same",
     "pocketface phone": "needs a phone: tests/benchmark/adb/test_command.py gives it to a stand-in",
     "pocketface phone FILES --benchmark-model PATH --out RUN": "the same",
     "pocketface export EMBEDDER --target toy": "wants the format of that page: tests/export/test_formats.py has it",
