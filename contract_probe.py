@@ -35,8 +35,8 @@ def probe(
 ) -> ProbeResult:
     """Finds the input contract that a network was trained with: channel order, mean, scale and size.
 
-    The usual ones are tried on up to 400 pairs, or 300 faces without labels; those that are clearly worse drop out
-    early. A MobileFaceNet takes about a minute on one core.
+    The usual ones are tried on up to 300 faces, with labels or without; those that are clearly worse drop out early. A
+    MobileFaceNet takes about a minute on one core.
 
     Args:
         network: A converted file, a checkpoint folder, a zoo name, or `path/to/file.py:factory`, whose code runs.

@@ -40,6 +40,7 @@ def probe_network(
     """
     if network.picture and network.own is not None:  # its description says all, whatever it is fed
         return ProbeResult(network.name, "stated", network.own, (), (), (), (), network.own, "nothing", None)
+    progress(str(sample))
     sizes = _fitting(network, sample)
     size = sample.crops.shape[1:3] if sample.crops.shape[1:3] in sizes else sizes[0]
     tried = race(network.opened, _contracts(network, size), sample, progress)

@@ -1,4 +1,4 @@
-"""The faces that contracts are tried on: pairs with labels, or faces and altered copies of them."""
+"""The faces that contracts are tried on, and altered copies of them, with labels or without."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from ...faces.recutting import recut
 from ...models.embedder import Embeddings, unit
 from ..accuracy.intervals import Booleans, Integers
 from ..accuracy.units import Units, independent_units
-from ..accuracy.verification import people_of
 from ..findings.disturbances import displaced
 
-MOST_FACES = 300  # without labels; two crops of each are embedded
-MOST_PAIRS = 400  # with labels, half of them genuine
-FEWEST_FACES, FEWEST_PAIRS = 20, 20  # fewer of either kind tell contracts apart by luck only
+MOST_FACES = 300  # two crops of each are embedded
+FEWEST_FACES, FEWEST_PAIRS = 20, 20  # fewer tell contracts apart by luck only
 PIXELS = 16  # a side, of the crops that pixels are compared at
 
 
@@ -33,75 +31,76 @@ class Comparisons:
 
 @dataclass(frozen=True, eq=False)
 class ProbeSample:
-    """Crops, and the pairs among them, so ordered that the first crops alone make pairs too."""
+    """Faces, an altered copy of each, and who is on them; the first of them make pairs too.
 
-    crops: Faces = field(repr=False)  # (M, H, W, 3)
-    left: Integers = field(repr=False)  # (P,)
-    right: Integers = field(repr=False)
-    same: Booleans = field(repr=False)
-    people: tuple[Integers, Integers] | None = field(repr=False)  # on the left and right, if they are known
-    labelled: bool  # whether a genuine pair is two photos of a person, or a crop and its altered copy
+    Each face is compared with its own copy and with that of every other. The copy is the mirror image, shifted by 4
+    pixels of 112, turned by 8 degrees and 6 % larger or smaller, so that its pixels do not give it away. Labels add the
+    copies of other photos of the same person to the genuine pairs. All other pairs are impostors, also where a list of
+    pairs names a few: so many settle their mean and spread.
+    """
+
+    crops: Faces = field(repr=False)  # (2 N, H, W, 3): a face, its copy, the next face, ...
+    people: Integers = field(repr=False)  # (N,)
+    labelled: bool  # or everybody counts as somebody else
 
     def among_first(self, crops: int) -> Comparisons:
         """Gives the pairs of the first so many crops."""
-        within = np.maximum(self.left, self.right) < crops
-        people = None if self.people is None else (self.people[0][within], self.people[1][within])
-        units = independent_units(int(within.sum()), people)
-        return Comparisons(self.left[within], self.right[within], self.same[within], units)
+        faces = crops // 2
+        one, other = (index.ravel() for index in np.indices((faces, faces)))
+        people = self.people[one], self.people[other]
+        return Comparisons(2 * one, 2 * other + 1, people[0] == people[1], independent_units(len(one), people))
 
     def __str__(self) -> str:
-        """Says what was compared."""
-        if self.labelled:
-            return f"{len(self.same)} pairs, {int(self.same.sum())} of them genuine"
-        faces = int(self.same.sum())
-        return f"{faces} faces without labels, each against a mirrored and moved copy of itself and of the others"
+        """Says what is compared."""
+        faces, people = len(self.people), len(np.unique(self.people))
+        who = f"{faces} faces of {people} people" if self.labelled else f"{faces} faces without labels"
+        return f"{who}, each against a mirrored and moved copy of itself and of every other"
 
 
-def labelled_sample(pairs: Pairs, most: int = MOST_PAIRS, seed: int = 0) -> ProbeSample:
-    """Draws up to `most` pairs, as many genuine as impostor ones.
+def labelled_sample(pairs: Pairs, most: int = MOST_FACES, seed: int = 0) -> ProbeSample:
+    """Draws genuine pairs with up to `most` faces.
 
     Raises:
-        ValueError: There are fewer than 20 of either kind.
+        ValueError: There are fewer than 20 genuine pairs.
     """
-    random = np.random.default_rng(seed)
-    kinds = [random.permutation(np.flatnonzero(kind)) for kind in (pairs.same, ~pairs.same)]
-    count = min(most // 2, *map(len, kinds))
-    if count < FEWEST_PAIRS:
-        genuine, impostor = map(len, kinds)
+    genuine = np.random.default_rng(seed).permutation(np.flatnonzero(pairs.same))
+    if len(genuine) < FEWEST_PAIRS:
         raise ValueError(
-            f"{genuine} genuine and {impostor} impostor pairs tell no contracts apart; {FEWEST_PAIRS} of each are the "
-            "fewest that are tried on, some hundred do well"
+            f"{len(genuine)} genuine pairs tell no contracts apart; {FEWEST_PAIRS} are the fewest that are tried on, "
+            "some hundred do well"
         )
-    chosen = np.stack([kind[:count] for kind in kinds], axis=1).ravel()  # one of each kind in turn
-    used, places = np.unique(np.stack([pairs.left[chosen], pairs.right[chosen]]), return_inverse=True)
-    left, right = places.reshape(2, -1)
-    first = np.full(len(used), len(chosen))  # the pair in which a face first occurs
-    np.minimum.at(first, left, np.arange(len(chosen)))
-    np.minimum.at(first, right, np.arange(len(chosen)))
-    order = np.argsort(first, kind="stable")
-    place = np.empty(len(used), np.int64)
-    place[order] = np.arange(len(used))
-    people = people_of(pairs.identities, pairs)
-    known = None if people is None else (people[0][chosen], people[1][chosen])
-    return ProbeSample(pairs.faces[used[order]], place[left], place[right], pairs.same[chosen], known, labelled=True)
+    faces = np.stack([pairs.left[genuine], pairs.right[genuine]], axis=1).ravel()
+    first = np.sort(np.unique(faces, return_index=True)[1])
+    drawn = faces[first][:most]
+    people = pairs.identities if (pairs.identities >= 0).all() else _linked(pairs)
+    return _sample(pairs.faces[drawn], people[drawn], labelled=True)
 
 
-def unlabelled_sample(faces: Faces, seed: int = 0) -> ProbeSample:
-    """Pairs each of (N, H, W, 3) crops with an altered copy of itself and of every other.
-
-    The copy is the mirror image, shifted by 4 pixels of 112, turned by 8 degrees and 6 % larger or smaller, so that it
-    cannot be found by its pixels. Were there two photos of a person among the crops, a few impostors would be genuine,
-    under every contract alike.
+def unlabelled_sample(faces: Faces) -> ProbeSample:
+    """Takes (N, H, W, 3) crops; were two of them of a person, they would be impostors under every contract alike.
 
     Raises:
         ValueError: There are fewer than 20 faces.
     """
     if len(faces) < FEWEST_FACES:
         raise ValueError(f"{len(faces)} faces tell no contracts apart; {FEWEST_FACES} are the fewest, 300 do well")
-    copies = displaced(faces[:, :, ::-1], np.random.default_rng(seed), shift=4, turn=8, scale=0.06)
-    crops = np.stack([faces, copies], axis=1).reshape(-1, *faces.shape[1:])  # a face, its copy, the next face, ...
-    one, other = (index.ravel() for index in np.indices((len(faces), len(faces))))
-    return ProbeSample(crops, 2 * one, 2 * other + 1, one == other, (one, other), labelled=False)
+    return _sample(faces, np.arange(len(faces)), labelled=False)
+
+
+def _sample(faces: Faces, people: Integers, labelled: bool) -> ProbeSample:
+    copies = displaced(faces[:, :, ::-1], np.random.default_rng(0), shift=4, turn=8, scale=0.06)
+    return ProbeSample(np.stack([faces, copies], axis=1).reshape(-1, *faces.shape[1:]), people, labelled)
+
+
+def _linked(pairs: Pairs) -> Integers:
+    """Numbers the people on the faces of pairs that do not say who they are: those whom genuine pairs link are one."""
+    from scipy.sparse import coo_matrix  # slow to import
+    from scipy.sparse.csgraph import connected_components
+
+    count, genuine = len(pairs.faces), pairs.same
+    ends = pairs.left[genuine], pairs.right[genuine]
+    links = coo_matrix((np.ones(len(ends[0]), np.int8), ends), shape=(count, count))
+    return np.asarray(connected_components(links, directed=False)[1], np.int64)
 
 
 def pixel_embeddings(crops: Faces) -> Embeddings:
