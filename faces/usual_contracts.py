@@ -62,12 +62,15 @@ def alike(one: InputContract, other: InputContract) -> bool:
     """
     if (one.height, one.width, one.channel_order) != (other.height, other.width, other.channel_order):
         return False
-    ends = [
-        [(pixel - mean) * scale for mean, scale in zip(each.mean, each.scale, strict=True) for pixel in (0, 255)]
-        for each in (one, other)
-    ]
-    span = max(ends[0]) - min(ends[0])
-    return max(abs(mine - theirs) for mine, theirs in zip(*ends, strict=True)) < ALIKE * float(span)
+    mine, theirs = _ends(one), _ends(other)
+    largest = max(abs(a - b) for a, b in zip(mine, theirs, strict=True))
+    return largest <= ALIKE * (max(mine) - min(mine))
+
+
+def _ends(contract: InputContract) -> list[float]:
+    """Gives what a black and a white pixel become, in each channel."""
+    steps = zip(contract.mean, contract.scale, strict=True)
+    return [(pixel - mean) * scale for mean, scale in steps for pixel in (0, 255)]
 
 
 def distinct(contracts: Iterable[InputContract]) -> list[InputContract]:

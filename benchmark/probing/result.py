@@ -70,7 +70,7 @@ class ProbeResult:
             said.append(f"nearly the same numbers, and as good: {same}")
         if self.own is not None and self.outcome != "stated":
             said.append(_own(self, self.own))
-        return [*said, f"options: {self.options}"]
+        return said if self.outcome == "stated" else [*said, f"options: {self.options}"]
 
     def to_dict(self) -> dict[str, Any]:
         """Gives plain values, for JSON."""
@@ -127,7 +127,8 @@ def _found(result: ProbeResult) -> str:
     assert result.contract is not None
     title = contract_title(result.contract)
     if result.outcome == "stated":
-        return f"{result.network} takes pictures and prepares them itself: it is fed {title}, and nothing is open"
+        size = f"{result.contract.height}x{result.contract.width}"
+        return f"{result.network} takes pictures of {size} pixels and prepares them itself; nothing is open"
     found = f"{result.network} was trained with {title}"
     if result.ties:
         tied = " or ".join(contract_title(each.contract) for each in result.ties)
