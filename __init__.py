@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .benchmark.recipe import BenchmarkRecipe as BenchmarkRecipe
     from .benchmark.report.frame import to_frame as to_frame
     from .chain import run as run
+    from .contract_probe import probe as probe
     from .export.artifact import Artifact as Artifact
     from .export.recipe import ExportRecipe as ExportRecipe
     from .faces.contract import ARCFACE as ARCFACE
@@ -31,6 +32,7 @@ _MODULES = {
     ".benchmark.measurement": ["Measurement"],
     ".benchmark.recipe": ["BenchmarkRecipe"],
     ".chain": ["run"],
+    ".contract_probe": ["probe"],
     ".export.artifact": ["Artifact"],
     ".export.recipe": ["ExportRecipe"],
     ".faces.contract": ["ARCFACE", "IMAGENET", "InputContract"],

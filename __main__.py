@@ -11,6 +11,7 @@ from typer import Argument, Option
 
 from . import command_line as cli
 from .command_line import say
+from .probe_options import ProbeOptions
 from .run_options import RecipeOrNetwork, RunOptions
 
 app = typer.Typer(
@@ -299,6 +300,13 @@ def diagnose(
 
 
 @app.command()
+@cli.with_options
+def probe(network: cli.Probed, *, given: ProbeOptions) -> None:
+    """Find out what a network must be fed. The usual contracts are tried on faces; the options to give are printed."""
+    given.probe(network)
+
+
+@app.command()
 def report(
     folders: Annotated[list[Path], Argument(help="Run folders with measurements.json.")],
     max_mb: Annotated[float | None, Option(help="Largest file that the app takes, in MB of 10^6 bytes.")] = None,
@@ -350,30 +358,20 @@ def compare(
 @app.command()
 def models() -> None:
     """List the zoo: parameters, MACs, input and paper."""
-    import torch
+    from .models.complexity import zoo_rows
 
-    from .models.complexity import macs, parameters
-    from .models.zoo import ZOO, create
-
-    rows = []
-    for name, architecture in ZOO.items():
-        with torch.device("meta"):  # shapes alone: no weights are made
-            embedder = create(name)
-        contract, size = embedder.contract, f"{parameters(embedder.backbone):,}"
-        fed = f"{contract.height}x{contract.width} {contract.channel_order}"
-        work, width = f"{macs(embedder) / 1e6:,.0f} M", str(embedder.embedding_size)
-        rows.append((name, size, work, fed, width, architecture.paper))
-    cli.print_table(("name", "parameters", "MACs", "input", "D", "paper"), rows, ("parameters", "MACs", "D"))
+    titles = ("name", "parameters", "MACs", "input", "D", "paper")
+    cli.print_table(titles, zoo_rows(), ("parameters", "MACs", "D"))
 
 
 @app.command()
 def align(
     photos: Annotated[Path, Argument(help="Folder of photos.")],
-    detector: Annotated[Path, Option(help="YuNet face detector, an .onnx file.")],
+    detector: Annotated[Path | None, Option(help="YuNet face detector, an .onnx file.", show_default=False)] = None,
     size: Annotated[str, Option(help="Size of a face crop in pixels: 112, or height x width: 112x96.")] = "112",
     out: cli.Out = Path("aligned"),
 ) -> None:
-    """Cut aligned faces out of photos."""
+    """Cut aligned faces out of photos. A contact sheet beside OUT shows what was cut."""
     from .faces.alignment import align_folder
     from .faces.contract import InputContract
 

@@ -42,6 +42,7 @@ Version = Annotated[bool, Option("--version", callback=_show_version, is_eager=T
 Network = Annotated[
     str, Argument(help="Zoo name, checkpoint folder, file.py:factory, or a file: .onnx, .tflite, .keras, .h5.")
 ]
+Probed = Annotated[str, Argument(help="Converted file, checkpoint folder, zoo name, or file.py:factory.")]
 Faces = Annotated[
     list[str],
     Option(help="Folder of aligned faces with one folder per person, or WebDataset shards; may be repeated."),

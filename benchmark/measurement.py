@@ -51,6 +51,12 @@ NOT_PEOPLE = "rendered faces, not people"
 """How numbers of rendered faces are called wherever they are shown."""
 
 
+FED_AS_TRAINED = (
+    "is it fed as it was trained (mean, scale, order of the colours, alignment)? `pocketface probe` tries what is usual"
+)
+"""What to ask of a network that tells people apart no better than chance does."""
+
+
 def is_of_rendered_faces(row: Measurement) -> bool:
     """Tells whether a number was measured on rendered faces, which says little of how well people are recognised."""
     return row.conditions.get("faces_kind") == "rendered"

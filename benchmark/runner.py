@@ -31,7 +31,7 @@ from .findings.slices import slice_rows
 from .findings.templates import read_templates, template_rows
 from .findings.transfer import template_compatibility, threshold_transfer
 from .findings.unlabelled import unlabelled_rows
-from .measurement import NAME, NOT_PEOPLE, Measurement, RowMaker, write_measurements
+from .measurement import FED_AS_TRAINED, NAME, NOT_PEOPLE, Measurement, RowMaker, write_measurements
 from .recipe import BenchmarkRecipe
 from .run_files import check_measurements, with_rows_of_others
 from .runtimes import usual_runtime
@@ -181,6 +181,8 @@ def _measure(
             source = file
         on = f" ({NOT_PEOPLE})" if pairs.rendered else ""
         progress(f"{candidate.artifact.path.name}: accuracy {100 * (verification.accuracy.value or 0):.2f} %{on}")
+        if (verification.accuracy.low or 0.0) <= 0.5:
+            progress(f"{candidate.artifact.path.name}: that is chance: {FED_AS_TRAINED}")
     write_record(folder / RECORD, pairs, similarity)
     timed = [one for one, raw in zip(candidates, embedded, strict=True) if not isinstance(raw, str)]
     rows += latencies(timed, recipe, folder, progress)  # what embeds no face would be timed doing nothing, or crash

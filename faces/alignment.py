@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,15 +15,26 @@ from PIL import Image, ImageOps
 
 from ..bounds import limit_memory, limited_time
 from ..children import last_line, run_child
-from ..files import written_whole
+from ..files import sha256_of, written_whole
 from ..spelling import printable
+from .contact_sheet import SheetRow, sheet_row, shown, write_contact_sheet
 from .contract import InputContract
+from .heic import HEIC, heic_as_png, reads_heic
 from .image_files import EXTENSIONS, OTHER_FORMATS, image_names, rgb, unread
 
 LONGEST_SIDE = 640  # pixels; photos are shrunk to this, as the detector finds faces of 10 to 300 pixels
 LEAST_SCORE = 0.6  # of the detector, 0 to 1
 LARGEST_PHOTO = 120_000_000  # pixels; larger photos are refused before decoding
 QUALITY = 95  # of the JPEG files
+
+DETECTOR = "face_detection_yunet_2023mar.onnx"
+DETECTOR_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+"""Of the file in OpenCV's zoo, MIT licence, 232,589 bytes."""
+GET_DETECTOR = (
+    f"download {DETECTOR} (0.2 MB, MIT licence) from "
+    f"https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/{DETECTOR} "
+    "and name it with --detector"
+)
 
 Detector = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
 """(H, W, 3) RGB photo to (F, 15): box x, y, width, height, landmarks x, y in the template's order, score."""
@@ -36,6 +48,7 @@ class Alignment:
     without_face: tuple[str, ...]
     unreadable: tuple[str, ...]
     other_formats: tuple[str, ...] = ()
+    sheet: Path | None = None  # the contact sheet, a JPEG
 
     def __str__(self) -> str:
         """Gives one line with the count, and one for each photo without a crop."""
@@ -43,19 +56,26 @@ class Alignment:
         lines = [f"{len(self.written)} of {photos} photos became crops"]
         lines += [f"no face found: {printable(name)}" for name in self.without_face]
         lines += [f"unreadable: {printable(name)}" for name in self.unreadable]
-        lines += [f"not read, save it as JPEG or PNG: {printable(name)}" for name in self.other_formats]
+        lines += [f"{_hint(name)}: {printable(name)}" for name in self.other_formats]
+        lines += [] if self.sheet is None else [f"what was cut: {printable(str(self.sheet))}"]
         return "\n".join(lines)
 
 
-def align_folder(photos: Path, out: Path, detector: Path, contract: InputContract) -> Alignment:
+def _hint(name: str) -> str:
+    heic = ", or pip install 'pocketface[heic]'" * name.lower().endswith(HEIC)
+    return f"not read, save it as JPEG or PNG{heic}"
+
+
+def align_folder(photos: Path, out: Path, detector: Path | None, contract: InputContract) -> Alignment:
     """Writes a crop of every photo below `photos` in which a face is found.
 
     Of several faces the one that `central_face` chooses is used. Photos are turned upright by their EXIF orientation.
+    A contact sheet, OUT-contact-sheet.jpg beside the folder, shows up to 60 photos with their landmarks and crops.
 
     Args:
         photos: Folder of photos, in any folders below it.
         out: Gets the same folders and names, as JPEG files of quality 95; existing files are replaced.
-        detector: The YuNet file, `face_detection_yunet_*.onnx` of OpenCV's zoo.
+        detector: The YuNet file, `face_detection_yunet_*.onnx` of OpenCV's zoo; without one it is said where to get it.
         contract: Gives the crop's size and template.
 
     Returns:
@@ -66,9 +86,11 @@ def align_folder(photos: Path, out: Path, detector: Path, contract: InputContrac
     """
     if out.resolve().is_relative_to(photos.resolve()):
         raise ValueError(f"crops in {out} would be read as photos of {photos} the next time: name a folder outside")
-    names, others = image_names(photos), image_names(photos, OTHER_FORMATS)
+    readable = (*EXTENSIONS, *(HEIC if reads_heic() else ()))
+    names = image_names(photos, readable)
+    others = image_names(photos, tuple(ending for ending in OTHER_FORMATS if ending not in readable))
     if not names:
-        raise ValueError(f"{photos} holds no photos; files that end in {', '.join(EXTENSIONS)} count{unread(others)}")
+        raise ValueError(f"{photos} holds no photos; files that end in {', '.join(readable)} count{unread(others)}")
     targets: dict[Path, str] = {}
     for name in names:
         target = (out / name).with_suffix(".jpg")
@@ -77,7 +99,9 @@ def align_folder(photos: Path, out: Path, detector: Path, contract: InputContrac
         targets[target] = name
     detect = yunet(detector)
     written, without_face, unreadable = [], [], []
-    for target, name in targets.items():
+    rows: list[SheetRow] = []
+    on_sheet = shown(len(targets))
+    for number, (target, name) in enumerate(targets.items()):
         try:
             photo = read_photo(photos / name)
         except ValueError:
@@ -86,13 +110,18 @@ def align_folder(photos: Path, out: Path, detector: Path, contract: InputContrac
         faces = detect(photo)
         if not len(faces):
             without_face.append(name)
+            rows += [sheet_row(name, photo, None, None)] if number in on_sheet else []
             continue
         points = faces[central_face(faces, photo.shape[0], photo.shape[1]), 4:14].reshape(5, 2)
         crop = warp(photo, similarity_transform(points, contract.landmarks), contract.height, contract.width)
         with written_whole(target) as beside:
             Image.fromarray(crop).save(beside, format="JPEG", quality=QUALITY)
         written.append(name)
-    return Alignment(tuple(written), tuple(without_face), tuple(unreadable), tuple(others))
+        rows += [sheet_row(name, photo, crop, points)] if number in on_sheet else []
+    sheet = out.resolve().with_name(f"{out.resolve().name}-contact-sheet.jpg")
+    if rows:
+        write_contact_sheet(rows, sheet)
+    return Alignment(tuple(written), tuple(without_face), tuple(unreadable), tuple(others), sheet if rows else None)
 
 
 def similarity_transform(points: ArrayLike, template: ArrayLike) -> NDArray[np.float64]:
@@ -156,8 +185,10 @@ def read_photo(path: Path) -> NDArray[np.uint8]:
     Raises:
         ValueError: Unreadable, or more than 120 megapixels.
     """
+    heic = path.suffix.lower() in HEIC
+    source = io.BytesIO(heic_as_png(path, LARGEST_PHOTO)) if heic else path
     try:
-        with Image.open(path, formats=tuple(EXTENSIONS.values())) as image:
+        with Image.open(source, formats=tuple(EXTENSIONS.values())) as image:
             pixels = image.height * image.width
             if pixels <= LARGEST_PHOTO:
                 return rgb(ImageOps.exif_transpose(image))
@@ -188,14 +219,21 @@ def central_face(faces: NDArray[np.float64], height: int, width: int) -> int:
     return int(np.argmax(wide * high - 2 * distance))
 
 
-def yunet(path: Path) -> Detector:
+def yunet(path: Path | None) -> Detector:
     """Opens a YuNet file with OpenCV. Source: Wu et al., YuNet: A tiny millisecond-level face detector, 2023.
 
     Raises:
         ValueError: No such file, not a face detector, or OpenCV is not installed.
     """
+    if path is None:
+        raise ValueError(f"alignment needs a face detector: {GET_DETECTOR}")
     if not path.is_file():
-        raise ValueError(f"no detector {path}; face_detection_yunet_2023mar.onnx of OpenCV's zoo is one")
+        raise ValueError(f"no detector {path}: {GET_DETECTOR}")
+    if path.name == DETECTOR and sha256_of(path) != DETECTOR_SHA256:  # often Git LFS's pointer to it, 131 bytes
+        raise ValueError(
+            f"{path} ({path.stat().st_size:,} bytes) is not that file of OpenCV's zoo, by its SHA-256, which should be "
+            f"{DETECTOR_SHA256}: {GET_DETECTOR}"
+        )
     try:
         import cv2
     except ImportError:

@@ -186,5 +186,6 @@ def unstated_contract(network: object) -> str:
     """Gives the sentence that refuses a network whose contract nobody stated."""
     return (
         f"{network} does not say what it must be fed; give --mean and --scale, or a contract ([contract] in a recipe): "
-        "(pixel - mean) * scale as in its training code, e.g. --mean 127.5 --scale 0.0078125"
+        "(pixel - mean) * scale as in its training code, e.g. --mean 127.5 --scale 0.0078125; where nobody knows them, "
+        "`pocketface probe` finds them on faces"
     )

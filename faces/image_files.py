@@ -47,6 +47,19 @@ def decode_image(source: Path | BinaryIO, name: str, height: int, width: int) ->
     )
 
 
+def image_size(path: Path) -> tuple[int, int]:
+    """Gives the height and width of an image, from its header.
+
+    Raises:
+        ValueError: It cannot be read as an image.
+    """
+    try:
+        with Image.open(path, formats=tuple(EXTENSIONS.values())) as image:
+            return image.height, image.width
+    except Exception as error:  # as above
+        raise ValueError(f"{path} cannot be read as an image: {error or type(error).__name__}") from error
+
+
 def rgb(image: Image.Image) -> NDArray[np.uint8]:
     """Gives an image of any mode as (H, W, 3) uint8."""
     if image.mode.startswith("I"):  # 16 bits of grey, which Pillow's own conversion would clip at 255

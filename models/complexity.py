@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import torch
 from torch import nn
 
 from .embedder import Embedder
 from .layer_runs import LayerRun, layer_runs
+from .zoo import ZOO, create
 
 
 def parameters(backbone: nn.Module) -> int:
@@ -29,3 +33,14 @@ def macs(embedder: Embedder) -> int:
     not counted, and neither is what runs outside `nn.Conv2d` and `nn.Linear`, such as the products inside an attention.
     """
     return sum(run.macs for run in layer_runs(embedder))
+
+
+def zoo_rows() -> Iterator[tuple[str, ...]]:
+    """Gives a row of text per network of the zoo: name, parameters, MACs, input, D and paper."""
+    for name, architecture in ZOO.items():
+        with torch.device("meta"):  # shapes alone: no weights are made
+            embedder = create(name)
+        contract, size = embedder.contract, f"{parameters(embedder.backbone):,}"
+        fed = f"{contract.height}x{contract.width} {contract.channel_order}"
+        work, width = f"{macs(embedder) / 1e6:,.0f} M", str(embedder.embedding_size)
+        yield name, size, work, fed, width, architecture.paper

@@ -33,9 +33,12 @@ NOT_RUN = {
     "pocketface sensitivity EMBEDDER": "takes minutes on a busy machine; tests/prune/ has tests of it",
     "pocketface benchmark source.onnx small.tflite --mean 127.5 --scale 0.0078125 --faces FOLDER": "minutes, too; "
     "tests/benchmark/test_unlabelled_runner.py",
+    "pocketface probe FILE.onnx --faces FOLDER": "wants 20 faces: tests/benchmark/probing/test_prober.py",
+    "pocketface probe my_net.py:build --weights my_net.safetensors --pairs pairs.txt": "the same",
     "pocketface run": ".ci/run gives this very command",
     "pocketface --install-completion": "it writes into the start-up file of the user's shell",
     "pocketface align PHOTOS --detector yunet.onnx --out crops": "needs a detector: tests/faces/test_alignment.py",
+    "pocketface align PHOTOS --detector FILE --out crops": "the same",
     "pocketface phone": "needs a phone: tests/benchmark/adb/test_command.py gives it to a stand-in",
     "pocketface phone FILES --benchmark-model PATH --out RUN": "the same",
     "pocketface export EMBEDDER --target toy": "wants the format of that page: tests/export/test_formats.py has it",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...export.formats import CHECKPOINT, FORMATS
 from ..figures import interval, number_text, row_text
-from ..measurement import Measurement
+from ..measurement import FED_AS_TRAINED, Measurement
 from ..metric_keys import phrase_of
 from ..places import place_of
 from .drift import JITTER, Verdict, drift_verdict, is_without_labels
@@ -16,7 +16,6 @@ from .summary import ACCURACY, Line
 
 DIFFERENCE, SIZE, LATENCY = "accuracy_difference", "size_bytes", "latency_ms_p50@1"
 AUC = "auc"
-FED_AS_TRAINED = "is it fed as it was trained (mean, scale, order of the colours, alignment)?"
 SAME_COSINE = 0.9999
 """From this lowest cosine to the source on, a file counts as the source in another format."""
 

@@ -10,6 +10,7 @@ from PIL import Image
 from pocketface.faces import alignment
 from pocketface.faces.alignment import align_folder, central_face, read_photo, similarity_transform, warp
 from pocketface.faces.contract import ARCFACE, TEMPLATES, InputContract
+from pocketface.faces.recutting import recut
 
 TEMPLATE = np.array(TEMPLATES["arcface"])
 
@@ -283,10 +284,70 @@ def test_another_network_than_a_detector_is_one_sentence(tmp_path):
         alignment.yunet(tmp_path / "net.onnx")
 
 
+@pytest.mark.parametrize("size", [(112, 96), (128, 128), (160, 160), (224, 224)])
+def test_a_crop_of_another_size_shows_the_same_face(shared, tmp_path, size):
+    """A photo of a known face, turned and enlarged on a canvas: the crop is the known one, at that size."""
+    pytest.importorskip("cv2", reason="OpenCV runs the detector")
+    face = Image.open(shared / "faces" / "train112" / "cfp" / "002" / "frontal_01.jpg")
+    turned = face.resize((300, 300), Image.Resampling.BICUBIC).rotate(15, Image.Resampling.BICUBIC, expand=True)
+    canvas = Image.new("RGB", (640, 480), (90, 90, 90))
+    canvas.paste(turned, (150, 50))
+    photo(tmp_path / "in" / "a.png", np.asarray(canvas))
+    got = align_folder(tmp_path / "in", tmp_path / "out", shared / "models" / "yunet_n.onnx", InputContract(*size))
+    assert got.written == ("a.png",)
+    crop = read_photo(tmp_path / "out" / "a.jpg")
+    assert crop.shape == (*size, 3)
+    known = recut(np.asarray(face)[None], *size)[0]
+    high, wide = (side // 4 for side in size)  # the middle, where neither is black
+    middle = np.s_[high:-high, wide:-wide]
+    assert np.corrcoef(crop[middle].ravel(), known[middle].ravel())[0, 1] > 0.9
+
+
+def test_without_a_detector_it_is_said_where_to_get_one(tmp_path):
+    photo(tmp_path / "in" / "a.png", noise(8, 8))
+    with pytest.raises(ValueError, match=r"needs a face detector: download .*_2023mar\.onnx .*https:"):
+        align_folder(tmp_path / "in", tmp_path / "out", None, ARCFACE)
+
+
+def test_a_pointer_to_the_detector_is_not_the_detector(tmp_path):
+    pointer = tmp_path / "face_detection_yunet_2023mar.onnx"
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(ValueError, match=r"\(43 bytes\) is not that file of OpenCV's zoo, by its SHA-256"):
+        alignment.yunet(pointer)
+
+
+def test_the_contact_sheet_lies_beside_the_crops_and_shows_every_photo(shared, tmp_path):
+    pytest.importorskip("cv2", reason="OpenCV runs the detector")
+    photo(tmp_path / "in" / "face.png", read_photo(shared / "faces" / "raw_lfw" / "Jim_Hardin_0001.jpg"))
+    photo(tmp_path / "in" / "noise.png", noise(200, 300))
+    got = align_folder(tmp_path / "in", tmp_path / "out", shared / "models" / "yunet_n.onnx", ARCFACE)
+    assert got.sheet == tmp_path / "out-contact-sheet.jpg"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["face.jpg"]
+    sheet = read_photo(got.sheet).astype(int)
+    assert sheet.shape == (120, 864, 3)
+    crop = read_photo(tmp_path / "out" / "face.jpg").astype(int)
+    assert np.abs(sheet[4:116, 120:232] - crop).mean() < 5
+    assert str(got).splitlines()[-1] == f"what was cut: {got.sheet}"
+
+
+def test_a_photo_of_an_iphone_is_read(tmp_path):
+    heif = pytest.importorskip("pillow_heif", reason="wants the extra `heic`")
+    heif.register_heif_opener()
+    pixels = np.zeros((64, 96, 3), np.uint8)
+    pixels[:, :48] = (250, 20, 20)  # the left half is red
+    Image.fromarray(pixels).save(tmp_path / "a.heic", quality=95)
+    read = read_photo(tmp_path / "a.heic")
+    assert read.shape == (64, 96, 3)
+    assert read[32, 20, 0] > 200 and read[32, 70, 0] < 50
+    (tmp_path / "b.heic").write_bytes((tmp_path / "a.heic").read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"b\.heic cannot be read as an image"):
+        read_photo(tmp_path / "b.heic")
+
+
 def test_names_that_a_terminal_would_obey_and_formats_that_are_not_read_are_spelt_out():
     said = str(alignment.Alignment((), ("a\x1b[2J\nb.jpg",), (), ("c.heic",))).splitlines()
     assert said == [
         "0 of 2 photos became crops",
         r"no face found: a\x1b[2J\nb.jpg",
-        "not read, save it as JPEG or PNG: c.heic",
+        "not read, save it as JPEG or PNG, or pip install 'pocketface[heic]': c.heic",
     ]

@@ -125,12 +125,15 @@ def test_no_file_is_recommended_that_tells_people_apart_as_a_coin_does(changed):
     choice = chosen(rows)
     assert choice.best is None
     (said,) = why_not(choice).values()
-    asked = "is it fed as it was trained (mean, scale, order of the colours, alignment)?"
+    asked = (
+        "is it fed as it was trained (mean, scale, order of the colours, alignment)? "
+        "`pocketface probe` tries what is usual"
+    )
     assert said.endswith(f" is that of chance: {asked}")
     lines = summarise(rows)
     ((_, sentence),) = recommendation_sentences(lines, recommend(lines, ShippingLimits()))
     assert sentence.startswith("No file meets the limits for sure; nearest is whole.tflite, which misses only accuracy")
-    assert sentence.endswith(asked)
+    assert sentence.endswith(f"{asked}.")
 
 
 def test_an_interval_just_above_one_half_is_no_chance():
