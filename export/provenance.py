@@ -26,6 +26,8 @@ def _sentence(entry: Mapping[str, Any]) -> str:
             return f"Weights {_name(entry['weights'])}{_hash(entry)} of {architecture}."
         trained = f", trained on faces {entry['faces']}" if "faces" in entry else ""
         return f"Weights of {architecture}{trained}."
+    if stage == "fuse":
+        return _fusion(entry)
     recipe = entry.get("recipe")
     recipe = recipe if isinstance(recipe, Mapping) else {}
     faces = entry.get("faces")
@@ -42,6 +44,14 @@ def _sentence(entry: Mapping[str, Any]) -> str:
     if stage == "warm start":
         return f"Started from {_name(entry.get('weights', 'unknown weights'))}{_hash(entry)}."
     return f"{stage.capitalize()}{_hash(entry)}."
+
+
+def _fusion(entry: Mapping[str, Any]) -> str:
+    methods = entry.get("methods")
+    by = " and ".join(f"`{name}`" for name in methods) if isinstance(methods, Mapping) else ""
+    if reason := entry.get("reason"):
+        return f"Branches are not fused{f' by {by}' if by else ''}: {reason}."
+    return f"{entry.get('modules')} modules fused by {by}."
 
 
 def _hash(entry: Mapping[str, Any], of: str = "") -> str:

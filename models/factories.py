@@ -21,8 +21,10 @@ from ..files import sha256_of
 from .embedder import Embedder
 from .file_kinds import NO_NETWORKS, way_in
 from .graph.torch_import import import_onnx
+from .reparameterisation import with_fused_modules
 from .state_dicts import state_dict_in, without_prefix
 from .torch_files import read_torch_file
+from .torchvision_shim import with_torchvision
 from .zoo import ZOO, create
 
 IMPORTED = "onnx"
@@ -39,6 +41,8 @@ def load_embedder(
     options: Mapping[str, Any] | None = None,
 ) -> Embedder:
     """Builds the embedder that `architecture` names and loads `weights` into it, strictly.
+
+    Branches that a factory's network was trained with are fused, see `with_fused_modules`.
 
     Args:
         architecture: A zoo name, `path/to/file.py:factory` or `package.module:factory`; the factory takes `options`
@@ -68,7 +72,7 @@ def load_embedder(
     name = name or (weights.stem if weights else architecture.rpartition(":")[2])
     embedder = Embedder(name, backbone.eval(), contract, architecture, options, licence, (ancestry,))
     _check_embeds(embedder)
-    return embedder
+    return with_fused_modules(embedder) if ":" in architecture else embedder
 
 
 def load_onnx(
@@ -115,7 +119,7 @@ def build_foreign(architecture: str, options: Mapping[str, Any]) -> nn.Module:
     except TypeError as error:
         raise ValueError(f"{architecture} does not take {dict(options)}: {error}") from error
     try:
-        backbone = factory(**options)
+        backbone = with_torchvision(lambda: factory(**options))
     except Exception as error:  # whatever somebody else's code raises
         raise ValueError(f"{architecture} failed: {_place_of(error)}") from error
     if not isinstance(backbone, nn.Module):
@@ -126,7 +130,7 @@ def build_foreign(architecture: str, options: Mapping[str, Any]) -> nn.Module:
 def _module(place: str) -> Any:
     if not place.endswith(".py"):
         try:
-            return importlib.import_module(place)
+            return with_torchvision(lambda: importlib.import_module(place))
         except ImportError as error:
             raise ValueError(f"no embedder in {place!r}: {error}; zoo names: {', '.join(sorted(ZOO))}") from error
     path = Path(place)
@@ -136,7 +140,8 @@ def _module(place: str) -> Any:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        loader = spec.loader
+        with_torchvision(lambda: loader.exec_module(module))
     except Exception as error:  # whatever somebody else's code raises
         raise ValueError(f"{place} cannot be run: {_place_of(error)}") from error
     return module

@@ -5,10 +5,16 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 import torch
+
+T = TypeVar("T")
+_LACKS_OPERATORS = "operator torchvision::"  # "operator torchvision::nms does not exist"
 
 
 def import_torchvision() -> ModuleType:
@@ -23,12 +29,29 @@ def import_torchvision() -> ModuleType:
     """
     try:
         return importlib.import_module("torchvision")
-    except RuntimeError as error:  # "operator torchvision::nms does not exist"
-        if "operator torchvision::" not in str(error):
+    except RuntimeError as error:
+        if _LACKS_OPERATORS not in str(error):
             version = torch.__version__
             raise ImportError(f"torchvision does not import beside torch {version}: {error}") from error
     _declare_described_operators()
     return importlib.import_module("torchvision")
+
+
+def with_torchvision(work: Callable[[], T]) -> T:
+    """Does `work`, somebody's code that may import torchvision by itself, as timm does.
+
+    Where that fails as `import_torchvision` tells, it is done once more with torchvision imported.
+
+    Raises:
+        Exception: What `work` raises.
+    """
+    try:
+        return work()
+    except RuntimeError as error:
+        if _LACKS_OPERATORS not in str(error) or "torchvision" in sys.modules:
+            raise
+    import_torchvision()
+    return work()
 
 
 def _declare_described_operators() -> None:
