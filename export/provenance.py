@@ -18,6 +18,15 @@ def provenance_sentences(ancestry: Iterable[Mapping[str, Any]]) -> tuple[str, ..
     return tuple(_sentence(entry)[:LONGEST] for entry in ancestry)
 
 
+def fusion_sentences(ancestry: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Tells of the branches that were fused when the network was opened, or why they were not.
+
+    >>> fusion_sentences([{"stage": "source"}, {"stage": "fuse", "modules": 22, "methods": {"reparameterize": 22}}])
+    ('22 modules fused by `reparameterize`.',)
+    """
+    return provenance_sentences(entry for entry in ancestry if entry.get("stage") == "fuse")
+
+
 def _sentence(entry: Mapping[str, Any]) -> str:
     stage = str(entry.get("stage", "unknown step"))
     if stage == "source":

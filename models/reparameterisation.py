@@ -20,8 +20,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from ..faces.contract import InputContract
-from ..faces.rendering.synthetic import synthetic_faces
 from .embedder import Embedder
+from .rendered_inputs import rendered_inputs
 
 METHODS = (
     "reparameterize",  # MobileOne, FastViT, timm
@@ -185,10 +185,7 @@ def _layers(module: nn.Module) -> int:
 
 def _difference(before: nn.Module, after: nn.Module, contract: InputContract) -> float:
     """Gives the largest of 1 - cosine on rendered faces."""
-    crops, _ = synthetic_faces(PROVEN_ON, 1)
-    pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
-    sized = nn.functional.interpolate(pixels, (contract.height, contract.width), mode="bilinear")
-    faces = torch.from_numpy(contract.preprocess(sized.permute(0, 2, 3, 1).byte().numpy()))
+    faces = rendered_inputs(contract, PROVEN_ON)
     with torch.inference_mode():
         rows: list[Tensor] = [network.eval()(faces).double() for network in (before, after)]
     return float((1 - nn.functional.cosine_similarity(*rows)).max())
