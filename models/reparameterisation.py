@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
@@ -187,5 +187,5 @@ def _difference(before: nn.Module, after: nn.Module, contract: InputContract) ->
     """Gives the largest of 1 - cosine on rendered faces."""
     faces = rendered_inputs(contract, PROVEN_ON)
     with torch.inference_mode():
-        rows: list[Tensor] = [network.eval()(faces).double() for network in (before, after)]
-    return float((1 - nn.functional.cosine_similarity(*rows)).max())
+        with_branches, without = (network.eval()(faces).double() for network in (before, after))
+    return float((1 - nn.functional.cosine_similarity(with_branches, without)).max())
