@@ -19,7 +19,7 @@ from .calibration import choose_calibration_faces, lint
 from .coreml.package import MANIFEST
 from .formats import open_session, read_artifact, uncertified_sha256
 from .parity import Parity, check_parity, measure_parity
-from .provenance import provenance_sentences
+from .provenance import fusion_sentences, provenance_sentences
 from .recipe import ExportRecipe
 from .reference import embed_source
 from .session import unit_embeddings
@@ -66,6 +66,8 @@ def export(
     """
     folder.mkdir(parents=True, exist_ok=True)
     contract = source.contract
+    for line in fusion_sentences(source.ancestry) if isinstance(source, Embedder) else ():
+        progress(f"{source.name}: {line}")
     sample = choose_calibration_faces(faces, recipe.calibration_faces, recipe.seed)
     if any(TARGETS[target].calibrated for target in recipe.targets):
         for line in lint(sample, contract, tested):

@@ -18,6 +18,15 @@ def provenance_sentences(ancestry: Iterable[Mapping[str, Any]]) -> tuple[str, ..
     return tuple(_sentence(entry)[:LONGEST] for entry in ancestry)
 
 
+def fusion_sentences(ancestry: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Tells of the branches that were fused when the network was opened, or why they were not.
+
+    >>> fusion_sentences([{"stage": "source"}, {"stage": "fuse", "modules": 22, "methods": {"reparameterize": 22}}])
+    ('22 modules fused by `reparameterize`.',)
+    """
+    return provenance_sentences(entry for entry in ancestry if entry.get("stage") == "fuse")
+
+
 def _sentence(entry: Mapping[str, Any]) -> str:
     stage = str(entry.get("stage", "unknown step"))
     if stage == "source":
@@ -28,6 +37,8 @@ def _sentence(entry: Mapping[str, Any]) -> str:
             return f"Weights {_name(entry['weights'])}{_hash(entry)} of {architecture}{apart}."
         trained = f", trained on faces {entry['faces']}" if "faces" in entry else ""
         return f"Weights of {architecture}{trained}."
+    if stage == "fuse":
+        return _fusion(entry)
     recipe = entry.get("recipe")
     recipe = recipe if isinstance(recipe, Mapping) else {}
     faces = entry.get("faces")
@@ -44,6 +55,14 @@ def _sentence(entry: Mapping[str, Any]) -> str:
     if stage == "warm start":
         return f"Started from {_name(entry.get('weights', 'unknown weights'))}{_hash(entry)}."
     return f"{stage.capitalize()}{_hash(entry)}."
+
+
+def _fusion(entry: Mapping[str, Any]) -> str:
+    methods = entry.get("methods")
+    by = " and ".join(f"`{name}`" for name in methods) if isinstance(methods, Mapping) else ""
+    if reason := entry.get("reason"):
+        return f"Branches are not fused{f' by {by}' if by else ''}: {reason}."
+    return f"{entry.get('modules')} modules fused by {by}."
 
 
 def _hash(entry: Mapping[str, Any], of: str = "") -> str:

@@ -27,6 +27,7 @@ from .graph.imported_network import ImportedNetwork
 from .graph.reading import LARGEST_FILE
 from .graph.torch_import import rebuild
 from .network_conversion import converted, is_other_network
+from .reparameterisation import fused, is_fused
 from .widths import resize, widths_of
 from .zoo import ZOO, create
 
@@ -132,6 +133,7 @@ def load_checkpoint(folder: Path, factory: str | None = None) -> Embedder:
             backbone = _rebuilt(folder / GRAPH, description)
         elif ":" in architecture:
             architecture, backbone = str(factory), build_foreign(str(factory), options)
+            backbone = fused(backbone).backbone if is_fused(ancestry) else backbone
         else:
             with torch.device("meta"):  # shapes alone: what the weights do not bear out never takes memory
                 backbone = create(architecture, **options).backbone

@@ -22,6 +22,7 @@ from .embedder import Embedder
 from .file_kinds import NO_NETWORKS, way_in
 from .graph.torch_import import import_onnx
 from .network_conversion import ConvertedNetwork, onnx_origin
+from .reparameterisation import with_fused_modules
 from .state_dicts import state_dict_in, without_prefix
 from .torch_files import read_torch_file
 from .torchvision_shim import beside_torchvision
@@ -41,6 +42,8 @@ def load_embedder(
     options: Mapping[str, Any] | None = None,
 ) -> Embedder:
     """Builds the embedder that `architecture` names and loads `weights` into it, strictly.
+
+    Branches that a factory's network was trained with are fused, see `with_fused_modules`.
 
     Args:
         architecture: A zoo name, `path/to/file.py:factory` or `package.module:factory`; the factory takes `options`
@@ -70,7 +73,7 @@ def load_embedder(
     name = name or (weights.stem if weights else architecture.rpartition(":")[2])
     embedder = Embedder(name, backbone.eval(), contract, architecture, options, licence, (ancestry,))
     _check_embeds(embedder)
-    return embedder
+    return with_fused_modules(embedder) if ":" in architecture else embedder
 
 
 def load_onnx(

@@ -35,7 +35,7 @@ class Step:
     name: str
     operator: Operator
     constants: Inputs
-    variables: dict[str, str | list[str]]  # input -> the values, or list of values, that it takes
+    variables: dict[str, str | list[str | Tensor]]  # input -> the value, or list of values and constants, that it takes
     results: tuple[str, ...]
     shape: tuple[int | None, ...]  # of the first result, for one face; None: flexible
     rounded: bool  # to half precision
@@ -103,7 +103,11 @@ class CoreMLEvaluator:
             given: Inputs = dict(step.constants)
             try:
                 for name, taken in step.variables.items():
-                    given[name] = values[taken] if isinstance(taken, str) else [values[one] for one in taken]
+                    given[name] = (
+                        values[taken]
+                        if isinstance(taken, str)
+                        else [values[one] if isinstance(one, str) else one for one in taken]
+                    )
                 if step.name == "reshape":  # the program states the shape for one face, or for any number
                     sides = _sides(step, given["x"])
                     given["shape"] = (len(faces), *sides[1:]) if self._apart else sides
@@ -175,7 +179,7 @@ def _steps(package: Package, mode: Mode, output: str) -> list[Step]:
         if operation.type not in OPERATORS or operation.blocks:
             raise ValueError(f"{package.name}: the evaluator has no operator {operation.type} ({result.name!r})")
         constants: Inputs = {}
-        variables: dict[str, str | list[str]] = {}
+        variables: dict[str, str | list[str | Tensor]] = {}
         for key, argument in operation.inputs.items():
             names = [binding.name for binding in argument.arguments]
             if not names[0]:
@@ -185,14 +189,13 @@ def _steps(package: Package, mode: Mode, output: str) -> list[Step]:
                     constants[key] = _operand(known[names[0]])
                 else:
                     variables[key] = names[0]
-            elif any(name in known for name in names):
-                raise ValueError(f"{package.name}: the evaluator does not join {result.name!r} to constants")
             else:
-                variables[key] = names
+                variables[key] = [_operand(known[name]) if name in known else name for name in names]
         if operation.type == "reshape":  # whose shape is known without being computed
             variables.pop("shape", None)
         shape = tuple(side_of(dimension) for dimension in result.type.tensorType.dimensions)
-        used = {name for taken in variables.values() for name in ([taken] if isinstance(taken, str) else taken)}
+        taken = [one for each in variables.values() for one in ([each] if isinstance(each, str) else each)]
+        used = {one for one in taken if isinstance(one, str)}
         half = mode != "exact" and is_half(result)
         rounded = half and operation.type not in SELECTING
         operator = OPERATORS[operation.type]

@@ -86,11 +86,16 @@ def _space_to_depth(i: Inputs) -> Tensor:
 
 
 def _concat(i: Inputs) -> Tensor:
-    """Joins along one axis, one after the other or (a channel shuffle) one of each in turns."""
-    axis = i["axis"] % i["values"][0].ndim
+    """Joins along one axis, one after the other or (a channel shuffle) one of each in turns.
+
+    A constant among computed values, such as a class token, is joined to each face.
+    """
+    parts, axis = i["values"], i["axis"] % i["values"][0].ndim
+    if axis and len(faces := {part.shape[0] for part in parts}) > 1:
+        parts = [part.expand(max(faces), *part.shape[1:]) for part in parts]
     if i.get("interleave", False):
-        return torch.stack(i["values"], axis + 1).flatten(axis, axis + 1)
-    return torch.cat(i["values"], axis)
+        return torch.stack(parts, axis + 1).flatten(axis, axis + 1)
+    return torch.cat(parts, axis)
 
 
 def _split(i: Inputs) -> tuple[Tensor, ...]:

@@ -108,6 +108,15 @@ class Context:
             )
         return self.values[name]
 
+    def part(self, node: NodeProto, place: int) -> Value:
+        """Gives input `place` of `node` as `value` does, or a constant of all its sides in the default order."""
+        values = self.constants.get(node.input[place])
+        if values is None:
+            return self.value(node, place)
+        turned = values.transpose(default_order(values.ndim))
+        tensor = self.writer.constant(f"{node.output[0]}/{place}", turned)
+        return Value(tensor, turned.shape, non_negative=bool((values >= 0).all()))
+
     def constant(self, node: NodeProto, place: int) -> NDArray[Any] | None:
         """Gives input `place` of `node`, or None where it is left out.
 

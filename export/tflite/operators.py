@@ -131,8 +131,8 @@ def emit_hard_sigmoid(context: Context, node: NodeProto) -> None:
 
 
 def emit_concat(context: Context, node: NodeProto) -> None:
-    """Joins tensors along an axis."""
-    values = [context.value(node, place) for place in range(len(node.input))]
+    """Joins tensors along an axis; some may be constants, such as a class token."""
+    values = [context.part(node, place) for place in range(len(node.input))]
     rank = len(values[0].shape)
     if any(value.flattened for value in values):
         raise context.refuse(node, "joins flattened images; join them before they are flattened")

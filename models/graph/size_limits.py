@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LARGEST_SUM = 1 << 28  # numbers that all layers together give for one face; MobileFaceNet's give 5 million
 MOST_WORK = 1 << 38  # multiplications for one face; MobileFaceNet does 230 million, IResNet-100 24 billion
 SMALL = 4096  # numbers: shapes and the like, whose values decide the sizes of others
-MOST_ROUNDS = 20  # of folding and inferring; networks need two or three
+MOST_VISITS = 400_000  # of nodes, in all rounds of folding and inferring; LeViT's 500 nodes need 27 rounds
 
 Shape = tuple[int, ...]
 
@@ -69,7 +69,7 @@ def shapes_for_one_face(model: onnx.ModelProto, name: str) -> dict[str, Shape]:
 
 def _with_shapes(model: onnx.ModelProto, name: str) -> tuple[onnx.ModelProto, dict[str, Shape]]:
     skeleton = _skeleton(model)
-    for _ in range(MOST_ROUNDS):
+    for _ in range(1 + MOST_VISITS // (1 + len(skeleton.graph.node))):
         shapes = _inferred(skeleton, name)
         if not _fold(skeleton, shapes):
             break

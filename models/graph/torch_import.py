@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ...faces.contract import InputContract
+from ..rendered_inputs import rendered_inputs
 from .adoption import INPUT, OUTPUT, foreign_graph
 from .conversion_error import ConversionError
 from .import_rewrites import fold_affines, gathers_to_reshapes, unfold_norms
@@ -51,7 +52,7 @@ DECIDES_SHAPE = {"Resize": (1, 2, 3), "Upsample": (1,), "Pad": (2,), "Clip": (1,
 RESERVED = ("onnx_graph", "training")  # what a network calls parts of its own
 MOST_WEIGHTS = 1 << 28  # numbers in all layers together; 1 GiB
 LARGEST_DIFFERENCE = 1e-4  # of unit embeddings: float32 sums in another order
-PROVEN_ON = 3  # random faces
+PROVEN_ON = 3  # rendered faces
 
 
 def import_onnx(path: Path, contract: InputContract) -> ImportedNetwork:
@@ -59,7 +60,7 @@ def import_onnx(path: Path, contract: InputContract) -> ImportedNetwork:
 
     Batch norms stay where the file has them, and where they were folded there are new ones, see `unfold_norms`; scales
     and shifts that follow a layer become part of it, and parallel branches one convolution, see `merge_branches`. The
-    network is proven on random faces, alone and together, against the file in onnxruntime.
+    network is proven on rendered faces, alone and together, against the file in onnxruntime.
 
     Args:
         path: The file; it is not trusted.
@@ -83,7 +84,7 @@ def import_onnx(path: Path, contract: InputContract) -> ImportedNetwork:
         network = _built(graph, weights, known)
     except ConversionError as error:
         raise ConversionError(f"{path.name} {error}") from None
-    _prove(network, adopted, path.name)
+    _prove(network, adopted, contract, path.name)
     return network
 
 
@@ -242,27 +243,26 @@ class _Builder:
         return free
 
 
-def _prove(network: ImportedNetwork, model: ModelProto, name: str) -> None:
-    """Compares the network with the file on random faces, one by one and together.
+def _prove(network: ImportedNetwork, model: ModelProto, contract: InputContract, name: str) -> None:
+    """Compares the network with the file on rendered faces, one by one and together.
 
     Raises:
         ConversionError: They differ, or the network computes with the batch of 1 that it was exported with.
     """
     import onnxruntime as ort
 
-    shape = _sides(model.graph.input[0])
-    faces = np.random.default_rng(0).normal(0, 0.5, (PROVEN_ON, *shape[1:])).astype(np.float32)
+    faces = rendered_inputs(contract, PROVEN_ON)
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 4
     try:
         session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        rows = [session.run([OUTPUT], {INPUT: face[None]})[0].reshape(1, -1) for face in faces]
+        rows = [session.run([OUTPUT], {INPUT: face[None].numpy()})[0].reshape(1, -1) for face in faces]
     except Exception as error:  # onnxruntime has a class for each of its failures
         raise ConversionError(f"{name} cannot be run by onnxruntime: {first_line(error)}") from error
     expected = np.concatenate(rows)
     try:
         with torch.inference_mode():
-            alone = network(torch.from_numpy(faces[:1])).numpy()
+            alone = network(faces[:1]).numpy()
     except Exception as error:
         raise ConversionError(f"{name} cannot be run in PyTorch: {first_line(error)}") from error
     lengths = np.maximum(np.linalg.norm(expected, axis=1, keepdims=True), 1e-12)
@@ -271,7 +271,7 @@ def _prove(network: ImportedNetwork, model: ModelProto, name: str) -> None:
     hint = "export it with a dynamic batch to train it; it can be exported and measured as it is"
     try:
         with torch.inference_mode():
-            together = network(torch.from_numpy(faces)).numpy()
+            together = network(faces).numpy()
     except Exception as error:
         raise ConversionError(f"{name} computes with the batch of 1 it was exported with; {hint}") from error
     if together.shape != expected.shape or not _near(together, expected, lengths):

@@ -68,6 +68,26 @@ CASES: dict[str, tuple[list[onnx.NodeProto], Constants, list[str]]] = {
         {},
         ["RELU", "CONCATENATION"],
     ),
+    "concat with a constant": (
+        [node("Concat", "k input", "map", axis=2)],
+        {"k": weights(1, 3, 2, 8)},
+        ["CONCATENATION"],
+    ),
+    "class token": (
+        [
+            node("Reshape", "input sides", "r"),
+            node("Concat", "token r", "c", axis=1),
+            node("ReduceMean", "c tokens", "m", keepdims=0),
+            node("Reshape", "m map_sides", "map"),
+        ],
+        {
+            "sides": np.array([1, 24, 8]),
+            "token": weights(1, 1, 8),
+            "tokens": np.array([1]),
+            "map_sides": np.array([1, 2, 2, 2]),
+        },
+        ["TRANSPOSE", "RESHAPE", "CONCATENATION", "MEAN", "RESHAPE"],
+    ),
     "concat along the width": ([node("Concat", "input input", "map", axis=-1)], {}, ["CONCATENATION"]),
     "what does nothing": (
         [
