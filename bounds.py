@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MEMORY = 6 << 30  # bytes of address space, most of it never touched: libraries alone take three
-SECONDS = 60  # that opening a file and embedding one face with it may take
+SECONDS = 60  # of processor that opening a file and embedding one face with it may take
+WAITS = 10  # times as long it may take in all: other programs may have the processor
 
 
 def limit_memory(path: Path, more: int = 0) -> None:
@@ -32,12 +33,17 @@ def limit_memory(path: Path, more: int = 0) -> None:
 
 @contextlib.contextmanager
 def limited_time() -> Iterator[None]:
-    """Kills this process with SIGALRM where what is done inside takes longer than a minute, native code too."""
-    if not hasattr(signal, "alarm"):  # Windows has none
+    """Kills this process where what is done inside takes a minute of processor, or ten in all; native code too.
+
+    It ends with SIGPROF, or with SIGALRM.
+    """
+    if not hasattr(signal, "setitimer"):  # Windows has none
         yield
         return
-    signal.alarm(SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, WAITS * SECONDS)
     try:
         yield
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)

@@ -14,7 +14,7 @@ from ..bounds import SECONDS
 from ..children import last_line, run_child, signal_name
 from ..files import full_disk
 
-OUT_OF_TIME = getattr(signal, "SIGALRM", 0)  # what `limited_time` ends a process with
+OUT_OF_TIME = {getattr(signal, name, 0) for name in ("SIGPROF", "SIGALRM")}  # `limited_time` ends a process with them
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -46,8 +46,8 @@ def ask(
     if process.returncode == -9:
         hint = "perhaps for want of memory; the same command tries it again"
         raise RuntimeError(f"{name} was not {task}: its process was killed, {hint}")
-    if process.returncode == -OUT_OF_TIME:
-        raise RuntimeError(f"{name} was not {task}: it did not embed one face within {SECONDS} s")
+    if process.returncode < 0 and -process.returncode in OUT_OF_TIME:
+        raise RuntimeError(f"{name} was not {task}: it did not embed one face within {SECONDS} s of processor")
     if process.returncode < 0:
         raise RuntimeError(f"{name} crashed its process with {signal_name(-process.returncode)}")
     answers = [json.loads(line) for line in process.stdout.splitlines() if line.startswith("{")]  # runtimes print too

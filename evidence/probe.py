@@ -8,7 +8,8 @@ described in examples/lfw_relu6.toml. Writes evidence/probe.jsonl.
 Three trained networks whose authors say what they are fed, and one that sees blue for red: the PReLU network with the
 channels of its first convolution in the other order, which is what a network that was trained on BGR is. Each is given
 without a contract; with labels on LFW's pairs, without on faces of `train112`. How faces are altered there, how many
-are looked at, and when the answer is "not sure" was chosen on `train112`; no choice was made on LFW.
+are looked at, and when the answer is "not sure" was chosen on `train112`. A first way to draw pairs where there are
+labels left relu6 on LFW in a tie with the wrong contract first; the way that replaced it was chosen on `extra112`.
 
 Rows: `probe_right` is 1 where the contract that is named first is the network's own, or gives it nearly the same
 numbers; conditions say what was named, what it could not be told from, and the separations.

@@ -37,4 +37,11 @@ def test_what_never_ends_is_killed_and_what_ends_is_not() -> None:
     code = "bounds.SECONDS = 1\nwith bounds.limited_time():\n    {}\nimport time; time.sleep(1.2); print('after')"
     assert ran(code.format("pass")).stdout == "after\n"
     ended = ran(code.format("while True: pass"))
+    assert (ended.returncode, ended.stdout) == (-signal.SIGPROF, "")
+
+
+def test_what_waits_may_take_ten_times_as_long() -> None:
+    code = "import time\nbounds.SECONDS = {}\nwith bounds.limited_time():\n    time.sleep(1)\nprint('after')"
+    assert ran(code.format(0.2)).stdout == "after\n"  # a busy machine is no damage
+    ended = ran(code.format(0.05))
     assert (ended.returncode, ended.stdout) == (-signal.SIGALRM, "")
