@@ -40,6 +40,7 @@ RECIPES = ("lfw_prelu", "lfw_relu6")
 RENDERED = ("tflite-fp32", "tflite-w8a8", "coreml-w8a8")
 SLOW = ("tflite-w8a16",)
 FROM_EMBEDDINGS = ("verification_", "accuracy_difference", "eer", "auc", "tar_at_", "threshold_at_", "embedding_cosine")
+TIMED = BenchmarkRecipe(rounds=5)
 LEAKY = {"leaky-3": TrainingRecipe(activation="leaky", activation_layers=3, epochs=8)}
 
 
@@ -91,9 +92,7 @@ def place_of(row: Measurement) -> tuple[Any, ...]:
     return (row.model, row.artifact, row.runtime, row.metric, *given)
 
 
-def measured(
-    recipe: RunRecipe, targets: tuple[str, ...], out: Path, how: BenchmarkRecipe = BenchmarkRecipe(rounds=5)
-) -> None:
+def measured(recipe: RunRecipe, targets: tuple[str, ...], out: Path, how: BenchmarkRecipe = TIMED) -> None:
     """Exports, verifies and times one network: OUT/evidence.json."""
     export = recipe.export.model_copy(update={"targets": targets, "allow_drift": True})
     update = {"prune": None, "compare": (), "export": export, "benchmark": how}
