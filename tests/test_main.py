@@ -380,7 +380,9 @@ def test_help_fits_a_terminal_and_shows_every_default(command: str) -> None:
     flat = " ".join(text.split())
     for parameter in get_command(app).commands[command].params:  # type: ignore[attr-defined]
         if parameter.default not in (None, False, "", [], ()) and parameter.name != "help":
-            assert re.search(rf"\[default: {re.escape(str(parameter.default))}[\];]", flat), parameter.name
+            several = isinstance(parameter.default, list | tuple)
+            shown = ", ".join(map(str, parameter.default)) if several else str(parameter.default)
+            assert re.search(rf"\[default: {re.escape(shown)}[\];]", flat), parameter.name
 
 
 def test_help_lists_each_command_in_one_whole_line() -> None:
