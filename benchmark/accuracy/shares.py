@@ -33,7 +33,8 @@ def change_of(before: Booleans, after: Booleans, units: Units, level: float = 0.
     """Gives how much more often `after` (n,) is right than `before` (n,), pair by pair.
 
     The interval is Bonett and Price's for as many pairs as these are worth. It adds one pair to those won and one to
-    those lost, so that few differing verdicts are not taken for certain, and that it has a width where none differs.
+    those lost, so that few differing verdicts are not taken for certain, and that it has a width where none differs;
+    these are then worth what the errors of `before` are.
 
     Args:
         before: Whether each pair was right.
@@ -46,7 +47,8 @@ def change_of(before: Booleans, after: Booleans, units: Units, level: float = 0.
     Data, Journal of Educational and Behavioral Statistics 2012.
     """
     change = after.astype(np.float64) - before
-    value, worth = float(change.mean()), units.worth(change)
+    # where no verdict differs, the errors tell how far pairs of the same people go together
+    value, worth = float(change.mean()), units.worth(change if change.any() else before.astype(np.float64))
     differing = (float(np.abs(change).mean()) * worth + 2) / (worth + 2)
     middle = value * worth / (worth + 2)
     reach = units.quantile(level) * float(np.sqrt((differing - middle**2) / (worth + 2) + variance))

@@ -126,3 +126,12 @@ def test_intervals_hold_the_truth_as_often_as_they_say_where_people_recur() -> N
         held["change"] += (change.low or 0) <= -0.95 * 0.05 <= (change.high or 0)
     assert 0.92 <= held["share"] / 400 <= 0.98
     assert 0.92 <= held["change"] / 400 <= 0.98
+
+
+def test_verdicts_that_do_not_differ_are_worth_what_the_errors_are() -> None:
+    people = np.repeat(np.arange(6), 10)  # each is wrong once in ten pairs: the errors know nothing of people
+    right = np.tile(np.arange(10) > 0, 6)
+    found = change_of(right, right, independent_units(60, (people, people)))
+    assert found.value == 0 and found.high is not None and found.low == -found.high
+    # 60 pairs and two, of which two differ; Student's quantile of 5 degrees of freedom is 2.571
+    assert abs(found.high - 2.5706 * np.sqrt(2 / 62 / 62)) < 1e-4
