@@ -100,7 +100,10 @@ class Tries:
         failures += ["a traceback"] if "Traceback" in said else []
         failures += [f"{len(sentences)} sentences"] if wanted and len(sentences) != 1 else []
         value, reason = round(tried.seconds, 2), "; ".join(failures)
-        conditions |= {"exit": status, "said": sentences[-1] if wanted and sentences else ""}
+        conditions |= {
+            "exit": status,
+            "said": sentences[-1].replace(str(self.out), "OUT") if wanted and sentences else "",
+        }
         self.rows.append(
             Measurement(
                 *("tiny", "", "", "", "", device_name()),
