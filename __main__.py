@@ -50,7 +50,7 @@ def run(
 @cli.writes_out
 def prune(
     embedder: cli.Network,
-    faces: cli.Faces = ["synthetic"],  # noqa: B006
+    faces: cli.Faces = cli.RENDERED,
     *,
     pruning: cli.PruneOptions,
     settings: cli.Settings = None,
@@ -83,7 +83,7 @@ def prune(
 @cli.writes_out
 def recover(
     student: cli.Network,
-    faces: cli.Faces = ["synthetic"],  # noqa: B006
+    faces: cli.Faces = cli.RENDERED,
     teacher: Annotated[Path | None, Option(help="Checkpoint folder to learn from, instead of labels.")] = None,
     start: cli.Start = None,
     signal: cli.TrainingSignal = None,
@@ -120,7 +120,7 @@ def recover(
 @cli.writes_out
 def sensitivity(
     embedder: cli.Network,
-    faces: cli.Faces = ["synthetic"],  # noqa: B006
+    faces: cli.Faces = cli.RENDERED,
     criterion: cli.Criterion = None,
     settings: cli.Settings = None,
     *,
@@ -145,7 +145,7 @@ def sensitivity(
 @cli.writes_out
 def export(
     embedder: cli.Network,
-    faces: cli.Faces = ["synthetic"],  # noqa: B006
+    faces: cli.Faces = cli.RENDERED,
     target: cli.Targets = None,
     allow_drift: cli.AllowDrift = None,
     settings: cli.Settings = None,
@@ -172,7 +172,7 @@ def trace(
     embedder: cli.Network,
     file: Annotated[Path, Argument(help="The .onnx, .tflite or .mlpackage that was made from it.")],
     weights: cli.Weights = None,
-    faces: cli.Faces = ["synthetic"],  # noqa: B006
+    faces: cli.Faces = cli.RENDERED,
     output: cli.Output = "",
 ) -> None:
     """Compare a file with its source layer by layer. Names the first layer that differs."""

@@ -15,7 +15,6 @@ from .benchmark.runner import Subject, benchmark
 from .benchmark.speed.layer_measuring import layer_costs
 from .export.app.handoff import handoff
 from .export.exporter import export
-from .export.provenance import fusion_sentences
 from .export.targets import Source
 from .faces.drawn_pairs import draw_pairs
 from .faces.folders import LabelledFaces, split_identities
@@ -173,8 +172,6 @@ def prune_by_measurements(
     Raises:
         ValueError: See `prune`; or this machine cannot measure the recipe's budget.
     """
-    for line in fusion_sentences(source.ancestry):
-        progress(f"{source.name}: {line}")
     judge, table = None, None
     if recipe.most_lost is not None:
         train, held_out = split_identities(train, HELD_OUT, recipe.seed)

@@ -47,6 +47,7 @@ Faces = Annotated[
     list[str],
     Option(help="Folder of aligned faces with one folder per person, or WebDataset shards; may be repeated."),
 ]
+RENDERED = ["synthetic"]  # faces where none are named
 Weights = Annotated[
     Path | None, Option(help="Weights for a zoo name or a factory: safetensors, or a torch file of tensors.")
 ]

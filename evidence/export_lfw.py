@@ -3,7 +3,7 @@
     python evidence/export_lfw.py --faces FOLDER --weights FOLDER [--out runs/export-lfw] [--only NETWORK] [--accuracy]
 
 Run it from the repository root; it takes about two hours on one core and resumes after a kill. The folders are
-described in examples/lfw_relu6.toml. Writes evidence/export_lfw.jsonl. `--accuracy` takes half an hour for a network:
+described in examples/lfw_relu6.toml. Writes evidence/export_lfw.jsonl. `--accuracy` takes less:
 it embeds and judges the quick targets again, and leaves all other rows as they are.
 
 Each network is exported unpruned: to every target, with int8 ranges from 200 faces of `train112`, and to `RENDERED`

@@ -2,7 +2,7 @@
 
     python evidence/fuzz.py [--inputs 10000] [--seed 0] [--kinds onnx tflite] [--out runs/fuzz]
 
-10,000 inputs take about an hour on one idle core; Linux only. It goes on after a kill, and with more --inputs, from
+10,000 inputs take hours on one core; Linux only. It goes on after a kill, and with more --inputs, from
 OUT/tried.jsonl. Writes evidence/fuzz.jsonl: a row for each kind of file and outcome. What did not end well is kept
 below OUT, with its command and what it printed.
 

@@ -2,7 +2,7 @@
 
     python evidence/int8_ways.py --faces FOLDER --weights FOLDER [--out runs/int8-ways] [--only NETWORK]
 
-Run it from the repository root; it takes about half an hour on one core and resumes after a kill. The folders are
+Run it from the repository root; it takes a quarter of an hour for a network and resumes after a kill. The folders are
 described in examples/lfw_relu6.toml; the weights of EdgeFace XXS, a hybrid of convolutions and attention, are
 `edgeface_xxs.safetensors` in the second. Writes evidence/int8_ways.jsonl.
 

@@ -2,7 +2,7 @@
 
     python evidence/label_free_limits.py --faces FOLDER --weights FOLDER [--out runs/label-free-limits] [--only NETWORK]
 
-Run it from the repository root; it takes about ten minutes on one core and resumes after a kill. The folders are
+Run it from the repository root; it takes about twenty minutes on one core and resumes after a kill. The folders are
 described in examples/lfw_relu6.toml; `extra112/` lies in the first. Writes evidence/label_free_limits.jsonl.
 
 No pair of LFW is looked at: limits that were chosen on the pairs which they are later judged on would flatter

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..artifact import Artifact, ConversionError, Note
 from ..calibration import PartedFaces
-from .litert import LiteRTSession
+from .litert import LiteRTSession, mean_cosine
 
 ROUNDS = 30  # the least of so many runs, taken in turns, is the time of a file
 EQUAL = 0.05  # files within this share of the fastest are as fast; the nearest to the source is taken
@@ -66,8 +66,6 @@ def fastest_int8(
     Raises:
         ConversionError: No way comes that near; says how near each comes.
     """
-    from ...models.embedder import unit
-
     told: dict[str, str] = {}
     trials: dict[str, Trial] = {}
 
@@ -75,7 +73,7 @@ def fastest_int8(
         try:
             artifact = make()
             session = LiteRTSession(artifact.path)
-            cosine = float((unit(session.run(faces.judged)) * faces.exact).sum(axis=1).mean())
+            cosine = mean_cosine(session, faces.judged, faces.exact)
             trials[name] = Trial(artifact, cosine, _time_beside(fp32, session, faces.judged[:1]))
             told[name] = f"{name}: {trials[name]}"
         except ConversionError as error:

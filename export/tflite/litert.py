@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,21 @@ class LiteRTSession:
         except (RuntimeError, ValueError) as error:  # damaged, where loading does not look
             reason = " ".join(str(error).split())
             raise ValueError(f"{self.path.name}: LiteRT cannot run it: {reason}") from error
+
+
+def mean_cosine(session: LiteRTSession, inputs: NDArray[np.float32], exact: NDArray[np.float32]) -> float:
+    """Gives the mean cosine of what a file makes of (N, C, H, W) preprocessed faces to (N, D) unit embeddings."""
+    from ...models.embedder import unit
+
+    return float((unit(session.run(inputs)) * exact).sum(axis=1).mean())
+
+
+def cosine_of(content: bytes, inputs: NDArray[np.float32], exact: NDArray[np.float32]) -> float:
+    """Gives the `mean_cosine` of a file that is not written yet."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tried.tflite"
+        path.write_bytes(content)
+        return mean_cosine(LiteRTSession(path), inputs, exact)
 
 
 def _places(interpreter: Any, indices: Iterable[int]) -> list[tuple[int, int]]:

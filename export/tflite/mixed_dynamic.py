@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ...models.graph.rewrite import Rewrite
 from ...models.tflite.tables import unpack
 from ..artifact import Artifact, ConversionError, Note
 from ..calibration import PartedFaces
-from .litert import LiteRTSession
+from .litert import LiteRTSession, cosine_of
 from .quantise import Recipe, operator_scope, quantised_content, w8_dynamic
 from .rounding import weighted_in_int8
 from .to_tflite import write_tflite
 
 if TYPE_CHECKING:
-    from ...models.embedder import Embeddings
+    pass
 
 PROBE_FACES = 16  # rank the layers; more give the same order
 
@@ -57,21 +53,15 @@ def mixed_dynamic(
     probe = faces.fit[:PROBE_FACES]
     own = unit(LiteRTSession(fp32.path).run(probe))
 
-    def cosine(content: bytes, inputs: NDArray[np.float32], embeddings: Embeddings) -> float:
-        with tempfile.TemporaryDirectory() as folder:
-            tried = Path(folder) / path.name
-            tried.write_bytes(content)
-            return float((unit(LiteRTSession(tried).run(inputs)) * embeddings).sum(axis=1).mean())
-
     def written(float_layers: Collection[str]) -> bytes:
         return quantised_content(fp32.path, _rows(float_layers))
 
-    costs = {layer: 1 - cosine(written(set(layers) - {layer}), probe, own) for layer in layers}
+    costs = {layer: 1 - cosine_of(written(set(layers) - {layer}), probe, own) for layer in layers}
     order = sorted(layers, key=lambda layer: -costs[layer])
     after = 0.0
     for count in range(1, len(order) + 1):
         content = written(order[:count])
-        after = cosine(content, faces.judged, faces.exact)
+        after = cosine_of(content, faces.judged, faces.exact)
         progress(f"{count} of {len(order)} layers of dynamic range in float: cosine {after:.5f}")
         if after >= least_cosine:
             break

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...models.graph.rewrite import Rewrite
 from ...models.tflite.tables import unpack
@@ -17,13 +15,13 @@ from ..artifact import Artifact, ConversionError, Note
 from ..calibration import PartedFaces
 from ..graph.ranges import RangeMethod, activation_ranges
 from .flatbuffer import pack
-from .litert import LiteRTSession
+from .litert import LiteRTSession, cosine_of
 from .quantise import Recipe, operator_scope, quantised_content, w8a8
 from .rounding import IntegerLayer, RoundingPlan, plan_of, with_rounded
 from .to_tflite import write_tflite
 
 if TYPE_CHECKING:
-    from ...models.embedder import Embeddings
+    pass
 
 PROBE_FACES = 16  # rank the tensors; more give the same order
 SHOWN = 6  # layers a note names
@@ -62,26 +60,20 @@ def mixed_precision(
     nhwc = np.ascontiguousarray(faces.fit.transpose(0, 2, 3, 1)).tobytes()
     content, seen = fp32.path.read_bytes(), activation_ranges(fp32.path, faces.fit, ranges)
 
-    def cosine(file: bytes, inputs: NDArray[np.float32], embeddings: Embeddings) -> float:
-        with tempfile.TemporaryDirectory() as folder:
-            probed = Path(folder) / path.name
-            probed.write_bytes(file)
-            return float((unit(LiteRTSession(probed).run(inputs)) * embeddings).sum(axis=1).mean())
-
     whole = best = quantised_content(fp32.path, w8a8(), seen)
     plan, kept = plan_of(content, whole), frozenset[str]()
-    before = after = cosine(whole, faces.judged, faces.exact)
+    before = after = cosine_of(whole, faces.judged, faces.exact)
     progress(f"int8 throughout: cosine {before:.5f}")
     if after < least_cosine:
         probe = faces.fit[:PROBE_FACES]
         own = unit(LiteRTSession(fp32.path).run(probe))
         costs = {
-            tensor: max(0.0, 1 - cosine(pack(with_rounded(content, tensor, seen[tensor])), probe, own))
+            tensor: max(0.0, 1 - cosine_of(pack(with_rounded(content, tensor, seen[tensor])), probe, own))
             for tensor in sorted(plan.rounded_tensors(frozenset()))
         }
         for kept in _fewer_and_fewer(plan, costs):
             best = quantised_content(fp32.path, _rows(plan, kept), seen)
-            after = cosine(best, faces.judged, faces.exact)
+            after = cosine_of(best, faces.judged, faces.exact)
             progress(f"{len(kept)} of {len(plan.layers)} layers in float: cosine {after:.5f}")
             if after >= least_cosine:
                 break
