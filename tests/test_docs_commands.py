@@ -34,6 +34,7 @@ NOT_RUN = {
     "pocketface benchmark source.onnx small.tflite --mean 127.5 --scale 0.0078125 --faces FOLDER": "minutes, too; "
     "tests/benchmark/test_unlabelled_runner.py",
     "pocketface probe FILE.onnx --faces FOLDER": "wants 20 faces: tests/benchmark/probing/test_prober.py",
+    "pocketface probe my_net.onnx --faces FOLDER": "the same",
     "pocketface probe my_net.py:build --weights my_net.safetensors --pairs pairs.txt": "the same",
     "pocketface run": ".ci/run gives this very command",
     "pocketface --install-completion": "it writes into the start-up file of the user's shell",
