@@ -297,6 +297,8 @@ def diagnose(
     say(f"length {found.length:.4f}")
     for score in found.scores[:8]:
         say(f"  {score.cosine:9.6f}  {' + '.join(score.mistakes) or 'right'}")
+    if found.verdict != "right":
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -64,7 +64,7 @@ class Format:
     precision: Callable[[Path], Precision] = lambda path: "unknown"  # told from the tensors of a file without a card
     weigh: Callable[[Path], int] | None = None  # bytes of the weights; None: the format does not say
     least_cosines: Mapping[Precision, float] = field(default_factory=dict)  # between two machines; else HALF
-    app_code: tuple[str, ...] = ()  # templates of the hand-off
+    app_code: tuple[str, ...] = ()  # folders of templates of the hand-off
     caveat: str = ""  # for readers of the hand-off
     why_no_latency: str = ""  # why this machine's latency would say nothing of a phone's
     apple_only: bool = False  # runs on Apple's systems and nowhere else
@@ -120,7 +120,7 @@ _ALL = (
             "w8a8": INTEGER,
             "w8a16": INTEGER,
         },
-        app_code=("FaceLogic.kt", "FaceEmbedder.kt"),
+        app_code=("android",),
         in_litert=True,
     ),
     Format(
@@ -138,7 +138,7 @@ _ALL = (
         precision=coreml_precision,
         weigh=coreml_weights,
         least_cosines={"fp32": SINGLE},
-        app_code=("FaceLogic.swift", "FaceEmbedder.swift", "measure.py"),
+        app_code=("ios", "mac"),
         caveat=EVALUATED,
         why_no_latency=NOT_TIMED,
         apple_only=True,

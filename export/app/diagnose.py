@@ -20,11 +20,18 @@ from ..artifact import Artifact
 from ..formats import open_session
 from ..session import Session
 from ..trial import try_in_child
+from .alignment_mistakes import wrong_cuts
 from .golden import Golden, least_cosine
 from .preprocessing_mistakes import Box, Pixels, Values, Way, boxes, ways
 
 MISTAKES = {
     "unaligned": "the face is cut out upright, not aligned by its five landmarks to the template",
+    "two-eyes": "the crop is cut by the two eyes alone, not by all five landmarks",
+    "swapped": "the landmarks' left and right are exchanged: left is the viewer's, not the person's",
+    "half-pixel": "the crop lies half a pixel aside: whole numbers are the centres of pixels, not their corners",
+    "template": "the landmarks are brought onto another template",
+    "crop-size": "the template belongs to a crop of another size: its points are not scaled with the crop",
+    "unaveraged": "the photo is reduced to the crop without averaging its pixels, as OpenCV's warpAffine does",
     "mirrored": "the picture is mirrored",
     "bgr": "red and blue are exchanged (BGR for RGB, or RGB where the file needs BGR)",
     "128": "pixels are divided by 128 instead of 127.5, or the reverse",
@@ -97,10 +104,10 @@ class Diagnosis:
 def diagnose(artifact: Artifact, golden: Golden, vector: NDArray[np.floating[Any]]) -> Diagnosis:
     """Compares `vector` with the file's own embeddings of the golden face, fed correctly and with each mistake.
 
-    Every mistake and every pair of mistakes is tried. A vector within 1e-4 of a result has just those mistakes.
-    Otherwise every result within the file's own rounding of it, or less than twice as far as the nearest, is
-    possible: mistakes that all of them share are certain, the others are left open. An app that does not align may
-    have cut any box; if nothing else fits, the nearest box is searched for.
+    Every mistake and every pair of mistakes is tried; those in aligning, of a face whose photo is known. A vector
+    within 1e-4 of a result has just those mistakes. Otherwise every result within the file's own rounding of it, or
+    less than twice as far as the nearest, is possible: mistakes that all of them share are certain, the others are
+    left open. An app that does not align may have cut any box; if nothing else fits, the nearest box is searched for.
 
     Args:
         artifact: The file that the app runs.
@@ -125,6 +132,11 @@ def diagnose(artifact: Artifact, golden: Golden, vector: NDArray[np.floating[Any
             if len(first + way.mistakes) <= 2:
                 target.score(first + way.mistakes, way.feed(crop))
     noise = math.sqrt(2 * (1 - least_cosine(artifact)))
+    if target.scores()[0].distance > noise:
+        for name, crop in wrong_cuts(golden, artifact.card.contract):
+            for way in tried:
+                if len(way.mistakes) < 2:
+                    target.score((name, *way.mistakes), way.feed(crop))
     if target.scores()[0].distance > max(noise, NEAR):
         _seek(target, tried, *boxes(golden, artifact.card.contract), golden, artifact.card.contract)
     scores = target.scores()

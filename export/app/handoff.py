@@ -36,7 +36,7 @@ FALLBACK = 1e-2
 TENSOR_DIFFERENCE = 1e-5  # share of the largest value by which float32 rounding may change an app's input
 INDEX = "golden.json"  # what every hand-off holds
 FROM_A_MAC = Path("mac") / "mac_results.json"
-PLACES = {".kt": "android", ".swift": "ios", ".py": "mac", ".md": "."}  # where a template's result goes
+RESOURCES = Path("ios") / "Sources" / "PocketFace" / "Resources"  # a Swift package holds its own
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,7 @@ def handoff(paths: Iterable[Path], out: Path, stated: Stated | None = None, outp
             _write_file(each, faces, beside)
         index = _index(faces, expected, contract)
         (beside / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
-        _write_texts(expected, skipped, contract, beside)
+        _write_texts(faces, expected, skipped, contract, beside)
         if (out / FROM_A_MAC).is_file():  # brought back from a Mac
             shutil.copyfile(out / FROM_A_MAC, beside / FROM_A_MAC)
     return out
@@ -161,8 +161,7 @@ def _write_file(expected: Expected, faces: Sequence[Golden], folder: Path) -> No
     """Copies the file; writes its embeddings and, if it takes int8, its inputs beside the golden faces."""
     path = expected.artifact.path
     (folder / "models").mkdir(exist_ok=True)
-    copy = folder / "models" / path.name
-    shutil.copytree(path, copy) if path.is_dir() else shutil.copyfile(path, copy)
+    _copy(path, folder / "models" / path.name)
     for face, raw in zip(faces, expected.raw, strict=True):
         _write_floats(folder / "golden" / f"{face.name}.{path.name}.bin", raw)
         if expected.takes["kind"] not in ("float32", "image"):
@@ -170,6 +169,10 @@ def _write_file(expected: Expected, faces: Sequence[Golden], folder: Path) -> No
             port = Port("", tensor.shape, expected.takes["kind"], expected.takes["scale"], expected.takes["zero"])
             integers = port.numbers(tensor)
             (folder / "golden" / f"{face.name}.{path.name}.i8.bin").write_bytes(integers.tobytes())
+
+
+def _copy(path: Path, to: Path) -> None:
+    shutil.copytree(path, to) if path.is_dir() else shutil.copyfile(path, to)
 
 
 def _write_floats(path: Path, values: NDArray[np.float32]) -> None:
@@ -214,7 +217,11 @@ def _index(faces: Sequence[Golden], expected: Sequence[Expected], contract: Inpu
 
 
 def _write_texts(
-    expected: Sequence[Expected], skipped: Sequence[tuple[str, str]], contract: InputContract, folder: Path
+    faces: Sequence[Golden],
+    expected: Sequence[Expected],
+    skipped: Sequence[tuple[str, str]],
+    contract: InputContract,
+    folder: Path,
 ) -> None:
     pages = Environment(
         loader=PackageLoader(__name__.rpartition(".")[0], "templates"),
@@ -223,14 +230,27 @@ def _write_texts(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    _put(
-        folder, "README.md", pages.get_template("README.md.jinja").render(_template_values(expected, skipped, contract))
-    )
+    values = _template_values(faces, expected, skipped, contract)
+    _put(folder / "README.md", pages.get_template("README.md.jinja").render(values))
     for file_format in _formats(expected):
         of_format = [each for each in expected if each.artifact.format == file_format.name]
-        for name in file_format.app_code:
-            text = pages.select_template([f"{name}.jinja", name]).render(_template_values(of_format, skipped, contract))
-            _put(folder, name, text)
+        values = _template_values(faces, of_format, skipped, contract)
+        for name in pages.list_templates():
+            if name.partition("/")[0] in file_format.app_code:
+                _put(folder / name.removesuffix(".jinja"), pages.get_template(name).render(values))
+        if "ios" in file_format.app_code:
+            _write_resources(faces, of_format, folder)
+
+
+def _write_resources(faces: Sequence[Golden], expected: Sequence[Expected], folder: Path) -> None:
+    """Copies the files and the golden faces into the Swift package, which cannot hold what lies outside it."""
+    resources = folder / RESOURCES
+    resources.mkdir()
+    for each in expected:
+        _copy(each.artifact.path, resources / each.artifact.path.name)
+        endings = ".png", "-photo.png", ".nchw.bin", f".{each.artifact.path.name}.bin"
+        for name in (f"{face.name}{ending}" for face in faces for ending in endings):
+            shutil.copyfile(folder / "golden" / name, resources / name)
 
 
 def _formats(expected: Sequence[Expected]) -> list[Format]:
@@ -238,10 +258,9 @@ def _formats(expected: Sequence[Expected]) -> list[Format]:
     return [each for each in FORMATS.values() if each.name in present]
 
 
-def _put(folder: Path, name: str, text: str) -> None:
-    place = folder / PLACES[Path(name).suffix]
-    place.mkdir(exist_ok=True)
-    (place / name).write_text(text, encoding="utf-8")
+def _put(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 def _plain_text(text: str) -> str:
@@ -250,7 +269,7 @@ def _plain_text(text: str) -> str:
 
 
 def _template_values(
-    expected: Sequence[Expected], skipped: Sequence[tuple[str, str]], contract: InputContract
+    faces: Sequence[Golden], expected: Sequence[Expected], skipped: Sequence[tuple[str, str]], contract: InputContract
 ) -> dict[str, Any]:
     """Gives the values for the templates."""
     cards = [each.artifact.card for each in expected]
@@ -278,6 +297,7 @@ def _template_values(
         "input": texts["input"],
         "output": texts["output"],
         "template": _template(contract),
+        "landmarks": contract.landmarks.reshape(-1).tolist(),
         "thresholds": [
             f"`{e.artifact.path.name}`: {_plain_text(c.sentence())}"
             for e in expected
@@ -285,7 +305,7 @@ def _template_values(
         ],
         "count": len(expected[0].raw),
         "pair": pair,
-        "names": ", ".join(f'"golden-{number}"' for number in range(len(expected[0].raw))),
+        "golden": [(face.name, np.reshape(face.landmarks, -1).tolist()) for face in faces],
         "tensor_difference": _plain(_tensor_difference(contract)),
         "kotlin_floats": lambda values: ", ".join(f"{_plain(value)}f" for value in values),
         "swift_floats": lambda values: ", ".join(_plain(value) for value in values),

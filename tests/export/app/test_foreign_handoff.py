@@ -36,7 +36,10 @@ def test_a_file_without_a_card_is_handed_off_as_its_owner_states(tmp_path: Path)
     expected = by_litert(path, ((crop[None].astype(np.float32) - 127.5) / 128).astype(np.float32))
     given = np.fromfile(bundle / "golden" / "golden-0.app.tflite.bin", "<f4")
     np.testing.assert_allclose(given, expected[0], rtol=1e-4, atol=1e-5)
-    assert "floatArrayOf(127.5f, 127.5f, 127.5f)" in (bundle / "android" / "FaceLogic.kt").read_text()
+    assert (
+        "floatArrayOf(127.5f, 127.5f, 127.5f)"
+        in (bundle / "android/src/main/kotlin/pocketface/FaceLogic.kt").read_text()
+    )
     with pytest.raises(ValueError, match=r"app.tflite does not say what it must be fed"):
         handoff([path], tmp_path / "other")
 

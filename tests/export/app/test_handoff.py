@@ -23,9 +23,12 @@ from pocketface.export.certificate import Certificate, Point
 from pocketface.export.exporter import export
 from pocketface.export.formats import open_session, read_artifact, read_card, write_card
 from pocketface.export.recipe import ExportRecipe
+from pocketface.faces.alignment import similarity_transform, warp
 from pocketface.faces.contract import InputContract
 from pocketface.models.embedder import Embedder
 
+KOTLIN = Path("android") / "src" / "main" / "kotlin" / "pocketface"
+SWIFT = Path("ios") / "Sources" / "PocketFace"
 CONTRACT = InputContract(
     48, 48, "bgr", (123.675, 116.28, 103.53), (0.017124753831663668, 0.01750700280112045, 0.017429193899782137)
 )
@@ -132,7 +135,7 @@ def test_no_code_holds_a_threshold_that_must_not_be_used(
     shutil.copy(bundle / "models" / "tiny.tflite", path)
     certify(path, pairs_name, impostor)
     out = handoff([tmp_path], tmp_path / "handoff")
-    code = (out / "android" / "FaceLogic.kt").read_text()
+    code = (out / KOTLIN / "FaceLogic.kt").read_text()
     assert f'FaceFile("tiny.tflite", 0.99999, {kotlin}),' in code and "?" not in code.partition("val FILES")[0]
     assert why in (out / "README.md").read_text()
     unset = kotlin == UNSET_NAME
@@ -142,8 +145,8 @@ def test_no_code_holds_a_threshold_that_must_not_be_used(
 
 
 def test_swift_says_the_same(bundle: Path) -> None:
-    code = (bundle / "ios" / "FaceLogic.swift").read_text()  # of the Core ML file, which nobody certified
-    assert f"threshold: {UNSET_NAME})" in code and "let threshold: Double\n" in code and "nil" not in code
+    code = (bundle / SWIFT / "FaceLogic.swift").read_text()  # of the Core ML file, which nobody certified
+    assert f"threshold: {UNSET_NAME})" in code and "let threshold: Double\n" in code and "threshold: nil" not in code
 
 
 def test_a_second_hand_off_is_the_same_and_no_other_folder_is_overwritten(bundle: Path, tmp_path: Path) -> None:
@@ -205,17 +208,32 @@ class Interpreter(model: ByteBuffer, options: Options) {
 }
 """
 ANDROID = """
-package android.content
+package android.content.res
 import java.io.File
-class Assets { fun open(name: String) = File(System.getProperty("assets"), name).inputStream() }
-class Context { val assets = Assets() }
+import java.io.FileInputStream
+class Opened(private val stream: FileInputStream) : AutoCloseable {
+    val fileDescriptor get() = stream.fd
+    val startOffset = 0L
+    val declaredLength get() = stream.channel.size()
+    override fun close() = stream.close()
+}
+class AssetManager {
+    fun open(name: String) = File(System.getProperty("assets"), name).inputStream()
+    fun openFd(name: String) = Opened(open(name))
+}
 """
 GRAPHICS = """
 package android.graphics
 import java.io.ByteArrayInputStream
 import javax.imageio.ImageIO
 class Bitmap(private val argb: IntArray, val width: Int, val height: Int) {
-    fun getPixels(into: IntArray, offset: Int, stride: Int, x: Int, y: Int, w: Int, h: Int) { argb.copyInto(into) }
+    enum class Config { ARGB_8888, HARDWARE }
+    val config = Config.ARGB_8888
+    fun copy(config: Config, mutable: Boolean) = this
+    fun getPixels(into: IntArray, offset: Int, stride: Int, x: Int, y: Int, w: Int, h: Int) {
+        for (row in 0 until h) for (column in 0 until w)
+            into[offset + row * stride + column] = argb[(y + row) * width + x + column]
+    }
 }
 object BitmapFactory {
     class Options { var inScaled = true }
@@ -226,7 +244,7 @@ object BitmapFactory {
 }
 """
 MAIN = """
-import android.content.Context
+import android.content.res.AssetManager
 import java.io.File
 import org.tensorflow.lite.DataType
 import org.tensorflow.lite.Interpreter
@@ -242,29 +260,70 @@ fun main() {
         Interpreter.input = if (whole) Tensor(48 * 48 * 3, DataType.INT8, Steps(%(scale)sf, %(zero)d))
             else Tensor(48 * 48 * 12, DataType.FLOAT32, Steps(0f, 0))
         Interpreter.output = Tensor(64, DataType.FLOAT32, Steps(0f, 0))
-        Interpreter.known = GOLDEN.associate { bytes("$it.$given").toList() to bytes("$it.${file.name}.bin") }
-        FaceEmbedder(Context(), file).use { embedder -> embedder.selfTest().forEach { println("${file.name} $it") } }
+        Interpreter.known = GOLDEN.associate {
+            bytes("${it.name}.$given").toList() to bytes("${it.name}.${file.name}.bin")
+        }
+        FaceEmbedder(AssetManager(), file).use { embedder ->
+            embedder.selfTest(AssetManager()).forEach { println("${file.name} $it") }
+        }
     }
-    val (a, b) = GOLDEN.take(2).map { normalise(floats(bytes("$it.tiny.tflite.bin"))) }
+    val (a, b) = GOLDEN.take(2).map { normalise(floats(bytes("${it.name}.tiny.tflite.bin"))) }
     println("pair ${similarity(a, b)} ${samePerson(a, b, 0.4375)}")
-    val wrong = check("wrong", IntArray(48 * 48), floats(bytes("golden-0.nhwc.bin")), a, 0.99) { b }
+    val wrong = check("wrong", IntArray(48 * 48), IntArray(48 * 48), floats(bytes("golden-0.nhwc.bin")), a, 0.99) { b }
     println(wrong)
+    println("nearest ${nearest(a, listOf(b, a))} ${nearest(a, emptyList())}")
+    for (line in File(assets, "photos.txt").readLines()) {
+        val (name, numbers) = line.split(" ", limit = 2)
+        val found = numbers.split(" ").map { it.toDouble() }.chunked(2).map { (x, y) -> Point(x, y) }
+        val image = javax.imageio.ImageIO.read(File(assets, "$name.png"))
+        val nose = if (found.size == 5) found[2] else null
+        val similarity = similarityOf(anchors(found.take(2).reversed(), nose, found.takeLast(2))) // in any order
+        val part = partFor(similarity, image.width, image.height)
+        val argb = image.getRGB(part.left, part.top, part.width, part.height, null, 0, part.width)
+        val crop = cut(argb, part, similarity)
+        File(assets, "$name.crop").writeBytes(
+            ByteArray(crop.size * 3) { i -> (crop[i / 3] shr intArrayOf(16, 8, 0)[i %% 3]).toByte() })
+        println("part $name ${part.left} ${part.top} ${part.width} ${part.height}")
+    }
+    val six = floatArrayOf(0.4f, 0.6f, 0.5f, 0.5f, 0.3f, 0.7f) to floatArrayOf(0.4f, 0.4f, 0.5f, 0.6f, 0.4f, 0.4f)
+    println("six " + mediaPipeDetector(six.first, six.second, 100, 200).joinToString { "${it.found.x} ${it.found.y}" })
 }
 """
 
 
+LEFT, RIGHT, NOSE, MOUTH = (38.0, 52.0), (74.0, 51.0), (56.0, 71.0), ((42.0, 92.0), (71.0, 92.0))
+PHOTOS = {  # name -> height, width, the five points of an upright face of 112 pixels or but four, and where they go
+    "large": (900, 700, (LEFT, RIGHT, NOSE, *MOUTH), 4.3, 0.5, (230, 100)),  # averaged down by 10
+    "edge": (300, 260, (LEFT, RIGHT, NOSE, *MOUTH), 1.1, -0.3, (190, 200)),  # partly outside
+    "small": (40, 50, (LEFT, RIGHT, *MOUTH), 0.35, 0.1, (1, 2)),  # enlarged
+}
+
+
+def photo_of(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """A photo of noise, and the landmarks that a detector would give."""
+    height, width, points, size, angle, place = PHOTOS[name]
+    turn = size * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return noise, np.array(points) @ turn.T + place
+
+
 @pytest.fixture(scope="module")
-def kotlin_output(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def kotlin_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kotlin")
+
+
+@pytest.fixture(scope="module")
+def kotlin_output(bundle: Path, kotlin_folder: Path) -> list[str]:
     """What a program prints that is made of the bundle's two Kotlin files and stand-ins for Android and LiteRT."""
     compiler = shutil.which("kotlinc")
     if compiler is None or shutil.which("java") is None:
         pytest.skip("no Kotlin compiler: npm install -g kotlin-compiler, and put its bin folder on the PATH")
-    folder = tmp_path_factory.mktemp("kotlin")
+    folder = kotlin_folder
     (artifact,) = [each for each in index_of(bundle)["artifacts"] if each["precision"] == "w8a8"]
     main = MAIN % {"scale": np.float32(artifact["input"]["scale"]), "zero": artifact["input"]["zero"]}
     for name, text in (("Lite.kt", STUBS), ("Content.kt", ANDROID), ("Graphics.kt", GRAPHICS), ("Main.kt", main)):
         (folder / name).write_text(text)
-    sources = [*folder.glob("*.kt"), *(bundle / "android").glob("*.kt")]
+    sources = [*folder.glob("*.kt"), *(bundle / KOTLIN).glob("*.kt")]
     environment = {**os.environ, "JAVA_OPTS": "-Xmx1g"}
     built = subprocess.run(
         [compiler, *map(str, sources), "-include-runtime", "-d", str(folder / "app.jar")],
@@ -275,6 +334,12 @@ def kotlin_output(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> lis
     (folder / "assets").mkdir()
     for file in (*(bundle / "golden").iterdir(), *(bundle / "models").glob("*.tflite")):
         shutil.copy(file, folder / "assets" / file.name)
+    lines = []
+    for name in PHOTOS:
+        noise, found = photo_of(name)
+        Image.fromarray(noise).save(folder / "assets" / f"{name}.png")
+        lines.append(" ".join([name, *map(repr, found.reshape(-1).tolist())]))
+    (folder / "assets" / "photos.txt").write_text("\n".join(lines) + "\n")
     command = ["java", f"-Dassets={folder / 'assets'}", "-cp", str(folder / "app.jar"), "MainKt"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
@@ -284,7 +349,38 @@ def kotlin_output(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> lis
 def test_the_kotlin_self_test_passes_on_every_golden_face(kotlin_output: list[str]) -> None:
     tests = [line for line in kotlin_output if line.startswith("tiny")]
     assert len(tests) == 8 and all(line.endswith(": passed") for line in tests)
-    assert all("input off by 0.0, cosine " in line for line in tests)
+    assert all("crop off by 0, input off by 0.0, cosine " in line for line in tests)
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_kotlin_cuts_the_crop_that_pocketface_cuts(kotlin_output: list[str], kotlin_folder: Path, name: str) -> None:
+    photo, found = photo_of(name)
+    template = CONTRACT.landmarks if len(found) == 5 else CONTRACT.landmarks[[0, 1, 3, 4]]
+    expected = warp(photo, similarity_transform(found, template), 48, 48)
+    crop = np.fromfile(kotlin_folder / "assets" / f"{name}.crop", np.uint8).reshape(48, 48, 3)
+    off = np.abs(crop.astype(int) - expected)
+    assert off.max() <= 1 and (off > 0).mean() < 0.02  # Pillow rounds a mean of a half down where ours goes up
+    assert (expected == 0).all(-1).any() == (name != "large")  # black beyond the photo
+
+
+def test_kotlin_reads_no_more_of_a_photo_than_the_crop_needs(kotlin_output: list[str]) -> None:
+    (line,) = [line for line in kotlin_output if line.startswith("part large")]
+    left, top, width, height = map(int, line.split()[2:])
+    assert left % 10 == 0 and top % 10 == 0 and width * height < 900 * 700
+
+
+def test_kotlin_finds_the_nearest_of_many(kotlin_output: list[str]) -> None:
+    (line,) = [line for line in kotlin_output if line.startswith("nearest")]
+    assert re.fullmatch(r"nearest \(1, (1\.0|0\.9999)\d*\) null", line)
+
+
+def test_kotlin_takes_the_six_points_of_a_detector_without_mouth_corners(kotlin_output: list[str]) -> None:
+    (line,) = [line for line in kotlin_output if line.startswith("six")]  # shares of 100 x 200 pixels
+    assert np.allclose(
+        np.array(re.findall(r"[\d.]+", line), float).reshape(-1, 2),
+        [[39.5, 79.5], [59.5, 79.5], [49.5, 99.5], [49.5, 119.5]],
+        atol=1e-4,
+    )
 
 
 def test_kotlin_compares_as_numpy_does(kotlin_output: list[str], bundle: Path) -> None:
@@ -306,7 +402,7 @@ def test_kotlin_without_a_threshold_does_not_compile(bundle: Path, tmp_path: Pat
         pytest.skip("no Kotlin compiler: npm install -g kotlin-compiler, and put its bin folder on the PATH")
     shutil.copy(bundle / "models" / "tiny.tflite", tmp_path / "tiny.tflite")
     certify(tmp_path / "tiny.tflite", "synthetic")
-    source = handoff([tmp_path / "tiny.tflite"], tmp_path / "handoff") / "android" / "FaceLogic.kt"
+    source = handoff([tmp_path / "tiny.tflite"], tmp_path / "handoff") / KOTLIN / "FaceLogic.kt"
     command = [compiler, str(source), "-d", str(tmp_path / "app.jar")]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     assert built.returncode != 0 and UNSET_NAME in built.stderr
@@ -316,7 +412,7 @@ def test_the_swift_files_parse(bundle: Path) -> None:
     parser = pytest.importorskip("tree_sitter", reason="no Swift parser: pip install tree-sitter tree-sitter-swift")
     grammar = pytest.importorskip("tree_sitter_swift", reason="no Swift parser: pip install tree-sitter-swift")
     swift = parser.Parser(parser.Language(grammar.language()))
-    for path in sorted((bundle / "ios").glob("*.swift")):
+    for path in sorted((bundle / "ios").rglob("*.swift")):
         tree = swift.parse(path.read_bytes())
         assert not tree.root_node.has_error, f"{path.name}: {broken(tree.root_node)}"
     assert swift.parse(b"func f( { let }").root_node.has_error
@@ -346,7 +442,7 @@ def test_the_swift_logic_compiles_and_agrees(bundle: Path, tmp_path: Path) -> No
         }})
         """
     )
-    sources = [str(tmp_path / "main.swift"), str(bundle / "ios" / "FaceLogic.swift")]
+    sources = [str(tmp_path / "main.swift"), str(bundle / SWIFT / "FaceLogic.swift")]
     subprocess.run([compiler, *sources, "-o", str(tmp_path / "app")], check=True)
     output = subprocess.run([str(tmp_path / "app")], capture_output=True, text=True, check=True).stdout
     assert output.strip().endswith("passed") and "off by 0.0" in output
@@ -461,7 +557,7 @@ def test_a_grey_network_of_another_shape_is_handed_off_with_one_channel(tmp_path
     luma = np.asarray(Image.open(bundle / "golden" / "golden-0.png").convert("L"), np.float32)
     np.testing.assert_allclose(tensor[0], (luma - 127.5) / 127.5, atol=1e-6)
     assert index_of(bundle)["template"][:2] == [round((38.2946 * 48 / 112) - 4, 4), round(51.6963 * 48 / 112, 4)]
-    assert "val luma = (19595 * red + 38470 * green" in (bundle / "android" / "FaceLogic.kt").read_text()
+    assert "val luma = (19595 * red + 38470 * green" in (bundle / KOTLIN / "FaceLogic.kt").read_text()
     artifact = read_artifact(bundle / "models" / "grey.tflite")
     vector = open_session(artifact.path).run(contract.preprocess(faces[:1]))[0]
     assert diagnose(artifact, golden_faces(contract)[0], vector / np.linalg.norm(vector)).verdict == "right"
