@@ -302,6 +302,17 @@ def costs() -> Cells:
     return table
 
 
+def alignment() -> Cells:
+    """The cosine that a wrong cut leaves, median and lowest tenth."""
+    rows = rows_of("alignment")
+    networks = list(dict.fromkeys(row["model"] for row in rows))
+    table = [["cut", *networks]]
+    for cut in dict.fromkeys(row["conditions"]["cut"] for row in rows):
+        found = [find(rows, "alignment_cosine", model=network, cut=cut)[0] for network in networks]
+        table.append([cut, *(f"{row['value']:.3f} ({row['conditions']['lowest_tenth']:.3f})" for row in found)])
+    return table
+
+
 TABLES: dict[str, Callable[[], Cells]] = {
     "summary": summary,
     "export": lambda: exported("train112"),
@@ -318,6 +329,7 @@ TABLES: dict[str, Callable[[], Cells]] = {
     "phones": phones,
     "layers": layers,
     "costs": costs,
+    "alignment": alignment,
 }
 
 

@@ -32,8 +32,8 @@ public struct Anchor {
     }
 
     /// Gives the anchors of two eyes' centres and two mouth corners, in whichever order a detector calls them left and
-    /// right, and of the nose's tip where there is one. Four points lose little; a point that is not the tip, such as the
-    /// nose's base, loses more: leave it out.
+    /// right, and of the nose's tip where there is one. Where a detector gives the nose's base instead, that loses less
+    /// than no nose at all.
     public static func of(eyes: [Point], noseTip: Point?, mouthCorners: [Point]) -> [Anchor] {
         precondition(eyes.count == 2 && mouthCorners.count == 2, "two eyes and two mouth corners are needed")
         let above = Point.middle(eyes)

@@ -17,11 +17,11 @@ private fun middle(points: List<Point>) = Point(points.sumOf { it.x } / points.s
 
 /**
  * Gives the anchors of two eyes' centres and two mouth corners, in whichever order a detector calls them left and right,
- * and of the nose's tip where there is one. Four points lose little; a point that is not the tip, such as the nose's
- * base, loses more: leave it out.
+ * and of the nose's tip where there is one. Where a detector gives the nose's base instead, that loses less than no
+ * nose at all.
  *
  * ML Kit: `FaceLandmark.LEFT_EYE`, `RIGHT_EYE`, `MOUTH_LEFT`, `MOUTH_RIGHT`; with contours, the tip is the last point of
- * `FaceContour.NOSE_BRIDGE`. Its `NOSE_BASE` is not the tip.
+ * `FaceContour.NOSE_BRIDGE`, without them take `FaceLandmark.NOSE_BASE`.
  */
 fun anchors(eyes: List<Point>, noseTip: Point?, mouthCorners: List<Point>): List<Anchor> {
     require(eyes.size == 2 && mouthCorners.size == 2) { "two eyes and two mouth corners are needed" }
