@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -10,7 +11,7 @@ from typing import TypeVar
 from .benchmark.accuracy.verification import similarities, tenfold_accuracy
 from .benchmark.cost_meters import meter_of
 from .benchmark.measurement import NOT_PEOPLE
-from .benchmark.report.page import write_report
+from .benchmark.report.page import recommended_files, write_report
 from .benchmark.runner import Subject, benchmark
 from .benchmark.speed.layer_measuring import layer_costs
 from .export.app.handoff import handoff
@@ -34,6 +35,7 @@ from .run_recipe import RunRecipe, with_ranges_for
 T = TypeVar("T")
 
 PRUNED, SENSITIVITY = "checkpoints/pruned.json", "sensitivity.json"
+SHIP = "ship"  # the folder for the app's developers
 HELD_OUT = 0.2  # share of the people that a recipe with `most_lost` judges by and never trains on
 JUDGED_PAIRS = 6000
 
@@ -90,9 +92,9 @@ def _run(recipe: RunRecipe, out: Path, progress: Callable[[str], None]) -> Path:
         exported = export(embedder, train.faces, export_recipe, artifacts, progress, pairs.faces)
         subjects.append(Subject(embedder, folder, exported))
     benchmark(subjects, pairs, recipe.benchmark, out, progress, Path(recipe.pairs).name)
-    _hand_off(subjects[-1], out, progress)
     claimed.finish(source, train, pairs)
     report, _ = write_report([out], out, progress=progress)
+    _ship(out, progress)
     return report
 
 
@@ -192,10 +194,18 @@ def _judge_on(held_out: LabelledFaces) -> Judge:
     return judge
 
 
-def _hand_off(subject: Subject, out: Path, progress: Callable[[str], None]) -> None:
-    """Writes what an app needs: golden faces, the embeddings that each file gives for them, and code."""
-    paths = [result.artifact.path for result in subject.exported if result.artifact is not None]
+def _ship(out: Path, progress: Callable[[str], None]) -> None:
+    """Writes what an app needs: the recommended files with their cards, golden faces, and code."""
+    files, ship = recommended_files(out), out / SHIP
+    if not files:
+        shutil.rmtree(ship, ignore_errors=True)  # an older recommendation
+        progress(f"nothing to ship: no file meets the limits; `pocketface handoff {out}` hands off all of them")
+        return
     try:
-        progress(f"hand-off: {handoff(paths, out / 'handoff')}")
+        handoff(files, ship)
     except ValueError as error:  # the run's files and report are valid without it
-        progress(f"no hand-off: {error}")
+        progress(f"no {ship}: {error}")
+        return
+    for file in files:
+        shutil.copyfile(out / "cards" / f"{file.name}.md", ship / f"{file.name}.md")
+    progress(f"to ship: {ship}")

@@ -117,6 +117,16 @@ def test_a_run_leaves_all_that_the_design_names(uninterrupted: Path) -> None:
     assert not [path for path in uninterrupted.rglob("*") if ".part" in path.name]
 
 
+def test_what_the_report_recommends_lies_ready_to_ship(uninterrupted: Path) -> None:
+    (advice,) = json.loads((uninterrupted / "report.json").read_text())["recommendations"]
+    files = {Path(each["artifact"]).name for each in advice["choices"] if each["artifact"]}
+    ship = uninterrupted / "ship"
+    assert files and {path.name for path in (ship / "models").iterdir()} == files
+    assert all(
+        (ship / f"{name}.md").read_text() == (uninterrupted / "cards" / f"{name}.md").read_text() for name in files
+    )
+
+
 def test_a_setting_of_the_command_is_in_the_recipe_of_the_run(uninterrupted: Path) -> None:
     recipe = tomllib.loads((uninterrupted / "recipe.toml").read_text())
     assert recipe["export"]["calibration_faces"] == 16 and recipe["benchmark"]["minimum_runs"] == 5

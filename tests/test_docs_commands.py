@@ -182,7 +182,8 @@ def meant(place: Path, word: str) -> str:
     small = "my_net.fp16.tflite"
     if word == "0.01 -0.2 ...":
         golden = place / "handoff" / "golden" / f"golden-0.{small}.bin"
-        return " ".join(map(str, np.fromfile(golden, np.float32)))
+        raw = np.fromfile(golden, np.float32)
+        return " ".join(map(str, raw / np.linalg.norm(raw)))
     return {
         "COMMAND": "run",
         "EMBEDDER": "CHECKPOINT",

@@ -11,7 +11,8 @@ from typing import Any, get_args
 from ...export.artifact import Precision
 from ..measurement import Measurement, RowMaker
 
-RESULT_FILES = ("mac_results.json", "handoff/mac/mac_results.json")  # in a run folder, where a report looks for it
+RESULT_FILES = tuple(f"{place}mac_results.json" for place in ("", "handoff/mac/", "ship/mac/"))
+"""Where a report looks for it in a run folder."""
 LARGEST_FILE = 1 << 20  # bytes
 MOST_ROWS, LONGEST_TEXT = 1000, 300
 UNITS = ("CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE", "ALL")

@@ -79,6 +79,17 @@ def write_report(
     return out / "report.html", out / "report.md"
 
 
+def recommended_files(run: Path) -> list[Path]:
+    """Gives the files that the report of a run folder recommends, under its own limits.
+
+    Raises:
+        ValueError: The folder holds no measurements, or some that cannot be read.
+    """
+    folder = read_run(run, [run])
+    recommendation = recommend(summarise(folder.rows), limits_for(folder.rows))
+    return [run / judged.line.artifact for judged in recommendation.best]
+
+
 def templates() -> Environment:
     """Gives the environment of the templates: HTML escapes by itself, Markdown by the filter `md`."""
     pages = Environment(
