@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
+import yaml
 
+from pocketface.__main__ import app
 from pocketface.run_recipe import read_recipe
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -16,6 +19,15 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.name)
 def test_recipe_can_be_read(path: Path) -> None:
     assert read_recipe(path).prune is not None
+
+
+def test_the_workflow_of_the_gate_gives_commands_that_there_are() -> None:
+    steps = yaml.safe_load((EXAMPLES / "gate.yml").read_text(encoding="utf-8"))["jobs"]["measure"]["steps"]
+    commands = [step["run"].split() for step in steps if step.get("run", "").startswith("pocketface ")]
+    assert [command[1] for command in commands] == ["run", "compare"]
+    known = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for _, name, *arguments in commands:
+        known[name].make_context(name, arguments)  # raises where an option is unknown
 
 
 def test_python_api_prunes_exports_and_measures(tmp_path: Path) -> None:

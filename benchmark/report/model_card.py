@@ -17,6 +17,7 @@ from ..measurement import NOT_PEOPLE, Measurement, is_of_rendered_faces
 from ..metric_keys import phrase_of, title_of
 from ..metrics import DISTURBED, SLICES, TEMPLATES, metric_of
 from .columns import columns_of
+from .hub_metadata import hub_metadata
 from .run_folders import RunFolder
 from .summary import Line, part_of
 
@@ -53,7 +54,10 @@ def _facts(run: RunFolder, artifact: str, lines: Sequence[Line]) -> dict[str, An
     card, unread = _card(path)
     line = next((line for line in lines if "verification_accuracy" in line.cells), lines[0])
     parts = [row for row in run.rows if row.artifact == artifact and part_of(row) and row.valid]
+    inputs = run.manifest.get("inputs", {}) if isinstance(run.manifest.get("inputs", {}), dict) else {}
+    pairs = inputs.get("pairs")
     return {
+        "hub": hub_metadata(lines, card, str(pairs.get("name", "")) if isinstance(pairs, dict) else ""),
         "line": line,
         "card": card,
         "unread": unread,
@@ -64,7 +68,7 @@ def _facts(run: RunFolder, artifact: str, lines: Sequence[Line]) -> dict[str, An
         "others": [_part(row) for row in parts if metric_of(row.metric).family in (DISTURBED, TEMPLATES)],
         "notes": list(run.notes.get(artifact, ())),
         "invalid": list(dict.fromkeys(row.reason for at in lines for row in at.cells.values() if not row.valid)),
-        "inputs": run.manifest.get("inputs", {}) if isinstance(run.manifest.get("inputs", {}), dict) else {},
+        "inputs": inputs,
         "run": run,
     }
 
