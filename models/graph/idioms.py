@@ -54,7 +54,8 @@ def recognise_norms(graph: GraphProto) -> int:
     Shapes must be known. For converters alone: the graph need not be one that its opset allows.
 
     Given   Mul(x, x) -> ReduceSum -> Max 1e-12 -> Sqrt -> Reciprocal -> Mul(x)
-    Result  LpNormalization(x)
+    Result  LpNormalization(x); a layer norm along the channels of (N, C, H, W) between two transposes, as the
+            operator normalises what lies last
     """
     view = GraphView(graph)
     order = {id(node): place for place, node in enumerate(graph.node)}
@@ -64,8 +65,8 @@ def recognise_norms(graph: GraphProto) -> int:
             continue
         for source, nodes in cones(view, end, SMOOTH, order):
             layer = _length_norm(view, source, nodes, end) or _layer_norm(view, source, nodes, end)
-            if layer is not None:
-                found[layer.output[0]] = [layer]
+            if layer:
+                found[layer[-1].output[0]] = layer
     return replace_nodes(view, found)
 
 
@@ -147,27 +148,27 @@ def _slopes(view: GraphView, source: str, nodes: Sequence[NodeProto]) -> NDArray
     return np.asarray(slopes[0], np.float32)
 
 
-def _length_norm(view: GraphView, source: str, nodes: Sequence[NodeProto], end: NodeProto) -> NodeProto | None:
+def _length_norm(view: GraphView, source: str, nodes: Sequence[NodeProto], end: NodeProto) -> list[NodeProto]:
     """Gives the node that divides by the length along one axis, if the cone does."""
     axis = _reduced_axis(view, source, nodes)
     if axis is None:
-        return None
+        return []
     for number, size in enumerate((1.0, 30.0)):
         x = _probe(view, source, number) * size
         result = run_cone(view, source, x, nodes, SMOOTH)
         wanted = x / np.linalg.norm(x, axis=axis, keepdims=True)
         if result is None or result.shape != wanted.shape or not np.allclose(result, wanted, rtol=0, atol=CLOSE):
-            return None
-    return _node("LpNormalization", [source], end.output[0], axis=axis, p=2)
+            return []
+    return [_node("LpNormalization", [source], end.output[0], axis=axis, p=2)]
 
 
-def _layer_norm(view: GraphView, source: str, nodes: Sequence[NodeProto], end: NodeProto) -> NodeProto | None:
-    """Gives the layer norm along the last axis that the cone computes, with the scale and shift that follow."""
+def _layer_norm(view: GraphView, source: str, nodes: Sequence[NodeProto], end: NodeProto) -> list[NodeProto]:
+    """Gives the layer norm that the cone computes, along the last axis or an image's channels, with scale and shift."""
     import onnx
 
     axis, shape = _reduced_axis(view, source, nodes), view.shape(source)
-    if axis is None or shape is None or axis != len(shape) - 1:
-        return None
+    if axis is None or shape is None or (axis != len(shape) - 1 and (axis, len(shape)) != (1, 4)):
+        return []
     scalars = [view.constants[name] for node in nodes for name in node.input if name in view.constants]
     for epsilon in [float(one.reshape(-1)[0]) for one in scalars if one.size == 1 and one.dtype.kind == "f"] + [0.0]:
         if not 0 <= epsilon <= EPSILON:
@@ -180,26 +181,41 @@ def _layer_norm(view: GraphView, source: str, nodes: Sequence[NodeProto], end: N
             if result is None or result.shape != wanted.shape or not np.allclose(result, wanted, rtol=0, atol=1e-4):
                 break
         else:
-            weights, output = _affine(view, end.output[0], shape[-1])
-            node = _node("LayerNormalization", [source, *weights], output, axis=-1)
+            after = (1,) * (len(shape) - 1 - axis)  # axes behind the one that is normalised
+            weights, output = _affine(view, end.output[0], (shape[axis], *after))
+            is_last = not after
+            result_name, given = (output, source) if is_last else (f"{output}/last", f"{output}/given")
+            node = _node("LayerNormalization", [given, *weights], result_name, axis=-1)
             node.attribute.append(onnx.helper.make_attribute("epsilon", float(epsilon)))
-            return node
-    return None
+            if is_last:
+                return [node]
+            lying = [shape[0], shape[2], shape[3], shape[1]]
+            for name in (given, result_name):
+                view.graph.value_info.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, lying))
+            there = _node("Transpose", [source], given, perm=[0, 2, 3, 1])
+            return [there, node, _node("Transpose", [result_name], output, perm=[0, 3, 1, 2])]
+    return []
 
 
-def _affine(view: GraphView, name: str, size: int) -> tuple[list[str], str]:
-    """Gives the names of the scale and the shift (size,) that follow `name`, and of the last node's result."""
+def _affine(view: GraphView, name: str, size: tuple[int, ...]) -> tuple[list[str], str]:
+    """Gives the names of a scale and a shift, one number a channel, that follow `name`, and of the last node's result.
+
+    Args:
+        view: The graph.
+        name: Of what is scaled.
+        size: (C,), with a 1 for each axis behind the channels; the constants may have more in front.
+    """
     weights: list[str] = []
     for kind in ("Mul", "Add"):
         node = view.sole_consumer(name)
         constants = [] if node is None else [one for one in node.input if one in view.constants]
         taken = constants[0] if node is not None and node.op_type == kind and len(constants) == 1 else None
-        if taken is not None and view.constants[taken].shape in ((size,), (1, size), (1, 1, size)):
+        if taken is not None and view.constants[taken].shape in [(1,) * front + size for front in range(3)]:
             assert node is not None
             name = node.output[0]
             weights.append(view.set_constant(f"{name}/{kind}", view.constants[taken].reshape(-1).astype(np.float32)))
         elif kind == "Mul":
-            weights.append(view.set_constant(f"{name}/ones", np.ones(size, np.float32)))
+            weights.append(view.set_constant(f"{name}/ones", np.ones(size[0], np.float32)))
     return weights, name
 
 

@@ -25,6 +25,8 @@ CONSTANTS = {
     "shift": np.float32([4, 3, 2, 1]),
     "epsilon": np.float32(1e-3),
     "shape": np.int64([2, 4]),
+    "image_scale": np.float32([1, 2, 3, 4]).reshape(4, 1, 1),
+    "image_shift": np.float32([4, 3, 2, 1]).reshape(1, 4, 1, 1),
 }
 
 
@@ -173,6 +175,26 @@ def test_a_layer_norm_of_old_opsets_is_found_with_its_scale_shift_and_epsilon() 
     before = computed(made, x := np.float32([[1, 2, 3, 6], [0, 0, 0, 1e-2]]))
     assert recognise_norms(made.graph) == 1
     assert [one.op_type for one in made.graph.node] == ["LayerNormalization"]
+    np.testing.assert_allclose(computed(made, x), before, atol=2e-6)
+
+
+def test_a_layer_norm_along_the_channels_of_an_image_is_found() -> None:
+    """As ConvNeXt's authors write it: x.mean(1), (x - u).pow(2).mean(1), weight[:, None, None] * x + bias."""
+    nodes = [
+        node("ReduceMean", "x", "m", axes=[1]),
+        node("Sub", "x m", "d"),
+        node("Mul", "d d", "s"),
+        node("ReduceMean", "s", "v", axes=[1]),
+        node("Add", "v epsilon", "w"),
+        node("Sqrt", "w", "r"),
+        node("Div", "d r", "n"),
+        node("Mul", "image_scale n", "g"),
+        node("Add", "g image_shift", "y"),
+    ]
+    made = model(nodes, (1, 4, 2, 3))
+    before = computed(made, x := np.random.default_rng(0).standard_normal((1, 4, 2, 3)).astype(np.float32))
+    assert recognise_norms(made.graph) == 1
+    assert [one.op_type for one in made.graph.node] == ["Transpose", "LayerNormalization", "Transpose"]
     np.testing.assert_allclose(computed(made, x), before, atol=2e-6)
 
 
