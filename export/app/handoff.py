@@ -305,7 +305,7 @@ def _template_values(
         ],
         "count": len(expected[0].raw),
         "pair": pair,
-        "golden": [(face.name, np.reshape(face.landmarks, -1).tolist()) for face in faces],
+        "golden": [(face.name, face.landmarks.reshape(-1).tolist()) for face in faces if face.landmarks is not None],
         "tensor_difference": _plain(_tensor_difference(contract)),
         "kotlin_floats": lambda values: ", ".join(f"{_plain(value)}f" for value in values),
         "swift_floats": lambda values: ", ".join(_plain(value) for value in values),
