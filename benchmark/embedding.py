@@ -50,7 +50,7 @@ def embed_all(
         jobs: The files.
         faces: (N, H, W, 3) uint8 RGB crops.
         folder: Keeps embeddings, so that a run that was killed goes on; made if need be.
-        progress: Told one line per file.
+        progress: Told one line, and one per file.
 
     Returns:
         Per file (N, D) float32 of whatever length the file gives, or the reason why there are none.
