@@ -208,6 +208,7 @@ def benchmark(
 ) -> None:
     """Measure size, latency and accuracy. Writes OUT/measurements.json."""
     from .benchmark.recipe import BenchmarkRecipe
+    from .benchmark.report.terminal import result_of
     from .benchmark.report.verdict import advice_on
     from .benchmark.runner import benchmark_files
     from .benchmark.unlabelled_runner import compare_unlabelled
@@ -224,6 +225,8 @@ def benchmark(
         name = Path(pairs).name if certify else None
         read = partial(open_pairs, pairs, images)
         rows = benchmark_files(files, read, recipe, out, say, contract.stated(), embedder, name, contract.output)
+        for line in result_of(rows):
+            say(line)
     say(f"{out / 'measurements.json'}: {len(rows)} rows")
 
 

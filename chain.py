@@ -30,7 +30,7 @@ from .prune.recipe import MEASURED, PruneRecipe
 from .prune.sensitivity_analysis import sensitivity
 from .prune.training.resumption import forget_training
 from .run_claims import claim
-from .run_recipe import RunRecipe, with_ranges_for
+from .run_recipe import SYNTHETIC, RunRecipe, with_ranges_for
 
 T = TypeVar("T")
 
@@ -62,6 +62,8 @@ def _run(recipe: RunRecipe, out: Path, progress: Callable[[str], None]) -> Path:
     claimed = claim(out, recipe, progress)
     source = source_of_run(recipe)
     progress(_introduction(source))
+    if SYNTHETIC in (recipe.train, recipe.pairs):
+        progress("rendering faces of people who do not exist")
     train = open_faces(recipe.train, source.contract)
     pairs = open_pairs(recipe.pairs, recipe.images, source.contract)
     drawn = f" ({NOT_PEOPLE})" if pairs.rendered else ""

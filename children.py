@@ -1,4 +1,4 @@
-"""Programs that pocketface starts: they end when it ends, however it ends."""
+"""Programs that pocketface starts, and the cores they may use: they end when it ends, however it ends."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ _LAUNCHER = (
 
 _running: set[subprocess.Popen[str]] = set()
 _stopped = threading.Event()
+
+
+def lent_cores() -> int:
+    """Gives how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_child(

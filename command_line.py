@@ -9,7 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
@@ -19,6 +19,7 @@ from typer import Argument, Exit, Option
 from .files import error_sentence, full_disk
 from .held_folders import hold_folder, own_temporary_folder
 from .interruptions import ending_on_signals
+from .progress_display import Lines, display
 from .spelling import printable
 
 if TYPE_CHECKING:
@@ -308,7 +309,13 @@ def is_first_process() -> bool:
 def say(line: str) -> None:
     """Prints one line at once, also into a pipe; what names of files may tell a terminal to do is spelt out."""
     if is_first_process():
-        print(printable(line), flush=True)
+        the_display().show(line)
+
+
+@functools.cache
+def the_display() -> Lines:
+    """Gives the one display of this process."""
+    return display()
 
 
 def sentence_of(error: Exception) -> str:
@@ -326,7 +333,8 @@ def guarded(run: Callable[[], object]) -> None:
     """
     with ending_on_signals(), own_temporary_folder():
         try:
-            run()
+            with closing(the_display()):
+                run()
         except Exception as error:
             mistake = error if isinstance(error, (ValueError, OSError)) else full_disk(error)
             if mistake is None:

@@ -13,7 +13,6 @@ from .faces.contract import InputContract, Stated, contract_of, unstated_contrac
 from .faces.drawn_pairs import cross_pairs, synthetic_pairs
 from .faces.folders import LabelledFaces, content_sha256
 from .faces.pairs import Pairs, read_pairs
-from .faces.rendering.synthetic import synthetic_faces
 from .faces.several_folders import read_all_faces
 from .faces.shards import read_faces
 from .models import checkpoint
@@ -156,6 +155,8 @@ def open_faces(what: str | Sequence[str], contract: InputContract, identities: i
     """
     if (places := face_places(what)) != (SYNTHETIC,):
         return read_all_faces(places, contract.height, contract.width)
+    from .faces.rendering.synthetic import synthetic_faces  # which loads SciPy
+
     faces, labels = synthetic_faces(identities, TRAIN_SHOTS, size=(contract.height, contract.width))
     names = tuple(f"{SYNTHETIC}/{label}" for label in range(identities))
     return LabelledFaces(faces, labels, names, content_sha256(faces, labels))

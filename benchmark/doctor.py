@@ -24,7 +24,9 @@ class Finding:
     remedy: str = ""  # the exact line, empty if nothing is wrong
 
 
-# part, distribution, module to import, what installs it
+CORE_ML = "pocketface.export.coreml.package:import_coremltools"  # without the seconds of what is not used
+
+# part, distribution, module to import or how to load it, what installs it
 PARTS: tuple[tuple[str, str, str, str], ...] = (
     ("PyTorch", "torch", "torch", "pip install pocketface"),
     ("Torch-Pruning", "torch-pruning", "torch_pruning", "pip install pocketface"),
@@ -34,7 +36,7 @@ PARTS: tuple[tuple[str, str, str, str], ...] = (
     ("ONNX Runtime", "onnxruntime", "onnxruntime", "pip install pocketface"),
     ("LiteRT", "ai-edge-litert", "ai_edge_litert.interpreter", "pip install pocketface"),
     ("LiteRT quantizer", "ai-edge-quantizer", "ai_edge_quantizer.quantizer", "pip install pocketface"),
-    ("Core ML converter", "coremltools", "coremltools", "pip install pocketface  # no wheel for Windows"),
+    ("Core ML converter", "coremltools", CORE_ML, "pip install pocketface  # no wheel for Windows"),
     ("TensorFlow Lite (second opinion)", "tensorflow", "tensorflow", "pip install 'pocketface[tensorflow]'"),
     ("ExecuTorch", "executorch", "executorch", "pip install 'pocketface[executorch]'"),
     ("OpenCV (align)", "opencv-python-headless", "cv2", "pip install 'pocketface[align]'"),
@@ -54,14 +56,16 @@ def machine() -> Finding:
 
 
 def package(part: str, distribution: str, module: str, remedy: str) -> Finding:
-    """Imports a package, as a stage would."""
+    """Imports a package, as a stage would; `module` may be "module:function", which does so."""
     try:
         version = importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         if distribution == "tensorflow":
             return package(part, "tensorflow-cpu", module, remedy)
         return Finding(part, "missing", remedy)
-    return _imported(part, version, f"import {module}", f"pip install --force-reinstall {distribution}")
+    name, _, function = module.partition(":")
+    code = f"from {name} import {function} as load; load()" if function else f"import {name}"
+    return _imported(part, version, code, f"pip install --force-reinstall {distribution}")
 
 
 def torchvision() -> Finding:

@@ -17,6 +17,7 @@ from ..export.formats import OPENER
 from ..faces.contract import Faces, InputContract
 from ..files import made_again, written_whole
 from ..lazy import opener_of
+from ..steps import ProgressStep
 from .machine import lent_cores
 from .processes import answer, ask
 
@@ -49,7 +50,7 @@ def embed_all(
         jobs: The files.
         faces: (N, H, W, 3) uint8 RGB crops.
         folder: Keeps embeddings, so that a run that was killed goes on; made if need be.
-        progress: Told one line per file.
+        progress: Told one line, and one per file.
 
     Returns:
         Per file (N, D) float32 of whatever length the file gives, or the reason why there are none.
@@ -63,8 +64,11 @@ def embed_all(
     missing = [job for job in jobs if job.name not in results]
     if missing:
         with _on_disk(faces, folder) as crops, ThreadPoolExecutor(min(lent_cores(), len(missing))) as pool:
-            for job, reason in zip(missing, pool.map(lambda job: _embed(job, crops, folder), missing), strict=True):
-                progress(f"embedded {len(faces):,} faces with {job.path.name}" if not reason else reason)
+            progress(ProgressStep(f"embedding {len(faces):,} faces with each file", "embedding", 0, len(missing)))
+            reasons = pool.map(lambda job: _embed(job, crops, folder), missing)
+            for number, (job, reason) in enumerate(zip(missing, reasons, strict=True), 1):
+                line = reason or f"embedded {len(faces):,} faces with {job.path.name}"
+                progress(ProgressStep(line, "embedding", number, len(missing)))
                 results[job.name] = reason or np.load(folder / job.name, allow_pickle=False)
     return [results[job.name] for job in jobs]
 

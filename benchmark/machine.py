@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..children import lent_cores as lent_cores
+
 CPUS = Path("/sys/devices/system/cpu")
 
 
@@ -18,11 +20,6 @@ def device_name() -> str:
     name = named[0] if named else platform.processor() or platform.system()
     count = lent_cores()
     return f"{name}, {count} core{'s' if count != 1 else ''}, {platform.machine()}"
-
-
-def lent_cores() -> int:
-    """Gives how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def pin(threads: int) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from ..faces.contract import Faces
 from ..faces.folders import FaceSource
 from ..files import DAMAGE, Memo, checked_name, full_disk, made_again, remove_own
 from ..models.embedder import Embedder, Embeddings
+from ..steps import ProgressStep
 from .artifact import Artifact, Card, ConversionError, Note
 from .calibration import choose_calibration_faces, lint
 from .coreml.package import MANIFEST
@@ -89,11 +90,14 @@ def export(
     memo = Memo(folder / RECORD, _key(card, recipe, sample))
     recorded = memo.read(lambda record: dict(record["targets"]), progress) or {}
     results: dict[str, Exported] = {}
-    for target in with_bases(recipe.targets):
+    targets = with_bases(recipe.targets)
+    for number, target in enumerate(targets, 1):
         kept = _kept(recorded.get(target), target, folder, progress)
         results[target] = kept or _make(target, job, results, recipe, probe, reference.embeddings, folder)
-        for line in _lines(results[target], kept is not None):
-            progress(line)
+        line, *notes = _lines(results[target], kept is not None)
+        progress(ProgressStep(line, f"exporting {source.name}", number, len(targets)))
+        for note in notes:
+            progress(note)
         memo.write(targets={name: _entry(result) for name, result in results.items()})
     return list(results.values())
 

@@ -126,12 +126,10 @@ def _met(node: Any, stored: str, producers: Mapping[str, Any]) -> str:
 
 def coreml_precision(path: Path) -> Precision:
     """Tells that of an .mlpackage by how its program stores weights, and whether it rounds activations."""
-    from .coreml.package import DATA_TYPES, read_package
+    from .coreml.package import DATA_TYPES, import_protobuf, read_package
 
     layers: list[Layer] = []
-    package = read_package(path)
-    from coremltools import proto
-
+    package, proto = read_package(path), import_protobuf()
     rounds = any(operation.type == "quantize" for operation in package.program.operations)
 
     def kind_of(value: Any) -> tuple[str, int]:

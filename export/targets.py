@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -25,7 +25,7 @@ from .graph.float16 import to_half
 from .graph.qdq import quantise_onnx
 from .graph.ranges import RangeMethod, activation_ranges
 from .graph.rewrites import RewriteChain
-from .graph.to_onnx import adopt_onnx, to_onnx, write_onnx
+from .graph.to_onnx import adopted_graph, exported_graph, to_onnx, write_onnx
 from .ort_format import to_ort
 from .tflite.half_precision import half_arithmetic
 from .tflite.int8_ways import fastest, int8_weights, mixed_int8, quantised, static_int8
@@ -34,6 +34,8 @@ from .tflite.to_tflite import to_tflite
 from .to_executorch import to_executorch
 
 if TYPE_CHECKING:
+    import onnx
+
     from ..models.embedder import Embedder
 
 TRACED_BY, FOLDED_BY = ("torch", "onnxscript"), ("onnx", "onnxsim")  # the packages that make an ONNX graph
@@ -99,6 +101,13 @@ class ExportJob:
     recipe: ExportSettings
     progress: Callable[[str], None] = lambda line: None  # receives a line for each step that takes long
 
+    @cached_property
+    def graph(self) -> tuple[onnx.ModelProto, Card]:
+        """The source as an ONNX graph for one face, and its card: traced once, whatever is made of it."""
+        if isinstance(self.source, ForeignOnnx):
+            return adopted_graph(self.source.path, self.card.with_tools(*FOLDED_BY), self.source.output)
+        return exported_graph(self.source, self.card.with_tools(*TRACED_BY, *FOLDED_BY))
+
 
 @dataclass(frozen=True)
 class FromSource:
@@ -136,18 +145,19 @@ class Target:
 
 
 def _onnx(job: ExportJob, path: Path) -> Artifact:
-    if isinstance(job.source, ForeignOnnx):
-        return adopt_onnx(job.source.path, job.card.with_tools(*FOLDED_BY), path, job.source.output)
-    return to_onnx(job.source, job.card.with_tools(*TRACED_BY, *FOLDED_BY), path)
+    return write_onnx(*job.graph, path, batch=1)
 
 
 def _dynamic_onnx(job: ExportJob, path: Path) -> Artifact:
-    if isinstance(job.source, ForeignOnnx):
-        with tempfile.TemporaryDirectory() as folder:
-            card = job.card.with_tools(*FOLDED_BY)
-            one = adopt_onnx(job.source.path, card, Path(folder) / "one.onnx", job.source.output)
-            return write_onnx(free_batch(read_onnx(one.path), job.source.path.name), one.card, path, batch=None)
-    return to_onnx(job.source, job.card.with_tools(*TRACED_BY, *FOLDED_BY), path, dynamic=True)
+    """Frees the batch of the graph for one face; a network of which that cannot be proven is traced again."""
+    graph, card = job.graph
+    try:
+        name = job.source.path.name if isinstance(job.source, ForeignOnnx) else job.source.name
+        return write_onnx(free_batch(graph, name), card, path, batch=None)
+    except ConversionError:
+        if isinstance(job.source, ForeignOnnx):
+            raise
+        return to_onnx(job.source, job.card.with_tools(*TRACED_BY, *FOLDED_BY), path, dynamic=True)
 
 
 def _half_onnx(job: ExportJob, base: Artifact, path: Path) -> Artifact:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from .contract import Faces
 from .folders import LARGEST_IN_MEMORY, FaceSource, LabelledFaces, content_sha256
 from .pairs import FOLDS, Pairs
-from .rendering.synthetic import synthetic_faces
 
 READ_AT_A_TIME = 1000  # crops
 
@@ -40,6 +39,8 @@ def synthetic_pairs(
     """
     if identities < 2 or shots < 2:
         raise ValueError(f"{identities} identities x {shots} shots make no pairs; 2 x 2 are the fewest that do")
+    from .rendering.synthetic import synthetic_faces  # which loads SciPy
+
     faces, labels = synthetic_faces(identities, shots, seed=seed, size=size, first=first)
     crops = np.argsort(labels, kind="stable").reshape(identities, shots)  # row: the crops of one identity
     random = np.random.default_rng(seed)

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from ..faces.contract import InputContract
-from ..faces.rendering.synthetic import synthetic_faces
 
 
 def rendered_inputs(contract: InputContract, count: int) -> Tensor:
@@ -22,6 +21,8 @@ def rendered_inputs(contract: InputContract, count: int) -> Tensor:
     Returns:
         The same numbers in every call.
     """
+    from ..faces.rendering.synthetic import synthetic_faces  # which loads SciPy
+
     crops, _ = synthetic_faces(count, 1)
     pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
     sized = nn.functional.interpolate(pixels, (contract.height, contract.width), mode="bilinear")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ...export.formats import FORMATS, uncertified_sha256
 from ...faces.pairs import Pairs
 from ...files import Memo
+from ...steps import ProgressStep
 from ..machine import lent_cores
 from ..measurement import Measurement, RowMaker
 from ..recipe import BenchmarkRecipe
@@ -139,7 +140,8 @@ def _profiles(
                 earlier[keys[task]] = result
                 memo.write(profiles={key: dataclasses.asdict(one) for key, one in earlier.items()})
             if task[1] == core_names[-1]:
-                progress(_line(task[0], {core: profiles[task[0], core] for core in core_names}))
+                line = _line(task[0], {core: profiles[task[0], core] for core in core_names})
+                progress(ProgressStep(line, "emulating", len(profiles), len(tasks)))
     return profiles
 
 

@@ -28,6 +28,7 @@ from .pruned_layers import before_and_after, charts_of
 from .recommendation import recommend
 from .run_folders import RunFolder, read_run
 from .summary import ACCURACY, Line, pareto_front, sets_of_pairs, summarise
+from .terminal import result_of
 from .verdict import Pick, outcome, picks_of, recommendation_sentences, warnings_of
 
 PICK_KEYS = (SIZE, LATENCY, ACCURACY, DIFFERENCE)
@@ -52,7 +53,7 @@ def write_report(
         max_mb: Largest file that the app allows, in MB of 10^6 bytes.
         max_ms: Longest median latency on one thread that it allows.
         max_drop: Most points of accuracy to lose against the source; None: the margin of the runs' own verdicts.
-        progress: Told what must be known before the accuracies are read.
+        progress: Told what must be known before the accuracies are read, and the result of each run.
 
     Returns:
         The paths of report.html, which needs nothing but a browser, and of report.md.
@@ -74,8 +75,11 @@ def write_report(
     for path, text in texts.items():
         with written_whole(path) as beside:
             beside.write_text(text, encoding="utf-8")
-    for warning in page["warnings"]:
-        progress(warning)
+    for line in page["warnings"]:
+        progress(line)
+    for run in runs:
+        for line in ([run.name] if len(runs) > 1 else []) + result_of(run.rows, limits):
+            progress(line)
     return out / "report.html", out / "report.md"
 
 

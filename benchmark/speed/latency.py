@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...export.formats import FORMATS, OPENER
+from ...steps import ProgressStep
 from ..accuracy.intervals import Estimate
 from ..machine import lent_cores
 from ..measurement import Measurement, RowMaker
@@ -84,11 +85,11 @@ def measure_all(
     taken: list[list[Latency]] = [[] for _ in jobs]
     best: float | None = None  # the reference kernel, over all processes
     for number in range(1, rounds + 1):
-        for job, latencies in zip(jobs, taken, strict=True):
+        for place, (job, latencies) in enumerate(zip(jobs, taken, strict=True), len(jobs) * (number - 1)):
             if latencies and latencies[-1].reason:
                 continue
             line = f"latency, round {number} of {rounds}: {job}"
-            progress(line)
+            progress(ProgressStep(line, "timing", place, rounds * len(jobs)))
             tries: list[Latency] = []
             try:
                 while len(tries) < TRIES and (not tries or _disturbance(tries[-1], best)):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .mil_node import LEAST
-from .package import Package, is_half, read_package, read_value
+from .package import Package, import_protobuf, is_half, read_package, read_value
 
 ACTIVATIONS = ("relu", "relu6", "prelu", "leaky_relu", "sigmoid", "sigmoid_hard", "tanh", "gelu", "silu", "clip", "elu")
 
@@ -36,15 +36,13 @@ class Program:
 
     def kind(self, operation: Any, key: str) -> tuple[str, tuple[int, ...]]:
         """Gives type and shape of an input or attribute, "" where it is left out."""
-        from coremltools import proto
-
         maker = self.maker(operation, key)
         typed = self._written(operation, key) if maker is None else maker.outputs[0]
         if typed is None:
             return "", ()
         tensor = typed.type.tensorType
         shape = tuple(int(dimension.constant.size) for dimension in tensor.dimensions)
-        return str(proto.MIL_pb2.DataType.Name(tensor.dataType)), shape
+        return str(import_protobuf().MIL_pb2.DataType.Name(tensor.dataType)), shape
 
     def _written(self, operation: Any, key: str) -> Any | None:
         """Gives a constant, wherever the program writes it."""

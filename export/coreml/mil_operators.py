@@ -118,13 +118,13 @@ def _quantize(i: Inputs) -> Tensor:
     """Gives the integers round(input / scale) + zero_point within the bounds of their type, as floats."""
     scale, zero = _steps(i)
     lowest, highest = {"int8": (-128, 127), "uint8": (0, 255)}[i["output_dtype"]]
-    return (torch.round(i["input"] / scale) + zero).clamp(lowest, highest)
+    return (i["input"] / scale).round_().add_(zero).clamp_(lowest, highest)
 
 
 def _dequantize(i: Inputs) -> Tensor:
     """Gives scale (input - zero_point)."""
     scale, zero = _steps(i)
-    return (_tensor(i["input"]) - zero) * scale
+    return (_tensor(i["input"]) - zero).mul_(scale)
 
 
 def _steps(i: Inputs) -> tuple[Tensor, Tensor]:

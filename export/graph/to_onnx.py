@@ -24,13 +24,30 @@ OPSET = 18  # the oldest that the dynamo exporter writes, so the one most runtim
 
 
 def to_onnx(embedder: Embedder, card: Card, path: Path, *, dynamic: bool = False) -> Artifact:
-    """Writes `embedder`'s backbone as one ONNX file: input (N, C, H, W), output (N, D), any length.
+    """Writes `embedder`'s backbone as one ONNX file; see `exported_graph`.
 
     Args:
         embedder: What to write.
         card: Goes into the file's metadata.
         path: Where to.
+        dynamic: True: any N; False: N = 1.
+
+    Raises:
+        ConversionError: The exporter cannot trace the network.
+    """
+    return write_onnx(*exported_graph(embedder, card, dynamic=dynamic), path, batch=None if dynamic else 1)
+
+
+def exported_graph(embedder: Embedder, card: Card, *, dynamic: bool = False) -> tuple[onnx.ModelProto, Card]:
+    """Gives `embedder`'s backbone as one ONNX graph: input (N, C, H, W), output (N, D), any length.
+
+    Args:
+        embedder: What to export.
+        card: Of the file to be written.
         dynamic: True: any N; False: N = 1, as a phone app calls it, and as TFLite and Core ML are made.
+
+    Returns:
+        The graph, and the card with what was rewritten.
 
     Raises:
         ConversionError: The exporter cannot trace the network.
@@ -58,17 +75,24 @@ def to_onnx(embedder: Embedder, card: Card, path: Path, *, dynamic: bool = False
         raise ConversionError(f"{embedder.name} cannot be exported to ONNX: {first_line(error)}") from error
     assert program is not None
     graph, merged = merge_branches(simplified(program.model_proto, embedder.name))
-    return write_onnx(graph, _with_merged(card, merged), path, batch=None if dynamic else 1)
+    return graph, _with_merged(card, merged)
 
 
 def adopt_onnx(source: Path, card: Card, path: Path, output: str = "") -> Artifact:
-    """Writes a foreign ONNX file as ours: batch 1, one input, one output, our names, our card.
+    """Writes a foreign ONNX file as ours at `path`; see `adopted_graph`."""
+    return write_onnx(*adopted_graph(source, card, output), path, batch=1)
+
+
+def adopted_graph(source: Path, card: Card, output: str = "") -> tuple[onnx.ModelProto, Card]:
+    """Gives a foreign ONNX file's graph as ours: batch 1, one input, one output, our names.
 
     Args:
         source: The file.
-        card: Goes into the metadata; its contract says what the file is fed.
-        path: Where to.
+        card: Of the file to be written; its contract says what the source is fed.
         output: The name of the embedding; "": the only output that can be it.
+
+    Returns:
+        The graph, and the card with what was rewritten.
 
     Raises:
         ConversionError: The file is damaged or hostile, or is no embedder of the contract's input.
@@ -76,7 +100,7 @@ def adopt_onnx(source: Path, card: Card, path: Path, output: str = "") -> Artifa
     foreign = foreign_graph(source, card.contract, output)
     card = card.but(rewrites=tuple(dict.fromkeys((*foreign.rewrites, *card.rewrites))))
     graph, merged = merge_branches(simplified(foreign.model, source.name))
-    return write_onnx(graph, _with_merged(card, merged), path, batch=1)
+    return graph, _with_merged(card, merged)
 
 
 def _with_merged(card: Card, merged: Sequence[str]) -> Card:

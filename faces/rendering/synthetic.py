@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...children import lent_cores, run_child
 from ..contract import Faces
 from .accessories import hold, prop_of, put_on_glasses, put_on_hat, put_on_mask
 from .brush import Lattice, Picture, lay, step
@@ -17,6 +26,8 @@ from .person import Person, Shot, draw, draw_person
 from .photo import background, develop, shade
 
 SMALLEST, LARGEST = 32, 1024  # pixels a side
+MANY = 200  # faces that take longer to render, 20 ms each, than another process takes to start
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 def render_face(identity: int, shot: int, seed: int = 0, size: int = 112) -> NDArray[np.uint8]:
@@ -63,7 +74,7 @@ def face_landmarks(identity: int, shot: int, seed: int = 0, size: int = 112) -> 
 def synthetic_faces(
     identities: int, shots: int, seed: int = 0, size: int | tuple[int, int] = 112, first: int = 0
 ) -> tuple[Faces, NDArray[np.int64]]:
-    """Renders `shots` photos of each of `identities` people, person by person.
+    """Renders `shots` photos of each of `identities` people, person by person; many of them on all cores.
 
     Args:
         identities: Number of people; they are `first`, `first` + 1, ...
@@ -81,12 +92,57 @@ def synthetic_faces(
     height, width = size if isinstance(size, tuple) else (size, size)
     side = max(height, width)
     _check(side, identities=identities, shots=shots, seed=seed, first=first)
-    top, left = (side - height) // 2, (side - width) // 2
-    faces = np.empty((identities * shots, height, width, 3), np.uint8)
     labels = np.repeat(np.arange(first, first + identities, dtype=np.int64), shots)
-    for row, identity in enumerate(labels.tolist()):
-        faces[row] = render_face(identity, row % shots, seed, side)[top : top + height, left : left + width]
+    crowd = Crowd(first, identities, shots, seed, height, width)
+    faces = render_crowd(crowd) if len(labels) < MANY else _on_all_cores(crowd)
     return faces, labels
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """Which faces to render."""
+
+    first: int  # number of the first person
+    identities: int
+    shots: int  # of each
+    seed: int
+    height: int
+    width: int
+
+    def shares(self, count: int) -> list[Crowd]:
+        """Divides the people, in their order, among `count` processes."""
+        bounds = [self.identities * part // count for part in range(count + 1)]
+        return [
+            replace(self, first=self.first + begin, identities=end - begin)
+            for begin, end in pairwise(bounds)
+            if end > begin
+        ]
+
+
+def render_crowd(crowd: Crowd) -> Faces:
+    """Renders the faces of `crowd`, person by person: (identities * shots, H, W, 3) uint8 RGB."""
+    side = max(crowd.height, crowd.width)
+    rows, columns = ((side - length) // 2 + np.arange(length) for length in (crowd.height, crowd.width))
+    faces = np.empty((crowd.identities, crowd.shots, crowd.height, crowd.width, 3), np.uint8)
+    for person, shot in np.ndindex(crowd.identities, crowd.shots):
+        faces[person, shot] = render_face(crowd.first + person, shot, crowd.seed, side)[np.ix_(rows, columns)]
+    return faces.reshape(-1, crowd.height, crowd.width, 3)
+
+
+def _on_all_cores(crowd: Crowd) -> Faces:
+    """Gives what `render_crowd` gives, from as many processes as there are cores."""
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(lent_cores()) as pool:
+        shares = crowd.shares(lent_cores())
+        paths = [Path(folder) / f"{number}.npy" for number in range(len(shares))]
+        return np.concatenate(list(pool.map(_rendered_apart, shares, paths)))
+
+
+def _rendered_apart(share: Crowd, path: Path) -> Faces:
+    # -P: a numpy.py in the folder where somebody works is not ours
+    command = [sys.executable, "-P", "-m", "pocketface.faces.rendering.share", json.dumps(asdict(share)), path]
+    if run_child(command, {**os.environ, **ONE_THREAD}).returncode:  # want of memory, perhaps
+        return render_crowd(share)
+    return np.asarray(np.load(path, allow_pickle=False))
 
 
 def contact_sheet(identities: int = 8, shots: int = 8, seed: int = 0) -> NDArray[np.uint8]:

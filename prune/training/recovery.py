@@ -34,6 +34,7 @@ class Progress:
     batch: int
     optimiser: torch.optim.AdamW
     losses: list[float] = field(default_factory=list)  # one per batch
+    batches: int = 0  # that there will be; 0 until it begins
 
 
 def start_recovery(student: Embedder, signal: Signal, recipe: TrainingRecipe) -> Progress:
@@ -81,7 +82,7 @@ def learn(
     accelerator = Accelerator(gradient_accumulation_steps=recipe.accumulate)
     shares = accelerator.num_processes * recipe.accumulate
     size = min(recipe.batch_size, max(1, len(crops) // shares))
-    batches = batches_of(epochs, len(crops.faces), size * shares)
+    batches = progress.batches = batches_of(epochs, len(crops.faces), size * shares)
     if progress.batch >= batches:
         return
     backbone = student.backbone.to(accelerator.device)

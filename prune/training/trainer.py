@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...faces.folders import LabelledFaces
 from ...models.embedder import Embedder
+from ...steps import ProgressStep
 from ..criteria.importance import ScoreSums
 from ..recipe import TrainingRecipe
 from ..schedules import Phase
@@ -25,7 +26,7 @@ from .losses import Signal, classification, distillation, teacher_answers
 from .recovery import lay_out, learn, start_recovery
 from .resumption import TrainingState, TrainingStore, fingerprint_of
 
-SECONDS_BETWEEN_SAVES = 30.0
+SECONDS_BETWEEN_SAVES, SECONDS_BETWEEN_LINES = 30.0, 10.0
 
 
 def recover(
@@ -138,12 +139,16 @@ def train(
     `observe` is called after each backward, before the weights change.
     """
     assert state.recovery is not None
-    saved = time.monotonic()
+    saved = told = time.monotonic()
     for recovery in learn(state.student, signal, crops, recipe, phase.epochs, state.phase, state.recovery, observe):
-        if time.monotonic() - saved >= SECONDS_BETWEEN_SAVES:
+        now = time.monotonic()
+        if due := now - saved >= SECONDS_BETWEEN_SAVES:
             store.save(state, signal)
             saved = time.monotonic()
-            progress(f"phase {state.phase + 1}: batch {recovery.batch}, loss {np.mean(recovery.losses[-50:]):.4f}")
+        if due or now - told >= SECONDS_BETWEEN_LINES:
+            line = f"phase {state.phase + 1}: batch {recovery.batch}, loss {np.mean(recovery.losses[-50:]):.4f}"
+            progress(ProgressStep(line, f"training, phase {state.phase + 1}", recovery.batch, recovery.batches))
+            told = now
     losses = state.recovery.losses
     note: dict[str, Any] = {"epochs": phase.epochs, "batches": len(losses)}
     if losses:

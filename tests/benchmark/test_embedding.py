@@ -92,7 +92,8 @@ def test_damaged_embeddings_are_made_again_and_said(left_half: Path, tmp_path: P
     (again,) = embed_all(jobs, faces, tmp_path, said.append)
     assert again.tolist() == first.tolist() == [[7, 7, 7], [7, 7, 7]]
     assert said[0].startswith(f"{path} is damaged, and made again: ") and said[1:] == [
-        "embedded 2 faces with left.onnx"
+        "embedding 2 faces with each file",
+        "embedded 2 faces with left.onnx",
     ]
 
 

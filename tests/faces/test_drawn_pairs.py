@@ -9,6 +9,7 @@ import pytest
 from pocketface.faces import drawn_pairs
 from pocketface.faces.drawn_pairs import cross_pairs, draw_pairs, synthetic_pairs
 from pocketface.faces.folders import LabelledFaces, StoredFaces
+from pocketface.faces.rendering import synthetic
 
 # Synthetic
 
@@ -22,7 +23,7 @@ def plain_identities(monkeypatch):
         faces = np.broadcast_to(labels.astype(np.uint8)[:, None, None, None], (len(labels), size, size, 3))
         return np.ascontiguousarray(faces), labels
 
-    monkeypatch.setattr(drawn_pairs, "synthetic_faces", fake)
+    monkeypatch.setattr(synthetic, "synthetic_faces", fake)
 
 
 @pytest.mark.parametrize(("identities", "shots"), [(2, 2), (5, 4), (30, 3), (43, 2)])

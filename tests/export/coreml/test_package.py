@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from pocketface.export.artifact import Card
 from pocketface.export.coreml.evaluator import CoreMLEvaluator
-from pocketface.export.coreml.package import import_coremltools, read_coreml_card, write_package
+from pocketface.export.coreml.package import import_coremltools, read_coreml_card, read_package, write_package
 from pocketface.faces.contract import InputContract
 
 from .conftest import numbers, two_layers
@@ -119,3 +120,23 @@ def test_tensorflow_can_still_be_imported_afterwards() -> None:
     loaded = sys.modules.get("tensorflow")
     import_coremltools()
     assert sys.modules.get("tensorflow", loaded) is loaded and sys.modules.get("tensorflow", ...) is not None
+
+
+def test_a_package_is_read_without_loading_coremltools_whose_classes_its_messages_have(
+    package: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = package(tmp_path / "a.mlpackage", two_layers)
+    read = (
+        "import sys; from pathlib import Path; from pocketface.export.coreml.evaluator import CoreMLEvaluator; "
+        "CoreMLEvaluator(Path(sys.argv[1])); print('coremltools' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", read, path], capture_output=True, text=True).stdout == "False\n"
+    assert type(read_package(path).model) is import_coremltools().proto.Model_pb2.Model
+
+
+def test_coremltools_is_loaded_without_what_it_would_load_for_others() -> None:
+    load = (
+        "import sys; from pocketface.export.coreml.package import UNUSED, import_coremltools; import_coremltools(); "
+        "print([name for name in UNUSED if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", load], capture_output=True, text=True).stdout == "[]\n"

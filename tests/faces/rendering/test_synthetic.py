@@ -9,7 +9,15 @@ from pocketface.faces.contract import TEMPLATES
 from pocketface.faces.rendering.head import ROWS, Camera, HeadShape, meet
 from pocketface.faces.rendering.person import Person, Shot, draw, draw_person
 from pocketface.faces.rendering.photo import quantise_blocks
-from pocketface.faces.rendering.synthetic import contact_sheet, face_landmarks, render_face, synthetic_faces
+from pocketface.faces.rendering.synthetic import (
+    MANY,
+    Crowd,
+    contact_sheet,
+    face_landmarks,
+    render_crowd,
+    render_face,
+    synthetic_faces,
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +48,22 @@ def test_faces_come_person_by_person_with_their_numbers():
     faces, labels = synthetic_faces(2, 3, first=30, size=32)
     assert (labels.tolist(), labels.dtype) == ([30, 30, 30, 31, 31, 31], np.int64)
     assert np.array_equal(faces[4], render_face(31, 1, size=32))
+
+
+def test_many_faces_that_all_cores_render_are_those_of_one():
+    people = MANY // 4 + 1
+    faces, labels = synthetic_faces(people, 4, seed=2, size=(32, 28), first=9)
+    assert np.array_equal(faces, render_crowd(Crowd(9, people, 4, 2, 32, 28)))
+    assert labels.tolist() == [9 + row // 4 for row in range(4 * people)]
+
+
+@pytest.mark.parametrize(
+    ("cores", "people"),
+    [(1, [(5, 3)]), (2, [(5, 1), (6, 2)]), (3, [(5, 1), (6, 1), (7, 1)]), (4, [(5, 1), (6, 1), (7, 1)])],
+)
+def test_each_core_renders_whole_people_and_none_renders_nobody(cores, people):
+    shares = Crowd(5, 3, 4, 0, 112, 112).shares(cores)
+    assert [(share.first, share.identities) for share in shares] == people
 
 
 def test_no_people_give_no_faces():

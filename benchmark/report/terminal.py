@@ -1,0 +1,130 @@
+"""The result of a run in the terminal: a table of its files, and which to ship, why, and what to do next."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from ..figures import number_and_interval, number_text
+from ..measurement import Measurement, is_of_rendered_faces
+from .limits import DIFFERENCE, SIZE, JudgedFile, ShippingLimits, limits_for
+from .recommendation import Recommendation, recommend
+from .summary import ACCURACY, summarise
+
+COUNTS = "arm64_instructions@"
+NARROWEST_NAME = 12  # columns
+GAP = "  "
+DISTURBED = " ?"
+QUESTION = "? does not count: others had the processor, or the report says why"
+
+
+def result_of(rows: Sequence[Measurement], limits: ShippingLimits | None = None) -> list[str]:
+    """Gives the lines of the result of a run's rows, as wide as the terminal; see `result_lines`.
+
+    Args:
+        rows: Of one run.
+        limits: What the app allows; None: those of the rows' own verdicts.
+    """
+    advice = recommend(summarise(rows), limits or limits_for(rows))
+    return result_lines(advice, shutil.get_terminal_size((80, 24)).columns)
+
+
+def result_lines(advice: Recommendation, width: int = 80) -> list[str]:
+    """Gives a table of all files, one block for each model, and a sentence for each use.
+
+    Args:
+        advice: On one run.
+        width: Columns of the terminal. The interval of the difference is left out where it does not fit.
+
+    Returns:
+        The lines; none of the table is longer than `width`, as far as names can be cut.
+    """
+    files = [file for _, choice in advice.choices for file in choice.files]
+    if not files:
+        return []
+    table = list(_table(files, advice, width))
+    legend = [QUESTION] if any(DISTURBED in line for line in table) else []
+    return [*table, *legend, "", *(part for said in _sentences(advice) for part in textwrap.wrap(said, width))]
+
+
+def _table(files: Sequence[JudgedFile], advice: Recommendation, width: int) -> Iterator[str]:
+    cores = [key for file in files for key in file.line.cells if key.startswith(COUNTS)]
+    titles = ["file", "MB", "ms", *(f"ARM64 {core.removeprefix(COUNTS)}" for core in cores[:1])]
+    titles += ["accuracy %", "points", "verdict"]
+    table = [_cells(file, cores[:1], file in advice.best, True) for file in files]
+    if _width([titles, *table]) > width:
+        table = [_cells(file, cores[:1], file in advice.best, False) for file in files]
+    widths = [max(map(len, column)) for column in zip(titles, *table, strict=True)]
+    widths[0] = min(widths[0], max(NARROWEST_NAME, widths[0] - (_width([titles, *table]) - width)))
+    yield _row(titles, widths)
+    model = None
+    for file, cells in zip(files, table, strict=True):
+        if file.line.model != model and any(other.line.model != file.line.model for other in files):
+            yield _cut(file.line.model, width)
+        model = file.line.model
+        yield _row(cells, widths)
+
+
+def _cells(file: JudgedFile, cores: Sequence[str], ships: bool, with_interval: bool) -> list[str]:
+    line = file.line
+    size, accuracy, difference = (line.cells.get(key) for key in (SIZE, ACCURACY, DIFFERENCE))
+    points = _number(difference, "points", with_interval).replace(" points", "")
+    name = line.name.removeprefix(line.model) or line.name
+    return [
+        name,
+        "–" if size is None or size.value is None else f"{size.value / 1e6:.2f}",
+        _number(file.latency, "ms", False).replace(" ms", ""),
+        *(_number(line.cells.get(core), "count", False) for core in cores),
+        _number(accuracy, "share", True).replace(" %", ""),
+        points,
+        "ship" if ships else file.accuracy if file.accuracy != "keeps" or file.meets else _missed(file),
+    ]
+
+
+def _missed(file: JudgedFile) -> str:
+    return ", ".join(miss.limit for miss in file.misses)
+
+
+def _number(row: Measurement | None, kind: str, with_interval: bool) -> str:
+    """Gives a number; a dash where there is none, a question mark behind one that is not valid."""
+    if row is None or row.value is None:
+        return "–"
+    if not row.valid:
+        return number_text(row.value, kind) + DISTURBED
+    text, ends = number_and_interval(row, kind)
+    return f"{text} {ends}".strip() if with_interval else text
+
+
+def _width(table: Sequence[Sequence[str]]) -> int:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return sum(widths) + len(GAP) * (len(widths) - 1)
+
+
+def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Aligns names and verdicts left, numbers right."""
+    last = len(cells) - 1
+    parts = [
+        _cut(cell, width).ljust(width) if place in (0, last) else cell.rjust(width)
+        for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return GAP.join(parts).rstrip()
+
+
+def _cut(name: str, width: int) -> str:
+    """Shortens a name in its middle: its beginning and its suffixes tell files apart."""
+    if len(name) <= width:
+        return name
+    end = (width - 1) * 2 // 3
+    return f"{name[: width - 1 - end]}…{name[len(name) - end :]}"
+
+
+def _sentences(advice: Recommendation) -> Iterator[str]:
+    for use, choice in advice.choices:
+        if choice.best is None:
+            yield f"{use}: ship none, because {choice.why}; next: measure on more pairs, or allow more."
+            continue
+        accuracy = choice.best.line.cells.get(ACCURACY)
+        on_people = accuracy is not None and accuracy.valid and not is_of_rendered_faces(accuracy)
+        then = "hand it to the app's developers (pocketface handoff)" if on_people else "measure it on photos of people"
+        yield f"{use}: ship {choice.best.line.name}, because it is {choice.why} ({advice.limits}); next: {then}."

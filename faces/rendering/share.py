@@ -1,0 +1,13 @@
+"""The process that renders a share of many synthetic faces: `python -m` with the share as JSON, and where to put it."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+
+from .synthetic import Crowd, render_crowd
+
+if __name__ == "__main__":
+    np.save(sys.argv[2], render_crowd(Crowd(**json.loads(sys.argv[1]))))
