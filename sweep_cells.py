@@ -44,7 +44,7 @@ from .prune.pruner import checked_floors
 from .prune.training.resumption import TEACHER, forget_training
 from .prune.training.trainer import recover
 from .run_recipe import RunRecipe, validated, with_ranges_for
-from .sweep_plan import Cell, Kind, cut_recipe, recovery_recipe
+from .sweep_plan import Kind, SweepCell, cut_recipe, recovery_recipe
 
 RECORD, TEACHERS = "cell.json", "teachers"
 NETWORKS: dict[Kind, str] = {"source": "source", "cut": "cut", "recovery": "recovered"}
@@ -60,7 +60,7 @@ class Done:
     """What a finished cell says of itself."""
 
     seconds: float  # of the try that finished it
-    work: float  # see `Cell.work`
+    work: float  # see `SweepCell.work`
     bytes: int
 
 
@@ -68,7 +68,7 @@ class Done:
 class Job:
     """A cell to be made, in a store of cells."""
 
-    cell: Cell
+    cell: SweepCell
     store: Path
 
     @property
@@ -78,7 +78,7 @@ class Job:
 
     def request(self) -> dict[str, Any]:
         """Gives the job as values that JSON can hold."""
-        cell = {field.name: getattr(self.cell, field.name) for field in dataclasses.fields(Cell)}
+        cell = {field.name: getattr(self.cell, field.name) for field in dataclasses.fields(SweepCell)}
         recipe = self.cell.recipe.model_dump(mode="json", exclude_none=True)
         return {**cell, "needs": dict(self.cell.needs), "recipe": recipe, "store": str(self.store.absolute())}
 
@@ -86,7 +86,7 @@ class Job:
     def of(cls, request: Mapping[str, Any]) -> Job:
         """Gives the job of a request."""
         values = {name: value for name, value in request.items() if name != "store"}
-        return cls(Cell(**{**values, "recipe": validated(RunRecipe, request["recipe"])}), Path(request["store"]))
+        return cls(SweepCell(**{**values, "recipe": validated(RunRecipe, request["recipe"])}), Path(request["store"]))
 
     def network(self, part: str) -> Embedder:
         """Reads the network of a cell that this one needs."""
@@ -117,7 +117,7 @@ def pairs_of(recipe: RunRecipe, contract: InputContract) -> Pairs:
     return _pairs(recipe.pairs, recipe.images, contract)
 
 
-def finished(cell: Cell, store: Path) -> Done | None:
+def finished(cell: SweepCell, store: Path) -> Done | None:
     """Gives what a cell says of itself; None where it is not made, or one of its files is not as large as it was."""
     folder = store / cell.folder
     return Memo(folder / RECORD, cell.key).read(lambda record: _done(record, folder))

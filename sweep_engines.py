@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from .benchmark.machine import lent_cores
 from .benchmark.processes import ask
 from .sweep_cells import Job, finished, make
-from .sweep_plan import Cell
+from .sweep_plan import SweepCell
 
 Progress = Callable[[str], None]
 Outcome = Mapping[str, str]
@@ -115,7 +115,7 @@ ENGINES: Mapping[str, Callable[[int, str | None, Progress], Engine]] = {
 }
 
 
-def make_all(cells: Sequence[Cell], store: Path, engine: Engine, progress: Progress) -> Outcome:
+def make_all(cells: Sequence[SweepCell], store: Path, engine: Engine, progress: Progress) -> Outcome:
     """Makes cells, each when what it needs is made; a cell that cannot be made takes along those that need it.
 
     Latencies are taken at the end, one at a time, when nothing else runs.
@@ -140,10 +140,10 @@ def make_all(cells: Sequence[Cell], store: Path, engine: Engine, progress: Progr
     return failed
 
 
-def _make_some(cells: Sequence[Cell], store: Path, engine: Engine, failed: dict[str, str]) -> Iterator[str]:
+def _make_some(cells: Sequence[SweepCell], store: Path, engine: Engine, failed: dict[str, str]) -> Iterator[str]:
     """Makes cells; yields a line for each, and adds those that could not be made to `failed`."""
     waiting = {cell.folder: cell for cell in cells}
-    running: dict[Future[Any], Cell] = {}
+    running: dict[Future[Any], SweepCell] = {}
     while waiting or running:
         for name, cell in list(waiting.items()):
             held_up = {*waiting, *(one.folder for one in running.values())} & set(cell.needs.values())

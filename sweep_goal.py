@@ -9,15 +9,15 @@ from statistics import NormalDist
 from .benchmark.accuracy.intervals import Z
 from .benchmark.report.limits import DIFFERENCE
 from .benchmark.report.swept import SweptPoint
-from .sweep_plan import Point, at_share
+from .sweep_plan import PlannedPoint, at_share
 from .sweep_recipe import SweepGoal
 
 
 @dataclass(frozen=True)
-class Trial:
+class BudgetTrial:
     """One network that a search made, and what it lost."""
 
-    point: Point
+    point: PlannedPoint
     share: float  # of the budget, that was removed
     difference: float | None  # in accuracy to the source, a share; None where it could not be made
     low: float  # of the 95 % interval
@@ -39,20 +39,20 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Search:
+class BudgetSearch:
     """What a search tried, in order."""
 
     series: str
     goal: SweepGoal
-    trials: tuple[Trial, ...]
+    trials: tuple[BudgetTrial, ...]
 
     @property
-    def tried(self) -> list[Point]:
+    def tried(self) -> list[PlannedPoint]:
         """The points, those that were cut least first."""
         return [trial.point for trial in sorted(self.trials, key=lambda trial: trial.share)]
 
     @property
-    def best(self) -> Trial | None:
+    def best(self) -> BudgetTrial | None:
         """The smallest network whose measured loss is within the limit."""
         kept = [trial for trial in self.trials if trial.keeps(self.goal.max_drop)]
         return max(kept, key=lambda trial: trial.share, default=None)
@@ -79,8 +79,8 @@ class Search:
 
 
 def search(
-    start: Point, goal: SweepGoal, trial: Callable[[Point], SweptPoint], progress: Callable[[str], None]
-) -> Search:
+    start: PlannedPoint, goal: SweepGoal, trial: Callable[[PlannedPoint], SweptPoint], progress: Callable[[str], None]
+) -> BudgetSearch:
     """Searches for the largest share of the budget that can go within the goal's loss of accuracy.
 
     The loss is taken to grow with the share. Each try is a training from the source; the pairs' interval and the
@@ -92,7 +92,7 @@ def search(
         trial: Makes a point and measures it.
         progress: Gets a line per try.
     """
-    trials: list[Trial] = []
+    trials: list[BudgetTrial] = []
     low, high, share = 0.0, goal.most, goal.most
     while True:
         point = at_share(start, share)
@@ -104,21 +104,21 @@ def search(
         else:
             high = share
         if low == goal.most or high - low <= goal.within:
-            return Search(start.series, goal, tuple(trials))
+            return BudgetSearch(start.series, goal, tuple(trials))
         share = round((low + high) / 2, 4)  # as the recipe of the point has it
 
 
-def _judged(point: Point, share: float, made: SweptPoint) -> Trial:
+def _judged(point: PlannedPoint, share: float, made: SweptPoint) -> BudgetTrial:
     row = None if made.network is None else made.network.cells.get(DIFFERENCE)
     if row is None or row.value is None or row.low is None or row.high is None:
         why = (
             made.reason or (row.reason if row is not None else "") or "its accuracy was not compared with the source's"
         )
-        return Trial(point, share, None, 0.0, 0.0, why)
-    return Trial(point, share, row.value, row.low, row.high)
+        return BudgetTrial(point, share, None, 0.0, 0.0, why)
+    return BudgetTrial(point, share, row.value, row.low, row.high)
 
 
-def _difference(trial: Trial) -> str:
+def _difference(trial: BudgetTrial) -> str:
     assert trial.difference is not None
     low, high = 100 * trial.low, 100 * trial.high
     return f"{100 * trial.difference:+.2f} points [{low:+.2f}, {high:+.2f}]"

@@ -26,7 +26,7 @@ BUDGET = ("remove", "target")
 
 
 @dataclass(frozen=True)
-class Point:
+class PlannedPoint:
     """One network that a sweep makes: a recipe that `pocketface run` would take, and where it stands in the grid."""
 
     recipe: RunRecipe = field(repr=False)
@@ -50,6 +50,8 @@ class Point:
     def level(self) -> str:
         """How much goes: "30 % of parameters", "to 700000 parameters"."""
         prune = self.prune
+        if prune.by == "score":
+            return f"scores up to {prune.target:g}"
         return f"{100 * prune.remove:g} % of {prune.by}" if prune.target is None else f"to {prune.target:g} {prune.by}"
 
     def name(self, source: str) -> str:
@@ -76,7 +78,7 @@ class Hashes:
 
 
 @dataclass(frozen=True)
-class Cell:
+class SweepCell:
     """One piece of work of a sweep, and what it needs to be done before; what decides its content is in its key."""
 
     kind: Kind
@@ -97,14 +99,14 @@ class Cell:
 class PointCells:
     """The cells of one point: None where there is nothing to do, as with a recovery of no epochs."""
 
-    point: Point
-    cut: Cell
-    recovered: Cell  # the cut itself where nothing is trained after it
-    files: Cell
-    timing: Cell | None
+    point: PlannedPoint
+    cut: SweepCell
+    recovered: SweepCell  # the cut itself where nothing is trained after it
+    files: SweepCell
+    timing: SweepCell | None
 
 
-def points_of(recipe: RunRecipe) -> list[Point]:
+def points_of(recipe: RunRecipe) -> list[PlannedPoint]:
     """Gives the grid of a sweep, shallower cuts first.
 
     Args:
@@ -120,7 +122,8 @@ def points_of(recipe: RunRecipe) -> list[Point]:
     axes = {name: values for name in SWEPT if (values := getattr(sweep, name))}
     for name in BUDGET:
         if name in axes:
-            axes[name] = tuple(sorted(axes.pop(name), reverse=name == "target"))
+            keeps_more = name == "target" and (sweep.by or (base.by,)) != ("score",)
+            axes[name] = tuple(sorted(axes.pop(name), reverse=keeps_more))
     varied = {name for name, values in axes.items() if len(values) > 1 and name not in BUDGET}
     fixed = base.model_dump(exclude_unset=True)
     if set(axes) & set(BUDGET):
@@ -131,7 +134,7 @@ def points_of(recipe: RunRecipe) -> list[Point]:
             chosen = dict(zip(axes, values, strict=True))
             prune = validated(PruneRecipe, {**fixed, **chosen})
             settings = {name: str(value) for name, value in chosen.items() if name in varied}
-            points.append(Point(network.model_copy(update={"prune": prune}), number, settings, sweep.nested))
+            points.append(PlannedPoint(network.model_copy(update={"prune": prune}), number, settings, sweep.nested))
     return points
 
 
@@ -142,25 +145,27 @@ def networks_of(recipe: RunRecipe) -> list[RunRecipe]:
     return [recipe.model_copy(update={**network, "sweep": None}) for network in networks or [{}]]
 
 
-def at_share(point: Point, share: float) -> Point:
+def at_share(point: PlannedPoint, share: float) -> PlannedPoint:
     """Gives `point` with another share of its budget removed, cut from the source at once."""
     prune = point.prune.model_copy(update={"remove": round(share, 4), "target": None})
-    return Point(point.recipe.model_copy(update={"prune": prune}), point.network, point.settings, nested=False)
+    return PlannedPoint(point.recipe.model_copy(update={"prune": prune}), point.network, point.settings, nested=False)
 
 
-def source_cell(recipe: RunRecipe, hashes: Hashes, name: str) -> Cell:
+def source_cell(recipe: RunRecipe, hashes: Hashes, name: str) -> SweepCell:
     """Gives the cell that keeps the source network."""
-    return Cell("source", _digest("source", hashes.source), {}, recipe, f"{name}: source", 1.0, name)
+    return SweepCell("source", _digest("source", hashes.source), {}, recipe, f"{name}: source", 1.0, name)
 
 
-def source_files(recipe: RunRecipe, hashes: Hashes, name: str, source: Cell) -> tuple[Cell, Cell | None]:
+def source_files(recipe: RunRecipe, hashes: Hashes, name: str, source: SweepCell) -> tuple[SweepCell, SweepCell | None]:
     """Gives the cells of the source's own files, the recipe's `compare`, and of their latency."""
     targets = recipe.model_copy(update={"export": recipe.export.model_copy(update={"targets": recipe.compare})})
     return _measured(targets, hashes, name, f"{name}: source", {"source": source})
 
 
-def cells_of(points: Sequence[Point], hashes: Hashes, name: str, source: Cell, measured: Cell) -> Iterator[PointCells]:
-    """Gives the cells of points that start from one network; see `Cell`.
+def cells_of(
+    points: Sequence[PlannedPoint], hashes: Hashes, name: str, source: SweepCell, measured: SweepCell
+) -> Iterator[PointCells]:
+    """Gives the cells of points that start from one network; see `SweepCell`.
 
     Args:
         points: Shallower ones first. Under schedules that cut in steps a point goes on from the shallower one of its
@@ -170,7 +175,7 @@ def cells_of(points: Sequence[Point], hashes: Hashes, name: str, source: Cell, m
         source: The cell that keeps it.
         measured: The cell of its files, whose embeddings serve all others.
     """
-    deepest: dict[str, Cell] = {}
+    deepest: dict[str, SweepCell] = {}
     for point in points:
         label = f"{name}, {point.series}, {point.level}"
         shallower = deepest.get(point.series + point.prune.by) if _is_nested(point) else None
@@ -200,13 +205,13 @@ def recovery_recipe(prune: PruneRecipe) -> TrainingRecipe:
     return TrainingRecipe(**{name: getattr(prune, name) for name in TrainingRecipe.model_fields})
 
 
-def _is_nested(point: Point) -> bool:
+def _is_nested(point: PlannedPoint) -> bool:
     prune = point.prune
     is_measured = prune.by in MEASURED or prune.by == "score"  # costs of the source's layers, scores of one network
     return point.nested and prune.schedule != "one-shot" and not is_measured
 
 
-def _cut(point: Point, hashes: Hashes, label: str, source: Cell, shallower: Cell | None) -> Cell:
+def _cut(point: PlannedPoint, hashes: Hashes, label: str, source: SweepCell, shallower: SweepCell | None) -> SweepCell:
     recipe = cut_recipe(point.prune, shallower is not None)
     plan = SCHEDULES[recipe.schedule](recipe)
     needs = {"source": source} if shallower is None else {"source": source, "shallower": shallower}
@@ -214,7 +219,7 @@ def _cut(point: Point, hashes: Hashes, label: str, source: Cell, shallower: Cell
     scored = min(recipe.images, hashes.faces) * len([phase for phase in plan if phase.cut])
     work = sum(phase.epochs for phase in plan) * hashes.faces + scored
     folders = {part: cell.folder for part, cell in needs.items()}
-    return Cell("cut", key, folders, point.recipe, f"{label}: cut", work)
+    return SweepCell("cut", key, folders, point.recipe, f"{label}: cut", work)
 
 
 def decides_cut(recipe: PruneRecipe) -> dict[str, Any]:
@@ -228,31 +233,31 @@ def decides_cut(recipe: PruneRecipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json", exclude=idle)
 
 
-def _recovery(point: Point, hashes: Hashes, label: str, source: Cell, cut: Cell) -> Cell:
+def _recovery(point: PlannedPoint, hashes: Hashes, label: str, source: SweepCell, cut: SweepCell) -> SweepCell:
     recipe = recovery_recipe(point.prune)
     if recipe.epochs == 0:
         return cut
     key = _digest("recovery", hashes.source, hashes.train, recipe.model_dump(mode="json"), cut.key)
     needs = {"source": source.folder, "cut": cut.folder}
-    return Cell("recovery", key, needs, point.recipe, f"{label}: recovery", recipe.epochs * hashes.faces)
+    return SweepCell("recovery", key, needs, point.recipe, f"{label}: recovery", recipe.epochs * hashes.faces)
 
 
 def _measured(
-    recipe: RunRecipe, hashes: Hashes, name: str, label: str, needs: Mapping[str, Cell]
-) -> tuple[Cell, Cell | None]:
+    recipe: RunRecipe, hashes: Hashes, name: str, label: str, needs: Mapping[str, SweepCell]
+) -> tuple[SweepCell, SweepCell | None]:
     told = [recipe.export.model_dump(mode="json"), recipe.benchmark.model_dump(mode="json", exclude=TIMED_BY)]
     inputs = hashes.train, hashes.pairs, name, recipe.licence, *told
     made_of = [cell.key for part, cell in needs.items() if part != "source_files"]  # of which only embeddings are taken
     key = _digest("files", *inputs, *made_of)
     folders = {part: cell.folder for part, cell in needs.items()}
     targets = len(recipe.export.targets)
-    files = Cell("files", key, folders, recipe, f"{label}: files", 1.0 + targets, name)
+    files = SweepCell("files", key, folders, recipe, f"{label}: files", 1.0 + targets, name)
     if not recipe.benchmark.threads or not targets:
         return files, None
     how = recipe.benchmark.model_dump(mode="json", include=TIMED_BY)
     work = float(targets * len(recipe.benchmark.threads))
     key = _digest("timing", files.key, how, hashes.device)
-    return files, Cell("timing", key, {"files": files.folder}, recipe, f"{label}: latency", work, name)
+    return files, SweepCell("timing", key, {"files": files.folder}, recipe, f"{label}: latency", work, name)
 
 
 def _digest(kind: Kind, *parts: Any) -> str:

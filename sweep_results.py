@@ -13,11 +13,17 @@ from .benchmark.report.swept import SweptPoint, SweptSource, ancestry_in, layers
 from .export.formats import CHECKPOINT
 from .sweep_cells import NETWORKS, finished
 from .sweep_engines import Outcome
-from .sweep_plan import Cell, PointCells
+from .sweep_plan import PointCells, SweepCell
 
 
 def source_of_sweep(
-    name: str, files: Cell, timing: Cell | None, points: Sequence[PointCells], store: Path, out: Path, failed: Outcome
+    name: str,
+    files: SweepCell,
+    timing: SweepCell | None,
+    points: Sequence[PointCells],
+    store: Path,
+    out: Path,
+    failed: Outcome,
 ) -> SweptSource:
     """Gives what became of all points of one source network.
 
@@ -68,14 +74,14 @@ def point_of_sweep(cells: PointCells, source: str, store: Path, out: Path, faile
     )
 
 
-def _lines(files: Cell, timing: Cell | None, name: str, store: Path, out: Path) -> list[Line]:
+def _lines(files: SweepCell, timing: SweepCell | None, name: str, store: Path, out: Path) -> list[Line]:
     if finished(files, store) is None:
         return []
     rows = [row for row in _rows(files, store) if row.model == name]
     return lines_of(rows, [] if timing is None else _rows(timing, store), _place(files, store, out))
 
 
-def _rows(cell: Cell, store: Path) -> list[Measurement]:
+def _rows(cell: SweepCell, store: Path) -> list[Measurement]:
     return read_measurements(store / cell.folder / ROWS) if finished(cell, store) is not None else []
 
 
@@ -83,5 +89,5 @@ def _files(lines: Sequence[Line]) -> tuple[Line, ...]:
     return tuple(line for line in lines if line.format != CHECKPOINT)
 
 
-def _place(cell: Cell, store: Path, out: Path) -> str:
+def _place(cell: SweepCell, store: Path, out: Path) -> str:
     return Path(os.path.relpath(store / cell.folder, out)).as_posix()

@@ -18,8 +18,18 @@ from .run_recipe import RunRecipe
 from .spelling import known_names
 from .sweep_cells import RECORD, faces_of, finished, pairs_of
 from .sweep_engines import ENGINES, Engine, make_all
-from .sweep_goal import Search, search
-from .sweep_plan import Cell, Hashes, Point, PointCells, cells_of, networks_of, points_of, source_cell, source_files
+from .sweep_goal import BudgetSearch, search
+from .sweep_plan import (
+    Hashes,
+    PlannedPoint,
+    PointCells,
+    SweepCell,
+    cells_of,
+    networks_of,
+    points_of,
+    source_cell,
+    source_files,
+)
 from .sweep_results import point_of_sweep, source_of_sweep
 
 RECIPE, CELLS = "recipe.toml", "cells"
@@ -32,20 +42,20 @@ class PlannedNetwork:
 
     name: str
     hashes: Hashes
-    source: Cell
-    files: Cell  # of the source itself
-    timing: Cell | None
+    source: SweepCell
+    files: SweepCell  # of the source itself
+    timing: SweepCell | None
     points: tuple[PointCells, ...]
 
     @property
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[SweepCell]:
         """Every cell once, each after those that it needs."""
         cells = [self.source, self.files, *([self.timing] if self.timing else [])]
         for point in self.points:
             cells += [point.cut, point.recovered, point.files, *([point.timing] if point.timing else [])]
         return list({cell.folder: cell for cell in cells}.values())
 
-    def with_points(self, points: Sequence[Point]) -> PlannedNetwork:
+    def with_points(self, points: Sequence[PlannedPoint]) -> PlannedNetwork:
         """Gives the network with other points."""
         cells = tuple(cells_of(points, self.hashes, self.name, self.source, self.files))
         return PlannedNetwork(self.name, self.hashes, self.source, self.files, self.timing, cells)
@@ -95,7 +105,7 @@ def _sweep(recipe: RunRecipe, out: Path, store: Path, start: Callable[[], Engine
         beside.write_text(recipe.to_toml(), encoding="utf-8")
     goal = recipe.sweep.goal if recipe.sweep is not None else None
     failed: dict[str, str] = {}
-    searches: list[Search] = []
+    searches: list[BudgetSearch] = []
     engine = start()
     try:
         if goal is None:
@@ -198,10 +208,10 @@ def _costs(store: Path) -> dict[str, tuple[float, float]]:
 
 def _trial(
     network: PlannedNetwork, store: Path, out: Path, engine: Engine, failed: dict[str, str], progress: Progress
-) -> Callable[[Point], SweptPoint]:
+) -> Callable[[PlannedPoint], SweptPoint]:
     """Gives what makes one point of a search, all but its latency, and gives what became of it."""
 
-    def trial(point: Point) -> SweptPoint:
+    def trial(point: PlannedPoint) -> SweptPoint:
         (cells,) = network.with_points([point]).points
         with_needs = [network.source, network.files, cells.cut, cells.recovered, cells.files]
         distinct = {cell.folder: cell for cell in with_needs}  # the cut and the recovered network may be one
@@ -211,7 +221,7 @@ def _trial(
     return trial
 
 
-def _series(network: PlannedNetwork) -> list[Point]:
+def _series(network: PlannedNetwork) -> list[PlannedPoint]:
     """Gives the first point of each series."""
     return list({cells.point.series: cells.point for cells in reversed(network.points)}.values())[::-1]
 

@@ -4,8 +4,8 @@ from pocketface.benchmark.measurement import Measurement
 from pocketface.benchmark.report.summary import Line
 from pocketface.benchmark.report.swept import SweptPoint
 from pocketface.run_recipe import RunRecipe, with_settings
-from pocketface.sweep_goal import Search, search
-from pocketface.sweep_plan import Point, points_of
+from pocketface.sweep_goal import BudgetSearch, search
+from pocketface.sweep_plan import PlannedPoint, points_of
 from pocketface.sweep_recipe import SweepGoal
 
 START = points_of(with_settings(RunRecipe(), {"sweep": {"criterion": ["l1"], "remove": [0.3]}}))[0]
@@ -21,10 +21,10 @@ def made(difference: float | None) -> SweptPoint:
     return SweptPoint("net", "l1", "", {}, {}, (), None, line, (), "", "" if line else "too little is left")
 
 
-def found(goal: SweepGoal, knee: float, deepest: float = 1.0) -> Search:
+def found(goal: SweepGoal, knee: float, deepest: float = 1.0) -> BudgetSearch:
     """Of a network that loses nothing up to a knee, then 1 point for each 10 % of the budget."""
 
-    def trial(point: Point) -> SweptPoint:
+    def trial(point: PlannedPoint) -> SweptPoint:
         share = point.prune.remove
         return made(None if share > deepest else -max(0.0, share - knee) / 10)
 

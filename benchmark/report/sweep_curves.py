@@ -40,7 +40,7 @@ def charts_of_sweep(
     }
 
 
-def kind_of(line: Line) -> str:
+def file_kind(line: Line) -> str:
     """Names what a line is a file of: "tflite w8a8"."""
     return f"{line.format} {line.precision}"
 
@@ -49,7 +49,7 @@ def _curves(source: SweptSource, columns: Sequence[Column], numbers: Mapping[int
     every: dict[str, list[SweptPoint]] = {}
     for point in source.points:
         every.setdefault(point.series, []).append(point)
-    kinds = dict.fromkeys(kind_of(line) for point in source.points for line in point.files if line.artifact)
+    kinds = dict.fromkeys(file_kind(line) for point in source.points for line in point.files if line.artifact)
     series = []
     for name, points in every.items():
         lines = {AFTER: [_mark(point, point.network, columns, numbers) for point in (source.point, *points)]}
@@ -57,7 +57,7 @@ def _curves(source: SweptSource, columns: Sequence[Column], numbers: Mapping[int
             cuts = [(source.point, source.point.network), *((point, point.cut) for point in points)]
             lines[BEFORE] = [_mark(point, line, columns, numbers) for point, line in cuts]
         for kind in kinds:
-            files = [(p, line) for p in (source.point, *points) for line in p.files if kind_of(line) == kind]
+            files = [(p, line) for p in (source.point, *points) for line in p.files if file_kind(line) == kind]
             lines[kind] = [_mark(point, line, columns, numbers) for point, line in files]
         series.append(
             {"name": name, "lines": {kind: [mark for mark in marks if mark] for kind, marks in lines.items()}}

@@ -79,7 +79,7 @@ def csv_of_sweep(sources: Sequence[SweptSource]) -> str:
     table.writeheader()
     for source in sources:
         made: list[tuple[SweptPoint, str, Line | None]] = [*_rows(source)]
-        made += [(point, "", None) for point in source.points if point.network is None]
+        made += [(point, "not made", None) for point in source.points if point.network is None]
         for point, stage, line in made:
             plain = {"source": source.name, "network": point.name, "series": point.series, "level": point.level}
             plain |= {**point.settings, "stage": stage or "file", "reason": point.reason}
