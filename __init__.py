@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .run_recipe import RunRecipe as RunRecipe
     from .run_recipe import default_recipe as default_recipe
     from .run_recipe import read_recipe as read_recipe
+    from .sweeper import sweep as sweep
 
     __version__: str
 
@@ -42,6 +43,7 @@ _MODULES = {
     ".models.embedder": ["Embedder"],
     ".prune.recipe": ["PruneRecipe", "TrainingRecipe"],
     ".run_recipe": ["RunRecipe", "default_recipe", "read_recipe"],
+    ".sweeper": ["sweep"],
 }
 _names, _lazy, __dir__ = lazy_names(__name__, _MODULES)
 __all__ = [*_names, "__version__"]

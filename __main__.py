@@ -13,6 +13,7 @@ from . import command_line as cli
 from .command_line import say
 from .probe_options import ProbeOptions
 from .run_options import RecipeOrNetwork, RunOptions
+from .sweep_options import SweepOptions, SweptRecipe
 
 app = typer.Typer(
     name="pocketface",
@@ -39,11 +40,14 @@ def run(
     out: Annotated[Path | None, Option("--out", help="Folder of the run.", show_default="runs/<recipe>")] = None,
 ) -> None:
     """Prune, export, benchmark and report. The same command, given again, resumes where the run stopped."""
-    from .chain import run as run_all
+    given.run(recipe, allow_drift, settings, out)
 
-    changes = cli.values_of([*(["export.allow_drift=true"] if allow_drift else []), *(settings or ())])
-    name = given.name or (Path(recipe).stem if recipe else "default")
-    say(f"report: {run_all(given.run_recipe(recipe, changes), out or Path('runs') / name, say)}")
+
+@app.command()
+@cli.with_options
+def sweep(recipe: SweptRecipe, *, given: SweepOptions, out: cli.Out = Path("runs/sweep")) -> None:
+    """Prune, export and measure at many sizes, and plot the trade-off. The same command resumes where it stopped."""
+    given.sweep(recipe, out)
 
 
 @app.command()
@@ -365,8 +369,7 @@ def models() -> None:
     """List the zoo: parameters, MACs, input and paper."""
     from .models.complexity import zoo_rows
 
-    titles = ("name", "parameters", "MACs", "input", "D", "paper")
-    cli.print_table(titles, zoo_rows(), ("parameters", "MACs", "D"))
+    cli.print_table(("name", "parameters", "MACs", "input", "D", "paper"), zoo_rows(), ("parameters", "MACs", "D"))
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -55,7 +55,7 @@ def run(recipe: RunRecipe, out: Path | str, progress: Callable[[str], None] = pr
         ValueError: An input is missing or wrong, or `out` holds a run of another recipe.
     """
     with hold_folder(Path(out)):
-        return _run(recipe, Path(out), progress)
+        return _run(recipe.model_copy(update={"sweep": None}), Path(out), progress)
 
 
 def _run(recipe: RunRecipe, out: Path, progress: Callable[[str], None]) -> Path:
@@ -159,7 +159,13 @@ def _whole(path: Path, read: Callable[[Path], T], progress: Callable[[str], None
 
 
 def prune_by_measurements(
-    source: Embedder, train: LabelledFaces, recipe: PruneRecipe, progress: Callable[[str], None], resume: Path
+    source: Embedder,
+    train: LabelledFaces,
+    recipe: PruneRecipe,
+    progress: Callable[[str], None],
+    resume: Path,
+    teacher: Embedder | None = None,
+    floors: Mapping[str, int] | None = None,
 ) -> Embedder:
     """Prunes, and measures what the recipe needs for it: the cost of each layer, accuracy on held-out people.
 
@@ -169,6 +175,8 @@ def prune_by_measurements(
         recipe: How much, by which score, in which order, how long.
         progress: Gets a line now and then.
         resume: The folder for the state of an unfinished prune; see `prune`.
+        teacher: See `prune`.
+        floors: See `prune`.
 
     Returns:
         The smaller embedder.
@@ -182,7 +190,7 @@ def prune_by_measurements(
         judge = _judge_on(held_out)
     if recipe.by in MEASURED:
         table = layer_costs(source, meter_of(recipe.by), progress)
-    return prune(source, train, recipe, progress, resume, table, judge)
+    return prune(source, train, recipe, progress, resume, table, judge, teacher, floors)
 
 
 def _judge_on(held_out: LabelledFaces) -> Judge:

@@ -20,6 +20,10 @@ LOCK = ".pocketface.lock"
 TEMPORARY = "pocketface-"  # what the names of folders of temporary files begin with
 
 
+class FolderInUse(ValueError):
+    """Another process works in the folder; it may be waited for."""
+
+
 @contextlib.contextmanager
 def hold_folder(folder: Path) -> Iterator[None]:
     """Makes a folder if need be, and keeps other processes of pocketface from working in it meanwhile.
@@ -31,7 +35,8 @@ def hold_folder(folder: Path) -> Iterator[None]:
         folder: Where to work.
 
     Raises:
-        ValueError: Another process works there, or it cannot be written to.
+        FolderInUse: Another process works there.
+        ValueError: It cannot be written to.
     """
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
@@ -41,7 +46,7 @@ def hold_folder(folder: Path) -> Iterator[None]:
         raise ValueError(f"cannot write to {folder}: {error.strerror}; name another folder with --out") from error
     try:
         if isinstance(lock, str):
-            raise ValueError(f"{folder} is in use by process {lock}; wait until it ends, or name another with --out")
+            raise FolderInUse(f"{folder} is in use by process {lock}; wait until it ends, or name another with --out")
         yield
     finally:
         if isinstance(lock, int):

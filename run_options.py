@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from .command_line import ContractOptions, Images
+from .command_line import ContractOptions, Images, say, values_of
 
 if TYPE_CHECKING:
     from .run_recipe import RunRecipe
@@ -55,6 +55,14 @@ class RunOptions(ContractOptions):
     licence: Annotated[
         str | None, Option(help="Licence of the weights, if possible by its SPDX name.", show_default="unknown")
     ] = None
+
+    def run(self, what: str | None, allow_drift: bool | None, settings: Sequence[str] | None, out: Path | None) -> None:
+        """Runs every stage, and prints where the report is."""
+        from .chain import run as run_all
+
+        changes = values_of([*(["export.allow_drift=true"] if allow_drift else []), *(settings or ())])
+        name = self.name or (Path(what).stem if what else "default")
+        say(f"report: {run_all(self.run_recipe(what, changes), out or Path('runs') / name, say)}")
 
     def run_recipe(self, what: str | None, changes: Mapping[str, Any]) -> RunRecipe:
         """Gives the recipe in the file `what`, or one for the network `what`, with the options and `changes` put in."""

@@ -20,6 +20,7 @@ from .faces.contract import stated_contract
 from .models.checkpoint import EMBEDDED_DEFAULT, is_network_file
 from .prune.recipe import PruneRecipe
 from .spelling import did_you_mean, known_names
+from .sweep_recipe import SweepRecipe, SweptNetwork
 
 SYNTHETIC = "synthetic"  # in place of a path: faces that pocketface renders itself
 PATHS_OF_BENCHMARK = ("templates", "attributes")  # fields that name files about the faces
@@ -53,6 +54,7 @@ class RunRecipe(BaseModel):
     export: ExportRecipe = ExportRecipe()  # which files to make
     compare: tuple[str, ...] = ("onnx", "tflite-fp32")  # targets that are made from the unpruned embedder too
     benchmark: BenchmarkRecipe = BenchmarkRecipe()  # how to measure
+    sweep: SweepRecipe | None = None  # what `pocketface sweep` varies; a run leaves it alone
 
     @field_validator("contract")
     @classmethod
@@ -112,28 +114,37 @@ class Roots:
 
     def resolve(self, recipe: RunRecipe) -> RunRecipe:
         """Gives `recipe` with every path made absolute."""
-        faces, weights = self.faces or self.recipe, self.weights or self.recipe
+        faces = self.faces or self.recipe
+        tables = {key: getattr(recipe.benchmark, key) for key in PATHS_OF_BENCHMARK}
+        trained = tuple(
+            place if place == SYNTHETIC else str((faces / place).absolute()) for place in face_places(recipe.train)
+        )
+        absolute = {key: path and (faces / path).absolute() for key, path in tables.items()}
+        sweep = recipe.sweep
+        if sweep is not None:
+            networks = tuple(each.model_copy(update=self._network(each)) for each in sweep.networks)
+            sweep = sweep.model_copy(update={"networks": networks})
+        return recipe.model_copy(
+            update={
+                "benchmark": recipe.benchmark.model_copy(update=absolute),
+                **self._network(recipe),
+                "train": trained[0] if len(trained) == 1 else trained,
+                "pairs": recipe.pairs if recipe.pairs == SYNTHETIC else str((faces / recipe.pairs).absolute()),
+                "images": recipe.images and (faces / recipe.images).absolute(),
+                "sweep": sweep,
+            }
+        )
+
+    def _network(self, recipe: RunRecipe | SweptNetwork) -> dict[str, Any]:
+        """Gives the fields that name a network's files, their paths made absolute."""
+        weights = self.weights or self.recipe
         place, colon, factory = recipe.embedder.rpartition(":")
         embedder = recipe.embedder
         if place.endswith(".py"):
             embedder = str((self.recipe / place).absolute()) + colon + factory
         elif is_network_file(weights / embedder):
             embedder = str((weights / embedder).absolute())
-        tables = {key: getattr(recipe.benchmark, key) for key in PATHS_OF_BENCHMARK}
-        trained = tuple(
-            place if place == SYNTHETIC else str((faces / place).absolute()) for place in face_places(recipe.train)
-        )
-        absolute = {key: path and (faces / path).absolute() for key, path in tables.items()}
-        return recipe.model_copy(
-            update={
-                "benchmark": recipe.benchmark.model_copy(update=absolute),
-                "embedder": embedder,
-                "weights": recipe.weights and (weights / recipe.weights).absolute(),
-                "train": trained[0] if len(trained) == 1 else trained,
-                "pairs": recipe.pairs if recipe.pairs == SYNTHETIC else str((faces / recipe.pairs).absolute()),
-                "images": recipe.images and (faces / recipe.images).absolute(),
-            }
-        )
+        return {"embedder": embedder, "weights": recipe.weights and (weights / recipe.weights).absolute()}
 
 
 def read_recipe(path: Path | str) -> RunRecipe:

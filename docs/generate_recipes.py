@@ -22,6 +22,7 @@ from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.export.recipe import ExportRecipe
 from pocketface.prune.recipe import PruneRecipe, TrainingRecipe
 from pocketface.run_recipe import RunRecipe
+from pocketface.sweep_recipe import SweepGoal, SweepRecipe
 
 PAGE = Path(__file__).with_name("recipes.md")
 PARTS: tuple[tuple[type[BaseModel], str, str], ...] = (
@@ -41,6 +42,13 @@ PARTS: tuple[tuple[type[BaseModel], str, str], ...] = (
     (TrainingRecipe, "Training", "`pocketface recover --set FIELD=VALUE`, and in `[prune]`."),
     (ExportRecipe, "`[export]`", "`pocketface export --set FIELD=VALUE`."),
     (BenchmarkRecipe, "`[benchmark]`", "`pocketface benchmark --set FIELD=VALUE`."),
+    (
+        SweepRecipe,
+        "`[sweep]`",
+        "What `pocketface sweep` varies, see [sweep.md](sweep.md); `--set sweep.FIELD=VALUE`. Lists of values that the "
+        "fields\nof `[prune]` take in turn.",
+    ),
+    (SweepGoal, "`[sweep.goal]`", "The options `--max-drop`, `--max-mb` and `--max-ms` set it too."),
     (PhoneRecipe, "A phone", "`pocketface phone --set FIELD=VALUE`."),
 )
 CONTRACT = """\

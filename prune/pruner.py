@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ def prune(
     table: CostTable | None = None,
     judge: Judge | None = None,
     teacher: Embedder | None = None,
+    floors: Mapping[str, int] | None = None,
 ) -> Embedder:
     """Makes `embedder` smaller in the phases of the recipe's schedule, which cut and train.
 
@@ -59,6 +61,8 @@ def prune(
         table: Layer costs, for budgets in milliseconds or instructions.
         judge: For `recipe.most_lost`: a cut that costs more accuracy than that is undone, and pruning ends there.
         teacher: Whose embeddings are the training target; None: `embedder`. Give one if `embedder` was pruned before.
+        floors: The least width of each group, see `checked_floors`; None: by the recipe, as shares of `embedder`'s own
+            widths. Give those of the unpruned network if `embedder` was pruned before.
 
     Returns:
         A new embedder; the last entry of its ancestry describes the pruning.
@@ -72,11 +76,11 @@ def prune(
         return embedder.clone()
     embedder = with_fitted_norms(embedder, faces, recipe.seed)
     groups = find_groups(embedder.backbone, embedder.example())
-    floors = checked_floors(embedder, groups, recipe, table, judge)
+    own = checked_floors(embedder, groups, recipe, table, judge, floors)
     crops = crops_of(embedder, faces, recipe, sum(phase.epochs for phase in plan))
     teacher = teacher or embedder
     inputs = embedder.sha256, teacher.sha256, faces.sha256, recipe.model_dump_json(), table.sha256 if table else ""
-    store = store_of(resume, *inputs)
+    store = store_of(resume, *inputs, *([] if floors is None else [json.dumps(floors)]))
     signal = signal_of(teacher, faces, crops, recipe, store, progress)
     state = store.load(embedder, signal, recipe, progress)
     best = judge(embedder) if judge is not None else 1.0
@@ -89,12 +93,12 @@ def prune(
         if state.recovery is None:
             if phase.cut and not recipe.control:
                 state.before_cut = Snapshot.of(state.student.backbone)
-                shrink(state, faces, recipe, target_of(embedder, recipe, phase.cut * state.share, table), floors, table)
+                shrink(state, faces, recipe, target_of(embedder, recipe, phase.cut * state.share, table), own, table)
                 progress(f"cut in phase {state.phase + 1}: {size_of(state.student, table)}")
             state.scores = ScoreSums()
             state.recovery = start_recovery(state.student, signal, recipe)
             store.save(state, signal)
-        with training_scorer(state, phase, recipe, floors) as scorer:
+        with training_scorer(state, phase, recipe, own) as scorer:
             observe = (lambda: None) if scorer is None else scorer.observe
             train(state, phase, signal, crops, recipe, store, progress, observe)
         state.notes[-1] |= dataclasses.asdict(size_of(state.student, table))
@@ -109,15 +113,25 @@ def prune(
 
 
 def checked_floors(
-    embedder: Embedder, all_groups: Sequence[Group], recipe: PruneRecipe, table: CostTable | None, judge: Judge | None
+    embedder: Embedder,
+    all_groups: Sequence[Group],
+    recipe: PruneRecipe,
+    table: CostTable | None,
+    judge: Judge | None,
+    stated: Mapping[str, int] | None = None,
 ) -> dict[str, int]:
-    """Gives the least width of each group, after checking, before the slow part, that the recipe is possible."""
+    """Gives the least width of each group, after checking, before the slow part, that the recipe is possible.
+
+    Where these are `stated`, they are given back for the groups that are in the recipe's scope.
+    """
     if recipe.by in MEASURED and (table is None or table.unit != recipe.by):
         raise ValueError(f"a budget of {recipe.by} needs a table of measured costs in {recipe.by}")
     if recipe.most_lost is not None and judge is None:
         raise ValueError("most_lost is about accuracy on held-out people, and there is nobody to judge by")
     groups = groups_in_scope(all_groups, embedder.backbone, recipe.scope)
     floors = floors_of(groups, recipe.least_kept, recipe.least_width, recipe.round_to)
+    if stated is not None:
+        floors = {name: stated.get(name, floor) for name, floor in floors.items()}
     if recipe.by != "score":
         target = target_of(embedder, recipe, 1.0, table)
         check_reachable(groups, Sizes(embedder, groups, table), recipe.by, target, floors)

@@ -19,6 +19,7 @@ CriterionName = Literal[
     "random",
 ]
 ScheduleName = Literal["iterative", "epoch", "one-shot"]
+ScopeName = Literal["all", "papers"]
 Budget = Literal["parameters", "macs", "filters", "bytes", "milliseconds", "instructions", "score"]
 Cost = Literal["balanced", "parameters", "macs", "filters", "bytes", "measured", "equal"]
 SignalName = Literal["distillation", "softmax", "arcface", "cosface"]
@@ -63,7 +64,7 @@ class PruneRecipe(TrainingRecipe):
 
     schedule: ScheduleName = "iterative"  # when to score, cut and recover
     criterion: CriterionName = "gauss-newton"  # how channels are scored
-    scope: Literal["all", "papers"] = "all"  # papers: leaves out layers that feed an addition
+    scope: ScopeName = "all"  # papers: leaves out layers that feed an addition
     by: Budget = "parameters"  # what `remove` and `target` count; bytes: of an fp32 TFLite file
     remove: float = Field(0.3, ge=0, lt=1)  # share of the budget
     target: float | None = Field(None, gt=0)  # amount to keep, instead of `remove`; by score: channels below it go

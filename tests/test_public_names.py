@@ -15,7 +15,7 @@ import pytest
 NAMES = {
     "pocketface": """ARCFACE Artifact BenchmarkRecipe Embedder ExportRecipe IMAGENET InputContract Measurement
         PruneRecipe RunRecipe TrainingRecipe __version__ default_recipe open_embedder probe read_faces read_pairs
-        read_recipe run to_frame""",
+        read_recipe run sweep to_frame""",
     "pocketface.models": "Embedder Embeddings ZOO create load_checkpoint open_embedder save_checkpoint unit",
     "pocketface.faces": """ARCFACE Faces IMAGENET InputContract LabelledFaces Pairs TEMPLATES align_folder read_faces
         read_pairs synthetic_faces synthetic_pairs""",

@@ -30,11 +30,11 @@ def csv_of(runs: Iterable[tuple[str, Sequence[Measurement]]]) -> str:
         for row in rows:
             conditions = json.dumps(row.conditions, ensure_ascii=False, sort_keys=True)
             cells = {"run": run, **vars(row), "valid": str(row.valid).lower(), "conditions": conditions}
-            table.writerow({name: _harmless(cell) for name, cell in cells.items()})
+            table.writerow({name: harmless(cell) for name, cell in cells.items()})
     return text.getvalue()
 
 
-def _harmless(cell: Any) -> Any:
+def harmless(cell: Any) -> Any:
     """Gives a cell as a spreadsheet shows it and does not run it. Source: OWASP, CSV Injection."""
     if not isinstance(cell, str):
         return cell
