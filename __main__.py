@@ -300,10 +300,8 @@ def diagnose(
     artifact = read_artifact(file, contract.stated(), contract.output)
     points = None if landmarks is None else read_vector(landmarks).tolist()
     found = diagnose_vector(artifact, open_golden(golden, artifact.card.contract, points), read_vector(vector))
-    say(f"{found.verdict}: {found}" if found.verdict in ("mistake", "other weights") else str(found))
-    say(f"length {found.length:.4f}")
-    for score in found.scores[:8]:
-        say(f"  {score.cosine:9.6f}  {' + '.join(score.mistakes) or 'right'}")
+    for line in found.lines():
+        say(line)
     if found.verdict != "right":
         raise typer.Exit(1)
 
@@ -354,13 +352,9 @@ def compare(
         cli.print_table(titles, rows)
     if out is not None:
         write_comparison(found, out)
-    shut = [f"gate: {failure}" for failure in found.failures] if gate else []
-    for line in [*found.sentences(), *([] if out is None else [str(out)]), *shut]:
+    for line in [*found.sentences(), *([] if out is None else [str(out)]), *(found.gate() if gate else ())]:
         say(line)
-    if gate:
-        hint = "; --allow-unjudged opens it for what could not be judged" if found.unjudged else ""
-        say(f"gate: {'shut' if shut else 'open'}{hint}")
-    if shut:
+    if gate and found.failures:
         raise typer.Exit(1)
 
 

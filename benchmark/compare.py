@@ -88,6 +88,12 @@ class Comparison:
                 lines.append([file, *(cells.get(title, "") for title in titles)])
         return ["file", *titles], lines
 
+    def gate(self) -> list[str]:
+        """Gives what shuts the gate, and whether it is shut."""
+        hint = "; --allow-unjudged opens it for what could not be judged" if self.unjudged else ""
+        state = "shut" if self.failures else "open"
+        return [*(f"gate: {failure}" for failure in self.failures), f"gate: {state}{hint}"]
+
     def sentences(self) -> list[str]:
         """Gives what the table does not show: counts, reasons, files of one run alone, other versions and recipes."""
         every = [(file, change) for file, of_file in self.files.items() for change in of_file]

@@ -79,6 +79,12 @@ class Diagnosis:
         others = [s for s in self.scores[1:] if not set(s.mistakes) ^ named <= set(self.open) | {"not-normalised"}]
         return self.scores[0].cosine - others[0].cosine if self.scores and others else 0.0
 
+    def lines(self) -> list[str]:
+        """Gives the verdict, the vector's length, and how near the nearest sets of mistakes come, for the terminal."""
+        verdict = f"{self.verdict}: {self}" if self.verdict in ("mistake", "other weights") else str(self)
+        near = [f"  {score.cosine:9.6f}  {_name(score.mistakes)}" for score in self.scores[:8]]
+        return [verdict, f"length {self.length:.4f}", *near]
+
     def __str__(self) -> str:
         """Gives the verdict in a sentence or two."""
         mistakes = "; ".join(MISTAKES[mistake] for mistake in self.mistakes)
