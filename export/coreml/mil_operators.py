@@ -118,7 +118,8 @@ def _quantize(i: Inputs) -> Tensor:
     """Gives the integers round(input / scale) + zero_point within the bounds of their type, as floats."""
     scale, zero = _steps(i)
     lowest, highest = {"int8": (-128, 127), "uint8": (0, 255)}[i["output_dtype"]]
-    return (i["input"] / scale).round_().add_(zero).clamp_(lowest, highest)
+    quotient: Tensor = i["input"] / scale
+    return quotient.round_().add_(zero).clamp_(lowest, highest)
 
 
 def _dequantize(i: Inputs) -> Tensor:

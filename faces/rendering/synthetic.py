@@ -139,7 +139,7 @@ def _on_all_cores(crowd: Crowd) -> Faces:
 
 def _rendered_apart(share: Crowd, path: Path) -> Faces:
     # -P: a numpy.py in the folder where somebody works is not ours
-    command = [sys.executable, "-P", "-m", "pocketface.faces.rendering.share", json.dumps(asdict(share)), path]
+    command = [sys.executable, "-P", "-m", "pocketface.faces.rendering.share", json.dumps(asdict(share)), str(path)]
     if run_child(command, {**os.environ, **ONE_THREAD}).returncode:  # want of memory, perhaps
         return render_crowd(share)
     return np.asarray(np.load(path, allow_pickle=False))
