@@ -27,6 +27,7 @@ from .graph.ranges import RangeMethod, activation_ranges
 from .graph.rewrites import RewriteChain
 from .graph.to_onnx import adopt_onnx, to_onnx, write_onnx
 from .ort_format import to_ort
+from .tflite.fastest_int8 import FileCost, time_here
 from .tflite.half_precision import half_arithmetic
 from .tflite.int8_ways import fastest, int8_weights, mixed_int8, quantised, static_int8
 from .tflite.quantise import quantise_tflite
@@ -98,6 +99,7 @@ class ExportJob:
     calibration: NDArray[np.float32]  # (N, 3, H, W), preprocessed
     recipe: ExportSettings
     progress: Callable[[str], None] = lambda line: None  # receives a line for each step that takes long
+    int8_cost: Callable[[], FileCost] = time_here  # which of several int8 files is the faster one
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,7 @@ def _mixed_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
 
 def _fastest_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     faces, recipe = parted(job.calibration, base.path), job.recipe
-    return fastest(base, faces, recipe.least_int8_cosine, recipe.ranges, path, job.progress)
+    return fastest(base, faces, recipe.least_int8_cosine, recipe.ranges, path, job.int8_cost(), job.progress)
 
 
 def _coreml(precision: Precision) -> Callable[[ExportJob, Artifact, Path], Artifact]:

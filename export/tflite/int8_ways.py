@@ -16,7 +16,7 @@ from ..artifact import Artifact, Precision
 from ..calibration import PartedFaces
 from ..graph.ranges import RangeMethod
 from ..graph.rewrites import RewriteChain
-from .fastest_int8 import WayToInt8, fastest_int8
+from .fastest_int8 import FileCost, WayToInt8, fastest_int8
 from .mixed_dynamic import mixed_dynamic
 from .mixed_precision import mixed_precision
 from .quantise import quantise_tflite
@@ -54,7 +54,13 @@ def mixed_int8(
 
 
 def fastest(
-    base: Artifact, faces: PartedFaces, least: float, ranges: RangeMethod, path: Path, progress: Progress
+    base: Artifact,
+    faces: PartedFaces,
+    least: float,
+    ranges: RangeMethod,
+    path: Path,
+    cost: FileCost,
+    progress: Progress,
 ) -> Artifact:
     """Makes files in every way, and keeps the fastest that is near enough to its source.
 
@@ -64,6 +70,7 @@ def fastest(
         least: What the mean cosine to the source must reach on the latter.
         ranges: How the former set them; see `activation_ranges`.
         path: Where the file goes.
+        cost: Which file is the faster one.
         progress: Told a line for each way.
 
     Returns:
@@ -87,7 +94,7 @@ def fastest(
             ),
             "w8": WayToInt8(partial(int8_weights, base, "w8", faces.fit, ranges, weights)),
         }
-        taken = fastest_int8(fp32.path, ways, faces, least, progress)
+        taken = fastest_int8(fp32.path, ways, faces, least, cost, progress)
         write_tflite_card(taken.path, taken.card, path)
     return dataclasses.replace(taken, path=path)
 
