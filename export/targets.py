@@ -29,7 +29,7 @@ from .graph.to_onnx import adopt_onnx, to_onnx, write_onnx
 from .ort_format import to_ort
 from .tflite.fastest_int8 import FileCost, time_here
 from .tflite.half_precision import half_arithmetic
-from .tflite.int8_ways import fastest, int8_weights, mixed_int8, quantised, static_int8
+from .tflite.int8_ways import fastest, int8_weights, levelled, mixed_int8, quantised, static_int8
 from .tflite.quantise import quantise_tflite
 from .tflite.to_tflite import to_tflite
 from .to_executorch import to_executorch
@@ -159,7 +159,7 @@ def _half_onnx(job: ExportJob, base: Artifact, path: Path) -> Artifact:
 
 def _integer_onnx(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     """Quantises as for TFLite, with PReLUs rewritten, for which onnxruntime has no int8 kernel."""
-    graph = RewriteChain.of(base).equalised(job.calibration).skipping().corrected(job.calibration)
+    graph = levelled(base, job.calibration).skipping().corrected(job.calibration)
     return quantise_onnx(graph.model, graph.card, path, job.calibration, job.recipe.ranges)
 
 
@@ -205,7 +205,7 @@ def _integer_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
 
 def _integer_only_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     """Quantises the same with each PReLU written as two operators that have int8 kernels."""
-    graph = _without_prelus(RewriteChain.of(base).equalised(job.calibration), "tflite-w8a8")
+    graph = _without_prelus(levelled(base, job.calibration), "tflite-w8a8")
     return quantised(graph.corrected(job.calibration), "w8a8", job.calibration, job.recipe.ranges, path)
 
 
@@ -230,7 +230,7 @@ def _coreml(precision: Precision) -> Callable[[ExportJob, Artifact, Path], Artif
 
 def _integer_coreml(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     """Quantises weights and activations, equalised and by ranges as for TFLite."""
-    graph = RewriteChain.of(base).equalised(job.calibration).corrected(job.calibration)
+    graph = levelled(base, job.calibration).corrected(job.calibration)
     card = graph.card.with_tools("onnxruntime", "coremltools")
     card = card.but(calibration_sha256=hashlib.sha256(job.calibration.tobytes()).hexdigest())
     recipe = job.recipe

@@ -25,6 +25,11 @@ from .to_tflite import to_tflite, write_tflite_card
 Progress = Callable[[str], None]
 
 
+def levelled(base: Artifact, faces: NDArray[np.float32]) -> RewriteChain:
+    """Gives the graph of an ONNX file with its channels brought to like ranges, which static int8 needs."""
+    return RewriteChain.of(base).folded().equalised(faces).streams_equalised(faces)
+
+
 def quantised(
     graph: RewriteChain, precision: Precision, faces: NDArray[np.float32], ranges: RangeMethod, path: Path
 ) -> Artifact:
@@ -35,21 +40,21 @@ def quantised(
 
 def static_int8(base: Artifact, faces: NDArray[np.float32], ranges: RangeMethod, path: Path) -> Artifact:
     """Writes an ONNX file with weights and activations in int8; channels are equalised before."""
-    return quantised(RewriteChain.of(base).equalised(faces).corrected(faces), "w8a8", faces, ranges, path)
+    return quantised(levelled(base, faces).corrected(faces), "w8a8", faces, ranges, path)
 
 
 def int8_weights(
     base: Artifact, precision: Precision, faces: NDArray[np.float32], ranges: RangeMethod, path: Path
 ) -> Artifact:
     """Writes an ONNX file with weights in int8, and activations as `precision` says; biases are corrected before."""
-    return quantised(RewriteChain.of(base).corrected(faces), precision, faces, ranges, path)
+    return quantised(RewriteChain.of(base).folded().corrected(faces), precision, faces, ranges, path)
 
 
 def mixed_int8(
     base: Artifact, faces: PartedFaces, least: float, ranges: RangeMethod, path: Path, progress: Progress
 ) -> Artifact:
     """Writes it as `static_int8`, but for the most sensitive layers, which stay float: see `mixed_precision`."""
-    with _in_float(RewriteChain.of(base).equalised(faces.fit).corrected(faces.fit)) as fp32:
+    with _in_float(levelled(base, faces.fit).corrected(faces.fit)) as fp32:
         return mixed_precision(fp32, path, faces, least, ranges, progress)
 
 
@@ -100,7 +105,7 @@ def fastest(
 
 
 def _mixed_dynamic(base: Artifact, faces: PartedFaces, least: float, path: Path, progress: Progress) -> Artifact:
-    with _in_float(RewriteChain.of(base).corrected(faces.fit)) as fp32:
+    with _in_float(RewriteChain.of(base).folded().corrected(faces.fit)) as fp32:
         return mixed_dynamic(fp32, path, faces, least, progress)
 
 
