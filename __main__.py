@@ -158,6 +158,7 @@ def export(
     out: cli.Out = Path("runs/export"),
 ) -> None:
     """Convert to ONNX, TFLite and Core ML, and check each file. Writes OUT/artifacts."""
+    from .benchmark.cost_meters import phone_cost
     from .export.exporter import export as export_stage
     from .export.recipe import ExportRecipe
     from .inputs import CALIBRATION_IDENTITIES, open_embedder, open_faces
@@ -166,7 +167,7 @@ def export(
     recipe = with_ranges_for(cli.recipe_of(ExportRecipe, settings, targets=target, allow_drift=allow_drift), faces)
     source = open_embedder(embedder, **network.keywords() | {"contract": network.stated(), "output": network.output})
     train = open_faces(faces, source.contract, CALIBRATION_IDENTITIES)
-    exported = export_stage(source, train.faces, recipe, out / "artifacts", say)
+    exported = export_stage(source, train.faces, recipe, out / "artifacts", say, int8_cost=phone_cost)
     if failed := [result for result in exported if result.artifact is None]:
         raise ValueError(f"{len(failed)} of {len(exported)} targets failed; the first: {failed[0].reason}")
 

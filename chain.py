@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from .benchmark.accuracy.verification import similarities, tenfold_accuracy
-from .benchmark.cost_meters import meter_of
+from .benchmark.cost_meters import meter_of, phone_cost
 from .benchmark.measurement import NOT_PEOPLE
 from .benchmark.report.page import recommended_files, write_report
 from .benchmark.runner import Subject, benchmark
@@ -91,7 +91,7 @@ def _run(recipe: RunRecipe, out: Path, progress: Callable[[str], None]) -> Path:
         targets = recipe.export.targets if embedder is embedders[-1] else recipe.compare
         export_recipe = with_ranges_for(recipe.export, recipe.train).model_copy(update={"targets": targets})
         artifacts = out / "artifacts" / embedder.name
-        exported = export(embedder, train.faces, export_recipe, artifacts, progress, pairs.faces)
+        exported = export(embedder, train.faces, export_recipe, artifacts, progress, pairs.faces, phone_cost)
         subjects.append(Subject(embedder, folder, exported))
     benchmark(subjects, pairs, recipe.benchmark, out, progress, Path(recipe.pairs).name)
     claimed.finish(source, train, pairs)

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from rows import write_rows
 
+from pocketface.benchmark.cost_meters import phone_cost
 from pocketface.benchmark.measurement import read_measurements
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runner import Subject, benchmark
@@ -69,7 +70,7 @@ def measured(embedder: Embedder, faces: Path, out: Path) -> None:
     fit = read_faces(faces / "train112" / "lfw", 112, 112)
     place = save_once(embedder, out / embedder.name / "checkpoint", embedder.architecture)
     recipe = ExportRecipe(targets=TARGETS, allow_drift=True)
-    made = export(embedder, fit.faces, recipe, out / embedder.name / "artifacts", say)
+    made = export(embedder, fit.faces, recipe, out / embedder.name / "artifacts", say, int8_cost=phone_cost)
     for name, table, images in (
         ("lfw", faces / "lfw112" / "pairs.txt", faces / "lfw112"),
         ("cfp", out / "cfp.csv", faces / "train112" / "cfp"),

@@ -25,6 +25,7 @@ from .recipe import ExportRecipe
 from .reference import embed_source
 from .session import unit_embeddings
 from .targets import TARGETS, ExportJob, Source, source_sha256, with_bases
+from .tflite.fastest_int8 import FileCost, time_here
 from .trial import vouch_for
 
 RECORD = "exported.json"
@@ -48,6 +49,7 @@ def export(
     folder: Path,
     progress: Callable[[str], None] = lambda line: None,
     tested: Faces | None = None,
+    int8_cost: Callable[[], FileCost] = time_here,
 ) -> list[Exported]:
     """Writes `source` in every format that `recipe` names, each checked against it.
 
@@ -61,6 +63,8 @@ def export(
         folder: Where to.
         progress: Receives what looks wrong with the faces, and a line per target.
         tested: (M, H, W, 3) crops of the verification pairs, if there are any: `faces` must not share photos with them.
+        int8_cost: What `tflite-int8` chooses the fastest file by; called once where that target is made. The command
+            line passes `pocketface.benchmark.cost_meters.phone_cost`.
 
     Returns:
         One entry per target, in the recipe's order, bases first.
@@ -86,7 +90,7 @@ def export(
         pruned_from=source.pruned_from if isinstance(source, Embedder) else "",
         ancestry=provenance_sentences(source.ancestry),
     )
-    job = ExportJob(source, card, contract.preprocess(sample), recipe, lambda line: progress(f"  {line}"))
+    job = ExportJob(source, card, contract.preprocess(sample), recipe, lambda line: progress(f"  {line}"), int8_cost)
     memo = Memo(folder / RECORD, _key(card, recipe, sample))
     recorded = memo.read(lambda record: dict(record["targets"]), progress) or {}
     results: dict[str, Exported] = {}

@@ -27,8 +27,9 @@ from .graph.ranges import RangeMethod, activation_ranges
 from .graph.rewrites import RewriteChain
 from .graph.to_onnx import adopted_graph, exported_graph, to_onnx, write_onnx
 from .ort_format import to_ort
+from .tflite.fastest_int8 import FileCost, time_here
 from .tflite.half_precision import half_arithmetic
-from .tflite.int8_ways import fastest, int8_weights, mixed_int8, quantised, static_int8
+from .tflite.int8_ways import fastest, int8_weights, levelled, mixed_int8, quantised, static_int8
 from .tflite.quantise import quantise_tflite
 from .tflite.to_tflite import to_tflite
 from .to_executorch import to_executorch
@@ -100,6 +101,7 @@ class ExportJob:
     calibration: NDArray[np.float32]  # (N, 3, H, W), preprocessed
     recipe: ExportSettings
     progress: Callable[[str], None] = lambda line: None  # receives a line for each step that takes long
+    int8_cost: Callable[[], FileCost] = time_here  # which of several int8 files is the faster one
 
     @cached_property
     def graph(self) -> tuple[onnx.ModelProto, Card]:
@@ -167,7 +169,7 @@ def _half_onnx(job: ExportJob, base: Artifact, path: Path) -> Artifact:
 
 def _integer_onnx(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     """Quantises as for TFLite, with PReLUs rewritten, for which onnxruntime has no int8 kernel."""
-    graph = RewriteChain.of(base).equalised(job.calibration).skipping().corrected(job.calibration)
+    graph = levelled(base, job.calibration).skipping().corrected(job.calibration)
     return quantise_onnx(graph.model, graph.card, path, job.calibration, job.recipe.ranges)
 
 
@@ -213,7 +215,7 @@ def _integer_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
 
 def _integer_only_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     """Quantises the same with each PReLU written as two operators that have int8 kernels."""
-    graph = _without_prelus(RewriteChain.of(base).equalised(job.calibration), "tflite-w8a8")
+    graph = _without_prelus(levelled(base, job.calibration), "tflite-w8a8")
     return quantised(graph.corrected(job.calibration), "w8a8", job.calibration, job.recipe.ranges, path)
 
 
@@ -224,7 +226,7 @@ def _mixed_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
 
 def _fastest_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     faces, recipe = parted(job.calibration, base.path), job.recipe
-    return fastest(base, faces, recipe.least_int8_cosine, recipe.ranges, path, job.progress)
+    return fastest(base, faces, recipe.least_int8_cosine, recipe.ranges, path, job.int8_cost(), job.progress)
 
 
 def _coreml(precision: Precision) -> Callable[[ExportJob, Artifact, Path], Artifact]:
@@ -238,7 +240,7 @@ def _coreml(precision: Precision) -> Callable[[ExportJob, Artifact, Path], Artif
 
 def _integer_coreml(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     """Quantises weights and activations, equalised and by ranges as for TFLite."""
-    graph = RewriteChain.of(base).equalised(job.calibration).corrected(job.calibration)
+    graph = levelled(base, job.calibration).corrected(job.calibration)
     card = graph.card.with_tools("onnxruntime", "coremltools")
     card = card.but(calibration_sha256=hashlib.sha256(job.calibration.tobytes()).hexdigest())
     recipe = job.recipe

@@ -41,6 +41,10 @@ FACES = 4  # enough to find a layer that is wrong
 SOURCE_ITSELF = "(the graph all files are made from)"
 
 
+SCALED_RANKS: dict[str, tuple[int, ...]] = {"equalise": (4,), "equalise-streams": (2, 3, 4)}
+"""By the kind of a rewrite that scales channels, the ranks of the values it may scale."""
+
+
 @dataclass(frozen=True)
 class TracedLayer:
     """One value of the graph, in the source and in the file."""
@@ -96,8 +100,8 @@ def trace(source: Source, artifact: Artifact, faces: Faces) -> Trace:
     """Runs `faces` through source and file and compares every value that both have.
 
     Layers are those of the simplified ONNX graph; the first row compares its output with what the source itself gives.
-    Where the card says that channels were equalised, images are compared up to a positive factor for each channel
-    (least squares); the embedding never is.
+    Where the card says that channels were equalised, images (of residual streams, rows too) are compared up to a
+    positive factor for each channel (least squares); the embedding never is.
 
     Args:
         source: What the file was made from.
@@ -126,8 +130,8 @@ def trace(source: Source, artifact: Artifact, faces: Faces) -> Trace:
     try_in_child(artifact.path, artifact.card.contract, artifact.output)
     ours = file_format.values(artifact.path, inputs)
     own = embed_source(source, faces).embeddings
-    layers = [_compared(SOURCE_ITSELF, "source", own, unit(theirs[OUTPUT].reshape(len(faces), -1)), False)]
-    equalised = any(rewrite.kind == "equalise" for rewrite in artifact.card.rewrites)
+    layers = [traced_layer(SOURCE_ITSELF, "source", own, unit(theirs[OUTPUT].reshape(len(faces), -1)), False)]
+    scaled_ranks = {rank for rewrite in artifact.card.rewrites for rank in SCALED_RANKS.get(rewrite.kind, ())}
     rows, missing = _flattened(graph), []
     spelt = {name: file_format.value_name(name) for name in theirs}
     alike = Counter(spelt.values())  # "a/b" and "a.b" are both "a_b" there: neither is compared
@@ -137,17 +141,19 @@ def trace(source: Source, artifact: Artifact, faces: Faces) -> Trace:
             missing.append(name)
             continue
         value = _channels_first(value, theirs[name], rows.get(name)) if file_format.channels_last else value
-        scaled = equalised and theirs[name].ndim == 4 and name != OUTPUT
-        layers.append(_compared(name, kind, theirs[name], value.reshape(theirs[name].shape), scaled))
+        scaled = theirs[name].ndim in scaled_ranks and name != OUTPUT
+        layers.append(traced_layer(name, kind, theirs[name], value.reshape(theirs[name].shape), scaled))
     if len(layers) < 2:
         raise ValueError(f"{artifact.path.name} has no value under a name of its source; export it anew")
     return Trace(tuple(layers), tuple(missing), TOLERANCE.get(artifact.card.precision))
 
 
-def _compared(name: str, kind: str, source: Array, file: Array, scaled: bool) -> TracedLayer:
+def traced_layer(name: str, kind: str, source: Array, file: Array, scaled: bool) -> TracedLayer:
+    """Compares one value of the source with the file's, up to a factor for each channel where it is `scaled`."""
     a, b = source.astype(np.float64), file.astype(np.float64)
     if scaled:
-        axes = (0, 2, 3)
+        channels = 1 if a.ndim == 4 else a.ndim - 1
+        axes = tuple(axis for axis in range(a.ndim) if axis != channels)
         factor = (a * b).sum(axes, keepdims=True) / np.maximum((b * b).sum(axes, keepdims=True), 1e-30)
         b = b * np.maximum(factor, 0)
     spread = max(float(a.max() - a.min()), float(np.abs(a).max()), 1e-12)

@@ -47,7 +47,11 @@ def correct_biases(model: onnx.ModelProto, inputs: NDArray[np.float32]) -> tuple
     means = _means(result, sorted({node.input[0] for node in layers}), inputs) if layers else {}
     for node in layers:
         exact = view.constants[node.input[1]]
-        shift = _output_mean(node, rounded_to_int8(exact) - exact, means[node.input[0]], result.opset_import)
+        filters = exact.T if _has_filters_last(node) else exact
+        error = rounded_to_int8(filters) - filters
+        shift = _output_mean(
+            node, error.T if _has_filters_last(node) else error, means[node.input[0]], result.opset_import
+        )
         bias = view.constants[node.input[2]] if len(node.input) > 2 else np.zeros(len(shift), np.float32)
         name = f"{node.output[0]}/corrected"  # a name of its own: others may share the old one
         node.input[:] = [*node.input[:2], view.set_constant(name, (bias - shift).astype(np.float32))]
@@ -67,10 +71,14 @@ def rounded_to_int8(weights: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _is_layer(view: GraphView, node: onnx.NodeProto) -> bool:
-    """Says whether the weights are constant, their first axis the output channel, and the bias constant or left out."""
-    row_major = node.op_type == "Gemm" and attribute(node, "transB") == 1
+    """Says whether the weights are constant, and the bias is constant or left out."""
     scaled = any(attribute(node, name, 1) != 1 for name in ("alpha", "beta"))
-    return (node.op_type == "Conv" or (row_major and not scaled)) and view.has_constant_weights(node)
+    return node.op_type in ("Conv", "Gemm") and not scaled and view.has_constant_weights(node)
+
+
+def _has_filters_last(node: onnx.NodeProto) -> bool:
+    """Says whether the weights' last axis is the output channel, not the first."""
+    return node.op_type == "Gemm" and not attribute(node, "transB", 0)
 
 
 def _means(model: onnx.ModelProto, names: list[str], inputs: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:

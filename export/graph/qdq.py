@@ -41,6 +41,9 @@ OPERATORS = (
 )
 """What is computed in int8; the rest stays float32 between two conversions."""
 
+ELEMENTWISE = ("Add", "Mul")
+"""Of these, what stays float32 in a network with layer norms: residual streams and GELUs, which 8 bits blur."""
+
 OLDEST_OPSET = 13  # the first that dequantises by channel
 
 ACROSS_CPUS = Note(
@@ -104,6 +107,8 @@ def to_qdq(model: onnx.ModelProto, ranges: Mapping[str, Range]) -> onnx.ModelPro
     from onnxruntime.quantization.calibrate import TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+    normed = any(node.op_type == "LayerNormalization" for node in model.graph.node)
+    operators = [kind for kind in OPERATORS if not (normed and kind in ELEMENTWISE)]
     named = with_nodes_named(_of_an_opset_that_knows(model))
     bounds = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
     try:
@@ -116,7 +121,7 @@ def to_qdq(model: onnx.ModelProto, ranges: Mapping[str, Range]) -> onnx.ModelPro
             tensors_range=TensorsData(CalibrationMethod.MinMax, bounds),
             nodes_to_quantize=[],
             nodes_to_exclude=sorted(after_the_weights(named.graph)),
-            op_types_to_quantize=list(OPERATORS),
+            op_types_to_quantize=operators,
             extra_options={},
         )
         quantiser.quantize_model()

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from ...models.graph.reading import read_onnx
 from ...models.graph.rewrite import Rewrite
 from ..artifact import Artifact, Card
+from .affine_folding import fold_channel_affines
 from .bias_correction import correct_biases
 from .cross_layer_equalisation import equalise_across_layers
 from .prelu import decompose_prelu
+from .stream_equalisation import equalise_streams
 
 if TYPE_CHECKING:
     import onnx
@@ -36,10 +38,20 @@ class RewriteChain:
         """Starts from the .onnx file that all other formats are made from."""
         return cls(read_onnx(base.path), base.card)
 
+    def folded(self) -> RewriteChain:
+        """Makes scales and shifts per channel part of the layers beside them: `fold_channel_affines`."""
+        model, affines = fold_channel_affines(self.model)
+        return self._then(model, Rewrite("fold-affines", affines))
+
     def equalised(self, faces: NDArray[np.float32]) -> RewriteChain:
         """Gives the channels between layers the same range: `equalise_across_layers`."""
         model, sites = equalise_across_layers(self.model, faces)
         return self._then(model, Rewrite("equalise", sites), "onnxruntime")
+
+    def streams_equalised(self, faces: NDArray[np.float32]) -> RewriteChain:
+        """Gives the channels of residual streams that layer norms read nearly the same range: `equalise_streams`."""
+        model, channels = equalise_streams(self.model, faces)
+        return self._then(model, Rewrite("equalise-streams", channels), "onnxruntime")
 
     def skipping(self) -> RewriteChain:
         """Writes PReLUs as two operators that have fast kernels: `decompose_prelu`."""

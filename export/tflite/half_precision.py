@@ -45,7 +45,7 @@ def half_arithmetic(fp32: Artifact, path: Path, faces: NDArray[np.float32]) -> A
             f"{fp32.path.name}: {tensor!r} reaches {reached:.0f}, and half precision ends at 65504; "
             "use tflite-fp16, which computes in single precision"
         )
-    model = unpack(quantised_content(fp32.path, fp16()))
+    model = unpack(quantised_content(fp32.path, fp16(fp32.path)))
     set_metadata(model, KEY, VALUE)
     card = fp32.card.with_tools("ai-edge-quantizer").but(
         precision="fp16",

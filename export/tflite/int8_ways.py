@@ -16,13 +16,18 @@ from ..artifact import Artifact, Precision
 from ..calibration import PartedFaces
 from ..graph.ranges import RangeMethod
 from ..graph.rewrites import RewriteChain
-from .fastest_int8 import WayToInt8, fastest_int8
+from .fastest_int8 import FileCost, WayToInt8, fastest_int8
 from .mixed_dynamic import mixed_dynamic
 from .mixed_precision import mixed_precision
 from .quantise import quantise_tflite
 from .to_tflite import to_tflite, write_tflite_card
 
 Progress = Callable[[str], None]
+
+
+def levelled(base: Artifact, faces: NDArray[np.float32]) -> RewriteChain:
+    """Gives the graph of an ONNX file with its channels brought to like ranges, which static int8 needs."""
+    return RewriteChain.of(base).folded().equalised(faces).streams_equalised(faces)
 
 
 def quantised(
@@ -35,26 +40,32 @@ def quantised(
 
 def static_int8(base: Artifact, faces: NDArray[np.float32], ranges: RangeMethod, path: Path) -> Artifact:
     """Writes an ONNX file with weights and activations in int8; channels are equalised before."""
-    return quantised(RewriteChain.of(base).equalised(faces).corrected(faces), "w8a8", faces, ranges, path)
+    return quantised(levelled(base, faces).corrected(faces), "w8a8", faces, ranges, path)
 
 
 def int8_weights(
     base: Artifact, precision: Precision, faces: NDArray[np.float32], ranges: RangeMethod, path: Path
 ) -> Artifact:
     """Writes an ONNX file with weights in int8, and activations as `precision` says; biases are corrected before."""
-    return quantised(RewriteChain.of(base).corrected(faces), precision, faces, ranges, path)
+    return quantised(RewriteChain.of(base).folded().corrected(faces), precision, faces, ranges, path)
 
 
 def mixed_int8(
     base: Artifact, faces: PartedFaces, least: float, ranges: RangeMethod, path: Path, progress: Progress
 ) -> Artifact:
     """Writes it as `static_int8`, but for the most sensitive layers, which stay float: see `mixed_precision`."""
-    with _in_float(RewriteChain.of(base).equalised(faces.fit).corrected(faces.fit)) as fp32:
+    with _in_float(levelled(base, faces.fit).corrected(faces.fit)) as fp32:
         return mixed_precision(fp32, path, faces, least, ranges, progress)
 
 
 def fastest(
-    base: Artifact, faces: PartedFaces, least: float, ranges: RangeMethod, path: Path, progress: Progress
+    base: Artifact,
+    faces: PartedFaces,
+    least: float,
+    ranges: RangeMethod,
+    path: Path,
+    cost: FileCost,
+    progress: Progress,
 ) -> Artifact:
     """Makes files in every way, and keeps the fastest that is near enough to its source.
 
@@ -64,6 +75,7 @@ def fastest(
         least: What the mean cosine to the source must reach on the latter.
         ranges: How the former set them; see `activation_ranges`.
         path: Where the file goes.
+        cost: Which file is the faster one.
         progress: Told a line for each way.
 
     Returns:
@@ -87,13 +99,13 @@ def fastest(
             ),
             "w8": WayToInt8(partial(int8_weights, base, "w8", faces.fit, ranges, weights)),
         }
-        taken = fastest_int8(fp32.path, ways, faces, least, progress)
+        taken = fastest_int8(fp32.path, ways, faces, least, cost, progress)
         write_tflite_card(taken.path, taken.card, path)
     return dataclasses.replace(taken, path=path)
 
 
 def _mixed_dynamic(base: Artifact, faces: PartedFaces, least: float, path: Path, progress: Progress) -> Artifact:
-    with _in_float(RewriteChain.of(base).corrected(faces.fit)) as fp32:
+    with _in_float(RewriteChain.of(base).folded().corrected(faces.fit)) as fp32:
         return mixed_dynamic(fp32, path, faces, least, progress)
 
 

@@ -17,7 +17,8 @@ from .context import Context, Order, Value, default_order
 if TYPE_CHECKING:
     from onnx import NodeProto
 
-LAYER_NORM_STEPS = ("mean", "centred", "squared", "variance", "safe", "factor", "normal", "scaled")
+CENTRED = "centred"
+LAYER_NORM_STEPS = ("mean", CENTRED, "squared", "variance", "safe", "factor", "normal", "scaled", "shifted")
 """Names of the tensors inside a layer norm, after its own name and a slash."""
 
 Group = tuple[list[int], list[int]]
@@ -71,26 +72,26 @@ def emit_layer_norm(context: Context, node: NodeProto) -> None:
     value = with_last(context, node, -1)
     last = context.writer.constant(f"{name}/axis", np.array([rank - 1]))
 
-    def step(label: str, code: str, inputs: Sequence[int], narrow: bool = False, **options: Any) -> int:
+    def step(label: str, code: str, inputs: Sequence[int], narrow: bool = False, **options: Any) -> Value:
         shape = [*value.shape[:-1], 1] if narrow else value.shape
-        return context.emit(f"{name}/{label}", code, inputs, shape, order=value.order, **options).tensor
+        return context.emit(f"{name}/{label}", code, inputs, shape, order=value.order, **options)
 
     def constant(label: str, values: Any) -> int:
         return context.writer.constant(f"{name}/{label}", np.atleast_1d(values))
 
-    mean_of = step("mean", "MEAN", [value.tensor, last], narrow=True, keepDims=True)
-    centred = step("centred", "SUB", [value.tensor, mean_of])
-    squared = step("squared", "MUL", [centred, centred])
-    variance = step("variance", "MEAN", [squared, last], narrow=True, keepDims=True)
+    mean_of = step("mean", "MEAN", [value.tensor, last], narrow=True, keepDims=True).tensor
+    centred = step(CENTRED, "SUB", [value.tensor, mean_of]).tensor
+    squared = step("squared", "MUL", [centred, centred]).tensor
+    variance = step("variance", "MEAN", [squared, last], narrow=True, keepDims=True).tensor
     epsilon = constant("epsilon", attribute(node, "epsilon", 1e-5))
-    safe = step("safe", "ADD", [variance, epsilon], narrow=True)
-    factor = step("factor", "RSQRT", [safe], narrow=True)
-    normal = step("normal", "MUL", [centred, factor])
-    shift = context.constant(node, 2)
-    scaled = name if shift is None else f"{name}/scaled"
-    result = context.emit(scaled, "MUL", [normal, constant("scale", context.weights(node, 1))], like=value)
-    if shift is not None:
-        context.emit(name, "ADD", [result.tensor, constant("shift", shift)], like=value)
+    safe = step("safe", "ADD", [variance, epsilon], narrow=True).tensor
+    factor = step("factor", "RSQRT", [safe], narrow=True).tensor
+    result = step("normal", "MUL", [centred, factor])
+    if (context.weights(node, 1) != 1).any():
+        result = step("scaled", "MUL", [result.tensor, constant("scale", context.weights(node, 1))])
+    if (shift := context.constant(node, 2)) is not None:
+        result = step("shifted", "ADD", [result.tensor, constant("shift", shift)])
+    context.values[name] = result
 
 
 def emit_softmax(context: Context, node: NodeProto) -> None:

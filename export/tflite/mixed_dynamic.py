@@ -49,12 +49,12 @@ def mixed_dynamic(
     """
     from ...models.embedder import unit
 
-    layers = weighted_in_int8(quantised_content(fp32.path, w8_dynamic()))
+    layers = weighted_in_int8(quantised_content(fp32.path, w8_dynamic(fp32.path)))
     probe = faces.fit[:PROBE_FACES]
     own = unit(LiteRTSession(fp32.path).run(probe))
 
     def written(float_layers: Collection[str]) -> bytes:
-        return quantised_content(fp32.path, _rows(float_layers))
+        return quantised_content(fp32.path, _rows(fp32.path, float_layers))
 
     costs = {layer: 1 - cosine_of(written(set(layers) - {layer}), probe, own) for layer in layers}
     order = sorted(layers, key=lambda layer: -costs[layer])
@@ -74,13 +74,13 @@ def mixed_dynamic(
     return write_tflite(unpack(content), card, path, (Note("float-layers", text),))
 
 
-def _rows(float_layers: Collection[str]) -> Recipe:
+def _rows(fp32: Path, float_layers: Collection[str]) -> Recipe:
     """Gives the quantiser's recipe: dynamic range, but for some layers, whose weights are expanded."""
     from ai_edge_quantizer.qtyping import TFLOperationName
     from ai_edge_quantizer.recipe_manager import RecipeManager
 
     manager = RecipeManager()
-    manager.load_quantization_recipe(w8_dynamic())
+    manager.load_quantization_recipe(w8_dynamic(fp32))
     for layer in sorted(float_layers):
         manager.add_weight_only_config(operator_scope(layer), TFLOperationName.ALL_SUPPORTED, num_bits=8)
     rows: Recipe = manager.get_quantization_recipe()

@@ -60,7 +60,7 @@ def mixed_precision(
     nhwc = np.ascontiguousarray(faces.fit.transpose(0, 2, 3, 1)).tobytes()
     content, seen = fp32.path.read_bytes(), activation_ranges(fp32.path, faces.fit, ranges)
 
-    whole = best = quantised_content(fp32.path, w8a8(), seen)
+    whole = best = quantised_content(fp32.path, w8a8(fp32.path), seen)
     plan, kept = plan_of(content, whole), frozenset[str]()
     before = after = cosine_of(whole, faces.judged, faces.exact)
     progress(f"int8 throughout: cosine {before:.5f}")
@@ -72,7 +72,7 @@ def mixed_precision(
             for tensor in sorted(plan.rounded_tensors(frozenset()))
         }
         for kept in _fewer_and_fewer(plan, costs):
-            best = quantised_content(fp32.path, _rows(plan, kept), seen)
+            best = quantised_content(fp32.path, _rows(fp32.path, plan, kept), seen)
             after = cosine_of(best, faces.judged, faces.exact)
             progress(f"{len(kept)} of {len(plan.layers)} layers in float: cosine {after:.5f}")
             if after >= least_cosine:
@@ -117,14 +117,14 @@ def _candidates(plan: RoundingPlan, kept: frozenset[str]) -> set[frozenset[str]]
     return {left for more in (*alone, *map(frozenset, around.values())) if (left := more - kept)}
 
 
-def _rows(plan: RoundingPlan, kept: frozenset[str]) -> Recipe:
+def _rows(fp32: Path, plan: RoundingPlan, kept: frozenset[str]) -> Recipe:
     """Gives the quantiser's recipe: int8, but for the layers `kept`, and what only moves between float tensors."""
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.qtyping import TFLOperationName
     from ai_edge_quantizer.recipe_manager import RecipeManager
 
     manager, every = RecipeManager(), TFLOperationName.ALL_SUPPORTED
-    manager.load_quantization_recipe(w8a8())
+    manager.load_quantization_recipe(w8a8(fp32))
     rounded = plan.rounded_tensors(kept)
     moves = [result for result, tensor in plan.moved.items() if tensor not in rounded]
     bare = [layer.name for layer in plan.layers if layer.name in kept and not layer.weighted]

@@ -79,6 +79,19 @@ def weighted_in_int8(content: bytes) -> list[str]:
     ]
 
 
+def sums_beside(fp32: bytes, step: str) -> list[str]:
+    """Names the sums of two computed tensors in a .tflite file that has steps of that name; else none."""
+    model = unpack(fp32)
+    graph = model.subgraphs[0]
+    if not any(_name(tensor).removesuffix("/as it lies").endswith(f"/{step}") for tensor in graph.tensors):
+        return []
+    return [
+        _name(graph.tensors[operator.outputs[0]])
+        for operator in graph.operators
+        if _code(model, operator) == "ADD" and not any(_constant(model, graph, index) for index in operator.inputs)
+    ]
+
+
 def with_rounded(fp32: bytes, tensor: str, bounds: Range) -> Any:
     """Gives the schema's model of `fp32` with one tensor taken through int8 and back.
 

@@ -7,6 +7,8 @@ from typing import Any
 
 REWRITES = {
     "equalise": "equalise {count} sites",
+    "fold-affines": "fold {count} scales and shifts into layers",
+    "equalise-streams": "equalise {count} channels of residual streams",
     "prelu-skip": "PReLU as x + relu((a - 1) x) at {count} sites",
     "merge-branches": "parallel branches as one convolution at {count} sites",
     "correct-biases": "correct {count} biases",

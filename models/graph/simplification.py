@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..quiet import quiet
 from .conversion_error import ConversionError
 from .idioms import recognise_prelus
@@ -54,8 +56,30 @@ def simplified(model: onnx.ModelProto, name: str, fold_norms: bool = True) -> on
         del tensor.metadata_props[:]
     straighten_gemms(smaller)
     result: onnx.ModelProto = onnx.shape_inference.infer_shapes(smaller)
+    straighten_gathers(result)
     recognise_prelus(result.graph)
     return result
+
+
+def straighten_gathers(model: onnx.ModelProto) -> None:
+    """Writes a Gather of all values of a row in their order as what it is, a Reshape.
+
+    Given   ReduceMean -> Reshape (C,) -> Gather 0, 1, ... of shape (1, C, 1, 1)      how torch writes `as_strided`
+    Result  ReduceMean -> Reshape (C,) -> Reshape (1, C, 1, 1)
+
+    The shapes of values are known.
+    """
+    view = GraphView(model.graph)
+    for node in model.graph.node:
+        indices = view.constant(node.input[1]) if node.op_type == "Gather" else None
+        if indices is None or view.shape(node.input[0]) != (indices.size,):
+            continue
+        if (indices.reshape(-1) == np.arange(indices.size)).all():
+            node.op_type = "Reshape"
+            del node.attribute[:]
+            sides = np.array(indices.shape, np.int64)
+            node.input[1] = view.set_constant(f"{node.output[0]}/sides", sides)
+    view.drop_unread()
 
 
 def straighten_gemms(model: onnx.ModelProto) -> None:

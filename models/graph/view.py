@@ -108,6 +108,27 @@ class GraphView:
         values = self.constants[node.input[place]] * factors
         node.input[place] = self.set_constant(f"{node.output[0]}/{label}_{place}", values)
 
+    def take_out(self, node: NodeProto, place: int = 0) -> None:
+        """Removes a node that hands on its input at `place`: whoever reads its result reads that input.
+
+        Given   Conv -> x -> node -> y -> Relu
+        Result  Conv -> y -> Relu                  the name of the result is kept where nobody else reads x
+        """
+        before, after = node.input[place], node.output[0]
+        producer = self._producers.get(before)
+        readers = self._consumers.pop(after, [])
+        self._consumers[before] = [other for other in self.consumers(before) if other is not node]
+        self.graph.node.remove(node)
+        del self._producers[after]
+        if producer is not None and not self._consumers[before] and before not in self.outputs:
+            producer.output[list(producer.output).index(before)] = after
+            del self._producers[before]
+            self._producers[after], self._consumers[after] = producer, readers
+            return
+        for reader in readers:
+            reader.input[:] = [before if name == after else name for name in reader.input]
+        self._consumers[before] += readers
+
     def set_nodes(self, nodes: Iterable[NodeProto]) -> None:
         """Puts `nodes`, in that order, in the place of those that are there."""
         kept = list(nodes)

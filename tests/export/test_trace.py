@@ -19,9 +19,10 @@ from pocketface.export.formats import read_artifact
 from pocketface.export.recipe import ExportRecipe
 from pocketface.export.targets import ForeignOnnx
 from pocketface.export.tflite.flatbuffer import pack
-from pocketface.export.trace import SOURCE_ITSELF, Trace, trace
+from pocketface.export.trace import SCALED_RANKS, SOURCE_ITSELF, Trace, trace, traced_layer
 from pocketface.faces.contract import Faces, InputContract
 from pocketface.models.embedder import Embedder
+from pocketface.models.graph.rewrite import REWRITES
 from pocketface.models.tflite.tables import unpack
 
 TARGETS = ("onnx", "tflite-fp32", "tflite-fp16", "tflite-w8a8", "coreml-fp32", "coreml-fp16")
@@ -143,6 +144,14 @@ def test_equalised_channels_are_no_fault(embedder: Embedder, made: dict[str, Art
     assert [layer.scaled for layer in found.layers if layer.kind in ("PRelu", "Gemm")] == [True, False]
     blind = trace(embedder, Artifact(artifact.path, "tflite", artifact.card.but(rewrites=())), faces[:2])
     assert layer(blind, "PRelu").cosine < 0.97 < 0.99 < layer(found, "PRelu").cosine
+
+
+def test_rows_of_equalised_streams_are_compared_up_to_a_factor_a_channel() -> None:
+    assert SCALED_RANKS.keys() <= REWRITES.keys()
+    rows = np.random.default_rng(0).normal(0, 1, (2, 5, 4)).astype(np.float32)  # (N, places, C)
+    scaled = rows * np.float32([1, 2, 0.5, 64])
+    assert traced_layer("sum", "Add", rows, scaled, True).cosine == pytest.approx(1)
+    assert traced_layer("sum", "Add", rows, scaled, False).cosine < 0.7
 
 
 def layer(found: Trace, kind: str):

@@ -94,6 +94,17 @@ def test_a_bias_is_lowered_by_what_rounding_adds_by_hand() -> None:
     assert constants_of(after)[after.graph.node[0].input[2]].tolist() == pytest.approx([5 + 2])
 
 
+def test_a_product_with_a_filter_a_column_is_lowered_as_well() -> None:
+    flat = helper.make_node("Flatten", ["input"], ["flat"])
+    node = helper.make_node("Gemm", ["flat", "w", "b"], ["first"])
+    columns = np.zeros((192, 2))
+    columns[:2] = [[127, 254], [0.6, 3.2]]  # 0.6 becomes 1 at a step of 1, 3.2 becomes 4 at a step of 2; the mean is 10
+    before = model([flat, node], {"w": columns, "b": [5, 5]}, "first")
+    after, layers = correct_biases(before, np.full((2, 3, 8, 8), 10, np.float32))
+    assert layers == 1
+    assert constants_of(after)[after.graph.node[1].input[2]].tolist() == pytest.approx([5 - 4, 5 - 8])
+
+
 @pytest.mark.parametrize(("name", "axes"), [("first", (0, 2, 3)), ("second", (0, 2, 3)), ("embedding", (0,))])
 def test_each_layers_mean_is_nearer_to_what_it_was(name: str, axes: tuple[int, ...]) -> None:
     before = small()

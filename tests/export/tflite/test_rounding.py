@@ -11,7 +11,9 @@ from pocketface.export.graph.ranges import activation_ranges
 from pocketface.export.tflite.flatbuffer import pack
 from pocketface.export.tflite.litert import LiteRTSession
 from pocketface.export.tflite.quantise import quantised_content, w8a8
-from pocketface.export.tflite.rounding import IntegerLayer, plan_of, with_rounded
+from pocketface.export.tflite.rounding import IntegerLayer, plan_of, sums_beside, with_rounded
+
+from .conftest import node
 
 RNG = np.random.default_rng(0)
 FACES = RNG.normal(0, 1, (8, 3, 8, 8)).astype(np.float32)
@@ -23,7 +25,7 @@ def fp32(net: Callable[..., Artifact], tmp_path: Path) -> Artifact:
 
 
 def test_layers_and_macs_are_those_counted_by_hand(fp32: Artifact) -> None:
-    int8 = quantised_content(fp32.path, w8a8(), activation_ranges(fp32.path, FACES))
+    int8 = quantised_content(fp32.path, w8a8(fp32.path), activation_ranges(fp32.path, FACES))
     plan = plan_of(fp32.path.read_bytes(), int8)
     assert plan.layers == (  # the PReLU stays float; the pad hands on p1, the reshape s
         IntegerLayer("c1", ("input",), True, 8 * 8 * 8 * 3, 512),
@@ -36,7 +38,7 @@ def test_layers_and_macs_are_those_counted_by_hand(fp32: Artifact) -> None:
 
 
 def test_a_tensor_is_rounded_as_long_as_one_int8_layer_touches_it(fp32: Artifact) -> None:
-    int8 = quantised_content(fp32.path, w8a8(), activation_ranges(fp32.path, FACES))
+    int8 = quantised_content(fp32.path, w8a8(fp32.path), activation_ranges(fp32.path, FACES))
     plan = plan_of(fp32.path.read_bytes(), int8)
     assert plan.rounded_tensors(frozenset()) == {"input", "c1", "p1", "c2", "c3", "s", "embedding"}
     assert plan.rounded_tensors(frozenset({"c1"})) == {"input", "p1", "c2", "c3", "s", "embedding"}
@@ -55,3 +57,31 @@ def test_the_input_rounded_is_the_nearest_step_of_the_input(fp32: Artifact, tmp_
     ours = LiteRTSession(tmp_path / "rounded.tflite").run(FACES)
     exact = LiteRTSession(fp32.path).run(np.round(FACES, 1))
     np.testing.assert_allclose(ours, exact, atol=1e-4)
+
+
+def test_sums_of_a_residual_stream_stay_float_beside_layer_norms(
+    written: Callable[..., Path], converted: Callable[..., Artifact], fp32: Artifact, tmp_path: Path
+) -> None:
+    nodes = [
+        node("Conv", "input w", "c"),
+        node("Conv", "c u", "d"),
+        node("Add", "c d", "s"),
+        node("Transpose", "s", "t", perm=[0, 2, 3, 1]),
+        node("LayerNormalization", "t scale shift", "n"),
+        node("Transpose", "n", "back", perm=[0, 3, 1, 2]),
+        node("GlobalAveragePool", "back", "m"),
+        node("Flatten", "m", "embedding"),
+    ]
+    constants = {
+        "w": RNG.normal(0, 1, (4, 3, 1, 1)).astype(np.float32),
+        "u": RNG.normal(0, 1, (4, 4, 1, 1)).astype(np.float32),
+        "scale": np.float32([1, 2, 3, 4]),
+        "shift": np.float32([0, 1, 0, 1]),
+    }
+    folder = tmp_path / "normed"
+    folder.mkdir()
+    normed = converted(written(folder, nodes, constants, 4), 4)
+    assert sums_beside(normed.path.read_bytes(), "centred") == ["s"]
+    assert sums_beside(fp32.path.read_bytes(), "centred") == []  # no norm: its sum is quantised
+    int8 = quantised_content(normed.path, w8a8(normed.path), activation_ranges(normed.path, FACES))
+    assert [layer.name for layer in plan_of(normed.path.read_bytes(), int8).layers if not layer.weighted] == ["m"]

@@ -24,3 +24,28 @@ def test_a_gemm_whose_rows_are_columns_gets_a_transpose_of_its_own() -> None:
     x = np.float32([[1, 0], [0, 1], [1, 1]])
     (found,) = ort.InferenceSession(straight.SerializeToString()).run(None, {"x": x})
     assert found.tolist() == [[12, 16], [16, 20]]  # 2 * (columns of x) @ weights
+
+
+def test_a_gather_of_everything_in_order_is_a_reshape_and_another_gather_is_not() -> None:
+    graph = helper.make_graph(
+        [
+            helper.make_node("Relu", ["x"], ["r"]),
+            helper.make_node("Gather", ["r", "all"], ["y"]),
+            helper.make_node("Gather", ["r", "turned"], ["z"]),
+        ],
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [3])],
+        [
+            helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 1]),
+            helper.make_tensor_value_info("z", TensorProto.FLOAT, [3]),
+        ],
+        [
+            numpy_helper.from_array(np.int64([[[0], [1], [2]]]), "all"),
+            numpy_helper.from_array(np.int64([2, 1, 0]), "turned"),
+        ],
+    )
+    straight = simplified(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), "net")
+    onnx.checker.check_model(straight, full_check=True)
+    assert [node.op_type for node in straight.graph.node] == ["Relu", "Reshape", "Gather"]
+    row, turned = ort.InferenceSession(straight.SerializeToString()).run(None, {"x": np.float32([1, 2, 3])})
+    assert row.tolist() == [[[1], [2], [3]]] and turned.tolist() == [3, 2, 1]
