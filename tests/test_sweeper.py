@@ -203,3 +203,12 @@ def test_the_record_of_a_cell_says_what_it_took(swept: Path) -> None:
     record = json.loads(next((swept / "cells").glob("recovery-*/cell.json")).read_text())
     assert record["work"] == 24.0  # one epoch of 24 faces
     assert record["seconds"] > 0 and "recovered/weights.safetensors" in record["files"]
+
+
+def test_a_ray_cluster_makes_the_same_networks(recipe: Path, swept: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    one = ("--set", "sweep.remove=[0.2]", "--set", "export.targets=[]")
+    result = sweep(recipe, tmp_path / "out", "--engine", "ray", *one)
+    assert result.exit_code == 0, (result.output, result.exception)
+    factory = f"{recipe.parent / 'net.py'}:build"
+    assert weights_of(tmp_path / "out", factory).items() <= weights_of(swept, factory).items()
