@@ -13,6 +13,8 @@ from .benchmark.processes import ask
 from .sweep_cells import Job, finished, make
 from .sweep_plan import SweepCell
 
+THREADS_ON_RAY = 1  # of a task, which asks for one CPU; another number gives other last bits
+
 Progress = Callable[[str], None]
 Outcome = Mapping[str, str]
 """By the folder of each cell that could not be made, the reason."""
@@ -106,7 +108,7 @@ class OnRay:
 def make_requested(request: Mapping[str, Any]) -> dict[str, str]:
     """Makes the cell of a request in a process of its own; an error is one that every machine can read."""
     job = Job.of(request)
-    return ask("pocketface.sweep_cells", job.request(), job.cell.label, "made", lent_cores())
+    return ask("pocketface.sweep_cells", job.request(), job.cell.label, "made", THREADS_ON_RAY)
 
 
 ENGINES: Mapping[str, Callable[[int, str | None, Progress], Engine]] = {

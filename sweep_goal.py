@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -76,6 +77,15 @@ class BudgetSearch:
             beyond = 100 - 100 * worse.confidence(goal.max_drop)
             why = worse.reason or f"{_difference(worse)}, beyond the limit with a confidence of {beyond:.0f} %"
             yield f"{self.series}: {100 * worse.share:.0f} % removed is too much: {why}"
+
+
+def most_trials(goal: SweepGoal) -> int:
+    """Gives how many trainings a search of one series takes at most: one at the largest share, then bisection.
+
+    >>> most_trials(SweepGoal(most=0.8, within=0.05))  # 0.8, then 16 parts halved four times
+    5
+    """
+    return 1 + math.ceil(math.log2(max(1.0, goal.most / goal.within)) - 1e-9)
 
 
 def search(

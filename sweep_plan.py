@@ -146,7 +146,13 @@ def networks_of(recipe: RunRecipe) -> list[RunRecipe]:
 
 
 def at_share(point: PlannedPoint, share: float) -> PlannedPoint:
-    """Gives `point` with another share of its budget removed, cut from the source at once."""
+    """Gives `point` with another share of its budget removed, cut from the source at once.
+
+    Raises:
+        ValueError: Its budget has no shares.
+    """
+    if point.prune.by == "score":
+        raise ValueError("a search removes shares of a budget, and by = 'score' has none; search by parameters or macs")
     prune = point.prune.model_copy(update={"remove": round(share, 4), "target": None})
     return PlannedPoint(point.recipe.model_copy(update={"prune": prune}), point.network, point.settings, nested=False)
 

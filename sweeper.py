@@ -18,12 +18,13 @@ from .run_recipe import RunRecipe
 from .spelling import known_names
 from .sweep_cells import RECORD, faces_of, finished, pairs_of
 from .sweep_engines import ENGINES, Engine, make_all
-from .sweep_goal import BudgetSearch, search
+from .sweep_goal import BudgetSearch, most_trials, search
 from .sweep_plan import (
     Hashes,
     PlannedPoint,
     PointCells,
     SweepCell,
+    at_share,
     cells_of,
     networks_of,
     points_of,
@@ -113,7 +114,7 @@ def _sweep(recipe: RunRecipe, out: Path, store: Path, start: Callable[[], Engine
         for number, network in enumerate(planned if goal is not None else ()):
             assert goal is not None
             trial = _trial(network, store, out, engine, failed, progress)
-            found = [search(start_of, goal, trial, progress) for start_of in _series(network)]
+            found = [search(cells.point, goal, trial, progress) for cells in network.points]
             searches += found
             planned[number] = network.with_points([point for each in found for point in each.tried])
             failed |= make_all(planned[number].cells, store, engine, progress)
@@ -130,7 +131,7 @@ def _sweep(recipe: RunRecipe, out: Path, store: Path, start: Callable[[], Engine
 
 
 def plan(recipe: RunRecipe, progress: Progress = lambda line: None) -> list[PlannedNetwork]:
-    """Gives every cell of a sweep; nothing is made.
+    """Gives every cell of a sweep, of a search those of the networks that it begins with; nothing is made.
 
     Args:
         recipe: As for `sweep`.
@@ -139,7 +140,11 @@ def plan(recipe: RunRecipe, progress: Progress = lambda line: None) -> list[Plan
     Raises:
         ValueError: An input is missing or wrong, or a combination of values is no recipe.
     """
-    points = points_of(recipe)
+    points, goal = points_of(recipe), None if recipe.sweep is None else recipe.sweep.goal
+    if goal is not None:  # what each search begins with
+        firsts = {(point.network, point.series): at_share(point, goal.most) for point in points}
+        points = list(firsts.values())
+        progress(f"a search: up to {most_trials(goal)} networks for each of {len(points)} series, planned as they come")
     planned = []
     for number, each in enumerate(networks_of(recipe)):
         source = open_source(each)
@@ -219,11 +224,6 @@ def _trial(
         return point_of_sweep(cells, network.name, store, out, failed)
 
     return trial
-
-
-def _series(network: PlannedNetwork) -> list[PlannedPoint]:
-    """Gives the first point of each series."""
-    return list({cells.point.series: cells.point for cells in reversed(network.points)}.values())[::-1]
 
 
 def _inputs(recipe: RunRecipe, planned: Sequence[PlannedNetwork]) -> dict[str, str]:

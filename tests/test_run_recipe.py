@@ -25,8 +25,17 @@ def test_paths_of_a_recipe_start_where_the_options_say(tmp_path: Path) -> None:
     assert (resolved.train, resolved.pairs) == (str(tmp_path / "f" / "t"), str(tmp_path / "f" / "p.txt"))
 
 
+def test_paths_of_the_networks_of_a_sweep_start_there_too(tmp_path: Path) -> None:
+    swept = {"sweep": {"networks": [{"embedder": "net.py:make", "weights": "w.safetensors"}, {"embedder": "vgg16"}]}}
+    resolved = Roots(tmp_path / "r", tmp_path / "f", tmp_path / "w").resolve(with_settings(RunRecipe(), swept))
+    assert resolved.sweep is not None
+    first, second = resolved.sweep.networks
+    assert (first.embedder, first.weights) == (f"{tmp_path / 'r' / 'net.py'}:make", tmp_path / "w" / "w.safetensors")
+    assert (second.embedder, second.weights) == ("vgg16", None)
+
+
 def test_the_example_recipes_can_be_read() -> None:
-    for path in sorted((Path(__file__).parents[1] / "examples").glob("*.toml")):
+    for path in sorted((Path(__file__).parents[1] / "examples").glob("lfw_*.toml")):
         assert read_recipe(path).embedder.startswith("published_mobilefacenets.py:")
 
 

@@ -138,3 +138,9 @@ def test_a_table_that_says_nothing_sensible_is_refused(change: dict[str, Any], s
 def test_a_combination_that_is_no_prune_is_refused(prune: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         points_of(with_settings(recipe(schedule=["epoch"]), {"prune": prune}))
+
+
+def test_scores_are_no_budget_to_search() -> None:
+    by_score = with_settings(recipe(remove=[], target=[0.2]), {"prune": {"by": "score", "target": 0.2}})
+    with pytest.raises(ValueError, match="has none; search by parameters or macs"):
+        at_share(points_of(by_score)[0], 0.5)
