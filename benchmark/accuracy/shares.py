@@ -33,8 +33,9 @@ def change_of(before: Booleans, after: Booleans, units: Units, level: float = 0.
     """Gives how much more often `after` (n,) is right than `before` (n,), pair by pair.
 
     The interval is Bonett and Price's for as many pairs as these are worth. It adds one pair to those won and one to
-    those lost, so that few differing verdicts are not taken for certain, and that it has a width where none differs;
-    these are then worth what the errors of `before` are.
+    those lost, so that few differing verdicts are not taken for certain, and that it has a width where none differs:
+    there the errors of `before` tell what the pairs are worth. It is never narrower than that, as few differing verdicts
+    cannot tell how far pairs of the same people go together.
 
     Args:
         before: Whether each pair was right.
@@ -47,11 +48,12 @@ def change_of(before: Booleans, after: Booleans, units: Units, level: float = 0.
     Data, Journal of Educational and Behavioral Statistics 2012.
     """
     change = after.astype(np.float64) - before
-    # where no verdict differs, the errors tell how far pairs of the same people go together
-    value, worth = float(change.mean()), units.worth(change if change.any() else before.astype(np.float64))
+    by_errors = units.worth(before.astype(np.float64))
+    value, worth = float(change.mean()), units.worth(change) if change.any() else by_errors
     differing = (float(np.abs(change).mean()) * worth + 2) / (worth + 2)
     middle = value * worth / (worth + 2)
-    reach = units.quantile(level) * float(np.sqrt((differing - middle**2) / (worth + 2) + variance))
+    of_none = 2 / (by_errors + 2) ** 2  # the variance where no verdict differs
+    reach = units.quantile(level) * float(np.sqrt(max((differing - middle**2) / (worth + 2), of_none) + variance))
     return Estimate(value, max(-1.0, middle - reach), min(1.0, middle + reach))
 
 

@@ -86,6 +86,22 @@ def test_the_more_verdicts_change_the_wider_is_the_interval_which_always_has_a_w
     assert widths == sorted(set(widths))
 
 
+def test_few_changed_verdicts_leave_no_narrower_interval_than_none_where_errors_are_a_few_peoples() -> None:
+    people = np.repeat(np.arange(40), 50)
+    units = independent_units(2000, (people, people))
+    spread = np.random.default_rng(1).random(2000) < 0.05
+    before = ~(spread | np.isin(people, (3, 7)) & (np.arange(2000) % 3 == 0))  # many errors of two people
+    order = np.random.default_rng(0).permutation(2000)
+    widths = []
+    for count in (*range(21), 200):
+        after = before.copy()
+        after[order[:count]] ^= True
+        found = change_of(before, after, units)
+        widths.append(found.high - found.low)
+    assert all(wider >= narrower - 1e-12 for narrower, wider in zip(widths, widths[1:], strict=False))
+    assert widths[-1] > 1.5 * widths[0]
+
+
 def test_no_changed_verdict_of_6000_leaves_half_a_tenth_of_a_point() -> None:
     found = change_of(np.ones(6000, np.bool_), np.ones(6000, np.bool_), independent(6000))
     assert (found.value, found.high) == pytest.approx((0.0, 1.95996 * np.sqrt(2) / 6002), abs=1e-6)  # 0.00046
