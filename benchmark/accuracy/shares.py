@@ -34,8 +34,8 @@ def change_of(before: Booleans, after: Booleans, units: Units, level: float = 0.
 
     The interval is Bonett and Price's for as many pairs as these are worth. It adds one pair to those won and one to
     those lost, so that few differing verdicts are not taken for certain, and that it has a width where none differs:
-    there the errors of `before` tell what the pairs are worth. It is never narrower than that, as few differing verdicts
-    cannot tell how far pairs of the same people go together.
+    there the errors of `before` tell what the pairs are worth. It is never narrower than that, as few differing
+    verdicts cannot tell how far pairs of the same people go together.
 
     Args:
         before: Whether each pair was right.
