@@ -140,7 +140,7 @@ def test_no_code_holds_a_threshold_that_must_not_be_used(
     certify(path, pairs_name, impostor)
     out = handoff([tmp_path], tmp_path / "handoff")
     code = (out / KOTLIN / "FaceLogic.kt").read_text()
-    assert f'FaceFile("tiny.tflite", 0.99999, {kotlin}),' in code and "?" not in code.partition("val FILES")[0]
+    assert f'FaceFile("tiny.tflite", 0.99999, {kotlin}),' in code and "val threshold: Double," in code  # not Double?
     assert why in (out / "README.md").read_text()
     unset = kotlin == UNSET_NAME
     assert ("does not compile until" in code) == unset
