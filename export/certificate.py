@@ -89,7 +89,9 @@ class Certificate:
         if not self.points or len(self.points) > 32:
             raise ValueError(f"a certificate has 1 to 32 thresholds, not {len(self.points)}")
         if self.template_scale is not None and not (_within(0, self.template_scale, 1) and self.template_scale):
-            raise ValueError(f"the scale of int8 templates is {self.template_scale!r}; it lies above 0 and at most at 1")
+            raise ValueError(
+                f"the scale of int8 templates is {self.template_scale!r}; it lies above 0 and at most at 1"
+            )
 
     def threshold(self, far: float) -> float:
         """Gives the cosine at or above which two faces are accepted.

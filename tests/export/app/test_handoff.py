@@ -18,8 +18,8 @@ from torch import nn
 from pocketface.benchmark.report.mac_results import read_mac_results
 from pocketface.export.app.diagnose import diagnose
 from pocketface.export.app.golden import golden_faces
-from pocketface.export.app.int8_template import int8_templates
 from pocketface.export.app.handoff import UNSET_NAME, _plain_text, handoff
+from pocketface.export.app.int8_template import int8_templates
 from pocketface.export.certificate import Certificate, Point
 from pocketface.export.exporter import export
 from pocketface.export.formats import open_session, read_artifact, read_card, write_card
