@@ -161,7 +161,7 @@ def _measure(
         # A certificate is for who embeds a face once.
         every = compare_all(unit(raw), pairs.identities, fars) if pairs.whole and not isinstance(raw, str) else None
         certified = False
-        if verification is not None and not recipe.flip:
+        if verification is not None and not isinstance(raw, str) and not recipe.flip:
             certified = _certify(candidate, verification, pairs, pairs_name, every, template_scale(unit(raw)))
         rows += size_rows(candidate.artifact.path, row)  # after the certificate, which is part of what ships
         rows += [row.value(metric, value) for metric, value in candidate.costs]

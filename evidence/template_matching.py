@@ -37,7 +37,7 @@ from pocketface.models.embedder import unit
 
 COUNTS = (1_000, 10_000, 100_000, 1_000_000)
 PROBES = 200
-NOISE = 0.3  # of a probe, as a share of its template's length
+NOISE = 2.0  # of a probe, as a share of its template's length
 FLAGS = ("-O3", "-march=native", "-ffast-math", "-shared", "-fPIC")
 SOURCE = """
 #include <stdint.h>

@@ -47,7 +47,8 @@ def int8_templates(embeddings: NDArray[np.floating], scale: float) -> NDArray[np
 def kept_cosines(embeddings: NDArray[np.floating], scale: float) -> NDArray[np.float64]:
     """Gives the cosine of each of (M, D) unit embeddings with its int8 template, (M,)."""
     templates = int8_templates(embeddings, scale)
-    return np.asarray(np.einsum("md,md->m", embeddings, templates, dtype=np.float64)) / lengths(templates)
+    products: NDArray[np.float64] = np.einsum("md,md->m", embeddings, templates, dtype=np.float64)
+    return products / lengths(templates)
 
 
 def lengths(templates: NDArray[np.int8]) -> NDArray[np.float64]:

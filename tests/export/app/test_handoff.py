@@ -276,7 +276,7 @@ fun main() {
     val wrong = check("wrong", IntArray(48 * 48), IntArray(48 * 48), floats(bytes("golden-0.nhwc.bin")), a, 0.99) { b }
     println(wrong)
     val (s, t) = listOf(a, b).map { template(it, FILES[0].templateScale!!) }
-    println("stored ${s.toList()} ${similarity(s, t)} ${nearest(t, listOf(s, t))} ${nearest(t, emptyList<ByteArray>())}")
+    println("stored ${s.toList()} ${similarity(s, t)} ${nearest(t, listOf(s, t))} ${nearest(t, listOf<ByteArray>())}")
     println("nearest ${nearest(a, listOf(b, a))} ${nearest(a, emptyList())}")
     for (line in File(assets, "photos.txt").readLines()) {
         val (name, numbers) = line.split(" ", limit = 2)
