@@ -53,5 +53,6 @@ def kept_cosines(embeddings: NDArray[np.floating], scale: float) -> NDArray[np.f
 
 def lengths(templates: NDArray[np.int8]) -> NDArray[np.float64]:
     """Gives the length of each of (M, D) templates in steps, (M,); 1 of one that is all zeros, whose cosines are 0."""
-    squares = np.einsum("md,md->m", templates, templates, dtype=np.int64)
-    return np.sqrt(np.maximum(squares, 1)).astype(np.float64)
+    squares: NDArray[np.int64] = np.einsum("md,md->m", templates, templates, dtype=np.int64)
+    length: NDArray[np.float64] = np.sqrt(np.maximum(squares, 1))
+    return length
