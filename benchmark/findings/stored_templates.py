@@ -20,7 +20,7 @@ from .differences import verdict_of
 if TYPE_CHECKING:
     from ..subjects import VerifiedFile
 
-PART = "int8, one scale for all"
+PART = "one scale for all"
 
 
 def stored_template_rows(file: VerifiedFile, row: RowMaker) -> list[Measurement]:
@@ -53,7 +53,7 @@ def stored_template_rows(file: VerifiedFile, row: RowMaker) -> list[Measurement]
         unfit = "" if point.threshold.value is None else why_unfit(far, impostor)
         threshold = Estimate(None, reason=unfit) if unfit else point.threshold
         flipped = at_old_threshold(similarity, before.similarity, pairs.same, people, old)["decisions_flipped"]
-        at_far = by_pairs.under(float32_threshold=old.value)
+        at_far = by_pairs.under(float32_threshold=None if unfit else old.value)
         rows += [
             at_far.estimate(f"int8_template_threshold_at_far_{rate_name(far)}", threshold, stored.pairs),
             at_far.estimate(f"int8_template_flipped_{rate_name(far)}", flipped, stored.pairs),
