@@ -15,6 +15,7 @@ VERIFICATION, IDENTIFICATION = "Verification", "Identification"
 DRIFT, PARITY = "Drift from the source embedder", "Parity with PyTorch"
 SLICES, LAYERS, DISTURBED = "Damage by slice", "Damage by layer", "Disturbed faces"
 TEMPLATES, OPERATORS, KERNELS = "Templates of several images", "Time of each operator", "Kinds of ARM64 instructions"
+STORED = "Templates stored as int8"
 OTHER = "Other"
 UNITS: dict[Kind, str] = {"bytes": "bytes", "ms": "ms"}  # of all other kinds "1"
 
@@ -99,11 +100,18 @@ METRICS: tuple[Metric, ...] = (
     Metric("template_similarity_mean", "Mean similarity", TEMPLATES, "share"),
     Metric("template_eer", "EER", TEMPLATES, "share", "low"),
     Metric("template_tar_at_far_{}", "TAR at FAR {}", TEMPLATES, "share", "high"),
+    Metric("int8_template_bytes", "Bytes", STORED, "count", "low", unit="bytes"),
+    Metric("int8_template_cosine_min", "Lowest cosine to float32", STORED, "cosine", "high"),
+    Metric("int8_template_accuracy", "Accuracy", STORED, "share", "high"),
+    Metric("int8_template_accuracy_difference", "Accuracy against float32", STORED, "points", "high"),
+    Metric("int8_template_tar_at_far_{}_difference", "TAR at FAR {} against float32", STORED, "points", "high"),
+    Metric("int8_template_threshold_at_far_{}", "Threshold at FAR {}", STORED, "plain"),
+    Metric("int8_template_flipped_{}", "Decisions flipped at float32's threshold for FAR {}", STORED, "share", "low"),
     Metric("export", "Export", OTHER, "any"),
 )
 FAMILIES = (
     *(SPEED, VERIFICATION, IDENTIFICATION, DRIFT, PARITY, SIZE),
-    *(SLICES, LAYERS, DISTURBED, TEMPLATES, OPERATORS, KERNELS, OTHER),
+    *(SLICES, LAYERS, DISTURBED, TEMPLATES, STORED, OPERATORS, KERNELS, OTHER),
 )
 """In the order in which a report shows them."""
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..export.app.int8_template import template_scale
 from ..export.exporter import Exported
 from ..export.targets import TARGETS, Source
 from ..faces.attributes import read_attributes
@@ -28,6 +29,7 @@ from .findings.error_rates import identification_rows, low_far_rows, verificatio
 from .findings.layer_damage import layer_rows
 from .findings.robustness import robustness_rows
 from .findings.slices import slice_rows
+from .findings.stored_templates import stored_template_rows
 from .findings.templates import read_templates, template_rows
 from .findings.transfer import template_compatibility, threshold_transfer
 from .findings.unlabelled import unlabelled_rows
@@ -158,9 +160,9 @@ def _measure(
         verification = None if isinstance(raw, str) else verify(unit(raw), pairs, pairs.identities, fars)
         # A certificate is for who embeds a face once.
         every = compare_all(unit(raw), pairs.identities, fars) if pairs.whole and not isinstance(raw, str) else None
-        certified = (
-            verification is not None and not recipe.flip and _certify(candidate, verification, pairs, pairs_name, every)
-        )
+        certified = False
+        if verification is not None and not isinstance(raw, str) and not recipe.flip:
+            certified = _certify(candidate, verification, pairs, pairs_name, every, template_scale(unit(raw)))
         rows += size_rows(candidate.artifact.path, row)  # after the certificate, which is part of what ships
         rows += [row.value(metric, value) for metric, value in candidate.costs]
         if isinstance(raw, str) or verification is None:
@@ -195,6 +197,7 @@ PARTS: tuple[Part, ...] = (
     template_compatibility,
     identification_rows,
     template_rows,
+    stored_template_rows,
     slice_rows,
     robustness_rows,
     unlabelled_rows,
@@ -204,13 +207,18 @@ PARTS: tuple[Part, ...] = (
 
 
 def _certify(
-    candidate: Candidate, verification: Verification, pairs: Pairs, name: str | None, every: AllPairs | None
+    candidate: Candidate,
+    verification: Verification,
+    pairs: Pairs,
+    name: str | None,
+    every: AllPairs | None,
+    scale: float | None,
 ) -> bool:
     if name is None:
         return False
     runtime = usual_runtime(candidate.artifact.format)
     version = f"{runtime.name} {runtime.version}"
-    return certify(candidate.artifact, certificate_of(verification, pairs, name, version, every))
+    return certify(candidate.artifact, certificate_of(verification, pairs, name, version, every, scale))
 
 
 def _export_rows(subject: Subject, folder: Path) -> list[Measurement]:

@@ -80,6 +80,7 @@ class Certificate:
     runtime: str  # what embedded: "litert 2.3.0"
     interval: str = ""  # "95 %, closed form, 6000 pairs"
     similarity: Literal["cosine"] = "cosine"
+    template_scale: float | None = None  # the component that 127 stands for in an int8 template; None: not known
 
     def __post_init__(self) -> None:
         """Refuses a similarity other than the cosine, which every reader of a certificate assumes."""
@@ -87,6 +88,10 @@ class Certificate:
             raise ValueError(f"no similarity {self.similarity!r}; known: cosine")
         if not self.points or len(self.points) > 32:
             raise ValueError(f"a certificate has 1 to 32 thresholds, not {len(self.points)}")
+        if self.template_scale is not None and not (_within(0, self.template_scale, 1) and self.template_scale):
+            raise ValueError(
+                f"the scale of int8 templates is {self.template_scale!r}; it lies above 0 and at most at 1"
+            )
 
     def threshold(self, far: float) -> float:
         """Gives the cosine at or above which two faces are accepted.
@@ -104,15 +109,17 @@ class Certificate:
     def sentence(self) -> str:
         """Gives the thresholds as a person reads them."""
         where = f"({self.pairs:,} pairs of {self.pairs_name}, by {self.runtime})"
+        scale = self.template_scale
+        stored = "" if scale is None else f" An int8 template holds round(127 * number / {scale:g}) of the embedding."
         if all(point.threshold is None for point in self.points):
-            return f"The threshold is {UNSET}. {'; '.join(point.reason for point in self.points)} {where}."
+            return f"The threshold is {UNSET}. {'; '.join(point.reason for point in self.points)} {where}.{stored}"
         parts = [
             f"{point.threshold:.4f} at FAR {point.far:g}" if point.threshold is not None else point.reason
             for point in self.points
         ]
         return (
             f"Two faces are one person where the cosine of their embeddings is at least the threshold: "
-            f"{'; '.join(parts)} {where}."
+            f"{'; '.join(parts)} {where}.{stored}"
         )
 
     @classmethod

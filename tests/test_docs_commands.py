@@ -203,6 +203,7 @@ def meant(place: Path, word: str) -> str:
         "FILE.tflite": f"runs/mine/artifacts/{small}",
         "handoff/models/FILE": f"handoff/models/{small}",
         "PAIRS": "FOLDER/pairs.txt",
+        "RUN": "runs/mine",
     }.get(word, word)
 
 

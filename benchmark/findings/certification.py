@@ -12,7 +12,12 @@ from ..accuracy.verification import Verification
 
 
 def certificate_of(
-    verification: Verification, pairs: Pairs, name: str, runtime: str, every: AllPairs | None = None
+    verification: Verification,
+    pairs: Pairs,
+    name: str,
+    runtime: str,
+    every: AllPairs | None = None,
+    template_scale: float | None = None,
 ) -> Certificate:
     """Gives the thresholds that `verification` found, and what they were found on.
 
@@ -22,6 +27,7 @@ def certificate_of(
         name: Of the pairs, without a folder: "pairs.txt", or `RENDERED`.
         runtime: What embedded, and its version.
         every: What every pair of the faces says of low FARs, which then stands for what `pairs` say.
+        template_scale: Of the embeddings, for int8 templates.
     """
     impostor, genuine = int((~pairs.same).sum()), int(pairs.same.sum())
     points = {far: _point(point).if_fit(impostor, name) for far, point in verification.tar.items()}
@@ -39,6 +45,7 @@ def certificate_of(
         pairs_sha256=verification.sha256,
         runtime=runtime,
         interval=f"95 %, closed form, {verification.units}",
+        template_scale=template_scale,
     )
 
 

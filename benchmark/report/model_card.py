@@ -15,7 +15,7 @@ from ...files import sha256_of
 from ..figures import row_text, setting_and_interval
 from ..measurement import NOT_PEOPLE, Measurement, is_of_rendered_faces
 from ..metric_keys import phrase_of, title_of
-from ..metrics import DISTURBED, SLICES, TEMPLATES, metric_of
+from ..metrics import DISTURBED, SLICES, STORED, TEMPLATES, metric_of
 from .columns import columns_of
 from .hub_metadata import hub_metadata
 from .run_folders import RunFolder
@@ -65,7 +65,7 @@ def _facts(run: RunFolder, artifact: str, lines: Sequence[Line]) -> dict[str, An
         "sha256": sha256_of(path) if path.exists() else "",
         "measured": list(_measured(lines)),
         "slices": [_part(row) for row in parts if metric_of(row.metric).family == SLICES],
-        "others": [_part(row) for row in parts if metric_of(row.metric).family in (DISTURBED, TEMPLATES)],
+        "others": [_part(row) for row in parts if metric_of(row.metric).family in (DISTURBED, TEMPLATES, STORED)],
         "notes": list(run.notes.get(artifact, ())),
         "invalid": list(dict.fromkeys(row.reason for at in lines for row in at.cells.values() if not row.valid)),
         "inputs": inputs,

@@ -326,6 +326,7 @@ def _file(expected: Expected) -> dict[str, Any]:
         "precision": card.precision,
         "least_cosine": least_cosine(expected.artifact),
         "threshold": None if point is None or point.threshold is None else round(point.threshold, 6),
+        "template_scale": card.certificate.template_scale if card.certificate else None,
         "about": "".join(letter for letter in about if letter.isprintable()) or UNSET,
     }
 

@@ -176,6 +176,16 @@ def test_a_threshold_is_looked_up_by_its_rate_or_refused_with_the_reason() -> No
         CERTIFICATE.threshold(1e-6)
 
 
+def test_the_scale_of_int8_templates_is_kept_and_older_certificates_have_none() -> None:
+    scaled = dataclasses.replace(CERTIFICATE, template_scale=0.3125)
+    assert Certificate.from_dict(scaled.to_dict()).template_scale == 0.3125
+    said = " An int8 template holds round(127 * number / 0.3125) of the embedding."
+    assert scaled.sentence() == CERTIFICATE.sentence() + said
+    older = CERTIFICATE.to_dict()
+    del older["template_scale"]
+    assert Certificate.from_dict(older) == CERTIFICATE
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -188,6 +198,9 @@ def test_a_threshold_is_looked_up_by_its_rate_or_refused_with_the_reason() -> No
         ({"points": [{"far": 0.01, "threshold": 0.5, "tar": 1.5}]}, "a share at FAR 0.01 lies outside"),
         ({"pairs": -1}, "a count or a name is of another kind"),
         ({"runtime": 5}, "a count or a name is of another kind"),
+        ({"template_scale": 0}, "the scale of int8 templates is 0; it lies above 0 and at most at 1"),
+        ({"template_scale": "0.5"}, "the scale of int8 templates is '0.5'"),
+        ({"template_scale": float("nan")}, "the scale of int8 templates is nan"),
         ({"valid_for": "all"}, "unexpected keyword argument 'valid_for'"),
     ],
 )

@@ -19,13 +19,14 @@ from pocketface.benchmark.report.mac_results import read_mac_results
 from pocketface.export.app.diagnose import diagnose
 from pocketface.export.app.golden import golden_faces
 from pocketface.export.app.handoff import UNSET_NAME, _plain_text, handoff
+from pocketface.export.app.int8_template import int8_templates
 from pocketface.export.certificate import Certificate, Point
 from pocketface.export.exporter import export
 from pocketface.export.formats import open_session, read_artifact, read_card, write_card
 from pocketface.export.recipe import ExportRecipe
 from pocketface.faces.alignment import similarity_transform, warp
 from pocketface.faces.contract import InputContract
-from pocketface.models.embedder import Embedder
+from pocketface.models.embedder import Embedder, unit
 
 KOTLIN = Path("android") / "src" / "main" / "kotlin" / "pocketface"
 SWIFT = Path("ios") / "Sources" / "PocketFace"
@@ -35,11 +36,14 @@ CONTRACT = InputContract(
 TARGETS = ("onnx", "tflite-fp32", "tflite-w8a8", "coreml-fp16")
 
 
-def certify(path: Path, pairs_name: str, impostor: int = 30_000) -> None:
+SCALE = 0.40625  # of int8 templates; some components of the golden embeddings are larger
+
+
+def certify(path: Path, pairs_name: str, impostor: int = 30_000, scale: float | None = None) -> None:
     points = Point(1e-2, 0.25), Point(1e-3, 0.4375)
     card = read_card(path)
     assert card is not None
-    certificate = Certificate(points, 5 + impostor, 5, impostor, None, pairs_name, "", "litert")
+    certificate = Certificate(points, 5 + impostor, 5, impostor, None, pairs_name, "", "litert", template_scale=scale)
     write_card(path, card.but(certificate=certificate))
 
 
@@ -54,7 +58,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     faces = np.stack([face.crop for face in golden_faces(CONTRACT)])
     export(embedder, faces, ExportRecipe(targets=TARGETS), folder / "artifacts")
     for name in ("tiny.tflite", "tiny.w8a8.tflite"):
-        certify(folder / "artifacts" / name, "pairs.txt")
+        certify(folder / "artifacts" / name, "pairs.txt", scale=SCALE)
     return handoff([folder], folder / "handoff")
 
 
@@ -136,7 +140,7 @@ def test_no_code_holds_a_threshold_that_must_not_be_used(
     certify(path, pairs_name, impostor)
     out = handoff([tmp_path], tmp_path / "handoff")
     code = (out / KOTLIN / "FaceLogic.kt").read_text()
-    assert f'FaceFile("tiny.tflite", 0.99999, {kotlin}),' in code and "?" not in code.partition("val FILES")[0]
+    assert f'FaceFile("tiny.tflite", 0.99999, {kotlin}),' in code and "val threshold: Double," in code  # not Double?
     assert why in (out / "README.md").read_text()
     unset = kotlin == UNSET_NAME
     assert ("does not compile until" in code) == unset
@@ -271,6 +275,8 @@ fun main() {
     println("pair ${similarity(a, b)} ${samePerson(a, b, 0.4375)}")
     val wrong = check("wrong", IntArray(48 * 48), IntArray(48 * 48), floats(bytes("golden-0.nhwc.bin")), a, 0.99) { b }
     println(wrong)
+    val (s, t) = listOf(a, b).map { template(it, FILES[0].templateScale!!) }
+    println("stored ${s.toList()} ${similarity(s, t)} ${nearest(t, listOf(s, t))} ${nearest(t, listOf<ByteArray>())}")
     println("nearest ${nearest(a, listOf(b, a))} ${nearest(a, emptyList())}")
     for (line in File(assets, "photos.txt").readLines()) {
         val (name, numbers) = line.split(" ", limit = 2)
@@ -389,6 +395,28 @@ def test_kotlin_compares_as_numpy_does(kotlin_output: list[str], bundle: Path) -
     (line,) = [line for line in kotlin_output if line.startswith("pair")]
     _, found, same = line.split()
     assert float(found) == pytest.approx(cosine, abs=1e-6) and same == str(cosine >= 0.4375).lower()
+
+
+def test_kotlin_stores_and_compares_int8_templates_as_pocketface_does(kotlin_output: list[str], bundle: Path) -> None:
+    vectors = np.stack([np.fromfile(bundle / "golden" / f"golden-{i}.tiny.tflite.bin", "<f4") for i in (0, 1)])
+    stored = int8_templates(unit(vectors), SCALE).astype(np.int64)
+    assert (np.abs(stored) == 127).any()  # a component beyond the scale
+    cosine = stored[0] @ stored[1] / np.linalg.norm(stored[0]) / np.linalg.norm(stored[1])
+    (line,) = [line for line in kotlin_output if line.startswith("stored")]
+    found = re.fullmatch(r"stored (\[.*\]) (\S+) \(1, (\S+)\) null", line)
+    assert found is not None and json.loads(found[1]) == stored[0].tolist()
+    assert float(found[2]) == pytest.approx(cosine, abs=1e-12) and float(found[3]) == pytest.approx(1, abs=1e-12)
+
+
+def test_the_scale_of_templates_is_in_the_code_where_the_certificate_has_one(bundle: Path, tmp_path: Path) -> None:
+    code = (bundle / KOTLIN / "FaceLogic.kt").read_text()
+    assert 'FaceFile("tiny.tflite", 0.99999, 0.4375, 0.40625),' in code
+    assert index_of(bundle)["artifacts"][2]["certificate"]["template_scale"] == SCALE
+    package = tmp_path / "tiny.mlpackage"
+    shutil.copytree(next((bundle / "models").glob("*.mlpackage")), package)
+    certify(package, "pairs.txt", scale=SCALE)
+    code = (handoff([package], tmp_path / "handoff") / SWIFT / "FaceLogic.swift").read_text()
+    assert "threshold: 0.4375, templateScale: 0.40625)," in code
 
 
 def test_kotlin_fails_a_wrong_picture(kotlin_output: list[str]) -> None:
