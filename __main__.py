@@ -46,7 +46,7 @@ def run(
 @app.command()
 @cli.with_options
 def sweep(recipe: SweptRecipe, *, given: SweepOptions, out: cli.Out = Path("runs/sweep")) -> None:
-    """Prune, export and measure at many sizes, and plot the trade-off. The same command resumes where it stopped."""
+    """Prune, export and measure at many sizes. The trade-off is plotted; the same command resumes where it stopped."""
     given.sweep(recipe, out)
 
 

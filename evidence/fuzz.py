@@ -345,7 +345,7 @@ def run_forked(
         return 0
 
     ended = forked(work, timeout or SECONDS, False, environment)
-    if ended.hung:
+    if ended.hung and timeout is not None:  # else a limit of the campaign's own ended it
         raise subprocess.TimeoutExpired(command, ended.seconds)
     return subprocess.CompletedProcess(list(command), ended.code, ended.output, ended.error)
 
