@@ -25,6 +25,7 @@ import argparse
 import json
 import os
 import pickle
+import re
 import resource
 import runpy
 import shutil
@@ -355,7 +356,7 @@ def outcome_of(ended: Ended) -> str:
     said = ended.output + ended.error
     if ended.hung:
         return "ok" if BEGUN in ended.output and not ended.error else "hang"
-    if "MemoryError" in ended.error or ("bad_alloc" in said and ended.code < 0):
+    if re.search("^MemoryError", ended.error, re.MULTILINE) or ("bad_alloc" in said and ended.code < 0):
         return "memory"
     if ended.code < 0:
         return "crash"
