@@ -411,7 +411,7 @@ def fork_children(change: Callable[[Any], None]) -> None:
 def import_all() -> None:
     """Imports what the commands import, so that forks need not."""
     names = "cv2 jinja2 onnx onnxruntime onnxsim pandas rich.table scipy.stats tomli_w torch yaml PIL.Image"
-    for name in (*names.split(), "ai_edge_litert.interpreter", "ai_edge_quantizer"):
+    for name in (*names.split(), "ai_edge_litert.interpreter", "ai_edge_quantizer", "executorch.runtime"):
         with suppress(ImportError):
             import_module(name)
     from pocketface.export.coreml.package import import_coremltools

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..models.graph.reading import LARGEST_FILE, first_line
-from ..models.quiet import quiet_native
+from ..models.quiet import quiet, quiet_native
 from .artifact import METADATA_KEY, Card, ConversionError
 
 MISSING = "ExecuTorch files need executorch: pip install 'pocketface[executorch]'"
@@ -33,8 +33,9 @@ class ExecuTorchSession:
         """
         content = _content(path)
         try:
-            from executorch.extension.pybindings.portable_lib import _unsafe_reset_threadpool
-            from executorch.runtime import Runtime, Verification
+            with quiet():  # torchao, which it imports, warns of kernels for other machines
+                from executorch.extension.pybindings.portable_lib import _unsafe_reset_threadpool
+                from executorch.runtime import Runtime, Verification
         except ImportError as error:
             raise ConversionError(MISSING) from error
         self._name = path.name

@@ -69,8 +69,16 @@ def _facts(run: RunFolder, artifact: str, lines: Sequence[Line]) -> dict[str, An
         "notes": list(run.notes.get(artifact, ())),
         "invalid": list(dict.fromkeys(row.reason for at in lines for row in at.cells.values() if not row.valid)),
         "inputs": inputs,
+        "command": _command(run.manifest.get("command")),
         "run": run,
     }
+
+
+def _command(recorded: Any) -> str:
+    """Gives the command of a run as text, "" where the manifest's is of another kind than it writes."""
+    if isinstance(recorded, list):
+        return " ".join(map(str, recorded))
+    return recorded if isinstance(recorded, str) else ""
 
 
 def _card(path: Path) -> tuple[Card | None, str]:

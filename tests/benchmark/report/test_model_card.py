@@ -37,3 +37,11 @@ def test_a_files_own_card_is_told(tmp_path):
     text = (tmp_path / "out" / "cards" / "net.onnx.md").read_text(encoding="utf-8")
     for fact in ("Licence of the weights: MIT", "Made from (SHA-256): ab12", "Pruned by half.", "128 numbers"):
         assert fact in text
+
+
+def test_a_manifest_whose_command_is_no_text_is_no_record(tmp_path):
+    run = written_run(tmp_path / "run")
+    (run / "manifest.json").write_text('{"command": 1.5}', encoding="utf-8")
+    report(tmp_path, run)
+    card = (tmp_path / "out" / "cards" / "net.tflite.md").read_text(encoding="utf-8")
+    assert "The run folder has no record of its command." in card
