@@ -10,9 +10,9 @@ from ..figures import number_and_interval, number_text
 from ..measurement import Measurement, is_of_rendered_faces
 from .limits import DIFFERENCE, SIZE, JudgedFile, ShippingLimits, limits_for
 from .recommendation import Recommendation, recommend
+from .speed_evidence import COUNTED_CORES
 from .summary import ACCURACY, summarise
 
-COUNTS = "arm64_instructions@"
 NARROWEST_NAME = 12  # columns
 GAP = "  "
 DISTURBED = " ?"
@@ -49,12 +49,13 @@ def result_lines(advice: Recommendation, width: int = 80) -> list[str]:
 
 
 def _table(files: Sequence[JudgedFile], advice: Recommendation, width: int) -> Iterator[str]:
-    cores = [key for file in files for key in file.line.cells if key.startswith(COUNTS)]
-    titles = ["file", "MB", "ms", *(f"ARM64 {core.removeprefix(COUNTS)}" for core in cores[:1])]
-    titles += ["accuracy %", "points", "verdict"]
-    table = [_cells(file, cores[:1], file in advice.best, True) for file in files]
+    counted = {core: f"arm64_instructions@{core}" for core in COUNTED_CORES}
+    core = next((core for core, key in counted.items() if any(key in file.line.cells for file in files)), None)
+    titles, counts = ["file", "MB", "ms"], () if core is None else (counted[core],)
+    titles += [*([] if core is None else [f"ARM64 {core}"]), "accuracy %", "points", "verdict"]
+    table = [_cells(file, counts, file in advice.best, True) for file in files]
     if _width([titles, *table]) > width:
-        table = [_cells(file, cores[:1], file in advice.best, False) for file in files]
+        table = [_cells(file, counts, file in advice.best, False) for file in files]
     widths = [max(map(len, column)) for column in zip(titles, *table, strict=True)]
     widths[0] = min(widths[0], max(NARROWEST_NAME, widths[0] - (_width([titles, *table]) - width)))
     yield _row(titles, widths)
@@ -66,7 +67,7 @@ def _table(files: Sequence[JudgedFile], advice: Recommendation, width: int) -> I
         yield _row(cells, widths)
 
 
-def _cells(file: JudgedFile, cores: Sequence[str], ships: bool, with_interval: bool) -> list[str]:
+def _cells(file: JudgedFile, counts: Sequence[str], ships: bool, with_interval: bool) -> list[str]:
     line = file.line
     size, accuracy, difference = (line.cells.get(key) for key in (SIZE, ACCURACY, DIFFERENCE))
     points = _number(difference, "points", with_interval).replace(" points", "")
@@ -75,7 +76,7 @@ def _cells(file: JudgedFile, cores: Sequence[str], ships: bool, with_interval: b
         name,
         "–" if size is None or size.value is None else f"{size.value / 1e6:.2f}",
         _number(file.latency, "ms", False).replace(" ms", ""),
-        *(_number(line.cells.get(core), "count", False) for core in cores),
+        *(_number(line.cells.get(key), "count", False) for key in counts),
         _number(accuracy, "share", True).replace(" %", ""),
         points,
         "ship" if ships else file.accuracy if file.accuracy != "keeps" or file.meets else _missed(file),
