@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .arm64.cores import CORES, emulated_runtime
+from .arm64.libraries import RUNTIMES
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Place:
 PLACES = (
     *(Place(f"adb {tool}", "device") for tool in ("benchmark_model", "runner")),
     *(Place(f"coreml {unit}", "device") for unit in ("ALL", "CPU_AND_NE", "CPU_AND_GPU", "CPU_ONLY")),
-    *(Place(emulated_runtime(core), "emulated core", core) for core in CORES),
+    *(Place(emulated_runtime(core, runtime), "emulated core", core) for runtime in RUNTIMES for core in CORES),
     Place("coreml-evaluator", "interpreter"),
 )
 """Of devices, the one whose latencies count first at the front; what is not here runs on this machine."""

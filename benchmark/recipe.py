@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from .arm64.cores import core_of
+from .arm64.libraries import runtime_of
 from .runtimes import check_names
 
 
@@ -31,7 +32,10 @@ class BenchmarkRecipe(BaseModel):
     attributes: Path | None = None  # a table image,...: each column cuts the pairs in slices
     robustness: int = Field(0, ge=0, le=1000)  # pairs to disturb in eight ways and embed again; 0: none
     margin: float = Field(0.002, gt=0, lt=1)  # loss in accuracy that is still called equal: 0.2 points
-    arm64: tuple[str, ...] | None = None  # emulated cores for .tflite files; without it a53, a55, a76 if qemu is there
+    arm64: tuple[str, ...] | None = None  # cores to emulate; without it a53, a55, a76 if qemu is there
+    arm64_runtimes: tuple[str, ...] = (
+        "litert",
+    )  # what is emulated on them: litert (.tflite), onnxruntime (.onnx, .ort)
     arm64_pairs: int = Field(0, ge=0, multiple_of=2)  # pairs to embed on each emulated core, which takes seconds a face
 
     @field_validator("threads")
@@ -52,4 +56,11 @@ class BenchmarkRecipe(BaseModel):
     def _known_cores(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
         for name in names or ():
             core_of(name)
+        return names
+
+    @field_validator("arm64_runtimes")
+    @classmethod
+    def _known_emulated(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            runtime_of(name)
         return names

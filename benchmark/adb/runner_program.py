@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable
 from pathlib import Path
 
-from ..arm64.emulator import LIBRARIES, LITERT, setup
+from ..arm64.emulator import LIBRARIES, setup
+from ..arm64.libraries import RUNTIMES
 from .benchmark_model import RunLimits, Tool
 
 LOADER = "ld-linux-aarch64.so.1"
@@ -22,12 +22,11 @@ def runner(progress: Callable[[str], None] = lambda line: None) -> Tool:
     Raises:
         ValueError: It cannot be built here; says what would help.
     """
-    folder = setup(progress).folder
-    files: tuple[Path, ...] = (folder / "runner", folder / LITERT, *(LIBRARIES / name for name in SYSTEM))
+    folder, litert = setup(progress).folder, RUNTIMES["litert"]
+    files: tuple[Path, ...] = (folder / "runner", folder / litert.library, *(LIBRARIES / name for name in SYSTEM))
 
     def timing(graph: str, how: RunLimits) -> str:
         seconds = f"{how.minimum_seconds:g} {how.most_seconds:g}"
         return f"./{LOADER} --library-path . ./runner time {graph} {how.runs} {seconds}"
 
-    version = f"litert {importlib.metadata.version('ai-edge-litert')}"
-    return Tool("runner", version, files, timing, profiling=None, most_threads=1, abi="arm64-v8a")
+    return Tool("runner", f"litert {litert.version}", files, timing, profiling=None, most_threads=1, abi="arm64-v8a")

@@ -17,8 +17,8 @@ ARMV9 = f"{ARMV8_2} sha3 sha512 asimdfhm dit uscat ilrcpc flagm ssbs sb dcpodp f
 class Core:
     """One core of a phone's processor.
 
-    LiteRT chooses its kernels by the available instructions (qemu emulates no others) and, for some fp32 kernels, by
-    the name of the core.
+    A runtime chooses its kernels by the available instructions (qemu emulates no others) and, for some fp32 kernels,
+    by the name of the core.
     """
 
     name: str
@@ -77,9 +77,9 @@ CORES: dict[str, Core] = {
 }
 
 
-def emulated_runtime(core: str) -> str:
-    """Gives what rows call LiteRT on an emulated core."""
-    return f"litert-arm64-{core}"
+def emulated_runtime(core: str, runtime: str = "litert") -> str:
+    """Gives what rows call a runtime on an emulated core."""
+    return f"{runtime}-arm64-{core}"
 
 
 def core_of(name: str) -> Core:

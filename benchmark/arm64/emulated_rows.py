@@ -1,7 +1,7 @@
 """The rows of emulated cores: instructions of one inference, and the kernels that they point to.
 
 A count is exact, and always the same. How well it predicts time is described in `emulated`. Counts
-are kept in RUN/arm64.json by file, core and emulator, so that a run that was killed goes on.
+are kept in the run folder by file, core and emulator, so that a run that was killed goes on.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ KERNELS = {  # the class of instructions that does the arithmetic of a kernel (s
     "fmla16": "fp16 by fmla",
 }
 LEAST = 0.05  # of the instructions: below, a class is a step of other kernels
-KEPT = "arm64.json"
+KEPT = {"litert": "arm64.json", "onnxruntime": "arm64-onnxruntime.json"}
 
 
 def arm64_rows(
@@ -49,13 +49,14 @@ def arm64_rows(
     folder: Path,
     progress: Callable[[str], None] = lambda line: None,
 ) -> list[Measurement]:
-    """Runs every file that LiteRT runs on the emulated cores of the recipe.
+    """Runs every file of the recipe's emulated runtimes on its emulated cores.
 
     Args:
         candidates: The files of a run; those of other formats are passed over.
         embedded: Per file (M, D) what it makes of the pairs' faces on this machine, of any length; or why nothing.
         pairs: What the faces are.
-        recipe: `arm64` names the cores, `arm64_pairs` says how many pairs are embedded on each.
+        recipe: `arm64` names the cores, `arm64_runtimes` the runtimes, `arm64_pairs` says how many pairs are embedded
+            on each.
         folder: The run folder; counts and embeddings taken earlier of the same files are kept.
         progress: Gets one line per file, and one where there is no emulator.
 
@@ -63,25 +64,39 @@ def arm64_rows(
         Per file and core the instructions, the share of each class and the sample's rows (see `sample_rows`); rows
         with the reason where a file cannot be run. Without an emulator: such rows for cores that the recipe names.
     """
-    every = zip(candidates, embedded, strict=True)
-    files = [(candidate, raw) for candidate, raw in every if FORMATS[candidate.artifact.format].in_litert]
     core_names = tuple(dict.fromkeys(USUAL if recipe.arm64 is None else recipe.arm64))
-    if not files or not core_names:
-        return []
+    every = list(zip(candidates, embedded, strict=True)) if core_names else []
+    rows: list[Measurement] = []
+    for runtime in dict.fromkeys(recipe.arm64_runtimes):
+        files = [(one, raw) for one, raw in every if FORMATS[one.artifact.format].runtime == runtime]
+        if files:
+            rows += _rows_in(runtime, files, core_names, pairs, recipe, folder, progress)
+    return rows
+
+
+def _rows_in(
+    runtime: str,
+    files: Sequence[tuple[Candidate, NDArray[np.float32] | str]],
+    core_names: Sequence[str],
+    pairs: Pairs,
+    recipe: BenchmarkRecipe,
+    folder: Path,
+    progress: Callable[[str], None],
+) -> list[Measurement]:
     try:
-        emulator: Emulator | str = setup(progress)
+        emulator: Emulator | str = setup(progress, runtime)
     except ValueError as error:
         if recipe.arm64 is None:
             progress(f"no ARM64 instructions are counted: {error}")
             return []
         emulator = str(error)
     able = [candidate.artifact.path for candidate, raw in files if not isinstance(raw, str)]
-    profiles = _profiles(able, core_names, emulator, folder / KEPT, progress)
+    profiles = _profiles(able, core_names, runtime, emulator, folder / KEPT[runtime], progress)
     how = {"threads": 1, **({} if isinstance(emulator, str) else emulator.versions())}
     rows: list[Measurement] = []
     for candidate, raw in files:
         for core in core_names:
-            row = row_maker(candidate.artifact, folder, emulated_runtime(core), "emulated")
+            row = row_maker(candidate.artifact, folder, emulated_runtime(core, runtime), "emulated")
             counted = row.under(**how)
             if isinstance(raw, str):  # what does not run here is not tried there
                 rows += count_rows(raw, counted)
@@ -101,7 +116,7 @@ def count_rows(result: Profile | str, row: RowMaker) -> list[Measurement]:
 
 
 def kernels(mix: Mapping[str, float]) -> str:
-    """Says what kind of kernels LiteRT ran, by the arithmetic that makes up at least 5 % of the instructions.
+    """Says what kind of kernels the runtime ran, by the arithmetic that makes up at least 5 % of the instructions.
 
     The library does not name its kernels; two fp32 kernels that both multiply by fmla differ in their counts only.
 
@@ -120,6 +135,7 @@ def kernels(mix: Mapping[str, float]) -> str:
 def _profiles(
     paths: Sequence[Path],
     core_names: Sequence[str],
+    runtime: str,
     emulator: Emulator | str,
     store: Path,
     progress: Callable[[str], None],
@@ -133,7 +149,7 @@ def _profiles(
     hashes = {path: uncertified_sha256(path) for path in paths}
     keys = {task: f"{hashes[task[0]]} {task[1]}" for task in tasks}
     with ThreadPoolExecutor(lent_cores()) as pool:
-        counted = pool.map(lambda task: earlier.get(keys[task]) or _told(*task), tasks)
+        counted = pool.map(lambda task: earlier.get(keys[task]) or _told(*task, runtime), tasks)
         for task, result in zip(tasks, counted, strict=True):
             profiles[task] = result
             if isinstance(result, Profile) and earlier.get(keys[task]) != result:
@@ -145,9 +161,9 @@ def _profiles(
     return profiles
 
 
-def _told(path: Path, core: str) -> Profile | str:
+def _told(path: Path, core: str, runtime: str) -> Profile | str:
     try:
-        return profile(path, core)
+        return profile(path, core, runtime)
     except ValueError as error:
         return str(error).replace(str(path.resolve()), path.name)
 

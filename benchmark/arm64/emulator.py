@@ -1,14 +1,11 @@
-"""An emulator of ARM64 phone cores: qemu, LiteRT's library for ARM64 and two small C programs, kept in a cache."""
+"""An emulator of ARM64 phone cores: qemu, a runtime's library for ARM64 and two small C programs, kept in a cache."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import os
 import re
 import shutil
-import sys
-import zipfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,14 +14,15 @@ from tempfile import TemporaryDirectory
 
 from ...children import last_line, run_child
 from .cores import CORES, Core
+from .libraries import EmulatedRuntime, call, runtime_of
 
 REMEDY = "apt-get install --no-install-recommends qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc libc6-dev"
 PROGRAMS = ("qemu-aarch64", "aarch64-linux-gnu-gcc", "gcc")
 LIBRARIES = Path("/usr/aarch64-linux-gnu/lib")  # where Debian puts libraries of ARM64 on another machine
 NEEDED = ("ld-linux-aarch64.so.1", "libstdc++.so.6", "libc.so")
-COUNTER, RUNNER = (Path(__file__).with_name(f"{name}.c") for name in ("counter", "runner"))
-SOURCES = (COUNTER, RUNNER, Path(__file__), Path(__file__).with_name("cores.py"))  # a change of any builds anew
-LITERT = "libLiteRt.so"
+HERE = Path(__file__).parent
+COUNTER, RUNNER = HERE / "counter.c", HERE / "runner.c"
+SOURCES = (COUNTER, RUNNER, HERE / "runner.h", HERE / "cores.py", Path(__file__))  # a change of any builds anew
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Emulator:
 
     @property
     def runner(self) -> Path:
-        """The program made of runner.c."""
+        """The program made of runner.c, linked with the runtime."""
         return self.folder / "runner"
 
     def run(self, core: Core, program: Path, *arguments: str | Path) -> list[Counter[str]]:
@@ -74,19 +72,23 @@ def installed() -> str | None:
     return None
 
 
-def setup(progress: Callable[[str], None] = lambda line: None) -> Emulator:
-    """Gives the emulator; builds it where the cache has none of this LiteRT yet (about 3 s and a download of 14 MB).
+def setup(progress: Callable[[str], None] = lambda line: None, runtime: str = "litert") -> Emulator:
+    """Gives the emulator; builds it where the cache has none of this runtime's version yet.
 
-    The cache is $XDG_CACHE_HOME/pocketface/arm64 (~/.cache without that variable). Two processes may build at once.
-    `progress` gets one line per step.
+    That takes about 3 s and a download (LiteRT 14 MB, onnxruntime 23 MB). The cache is
+    $XDG_CACHE_HOME/pocketface/arm64 (~/.cache without that variable). Two processes may build at once.
+
+    Args:
+        progress: Gets one line per step.
+        runtime: A name of `RUNTIMES`.
 
     Raises:
-        ValueError: Programs of the system are missing, or LiteRT cannot be fetched, or the programs do not compile.
+        ValueError: Programs of the system are missing, or the library cannot be fetched, or something does not compile.
     """
-    version = importlib.metadata.version("ai-edge-litert")
-    key = hashlib.sha256(b"".join(source.read_bytes() for source in SOURCES)).hexdigest()[:12]
+    emulated = runtime_of(runtime)
+    key = hashlib.sha256(b"".join(source.read_bytes() for source in (*SOURCES, emulated.source))).hexdigest()[:12]
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(cache, "pocketface", "arm64", f"litert-{version}-{key}")
+    folder = Path(cache, "pocketface", "arm64", f"{runtime}-{emulated.version}-{key}")
     if missing := installed():
         raise ValueError(f"{missing}: {REMEDY}")
     if not folder.is_dir():
@@ -94,7 +96,7 @@ def setup(progress: Callable[[str], None] = lambda line: None) -> Emulator:
         with TemporaryDirectory(dir=folder.parent, prefix=".part-") as beside:
             whole = Path(beside, "emulator")
             whole.mkdir()
-            _build(whole, version, progress)
+            _build(whole, emulated, progress)
             try:
                 whole.rename(folder)
             except OSError:  # another process was first
@@ -103,36 +105,17 @@ def setup(progress: Callable[[str], None] = lambda line: None) -> Emulator:
     return Emulator(folder)
 
 
-def _build(folder: Path, version: str, progress: Callable[[str], None]) -> None:
-    progress(f"fetching LiteRT {version} for ARM64")
-    _fetch(version, folder)
+def _build(folder: Path, runtime: EmulatedRuntime, progress: Callable[[str], None]) -> None:
+    progress(f"fetching {runtime.name} {runtime.version} for ARM64")
+    runtime.fetch(folder)
     progress("compiling the instruction counter and the runner")
-    _call("gcc", "-O2", "-shared", "-fPIC", "-o", folder / "counter.so", COUNTER)
-    linked = ("-L", folder, "-lLiteRt", "-Wl,--allow-shlib-undefined")  # its C++ library is found when it runs
-    _call("aarch64-linux-gnu-gcc", "-O2", "-o", folder / "runner", RUNNER, *linked)
+    call("gcc", "-O2", "-shared", "-fPIC", "-o", folder / "counter.so", COUNTER)
+    linked = ("-L", folder, f"-l:{runtime.library}", "-Wl,--allow-shlib-undefined")  # its C++ library is found later
+    call("aarch64-linux-gnu-gcc", "-O2", "-o", folder / "runner", RUNNER, runtime.source, *linked)
     for core in CORES.values():
         core.write(folder / core.name, LIBRARIES)
         (folder / core.name / "usr/lib").mkdir(parents=True)
-        (folder / core.name / "usr/lib" / LITERT).symlink_to(f"../../../{LITERT}")
-
-
-def _fetch(version: str, folder: Path) -> None:
-    """Puts LiteRT's ARM64 library into `folder`, from the wheel that an ARM64 machine would install."""
-    platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in range(17, 37)]  # up to Debian 12's C library
-    python = f"--python-version={sys.version_info.major}.{sys.version_info.minor}"
-    with TemporaryDirectory() as wheels:
-        options = ["--quiet", "--no-deps", "--only-binary=:all:", "--implementation=cp", python, *platforms]
-        _call(sys.executable, "-m", "pip", "download", *options, "--dest", wheels, f"ai-edge-litert=={version}")
-        (wheel,) = Path(wheels).glob("*.whl")
-        with zipfile.ZipFile(wheel) as archive:
-            (folder / LITERT).write_bytes(archive.read(f"ai_edge_litert/{LITERT}"))
-
-
-def _call(*command: str | Path) -> None:
-    process = run_child(command)
-    if process.returncode:
-        called = " ".join(map(str, command[:4]))
-        raise ValueError(f"the ARM64 emulator cannot be built: {called} ...: {last_line(process)}")
+        (folder / core.name / "usr/lib" / runtime.library).symlink_to(f"../../../{runtime.library}")
 
 
 def _totals(line: str) -> Counter[str]:

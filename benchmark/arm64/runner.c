@@ -1,4 +1,4 @@
-/* Runs .tflite files in LiteRT's own library for ARM64, on one thread.
+/* Runs a network's file in a runtime's own library for ARM64, on one thread; linked with litert.c or onnxruntime.c.
  *
  *   runner count FILE...         per file three marks for counter.c: nothing lies between the first two,
  *                                      one inference between the last two
@@ -21,52 +21,15 @@
 #include <time.h>
 #include <unistd.h>
 
-/* LiteRT's C interface, as far as it is used here; the wheel ships the library without its headers. */
-typedef void *Handle;
-typedef struct { int element_type; uint32_t layout[17]; } TensorType;
-enum { CPU = 1, FLOAT32 = 1, READ = 0, WRITE = 1, MARK = 4242 };
-int LiteRtCreateEnvironment(int, const void *, Handle *);
-int LiteRtCreateOptions(Handle *);
-int LiteRtSetOptionsHardwareAccelerators(Handle, int);
-int LiteRtCreateModelFromBuffer(Handle environment, const void *, size_t, Handle *);
-int LiteRtCreateCompiledModel(Handle environment, Handle model, Handle options, Handle *);
-int LiteRtGetModelSignature(Handle model, size_t, Handle *);
-int LiteRtGetNumSignatureInputs(Handle signature, size_t *);
-int LiteRtGetNumSignatureOutputs(Handle signature, size_t *);
-int LiteRtGetSignatureInputTensorByIndex(Handle signature, size_t, Handle *);
-int LiteRtGetSignatureOutputTensorByIndex(Handle signature, size_t, Handle *);
-int LiteRtGetRankedTensorType(Handle tensor, TensorType *);
-int LiteRtGetCompiledModelInputBufferRequirements(Handle compiled, size_t, size_t, Handle *);
-int LiteRtGetCompiledModelOutputBufferRequirements(Handle compiled, size_t, size_t, Handle *);
-int LiteRtCreateManagedTensorBufferFromRequirements(Handle environment, const TensorType *, Handle, Handle *);
-int LiteRtGetTensorBufferPackedSize(Handle buffer, size_t *);
-int LiteRtLockTensorBuffer(Handle buffer, void **, int);
-int LiteRtUnlockTensorBuffer(Handle buffer);
-int LiteRtRunCompiledModel(Handle compiled, size_t, size_t, Handle *, size_t, Handle *);
+#include "runner.h"
 
+enum { MARK = 4242, WARM_UP = 3, MOST_RUNS = 100000 };
 static const char *file; /* that is being run */
 
-static void fail(const char *what) {
-    fprintf(stderr, "%s: %s\n", file, what);
+void fail(const char *what) {
+    fprintf(stderr, "%s: %.*s\n", file, (int)strcspn(what, "\n"), what);
     exit(1);
 }
-
-static void must(int status, const char *call) {
-    char what[100];
-    if (!status) return;
-    snprintf(what, sizeof what, "%.*s gives status %d", (int)strcspn(call, "("), call, status);
-    fail(what);
-}
-
-#define MUST(call) must(call, #call)
-
-typedef struct {
-    Handle compiled, input, output;
-    size_t input_bytes, output_bytes;
-    int input_type;
-} Network;
-
-static Handle environment;
 
 /* Mapped, not opened by name: a longer name would leave another heap, and another count. */
 static void *mapped(size_t *size) {
@@ -79,83 +42,51 @@ static void *mapped(size_t *size) {
     return content;
 }
 
-static Network opened(void) {
-    Network net;
-    Handle options, model, signature, tensor, requirements;
-    size_t inputs, outputs, size;
-    void *content = mapped(&size);
-    TensorType type;
-    MUST(LiteRtCreateModelFromBuffer(environment, content, size, &model));
-    MUST(LiteRtCreateOptions(&options));
-    MUST(LiteRtSetOptionsHardwareAccelerators(options, CPU));
-    MUST(LiteRtCreateCompiledModel(environment, model, options, &net.compiled));
-    MUST(LiteRtGetModelSignature(model, 0, &signature));
-    MUST(LiteRtGetNumSignatureInputs(signature, &inputs));
-    MUST(LiteRtGetNumSignatureOutputs(signature, &outputs));
-    if (inputs != 1 || outputs != 1) fail("it has not one input and one output");
-
-    MUST(LiteRtGetSignatureOutputTensorByIndex(signature, 0, &tensor));
-    MUST(LiteRtGetRankedTensorType(tensor, &type));
-    MUST(LiteRtGetCompiledModelOutputBufferRequirements(net.compiled, 0, 0, &requirements));
-    MUST(LiteRtCreateManagedTensorBufferFromRequirements(environment, &type, requirements, &net.output));
-    MUST(LiteRtGetTensorBufferPackedSize(net.output, &net.output_bytes));
-
-    MUST(LiteRtGetSignatureInputTensorByIndex(signature, 0, &tensor));
-    MUST(LiteRtGetRankedTensorType(tensor, &type));
-    MUST(LiteRtGetCompiledModelInputBufferRequirements(net.compiled, 0, 0, &requirements));
-    MUST(LiteRtCreateManagedTensorBufferFromRequirements(environment, &type, requirements, &net.input));
-    MUST(LiteRtGetTensorBufferPackedSize(net.input, &net.input_bytes));
-    net.input_type = type.element_type;
-    return net;
+static Sizes opened(void) {
+    size_t size;
+    const void *content = mapped(&size);
+    return open_network(content, size);
 }
 
-static void run(Network *net) {
-    MUST(LiteRtRunCompiledModel(net->compiled, 0, 1, &net->input, 1, &net->output));
-}
-
-/* Noise rather than zeros: some kernels of LiteRT branch on the sign of what they see. */
-static void fill(Network *net) {
-    void *data;
+/* Noise rather than zeros: some kernels branch on the sign of what they see. */
+static void fill(Sizes sizes) {
+    char *data = malloc(sizes.input_bytes);
     uint32_t state = 1;
-    MUST(LiteRtLockTensorBuffer(net->input, &data, WRITE));
-    size_t size = net->input_type == FLOAT32 ? sizeof(float) : 1;
-    for (size_t i = 0; i < net->input_bytes / size; i++) {
+    size_t width = sizes.input == FLOATS ? sizeof(float) : sizes.input == HALVES ? 2 : 1;
+    if (!data) fail("there is no memory for its input");
+    for (size_t i = 0; i < sizes.input_bytes / width; i++) {
         state = state * 1664525u + 1013904223u;
-        if (size == 1) ((uint8_t *)data)[i] = state >> 24;
+        if (sizes.input == BYTES) ((uint8_t *)data)[i] = state >> 24;
+        else if (sizes.input == HALVES) ((uint16_t *)data)[i] = (state >> 16 & 0x83ff) | 0x3800; /* +- 0.5 to 1 */
         else ((float *)data)[i] = (int32_t)state / 2147483648.0f;
     }
-    MUST(LiteRtUnlockTensorBuffer(net->input));
+    set_input(data);
+    free(data);
 }
 
 static void count(void) {
-    Network net = opened();
-    fill(&net);
-    run(&net); /* the first run packs and allocates */
+    fill(opened());
+    for (int i = 0; i < packing_runs; i++) run_network();
     syscall(MARK);
     syscall(MARK);
-    run(&net);
+    run_network();
     syscall(MARK);
 }
 
 static void embed(const char *in, const char *out) {
-    Network net = opened();
+    Sizes sizes = opened();
     FILE *from = fopen(in, "rb"), *to = fopen(out, "wb");
-    char *input = malloc(net.input_bytes);
-    void *data;
-    if (!from || !to || !input) fail("cannot open its inputs or outputs");
-    while (fread(input, net.input_bytes, 1, from) == 1) {
-        MUST(LiteRtLockTensorBuffer(net.input, &data, WRITE));
-        memcpy(data, input, net.input_bytes);
-        MUST(LiteRtUnlockTensorBuffer(net.input));
-        run(&net);
-        MUST(LiteRtLockTensorBuffer(net.output, &data, READ));
-        if (fwrite(data, net.output_bytes, 1, to) != 1) fail("cannot write its outputs");
-        MUST(LiteRtUnlockTensorBuffer(net.output));
+    char *input = malloc(sizes.input_bytes), *output = malloc(sizes.output_bytes);
+    if (!from || !to || !input || !output) fail("cannot open its inputs or outputs");
+    while (fread(input, sizes.input_bytes, 1, from) == 1) {
+        set_input(input);
+        run_network();
+        get_output(output);
+        if (fwrite(output, sizes.output_bytes, 1, to) != 1) fail("cannot write its outputs");
     }
     if (fclose(to)) fail("cannot write its outputs");
 }
 
-enum { WARM_UP = 3, MOST_RUNS = 100000 };
 static double took[MOST_RUNS]; /* microseconds */
 
 static double now(void) {
@@ -180,25 +111,25 @@ static double print_times(int count) {
     return sum / count;
 }
 
-static double timed_run(Network *net) {
+static double timed_run(void) {
     double start = now();
-    run(net);
+    run_network();
     return now() - start;
 }
 
 static void time_runs(int runs, double least, double most) {
     struct rusage usage;
     double start = now();
-    Network net = opened();
+    Sizes sizes = opened();
     double loaded = now() - start;
-    fill(&net);
-    double first = took[0] = timed_run(&net);
-    for (int i = 1; i < WARM_UP; i++) took[i] = timed_run(&net);
+    fill(sizes);
+    double first = took[0] = timed_run();
+    for (int i = 1; i < WARM_UP; i++) took[i] = timed_run();
     double warm_up = print_times(WARM_UP);
     start = now();
     int count = 0;
     while (count < MOST_RUNS && (count < runs || now() - start < least * 1e6) && now() - start < most * 1e6)
-        took[count++] = timed_run(&net);
+        took[count++] = timed_run();
     if (!count) fail("there was no time for a single run");
     double mean = print_times(count);
     printf("INFO: Inference timings in us: Init: %.0f, First inference: %.1f, Warmup (avg): %.1f, Inference (avg): %.1f\n",
@@ -222,9 +153,8 @@ static void in_child(void (*work)(void)) {
 
 int main(int arguments, char **argument) {
     struct rlimit none = {0, 0};
-    setrlimit(RLIMIT_CORE, &none); /* a file that crashes LiteRT leaves no dump behind */
+    setrlimit(RLIMIT_CORE, &none); /* a file that crashes the runtime leaves no dump behind */
     file = arguments > 2 ? argument[2] : argument[0];
-    MUST(LiteRtCreateEnvironment(0, NULL, &environment));
     if (arguments == 5 && !strcmp(argument[1], "embed")) {
         embed(argument[3], argument[4]);
     } else if (arguments == 6 && !strcmp(argument[1], "time")) {

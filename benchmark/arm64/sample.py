@@ -1,4 +1,4 @@
-"""A sample of the pairs verified on an emulated core, and compared with this machine's LiteRT on the same faces.
+"""A sample of the pairs verified on an emulated core, and compared with this machine's runtime on the same faces.
 
 To embed a face takes an emulator up to some seconds, so thousands of pairs are out of reach. A sample tells what is
 asked here all the same: whether the phone's kernels compute what was verified on all pairs.
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...export.formats import uncertified_sha256
+from ...export.formats import FORMATS, uncertified_sha256
 from ...export.session import raw_embeddings
 from ...faces.pairs import Pairs
 from ...files import written_whole
@@ -69,7 +69,7 @@ def sample_rows(
     give. So nothing is chosen by the sample, and the two runtimes are judged alike.
 
     Args:
-        candidate: A .tflite file.
+        candidate: A file of an emulated runtime.
         raw: (M, D) what it makes of the pairs' faces on this machine, of any length.
         core: A name of `CORES`.
         pairs: All of them.
@@ -110,12 +110,15 @@ def sample_rows(
     row = row.under(sample_pairs=len(pairs))
     protocol = (
         f"cosine; {len(chosen)} of {len(pairs)} pairs, each judged by the threshold that is best for "
-        "this machine's LiteRT on all pairs of the other folds"
+        "this machine's runtime on all pairs of the other folds"
     )
     verified = row.under(
         protocol=protocol, flip=False, pairs_sha256=pairs.sha256, interval=f"closed form, {units.name}"
     )
-    against, largest = row.under(against="litert on this machine"), float(np.abs(emulated - native[faces]).max())
+    against, largest = (
+        row.under(against=f"{FORMATS[candidate.artifact.format].runtime} on this machine"),
+        float(np.abs(emulated - native[faces]).max()),
+    )
     flipped = int((correct != natively).sum())
     return [
         verified.estimate("verification_accuracy", accuracy, len(chosen)),
@@ -151,7 +154,7 @@ def _embedded(
         file = folder / "embeddings" / EmbeddingJob(path, contract, f"{decides}|{part.tolist()}").name
         embeddings = kept_embeddings(file, len(part), progress)
         if embeddings is None:
-            session = session or EmulatedSession(path, core)
+            session = session or EmulatedSession(path, core, FORMATS[candidate.artifact.format].runtime)
             embeddings = raw_embeddings(session, contract, pairs.faces[part], TOGETHER)
             with written_whole(file) as beside, beside.open("wb") as stream:
                 np.save(stream, embeddings)

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper, save
 
 from pocketface.benchmark.arm64.emulator import Emulator, installed, setup
 from pocketface.export.artifact import Artifact, Card
@@ -45,12 +44,12 @@ def network(folder: Path, convolutions: int) -> Artifact:
     graph = helper.make_graph(
         nodes,
         "net",
-        [helper.make_tensor_value_info("input", onnx.TensorProto.FLOAT, [1, 3, 12, 14])],
-        [helper.make_tensor_value_info("embedding", onnx.TensorProto.FLOAT, [1, WIDTH])],
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 12, 14])],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [1, WIDTH])],
         constants,
     )
     path = folder / f"net{convolutions}.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
     return to_tflite(path, Card("net", FACE, WIDTH), path.with_suffix(".tflite"))
 
 
@@ -63,6 +62,12 @@ def fp32(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The network with no, one and two convolutions more."""
     folder = tmp_path_factory.mktemp("fp32")
     return [network(folder, more).path for more in range(3)]
+
+
+@pytest.fixture(scope="session")
+def onnx(fp32: list[Path]) -> list[Path]:
+    """The network with one and two convolutions more, as ONNX."""
+    return [path.with_suffix(".onnx") for path in fp32[1:]]
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from pocketface.benchmark.arm64.emulated import (
 from pocketface.benchmark.arm64.emulator import setup
 from pocketface.export.artifact import Card
 from pocketface.export.graph.to_onnx import to_onnx
+from pocketface.export.session import OnnxRuntimeSession
 from pocketface.export.tflite.litert import LiteRTSession
 from pocketface.export.tflite.to_tflite import to_tflite
 from pocketface.faces.contract import InputContract
@@ -154,6 +155,28 @@ def test_fp32_embeddings_differ_from_those_of_x86_by_rounding(fp32: list[Path], 
     expected = LiteRTSession(fp32[2]).run(inputs)
     assert np.abs(expected).max() > 0.05
     np.testing.assert_allclose(EmulatedSession(fp32[2], core).run(inputs), expected, rtol=0, atol=1e-6)
+
+
+def test_onnxruntime_takes_one_fmla_for_four_macs_too(onnx: list[Path]) -> None:
+    one, two = (profile(path, "a76", "onnxruntime") for path in onnx)
+    fmla = [round(told.mix["fmla32"] * told.instructions) for told in (one, two)]
+    assert fmla[1] - fmla[0] == EXTRA_MACS // 4
+    assert instructions(onnx[1], "a76", "onnxruntime") == two.instructions  # it repeats
+
+
+def test_onnxruntimes_embeddings_differ_from_those_of_x86_by_rounding(onnx: list[Path]) -> None:
+    inputs = faces(3)
+    expected = OnnxRuntimeSession(onnx[1]).run(inputs)
+    session = EmulatedSession(onnx[1], "a53", "onnxruntime")
+    assert session.runtime == "onnxruntime-arm64-a53" and np.abs(expected).max() > 0.05
+    np.testing.assert_allclose(session.run(inputs), expected, rtol=0, atol=1e-6)
+
+
+def test_a_runtime_without_a_library_for_arm64_is_refused(fp32: list[Path]) -> None:
+    with pytest.raises(ValueError, match="no runtime 'executorch' to emulate; known: litert, onnxruntime"):
+        instructions(fp32[0], "a76", "executorch")
+    with pytest.raises(ValueError, match=r"net0\.tflite: .*protobuf"):
+        instructions(fp32[0], "a76", "onnxruntime")
 
 
 def test_no_faces_give_no_embeddings(fp32: list[Path]) -> None:

@@ -17,7 +17,9 @@ from pocketface.benchmark.measurement import Measurement
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runner import benchmark_files
 from pocketface.benchmark.subjects import Candidate
-from pocketface.export.formats import read_artifact
+from pocketface.export.artifact import Card
+from pocketface.export.formats import open_session, read_artifact
+from pocketface.export.graph.to_onnx import write_onnx_card
 from pocketface.export.tflite.flatbuffer import pack
 from pocketface.export.tflite.litert import LiteRTSession
 from pocketface.faces.pairs import Pairs
@@ -122,6 +124,23 @@ def test_three_runs_count_the_same_to_the_instruction(
     first, *others = ([row.value for row in rows_of([fp32[1], int8[1]], tmp_path / run, recipe)] for run in "abc")
     assert len(first) > 4  # counts and shares
     assert others == [first, first]
+
+
+def test_a_run_counts_in_each_runtime_that_is_named(
+    emulator: Emulator, int8: list[Path], onnx: list[Path], tmp_path: Path
+) -> None:
+    file = tmp_path / "net.onnx"
+    write_onnx_card(onnx[0], Card("net", FACE, 64), file)
+    pairs, both = noise_pairs(), [Candidate(read_artifact(path)) for path in (int8[0], file)]
+    embedded = [open_session(one.artifact.path).run(FACE.preprocess(pairs.faces)) for one in both]
+    recipe = BenchmarkRecipe(arm64=("a76",), arm64_runtimes=("litert", "onnxruntime"), arm64_pairs=2)
+    rows = arm64_rows(both, embedded, pairs, recipe, tmp_path)
+    counts = named(rows, "arm64_instructions")
+    assert list(counts) == [(int8[0].name, "litert-arm64-a76"), ("net.onnx", "onnxruntime-arm64-a76")]
+    assert counts["net.onnx", "onnxruntime-arm64-a76"].conditions["kernels"].startswith("fp32 by fmla")
+    largest = named(rows, "emulated_largest_difference")["net.onnx", "onnxruntime-arm64-a76"]
+    assert largest.value <= 1e-6 and largest.conditions["against"] == "onnxruntime on this machine"
+    assert {"arm64.json", "arm64-onnxruntime.json"} < {path.name for path in tmp_path.iterdir()}
 
 
 def test_where_nothing_is_asked_three_cores_count(emulator: Emulator, int8: list[Path], tmp_path: Path) -> None:
