@@ -25,6 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...export.formats import open_session
+from ...export.session import OnnxRuntimeSession
+from ...export.tflite.litert import LiteRTSession
 from ..machine import lent_cores
 from .cores import core_of, emulated_runtime
 from .emulator import setup
@@ -81,7 +83,9 @@ class EmulatedSession:
             ValueError: The runtime cannot load it, it is no embedder, there is no such core, or no emulator.
         """
         self.path, self.core, self.runtime = path, core_of(core), emulated_runtime(core, runtime)
-        self.ports = open_session(path).ports
+        native = open_session(path)
+        assert isinstance(native, LiteRTSession | OnnxRuntimeSession)  # the sessions of RUNTIMES
+        self.ports = native.ports
         self._emulator = setup(runtime=runtime)
 
     def run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -149,7 +149,7 @@ def _profiles(
     hashes = {path: uncertified_sha256(path) for path in paths}
     keys = {task: f"{hashes[task[0]]} {task[1]}" for task in tasks}
     with ThreadPoolExecutor(lent_cores()) as pool:
-        counted = pool.map(lambda task: earlier.get(keys[task]) or _told(*task, runtime), tasks)
+        counted = pool.map(lambda task: earlier.get(keys[task]) or _told(task[0], task[1], runtime), tasks)
         for task, result in zip(tasks, counted, strict=True):
             profiles[task] = result
             if isinstance(result, Profile) and earlier.get(keys[task]) != result:
