@@ -28,7 +28,6 @@ from .pruned_layers import before_and_after, charts_of
 from .recommendation import recommend
 from .run_folders import RunFolder, read_run
 from .summary import ACCURACY, Line, pareto_front, sets_of_pairs, summarise
-from .terminal import result_of
 from .verdict import Pick, outcome, picks_of, recommendation_sentences, warnings_of
 
 PICK_KEYS = (SIZE, LATENCY, ACCURACY, DIFFERENCE)
@@ -53,7 +52,7 @@ def write_report(
         max_mb: Largest file that the app allows, in MB of 10^6 bytes.
         max_ms: Longest median latency on one thread that it allows.
         max_drop: Most points of accuracy to lose against the source; None: the margin of the runs' own verdicts.
-        progress: Told what must be known before the accuracies are read, and the result of each run.
+        progress: Told what must be known before the accuracies are read.
 
     Returns:
         The paths of report.html, which needs nothing but a browser, and of report.md.
@@ -77,9 +76,6 @@ def write_report(
             beside.write_text(text, encoding="utf-8")
     for line in page["warnings"]:
         progress(line)
-    for run in runs:
-        for line in ([run.name] if len(runs) > 1 else []) + result_of(run.rows, limits):
-            progress(line)
     return out / "report.html", out / "report.md"
 
 
