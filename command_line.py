@@ -306,7 +306,7 @@ def check_out(out: Path, measured_by: str = "") -> None:
     """
     from .benchmark.run_files import check_measurements
     from .files import refuse_foreign
-    from .models.checkpoint import DESCRIPTION
+    from .models.network_names import DESCRIPTION
 
     refuse_foreign(out / "checkpoint", DESCRIPTION)
     if measured_by:

@@ -71,8 +71,8 @@ class RunOptions(ContractOptions):
 
     def run_recipe(self, what: str | None, changes: Mapping[str, Any]) -> RunRecipe:
         """Gives the recipe in the file `what`, or one for the network `what`, with the options and `changes` put in."""
-        from .models.checkpoint import is_network
         from .models.file_kinds import way_in
+        from .models.network_names import is_network
         from .run_recipe import (
             SYNTHETIC,
             Roots,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from .benchmark.measurement import Measurement
 from .benchmark.report.limits import limits_for
 from .benchmark.report.result_facts import result_facts
 from .benchmark.report.run_folders import read_run
+from .benchmark.report.stage_times import TITLES as STAGE_TITLES
+from .benchmark.report.stage_times import stage_times
 from .benchmark.report.terminal import result_of, terminal_width
 from .benchmark.report.text_table import text_table
 from .benchmark.report.verdict import advice_on
@@ -40,8 +42,14 @@ def report_result(
     allowed = limits_for((row for run in runs for row in run.rows), *limits)
     named = len(runs) > 1
     lines = [line for run in runs for line in ([run.name] * named + result_of(run.rows, allowed))]
-    facts = result_facts([(run.name, run.rows) for run in runs], allowed)
-    return CommandResult([*lines, f"report: {report}"], {"command": command, "report": str(report), **facts})
+    facts = {"command": command, "report": str(report)} | result_facts([(run.name, run.rows) for run in runs], allowed)
+    details = [line for run in runs for line in _stage_table(run.manifest)]
+    return CommandResult([*lines, f"report: {report}"], facts, details)
+
+
+def _stage_table(manifest: Mapping[str, Any]) -> list[str]:
+    times = stage_times(manifest)
+    return [*text_table(STAGE_TITLES, times, terminal_width()), ""] if times else []
 
 
 def benchmark_result(rows: Sequence[Measurement], out: Path, labelled: bool) -> CommandResult:

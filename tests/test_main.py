@@ -77,6 +77,17 @@ def test_help_imports_nothing_heavy() -> None:
     assert loaded.stdout == "set()\n"
 
 
+def test_a_name_that_is_refused_loads_no_torch() -> None:
+    code = (
+        "import sys; from pocketface.__main__ import main\n"
+        "sys.argv = ['pocketface', 'run', 'nobody']\n"
+        "try:\n    main()\n"
+        "except SystemExit as ended:\n    print(ended.code, {'torch', 'scipy', 'onnx'} & set(sys.modules))"
+    )
+    refused = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (refused.stdout, refused.stderr) == ("2 set()\n", "pocketface: no recipe at nobody\n")
+
+
 Done = Callable[..., str]
 
 
