@@ -10,10 +10,13 @@ import typer
 from typer import Argument, Option
 
 from . import command_line as cli
-from .command_line import say
+from .command_output import CommandResult, hush_libraries, say
+from .network_results import JudgingOptions
 from .probe_options import ProbeOptions
+from .prune_options import PruneOptions
 from .run_options import RecipeOrNetwork, RunOptions
 from .sweep_options import SweepOptions, SweptRecipe
+from .training_options import RecoverOptions
 
 app = typer.Typer(
     name="pocketface",
@@ -38,16 +41,16 @@ def run(
     *,
     given: RunOptions,
     out: Annotated[Path | None, Option("--out", help="Folder of the run.", show_default="runs/<recipe>")] = None,
-) -> None:
+) -> CommandResult:
     """Prune, export, benchmark and report. The same command, given again, resumes where the run stopped."""
-    given.run(recipe, allow_drift, settings, out)
+    return given.run(recipe, allow_drift, settings, out)
 
 
 @app.command()
 @cli.with_options
-def sweep(recipe: SweptRecipe, *, given: SweepOptions, out: cli.Out = Path("runs/sweep")) -> None:
+def sweep(recipe: SweptRecipe, *, given: SweepOptions, out: cli.Out = Path("runs/sweep")) -> CommandResult:
     """Prune, export and measure at many sizes. The trade-off is plotted; the same command resumes where it stopped."""
-    given.sweep(recipe, out)
+    return given.sweep(recipe, out)
 
 
 @app.command()
@@ -56,31 +59,14 @@ def prune(
     embedder: cli.Network,
     faces: cli.Faces = cli.RENDERED,
     *,
-    pruning: cli.PruneOptions,
+    pruning: PruneOptions,
     settings: cli.Settings = None,
+    judging: JudgingOptions,
     network: cli.NetworkOptions,
     out: cli.Out = Path("runs/prune"),
-) -> None:
+) -> CommandResult | None:
     """Make a smaller embedder that embeds like the original. Writes OUT/checkpoint."""
-    from .benchmark.measurement import write_measurements
-    from .benchmark.speed.speedup import speedup
-    from .chain import prune_by_measurements
-    from .inputs import open_faces
-    from .models.checkpoint import open_embedder
-    from .prune.channels.sizes import size_of
-    from .prune.recipe import PruneRecipe
-
-    cli.check_out(out, "prune")
-    recipe = cli.recipe_of(PruneRecipe, settings, **vars(pruning))
-    source = open_embedder(embedder, **network.keywords())
-    smaller = prune_by_measurements(source, open_faces(faces, source.contract), recipe, say, out / "unfinished")
-    if not cli.is_first_process():
-        return
-    folder = cli.save(smaller, out)
-    say(f"{folder}: {size_of(smaller)}; before {size_of(source)}")
-    rows, verdict = speedup(source, smaller, say)
-    write_measurements(rows, out / "measurements.json")
-    say(verdict)
+    return pruning.prune(embedder, faces, settings, network, judging, out)
 
 
 @app.command()
@@ -88,36 +74,15 @@ def prune(
 def recover(
     student: cli.Network,
     faces: cli.Faces = cli.RENDERED,
-    teacher: Annotated[Path | None, Option(help="Checkpoint folder to learn from, instead of labels.")] = None,
-    start: cli.Start = None,
-    signal: cli.TrainingSignal = None,
-    epochs: cli.Epochs = None,
-    seed: cli.Seed = 0,
-    settings: cli.Settings = None,
     *,
+    training: RecoverOptions,
+    settings: cli.Settings = None,
+    judging: JudgingOptions,
     network: cli.NetworkOptions,
     out: cli.Out = Path("runs/recover"),
-) -> None:
+) -> CommandResult | None:
     """Train an embedder, from a teacher or from labels. Writes OUT/checkpoint."""
-    from .inputs import open_faces
-    from .models.checkpoint import load_checkpoint, open_embedder
-    from .models.warm_start import warm_start
-    from .prune.recipe import TrainingRecipe
-    from .prune.training.trainer import recover as recover_stage
-
-    usual = "distillation" if teacher is not None else "arcface"
-    cli.check_out(out)
-    recipe = cli.recipe_of(TrainingRecipe, settings, signal=signal or usual, epochs=epochs, seed=seed)
-    learner = open_embedder(student, **network.keywords())
-    if start is not None:
-        learner, left = warm_start(learner, start)
-        say(f"{start.name}: all tensors used but {', '.join(left[:3]) or 'none'}{' …' if len(left) > 3 else ''}")
-    train = open_faces(faces, learner.contract)
-    code = student if ":" in student else None  # the teacher's too, where that is foreign
-    teaching = load_checkpoint(teacher, code) if teacher is not None else None
-    trained = recover_stage(learner, train, recipe, teaching, say, out / "unfinished")
-    if cli.is_first_process():
-        say(str(cli.save(trained, out)))
+    return training.recover(student, faces, settings, network, judging, out)
 
 
 @app.command()
@@ -156,20 +121,20 @@ def export(
     *,
     network: cli.NetworkOptions,
     out: cli.Out = Path("runs/export"),
-) -> None:
+) -> CommandResult:
     """Convert to ONNX, TFLite and Core ML, and check each file. Writes OUT/artifacts."""
     from .benchmark.cost_meters import phone_cost
     from .export.exporter import export as export_stage
     from .export.recipe import ExportRecipe
     from .inputs import CALIBRATION_IDENTITIES, open_embedder, open_faces
     from .run_recipe import with_ranges_for
+    from .stage_results import export_result
 
     recipe = with_ranges_for(cli.recipe_of(ExportRecipe, settings, targets=target, allow_drift=allow_drift), faces)
     source = open_embedder(embedder, **network.keywords() | {"contract": network.stated(), "output": network.output})
     train = open_faces(faces, source.contract, CALIBRATION_IDENTITIES)
     exported = export_stage(source, train.faces, recipe, out / "artifacts", say, int8_cost=phone_cost)
-    if failed := [result for result in exported if result.artifact is None]:
-        raise ValueError(f"{len(failed)} of {len(exported)} targets failed; the first: {failed[0].reason}")
+    return export_result(embedder, source.name, exported, out / "artifacts")
 
 
 @app.command()
@@ -210,29 +175,24 @@ def benchmark(
     *,
     contract: cli.ContractOptions,
     out: cli.Out = Path("runs/benchmark"),
-) -> None:
+) -> CommandResult:
     """Measure size, latency and accuracy. Writes OUT/measurements.json."""
     from .benchmark.recipe import BenchmarkRecipe
-    from .benchmark.report.terminal import result_of
-    from .benchmark.report.verdict import advice_on
     from .benchmark.runner import benchmark_files
     from .benchmark.unlabelled_runner import compare_unlabelled
     from .inputs import open_pairs
+    from .stage_results import benchmark_result
 
     recipe = cli.recipe_of(BenchmarkRecipe, settings, threads=threads)
     if faces:
         rows = compare_unlabelled(
             files, faces, recipe, out, say, threshold, contract.stated(), embedder, contract.output
         )
-        for sentence in advice_on(rows):
-            say(sentence)
     else:
         name = Path(pairs).name if certify else None
         read = partial(open_pairs, pairs, images)
         rows = benchmark_files(files, read, recipe, out, say, contract.stated(), embedder, name, contract.output)
-        for line in result_of(rows):
-            say(line)
-    say(f"{out / 'measurements.json'}: {len(rows)} rows")
+    return benchmark_result(rows, out, labelled=not faces)
 
 
 @app.command()
@@ -315,6 +275,7 @@ def probe(network: cli.Probed, *, given: ProbeOptions) -> None:
 
 
 @app.command()
+@cli.with_options
 def report(
     folders: Annotated[list[Path], Argument(help="Run folders with measurements.json.")],
     max_mb: Annotated[float | None, Option(help="Largest file that the app takes, in MB of 10^6 bytes.")] = None,
@@ -323,16 +284,17 @@ def report(
         float | None, Option(help="Largest loss of accuracy, in points.", show_default="the run's margin")
     ] = None,
     out: Annotated[Path | None, Option("--out", help="Folder for the report.", show_default="the first folder")] = None,
-) -> None:
+) -> CommandResult:
     """Recommend a file to ship. Writes report.html, .md, .csv and .json, and a model card per file."""
     from .benchmark.report.page import write_report
+    from .stage_results import report_result
 
-    page, text = write_report(folders, out or folders[0], max_mb, max_ms, max_drop, say)
-    say(str(page))
-    say(str(text))
+    page, _ = write_report(folders, out or folders[0], max_mb, max_ms, max_drop, say)
+    return report_result(folders, page, "report", (max_mb, max_ms, max_drop))
 
 
 @app.command()
+@cli.with_options
 def compare(
     run_a: Annotated[Path, Argument(help="Run folder before the change.")],
     run_b: Annotated[Path, Argument(help="Run folder after the change.")],
@@ -342,21 +304,16 @@ def compare(
     max_slower: Annotated[float, Option(min=0, help="Growth of the latency that is allowed; 0.05 is 5 %.")] = 0.05,
     max_larger: Annotated[float, Option(min=0, help="Growth of the size that is allowed; 0.01 is 1 %.")] = 0.01,
     out: Annotated[Path | None, Option("--out", help="Markdown file to write the whole comparison to.")] = None,
-) -> None:
+) -> CommandResult:
     """Show what changed between two runs, and whether it is noise."""
     from .benchmark.compare import GateLimits, write_comparison
     from .benchmark.compare import compare as compare_runs
+    from .stage_results import comparison_result
 
     found = compare_runs(run_a, run_b, GateLimits(margin, max_slower, max_larger, allow_unjudged))
-    titles, rows = found.table()
-    if len(titles) > 1:  # something differs
-        cli.print_table(titles, rows)
     if out is not None:
         write_comparison(found, out)
-    for line in [*found.sentences(), *([] if out is None else [str(out)]), *(found.gate() if gate else ())]:
-        say(line)
-    if gate and found.failures:
-        raise typer.Exit(1)
+    return comparison_result(found, gate, out)
 
 
 @app.command()
@@ -392,7 +349,7 @@ def doctor() -> None:
 
 def main() -> None:
     """Runs the command line; a user's mistake, and a full disk, is one sentence on stderr and exit code 2."""
-    cli.quieten()
+    hush_libraries()
     cli.guarded(app)
 
 

@@ -22,15 +22,17 @@ from .faces.folders import LabelledFaces, split_identities
 from .files import DAMAGE, checked_name, made_again, sweep_parts, written_whole
 from .held_folders import hold_folder
 from .inputs import open_faces, open_pairs, source_of_run
-from .models.checkpoint import DESCRIPTION, load_checkpoint, save_checkpoint, save_once
+from .models.checkpoint import load_checkpoint, save_checkpoint, save_once
 from .models.embedder import Embedder
 from .models.group_sensitivity import read_sensitivity, write_sensitivity
+from .models.network_names import DESCRIPTION
 from .prune.pruner import Judge, prune
 from .prune.recipe import MEASURED, PruneRecipe
 from .prune.sensitivity_analysis import sensitivity
 from .prune.training.resumption import forget_training
 from .run_claims import claim
 from .run_recipe import SYNTHETIC, RunRecipe, with_ranges_for
+from .stage_clock import StageClock
 
 T = TypeVar("T")
 
@@ -59,13 +61,14 @@ def run(recipe: RunRecipe, out: Path | str, progress: Callable[[str], None] = pr
 
 
 def _run(recipe: RunRecipe, out: Path, progress: Callable[[str], None]) -> Path:
-    claimed = claim(out, recipe, progress)
-    source = source_of_run(recipe)
-    progress(_introduction(source))
-    if SYNTHETIC in (recipe.train, recipe.pairs):
-        progress("rendering faces of people who do not exist")
-    train = open_faces(recipe.train, source.contract)
-    pairs = open_pairs(recipe.pairs, recipe.images, source.contract)
+    claimed, clock = claim(out, recipe, progress), StageClock()
+    with clock.stage("read the network and the faces"):
+        source = source_of_run(recipe)
+        progress(_introduction(source))
+        if SYNTHETIC in (recipe.train, recipe.pairs):
+            progress("rendering faces of people who do not exist")
+        train = open_faces(recipe.train, source.contract)
+        pairs = open_pairs(recipe.pairs, recipe.images, source.contract)
     drawn = f" ({NOT_PEOPLE})" if pairs.rendered else ""
     progress(f"faces: {len(train.faces):,} to recover and calibrate on, {len(pairs):,} pairs to verify on{drawn}")
     claimed.settle(source, train, pairs)
@@ -77,13 +80,15 @@ def _run(recipe: RunRecipe, out: Path, progress: Callable[[str], None]) -> Path:
     factory = source.architecture if isinstance(source, Embedder) and ":" in source.architecture else None
     embedders = [source]
     if recipe.prune is not None and isinstance(source, Embedder):
-        embedders.append(_pruned_once(source, train, recipe.prune, out, factory, progress))
+        with clock.stage("prune"):
+            embedders.append(_pruned_once(source, train, recipe.prune, out, factory, progress))
     if (
         recipe.sensitivity
         and isinstance(source, Embedder)
         and not _whole(out / SENSITIVITY, read_sensitivity, progress)
     ):
-        rows = sensitivity(source, train, recipe.prune or PruneRecipe(), progress=progress)
+        with clock.stage("sensitivity"):
+            rows = sensitivity(source, train, recipe.prune or PruneRecipe(), progress=progress)
         write_sensitivity(rows, out / SENSITIVITY)
     subjects: list[Subject] = []
     for embedder in embedders:
@@ -91,12 +96,16 @@ def _run(recipe: RunRecipe, out: Path, progress: Callable[[str], None]) -> Path:
         targets = recipe.export.targets if embedder is embedders[-1] else recipe.compare
         export_recipe = with_ranges_for(recipe.export, recipe.train).model_copy(update={"targets": targets})
         artifacts = out / "artifacts" / embedder.name
-        exported = export(embedder, train.faces, export_recipe, artifacts, progress, pairs.faces, phone_cost)
+        with clock.stage("export"):
+            exported = export(embedder, train.faces, export_recipe, artifacts, progress, pairs.faces, phone_cost)
         subjects.append(Subject(embedder, folder, exported))
-    benchmark(subjects, pairs, recipe.benchmark, out, progress, Path(recipe.pairs).name)
-    claimed.finish(source, train, pairs)
-    report, _ = write_report([out], out, progress=progress)
-    _ship(out, progress)
+    with clock.stage("benchmark"):
+        benchmark(subjects, pairs, recipe.benchmark, out, progress, Path(recipe.pairs).name)
+    claimed.finish(source, train, pairs, clock.to_plain())  # which the report shows
+    with clock.stage("report and hand-off"):
+        report, _ = write_report([out], out, progress=progress)
+        _ship(out, progress)
+    claimed.finish(source, train, pairs, clock.to_plain())
     return report
 
 

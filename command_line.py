@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
-import os
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, fields, is_dataclass
@@ -16,19 +13,19 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 from typer import Argument, Exit, Option
 
+from .command_output import CommandResult, OutputOptions, is_first_process, the_display
 from .files import error_sentence, full_disk
 from .held_folders import hold_folder, own_temporary_folder
 from .interruptions import ending_on_signals
-from .progress_display import Lines, display
 from .spelling import printable
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from .faces.contract import InputContract
-    from .models.embedder import Embedder
 
 Recipe = TypeVar("Recipe", bound="BaseModel")
+Options = TypeVar("Options")
 
 
 def _show_version(show: bool) -> None:
@@ -60,22 +57,6 @@ Criterion = Annotated[
         show_default="gauss-newton",
     ),
 ]
-Signal = Annotated[
-    str | None,
-    Option(
-        help="What the network learns from: distillation (needs no labels), softmax, arcface or cosface.",
-        show_default="distillation",
-    ),
-]
-TrainingSignal = Annotated[
-    str | None,
-    Option(
-        help="What the network learns from: distillation (needs no labels), softmax, arcface or cosface.",
-        show_default="distillation with a teacher, arcface without",
-    ),
-]
-Epochs = Annotated[float | None, Option(help="Length of the last training, in epochs.", show_default="10")]
-Seed = Annotated[int, Option(help="Seed of everything drawn at random.")]
 Threads = Annotated[
     list[int] | None, Option(help="Number of threads to time on; may be repeated.", show_default="the recipe's")
 ]
@@ -95,7 +76,6 @@ RunSettings = Annotated[
     list[str] | None,
     Option("--set", metavar="KEY=VALUE", help="Changes the recipe, e.g. prune.target=700_000; may be repeated."),
 ]
-Start = Annotated[Path | None, Option(help="Weights to start from, e.g. ImageNet's; used where their shapes fit.")]
 Images = Annotated[
     Path | None, Option(help="Folder of the images that the pairs name.", show_default="where the pairs lie")
 ]
@@ -188,68 +168,59 @@ class NetworkOptions(ContractOptions):
         return dict(weights=self.weights, contract=self.contract(), name=self.name, licence=self.licence)
 
 
-@dataclass(frozen=True)
-class PruneOptions:
-    """The options of the fields of `PruneRecipe` that most people set."""
-
-    criterion: Criterion = None
-    schedule: Annotated[
-        str | None, Option(help="When to cut and recover: iterative, epoch or one-shot.", show_default="iterative")
-    ] = None
-    by: Annotated[
-        str | None,
-        Option(
-            help="What --remove and --target count: parameters, macs, filters, bytes, milliseconds, instructions, "
-            "score.",
-            show_default="parameters",
-        ),
-    ] = None
-    remove: Annotated[float | None, Option(help="Share to remove, 0 to 1.", show_default="0.3")] = None
-    target: Annotated[float | None, Option(help="Amount to keep, instead of --remove.")] = None
-    steps: Annotated[int | None, Option(help="Number of cuts, with recovery between them.", show_default="6")] = None
-    signal: Signal = None
-    epochs: Epochs = None
-    control: Annotated[bool, Option("--control", help="Train as long but cut nothing, for comparison.")] = False
-    seed: Seed = 0
-
-
-def with_options(command: Callable[..., None]) -> Callable[..., None]:
+def with_options(command: Callable[..., CommandResult | None]) -> Callable[..., None]:
     """Gives `command` the fields of its dataclass parameters as options of their own.
 
-    Given:   def export(embedder, *, network: NetworkOptions)
-    Result:  export(embedder, *, mean, scale, size, channel_order, output, weights, name, licence), as Typer reads it
+    Given:   def export(embedder, *, network: NetworkOptions) -> CommandResult
+    Result:  export(embedder, *, mean, scale, size, channel_order, output, weights, name, licence, quiet, verbose,
+             as_json), as Typer reads it; the last three only of a command that gives a `CommandResult`, which is shown
     """
     hints = get_type_hints(command, include_extras=True)
+    shown = hints.pop("return", None) in (CommandResult, CommandResult | None)
     groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
     parameters: list[inspect.Parameter] = []
     for name, parameter in inspect.signature(command).parameters.items():
-        if name not in groups:
-            parameters.append(parameter.replace(annotation=hints[name]))
-            continue
-        types = get_type_hints(groups[name], include_extras=True)
-        parameters += [
-            inspect.Parameter(field.name, parameter.kind, default=field.default, annotation=types[field.name])
-            for field in fields(groups[name])
-        ]
+        if name in groups:
+            parameters += _parameters_of(groups[name])
+        else:
+            parameters.append(parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY))
+    parameters += _parameters_of(OutputOptions) if shown else []
 
     @functools.wraps(command)
     def expanded(**values: Any) -> None:
+        speaking = _taken_from(values, OutputOptions) if shown else None
         for name, group in groups.items():
-            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
-        command(**values)
+            values[name] = _taken_from(values, group)
+        if speaking is None:
+            command(**values)
+        else:
+            speaking.speak(functools.partial(command, **values))
 
     expanded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return expanded
 
 
-def writes_out(command: Callable[..., None]) -> Callable[..., None]:
+def _parameters_of(group: type[Any]) -> list[inspect.Parameter]:
+    types = get_type_hints(group, include_extras=True)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return [
+        inspect.Parameter(field.name, kind, default=field.default, annotation=types[field.name])
+        for field in fields(group)
+    ]
+
+
+def _taken_from(values: dict[str, Any], group: type[Options]) -> Options:
+    return group(**{field.name: values.pop(field.name) for field in fields(group)})  # type: ignore[arg-type]
+
+
+def writes_out(command: Callable[..., CommandResult | None]) -> Callable[..., None]:
     """Gives `command` what `with_options` gives, and keeps others from working in its folder OUT meanwhile."""
 
     @functools.wraps(command)
-    def holding(**values: Any) -> None:
+    def holding(**values: Any) -> CommandResult | None:
         with hold_folder(values["out"]) if is_first_process() else nullcontext():
-            command(**values)
+            return command(**values)
 
     return with_options(holding)
 
@@ -301,23 +272,6 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]], right: Seq
     Console().print(table)
 
 
-def is_first_process() -> bool:
-    """Says whether this is the process that speaks and writes; `accelerate launch` starts several."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def say(line: str) -> None:
-    """Prints one line at once, also into a pipe; what names of files may tell a terminal to do is spelt out."""
-    if is_first_process():
-        the_display().show(line)
-
-
-@functools.cache
-def the_display() -> Lines:
-    """Gives the one display of this process."""
-    return display()
-
-
 def sentence_of(error: Exception) -> str:
     """Says in one line what is wrong."""
     if isinstance(error, OSError) and error.strerror:
@@ -343,16 +297,6 @@ def guarded(run: Callable[[], object]) -> None:
             sys.exit(2)
 
 
-def save(embedder: Embedder, out: Path) -> Path:
-    """Writes `out`/checkpoint, and removes the state that an unfinished training left beside it."""
-    from .models.checkpoint import save_checkpoint
-    from .prune.training.resumption import forget_training
-
-    folder = save_checkpoint(embedder, out / "checkpoint")
-    forget_training(out / "unfinished")
-    return folder
-
-
 def check_out(out: Path, measured_by: str = "") -> None:
     """Refuses, before anything slow begins, a folder whose `checkpoint` is not one of pocketface's.
 
@@ -362,19 +306,8 @@ def check_out(out: Path, measured_by: str = "") -> None:
     """
     from .benchmark.run_files import check_measurements
     from .files import refuse_foreign
-    from .models.checkpoint import DESCRIPTION
+    from .models.network_names import DESCRIPTION
 
     refuse_foreign(out / "checkpoint", DESCRIPTION)
     if measured_by:
         check_measurements(out, measured_by)
-
-
-def quieten() -> None:
-    """Keeps what libraries print about themselves off the terminal, in this process and in those that it starts."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow: errors only
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
-    for name in ("torch.utils._pytree", "torch.onnx"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    if not sys.warnoptions:  # whoever starts Python with -W looks for warnings
-        warnings.simplefilter("ignore")
-        os.environ["PYTHONWARNINGS"] = "ignore"

@@ -16,12 +16,12 @@ from .faces.pairs import Pairs, read_pairs
 from .faces.several_folders import read_all_faces
 from .faces.shards import read_faces
 from .models import checkpoint
-from .models.checkpoint import is_network_file
 from .models.embedder import Embedder
 from .models.graph.conversion_error import ConversionError
 from .models.graph.onnx_ports import onnx_ports
 from .models.graph.ports import stated_by
 from .models.network_conversion import converted
+from .models.network_names import is_network_file
 from .run_recipe import SYNTHETIC, RunRecipe, face_places
 
 TRAIN_IDENTITIES, TRAIN_SHOTS = 250, 4

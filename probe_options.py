@@ -10,7 +10,8 @@ from typing import Annotated
 
 from typer import Option
 
-from .command_line import Images, Output, Size, Weights, print_table, say, sides_of
+from .command_line import Images, Output, Size, Weights, print_table, sides_of
+from .command_output import say
 from .spelling import printable
 
 

@@ -49,12 +49,13 @@ class Lines:
 
     def __init__(self) -> None:
         """Begins to count the time."""
-        self._pace = Pace()
+        self._pace, self.muted = Pace(), False  # muted: shows nothing, for now
 
     def show(self, line: str) -> None:
         """Shows a line; what names of files may tell a terminal to do is spelt out."""
         place = f"[{self._pace.text(line)}] " if isinstance(line, ProgressStep) else ""
-        print(place + printable(line), flush=True)
+        if not self.muted:
+            print(place + printable(line), flush=True)
 
     def close(self) -> None:
         """Has nothing to clear away."""
@@ -68,7 +69,7 @@ class Bar(Lines):
 
     def show(self, line: str) -> None:
         """Shows a line, a step in the bar; a task that is done leaves one line behind."""
-        if not isinstance(line, ProgressStep):
+        if self.muted or not isinstance(line, ProgressStep):
             super().show(line)
             return
         bar = self._bar = self._bar or _new_bar()

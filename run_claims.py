@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,9 +60,12 @@ class Claim:
         with written_whole(self.folder / RECIPE) as beside:
             beside.write_text(self.recipe.to_toml(), encoding="utf-8")
 
-    def finish(self, source: Source, train: LabelledFaces, pairs: Pairs) -> None:
-        """Writes the manifest of a run that ended: also how many seconds this try took."""
-        self._write(self._inputs(source, train, pairs), {"seconds": round(time.monotonic() - self.started, 1)})
+    def finish(
+        self, source: Source, train: LabelledFaces, pairs: Pairs, stages: Sequence[Mapping[str, str | float]] = ()
+    ) -> None:
+        """Writes the manifest of a run that ended: also how many seconds this try took, and each of its `stages`."""
+        seconds = round(time.monotonic() - self.started, 1)
+        self._write(self._inputs(source, train, pairs), {"seconds": seconds, "stages": list(stages)})
 
     def _inputs(self, source: Source, train: LabelledFaces, pairs: Pairs) -> dict[str, dict[str, Any]]:
         recipe = self.recipe

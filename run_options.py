@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from .command_line import ContractOptions, Images, say, values_of
+from .command_line import ContractOptions, Images, values_of
+from .command_output import CommandResult, say
 
 if TYPE_CHECKING:
     from .run_recipe import RunRecipe
@@ -56,18 +57,22 @@ class RunOptions(ContractOptions):
         str | None, Option(help="Licence of the weights, if possible by its SPDX name.", show_default="unknown")
     ] = None
 
-    def run(self, what: str | None, allow_drift: bool | None, settings: Sequence[str] | None, out: Path | None) -> None:
-        """Runs every stage, and prints where the report is."""
-        from .chain import run as run_all
-
+    def run(
+        self, what: str | None, allow_drift: bool | None, settings: Sequence[str] | None, out: Path | None
+    ) -> CommandResult:
+        """Runs every stage, and gives the result."""
         changes = values_of([*(["export.allow_drift=true"] if allow_drift else []), *(settings or ())])
         name = self.name or (Path(what).stem if what else "default")
-        say(f"report: {run_all(self.run_recipe(what, changes), out or Path('runs') / name, say)}")
+        recipe, folder = self.run_recipe(what, changes), out or Path("runs") / name
+        from .chain import run as run_all  # which loads torch: not before the recipe is known to be one
+        from .stage_results import report_result
+
+        return report_result([folder], run_all(recipe, folder, say), "run")
 
     def run_recipe(self, what: str | None, changes: Mapping[str, Any]) -> RunRecipe:
         """Gives the recipe in the file `what`, or one for the network `what`, with the options and `changes` put in."""
-        from .models.checkpoint import is_network
         from .models.file_kinds import way_in
+        from .models.network_names import is_network
         from .run_recipe import (
             SYNTHETIC,
             Roots,

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from .benchmark.recipe import BenchmarkRecipe
 from .export.recipe import ExportRecipe
 from .faces.contract import stated_contract
-from .models.checkpoint import EMBEDDED_DEFAULT, is_network_file
+from .models.network_names import EMBEDDED_DEFAULT, is_network_file
 from .prune.recipe import PruneRecipe
 from .spelling import did_you_mean, known_names
 from .sweep_recipe import SweepRecipe, SweptNetwork

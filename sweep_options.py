@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from .command_line import RunSettings, say, values_of
+from .command_line import RunSettings, values_of
+from .command_output import CommandResult, say
 
 if TYPE_CHECKING:
     from .run_recipe import RunRecipe
@@ -42,17 +43,19 @@ class SweepOptions:
     )
     settings: RunSettings = None
 
-    def sweep(self, recipe: Path, out: Path) -> None:
-        """Sweeps, or prints the plan."""
+    def sweep(self, recipe: Path, out: Path) -> CommandResult:
+        """Sweeps, or plans; gives the result."""
+        from .stage_results import sweep_result
         from .sweeper import CELLS, plan, plan_sentences, sweep
 
         resolved, cells = self.swept_recipe(recipe), self.cells or out / CELLS
         if self.dry_run:
-            for sentence in plan_sentences(plan(resolved, say), cells, self.jobs):
-                say(sentence)
-            return
+            planned = plan(resolved, say)
+            count = len({cell.folder for network in planned for cell in network.cells})
+            facts = {"command": "sweep", "report": None, "cells": count}
+            return CommandResult([*plan_sentences(planned, cells, self.jobs)], facts)
         report = sweep(resolved, out, say, jobs=self.jobs, cells=cells, engine=self.engine, address=self.address)
-        say(f"report: {report}")
+        return sweep_result(report)
 
     def swept_recipe(self, path: Path) -> RunRecipe:
         """Gives the recipe in the file `path`, with the options put in."""

@@ -43,13 +43,18 @@ class GateLimits:
 class Change:
     """One number of a file, before and after."""
 
-    what: str  # "median latency on 1 thread"
+    key: str  # "latency_ms_p50@1", see `metric_keys`
     before: str
     after: str
     verdict: str  # equal, better, worse, cannot tell; changed where neither is better; not judged
     explanation: str
     fails: bool = False
     short: str = ""  # "+4.1 %"
+
+    @property
+    def what(self) -> str:
+        """The key for people: "median latency on 1 thread"."""
+        return phrase_of(self.key)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +81,8 @@ def changes_between(before: Side, after: Side, limits: GateLimits) -> list[Chang
     return [change for part in PARTS for change in part(before, after, limits)]
 
 
-def _not_judged(what: str, texts: tuple[str, str], reason: str, limits: GateLimits) -> Change:
-    return Change(what, *texts, "not judged", reason, fails=not limits.allow_unjudged)
+def _not_judged(key: str, texts: tuple[str, str], reason: str, limits: GateLimits) -> Change:
+    return Change(key, *texts, "not judged", reason, fails=not limits.allow_unjudged)
 
 
 def _without_noise(before: Side, after: Side, limits: GateLimits) -> Iterator[Change]:
@@ -86,27 +91,27 @@ def _without_noise(before: Side, after: Side, limits: GateLimits) -> Iterator[Ch
         if old is None or new is None or not old.value or not new.value:
             continue
         ratio = new.value / old.value
-        what, kind = phrase_of(key_of(new)), number_kind(new)
+        key, kind = key_of(new), number_kind(new)
         texts = number_text(old.value, kind), number_text(new.value, kind)
         if ratio == 1:
-            yield Change(what, *texts, "equal", "the same")
+            yield Change(key, *texts, "equal", "the same")
             continue
         verdict, more = ("worse", "more") if ratio > 1 else ("better", "less")
         fails = metric == "size_bytes" and ratio > 1 + limits.larger
-        yield Change(what, *texts, verdict, f"{_percent(abs(ratio - 1))} {more}", fails, _percent(ratio - 1, "+"))
+        yield Change(key, *texts, verdict, f"{_percent(abs(ratio - 1))} {more}", fails, _percent(ratio - 1, "+"))
 
 
 def _latency(before: Side, after: Side, limits: GateLimits) -> Iterator[Change]:
     old_rows = _by_key_and_device(before)
     for key, news in _by_key_and_device(after).items():
-        what, olds = phrase_of(key), old_rows.get(key, {})
+        olds = old_rows.get(key, {})
         shared = [device for device in news if device in olds]
         for device in shared:
-            yield _latency_change(what, olds[device], news[device], limits)
+            yield _latency_change(key, olds[device], news[device], limits)
         if olds and not shared:
             old, new = next(iter(olds.values())), next(iter(news.values()))
             reason = f"timed on other devices: {old.device or 'unknown'}, then {new.device or 'unknown'}"
-            yield _not_judged(what, (_ms(old), _ms(new)), reason, limits)
+            yield _not_judged(key, (_ms(old), _ms(new)), reason, limits)
 
 
 def _by_key_and_device(side: Side) -> dict[str, dict[str, Measurement]]:
@@ -118,57 +123,57 @@ def _by_key_and_device(side: Side) -> dict[str, dict[str, Measurement]]:
     return rows
 
 
-def _latency_change(what: str, old: Measurement, new: Measurement, limits: GateLimits) -> Change:
+def _latency_change(key: str, old: Measurement, new: Measurement, limits: GateLimits) -> Change:
     texts = _ms(old), _ms(new)
     if old == new:
-        return Change(what, *texts, *SAME)
+        return Change(key, *texts, *SAME)
     for run, row in (("before", old), ("after", new)):
         if not row.valid:
-            unjudged = _not_judged(what, texts, f"not measured {run}: {row.reason}", limits)
+            unjudged = _not_judged(key, texts, f"not measured {run}: {row.reason}", limits)
             return unjudged if old.valid else replace(unjudged, fails=False)  # what was never known is not lost
         if not (row.value and row.low and row.high and 0 < row.low <= row.value <= row.high):
-            return _not_judged(what, texts, f"has no interval {run}, so what is noise is not known", limits)
+            return _not_judged(key, texts, f"has no interval {run}, so what is noise is not known", limits)
     ratio = unpaired_difference(_log(new), _log(old))
     assert ratio.value is not None and ratio.low is not None and ratio.high is not None
     slower, least, most = (math.exp(end) for end in (ratio.value, ratio.low, ratio.high))
     short = _percent(slower - 1, "+")
     span = f"{short} ({_percent(least - 1, '+')} to {_percent(most - 1, '+')})"
     if 1 / (1 + limits.slower) <= least and most <= 1 + limits.slower:
-        return Change(what, *texts, "equal", f"within {_percent(limits.slower)}: {span}")
+        return Change(key, *texts, "equal", f"within {_percent(limits.slower)}: {span}")
     if least <= 1 <= most:
-        return Change(what, *texts, "cannot tell", f"no more than noise: {span}", short=short)
+        return Change(key, *texts, "cannot tell", f"no more than noise: {span}", short=short)
     verdict, direction = ("worse", "slower") if slower > 1 else ("better", "faster")
-    return Change(what, *texts, verdict, f"{direction}: {span}", slower > 1 + limits.slower, short)
+    return Change(key, *texts, verdict, f"{direction}: {span}", slower > 1 + limits.slower, short)
 
 
 def _accuracy(before: Side, after: Side, limits: GateLimits) -> Iterable[Change]:
-    what, old, new = phrase_of(ACCURACY), before.row(ACCURACY), after.row(ACCURACY)
+    key, old, new = ACCURACY, before.row(ACCURACY), after.row(ACCURACY)
     if old is None and new is None:
         return []
     if old is None or new is None:
         texts = _points(old.value if old else None), _points(new.value if new else None)
-        return [_not_judged(what, texts, f"not verified {'after' if new is None else 'before'}", limits)]
+        return [_not_judged(key, texts, f"not verified {'after' if new is None else 'before'}", limits)]
     texts, shared = (_points(old.value), _points(new.value)), _same_pairs(before, after)
     if not (old.valid and new.valid):
         run, row = ("after", new) if old.valid else ("before", old)
         reason = f"not measured {run}: {row.reason}"
         if not old.valid and not new.valid:
-            return [_not_judged(what, texts, reason, limits)]
-        return [Change(what, *texts, "worse" if old.valid else "better", reason, fails=old.valid)]
+            return [_not_judged(key, texts, reason, limits)]
+        return [Change(key, *texts, "worse" if old.valid else "better", reason, fails=old.valid)]
     if bool(old.conditions.get("flip")) != bool(new.conditions.get("flip")):
         reason = "only one run summed the embeddings of a face and its mirror image"
-        return [_not_judged(what, texts, reason, limits)]
+        return [_not_judged(key, texts, reason, limits)]
     if shared is not None and np.array_equal(shared[0], shared[1]):
-        return [Change(what, *texts, "equal", "every similarity is the same to the last bit")]
+        return [Change(key, *texts, "equal", "every similarity is the same to the last bit")]
     if shared is not None:
         return _paired(*shared, limits)
     if old == new:
-        return [Change(what, *texts, *SAME)]
+        return [Change(key, *texts, *SAME)]
     if not new.conditions.get("pairs_sha256") or old.conditions.get("pairs_sha256") != new.conditions["pairs_sha256"]:
-        return [_not_judged(what, texts, "verified on other pairs, or a run does not say on which", limits)]
+        return [_not_judged(key, texts, "verified on other pairs, or a run does not say on which", limits)]
     if None in (old.low, old.high, new.low, new.high):
-        return [_not_judged(what, texts, "has no interval", limits)]
-    return [_judged(what, texts, unpaired_difference(_estimate(new), _estimate(old)), new.n or 0, limits, UNPAIRED)]
+        return [_not_judged(key, texts, "has no interval", limits)]
+    return [_judged(key, texts, unpaired_difference(_estimate(new), _estimate(old)), new.n or 0, limits, UNPAIRED)]
 
 
 def _paired(then: Floats, now: Floats, record: Record, limits: GateLimits) -> Iterator[Change]:
@@ -178,18 +183,18 @@ def _paired(then: Floats, now: Floats, record: Record, limits: GateLimits) -> It
             continue  # too few impostor pairs for this FAR
         metric = ACCURACY if pair.metric == "accuracy_difference" else pair.metric.removesuffix("_difference")
         texts = _points(pair.other.value), _points(pair.mine.value)
-        change = _judged(phrase_of(metric), texts, pair.difference, len(record.same), limits)
+        change = _judged(metric, texts, pair.difference, len(record.same), limits)
         yield change if metric == ACCURACY else replace(change, fails=False)
 
 
 def _judged(
-    what: str, texts: tuple[str, str], difference: Estimate, pairs: int, limits: GateLimits, caveat: str = ""
+    key: str, texts: tuple[str, str], difference: Estimate, pairs: int, limits: GateLimits, caveat: str = ""
 ) -> Change:
     verdict = judge_difference(difference, limits.margin, pairs)
     fails = verdict.word == "worse" and (difference.value or 0.0) < -limits.margin
     explanation = verdict.said + (f"; {caveat}" if caveat else "")
     short = f"{100 * (difference.value or 0.0):+.2f} points{', unpaired' if caveat else ''}"
-    return Change(what, *texts, verdict.word, explanation, fails, short)
+    return Change(key, *texts, verdict.word, explanation, fails, short)
 
 
 def _thresholds(before: Side, after: Side, limits: GateLimits) -> Iterator[Change]:
@@ -198,9 +203,9 @@ def _thresholds(before: Side, after: Side, limits: GateLimits) -> Iterator[Chang
         if new.metric != f"threshold_at_far_{far}" or old is None or not (old.valid and new.valid):
             continue
         assert old.value is not None and new.value is not None  # as they are valid
-        what, texts = phrase_of(new.metric), (number_text(old.value, "plain"), number_text(new.value, "plain"))
+        key, texts = new.metric, (number_text(old.value, "plain"), number_text(new.value, "plain"))
         if math.isclose(old.value, new.value, abs_tol=1e-9):
-            yield Change(what, *texts, "equal", "the same")
+            yield Change(key, *texts, "equal", "the same")
             continue
         explanation = f"moved by {new.value - old.value:+.3f}"
         shared = _same_pairs(before, after)
@@ -209,7 +214,7 @@ def _thresholds(before: Side, after: Side, limits: GateLimits) -> Iterator[Chang
             rates = at_old_threshold(now, then, record.same, record.people, Estimate(old.value))
             accepted, tar, flipped = (_percent(estimate.value or 0.0) for estimate in rates.values())
             explanation += f"; the old one now gives FAR {accepted}, TAR {tar}, and flips {flipped} of the decisions"
-        yield Change(what, *texts, "changed", explanation, short=f"{new.value - old.value:+.3f}")
+        yield Change(key, *texts, "changed", explanation, short=f"{new.value - old.value:+.3f}")
 
 
 def _same_pairs(before: Side, after: Side) -> tuple[Floats, Floats, Record] | None:

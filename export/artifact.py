@@ -47,6 +47,7 @@ class Note:
 
     kind: NoteKind
     text: str
+    count: int | None = None  # of what the kind counts: XNNPACK partitions
 
     def __str__(self) -> str:
         """The sentence."""
@@ -56,7 +57,8 @@ class Note:
     def from_plain(cls, value: Any) -> Note:
         """Reads a note of `exported.json`; what is not one, as an older record's sentence, is of kind "other"."""
         if isinstance(value, dict) and value.get("kind") in get_args(NoteKind):
-            return cls(value["kind"], str(value.get("text", "")))
+            count = value.get("count")
+            return cls(value["kind"], str(value.get("text", "")), count if type(count) is int else None)
         return cls("other", str(value))
 
 

@@ -64,4 +64,4 @@ def _partitions(graph: Any) -> Note:
     text = f"XNNPACK runs {parts} part{'s' if parts != 1 else ''} of it"
     if left:
         text += f"; left to plain kernels: {', '.join(f'{count} {name}' for name, count in counts)}"
-    return Note("one-partition" if parts == 1 and not left else "partitions", text)
+    return Note("one-partition" if parts == 1 and not left else "partitions", text, parts)

@@ -26,18 +26,16 @@ from .file_kinds import NO_NETWORKS, way_in
 from .graph.imported_network import ImportedNetwork
 from .graph.reading import LARGEST_FILE
 from .graph.torch_import import rebuild
-from .network_conversion import converted, is_other_network
+from .network_conversion import converted
+from .network_names import DESCRIPTION, EMBEDDED_DEFAULT, is_network_file
 from .reparameterisation import fused, is_fused
 from .widths import resize, widths_of
 from .zoo import ZOO, create
 
-WEIGHTS, DESCRIPTION, GRAPH = "weights.safetensors", "embedder.json", "graph.pb"
+WEIGHTS, GRAPH = "weights.safetensors", "graph.pb"
 LARGEST_DESCRIPTION = 8 << 20  # bytes
 DAMAGES = (TypeError, AttributeError, KeyError, ArithmeticError, RuntimeError, RecursionError)
 """What JSON of other types raises where it is used, besides ValueError; torch raises RuntimeError for a shape."""
-
-EMBEDDED_DEFAULT = "embedded-default"
-"""The name of the small embedder that comes with pocketface, trained on its rendered faces."""
 
 
 def save_checkpoint(embedder: Embedder, folder: Path) -> Path:
@@ -202,18 +200,6 @@ def open_embedder(
     if ":" not in str(name_or_path) and name_or_path not in ZOO:
         raise ValueError(_no_embedder(str(name_or_path)))
     return load_embedder(str(name_or_path), weights, contract=contract, name=name, licence=licence, options=options)
-
-
-def is_network(name: str) -> bool:
-    """Says whether `name` is what `open_embedder` takes, rather than another file, such as a recipe."""
-    path = Path(name)
-    known = name in (EMBEDDED_DEFAULT, *ZOO) or (path / DESCRIPTION).is_file() or is_network_file(path)
-    return known or ":" in path.name
-
-
-def is_network_file(path: Path) -> bool:
-    """Says whether `path` names a file, or a SavedModel's folder, that holds a network with its weights."""
-    return path.suffix == ".onnx" or is_other_network(path)
 
 
 def _rebuilt(path: Path, description: Mapping[str, Any]) -> ImportedNetwork:

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from ..faces.contract import ARCFACE, IMAGENET, InputContract
 from ..spelling import known_names
-from .embedder import Embedder
-from .mobilefacenet import mobilefacenet
-from .mobilenetv2 import mobilenetv2
-from .resnet50 import resnet50
-from .resnet50v2 import resnet50v2
-from .squeezefacenet import squeezefacenet
-from .vgg16 import vgg16
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from .embedder import Embedder
 
 
 @dataclass(frozen=True)
 class Architecture:
     """A network that can be built, and its input contract."""
 
-    name: str
-    build: Callable[..., nn.Module]  # its keyword arguments, all with defaults, are the options
+    name: str  # also of its module and of the function there that builds it
     contract: InputContract
     paper: str
+
+    @property
+    def build(self) -> Callable[..., nn.Module]:
+        """Its function, imported when wanted; its keyword arguments, all with defaults, are the options."""
+        function: Callable[..., nn.Module] = getattr(importlib.import_module(f".{self.name}", __package__), self.name)
+        return function
 
 
 IMAGENET_113 = InputContract(113, 113, mean=IMAGENET.mean, scale=IMAGENET.scale)
@@ -37,12 +38,12 @@ IMAGENET_113 = InputContract(113, 113, mean=IMAGENET.mean, scale=IMAGENET.scale)
 VGGFACE2_113 = InputContract(113, 113, mean=(131.0912, 103.8827, 91.4953), scale=(1.0, 1.0, 1.0))
 
 ZOO: dict[str, Architecture] = {
-    "mobilefacenet": Architecture("mobilefacenet", mobilefacenet, ARCFACE, "arXiv 1804.07573"),
-    "squeezefacenet": Architecture("squeezefacenet", squeezefacenet, VGGFACE2_113, "arXiv 2307.10697"),
-    "mobilenetv2": Architecture("mobilenetv2", mobilenetv2, IMAGENET_113, "arXiv 1801.04381, 2405.18302"),
-    "resnet50": Architecture("resnet50", resnet50, IMAGENET_113, "arXiv 1512.03385, 2405.18302"),
-    "resnet50v2": Architecture("resnet50v2", resnet50v2, ARCFACE, "arXiv 1603.05027, IASC 2023 38(3) 315-332"),
-    "vgg16": Architecture("vgg16", vgg16, IMAGENET, "arXiv 1409.1556, IASC 2023 38(3) 315-332"),
+    "mobilefacenet": Architecture("mobilefacenet", ARCFACE, "arXiv 1804.07573"),
+    "squeezefacenet": Architecture("squeezefacenet", VGGFACE2_113, "arXiv 2307.10697"),
+    "mobilenetv2": Architecture("mobilenetv2", IMAGENET_113, "arXiv 1801.04381, 2405.18302"),
+    "resnet50": Architecture("resnet50", IMAGENET_113, "arXiv 1512.03385, 2405.18302"),
+    "resnet50v2": Architecture("resnet50v2", ARCFACE, "arXiv 1603.05027, IASC 2023 38(3) 315-332"),
+    "vgg16": Architecture("vgg16", IMAGENET, "arXiv 1409.1556, IASC 2023 38(3) 315-332"),
 }
 
 
@@ -62,6 +63,10 @@ def create(name: str, seed: int = 0, **options: Any) -> Embedder:
     Raises:
         ValueError: No such name or option, or a value of another type than the option's.
     """
+    import torch
+
+    from .embedder import Embedder
+
     if name not in ZOO:
         raise ValueError(f"no embedder {name!r}; {known_names(name, sorted(ZOO))}")
     architecture = ZOO[name]

@@ -19,7 +19,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from pocketface.__main__ import app, main
-from pocketface.benchmark.measurement import read_measurements
+from pocketface.benchmark.measurement import read_measurements, write_measurements
 from pocketface.export.recipe import ExportRecipe
 from pocketface.faces.rendering.synthetic import render_face
 from pocketface.models.checkpoint import load_checkpoint, save_checkpoint
@@ -77,12 +77,23 @@ def test_help_imports_nothing_heavy() -> None:
     assert loaded.stdout == "set()\n"
 
 
+def test_a_name_that_is_refused_loads_no_torch() -> None:
+    code = (
+        "import sys; from pocketface.__main__ import main\n"
+        "sys.argv = ['pocketface', 'run', 'nobody']\n"
+        "try:\n    main()\n"
+        "except SystemExit as ended:\n    print(ended.code, {'torch', 'scipy', 'onnx'} & set(sys.modules))"
+    )
+    refused = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (refused.stdout, refused.stderr) == ("2 set()\n", "pocketface: no recipe at nobody\n")
+
+
 Done = Callable[..., str]
 
 
 @pytest.fixture
 def done(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Done:
-    """Runs the command line in this process; gives the last line it says."""
+    """Runs the command line in this process; gives all that it says."""
 
     def run(*arguments: object) -> str:
         monkeypatch.setattr(sys, "argv", ["pocketface", *map(str, arguments)])
@@ -90,7 +101,7 @@ def done(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
             main()
         printed = capsys.readouterr()
         assert exit_.value.code == 0, printed.err
-        return printed.out.splitlines()[-1]
+        return printed.out
 
     return run
 
@@ -104,11 +115,12 @@ def test_the_stages_one_by_one(checkpoint: Path, faces: Path, tmp_path: Path, do
     before, after = entry["parameters"]
     assert 0.6 < after / before <= 0.7
     done("export", out / "checkpoint", "--faces", faces, "--target", "tflite-fp32", "--out", out)
-    said = done("benchmark", out / "checkpoint", out / "artifacts", "--pairs", pairs, "--threads", 1, "--out", out)
+    done("benchmark", out / "checkpoint", out / "artifacts", "--pairs", pairs, "--threads", 1, "--out", out)
     rows = [row for row in read_measurements(out / "measurements.json") if row.metric == "embedding_cosine_min"]
     assert [row.format for row in rows] == ["pytorch", "onnx", "tflite"]
     assert all(row.value is not None and row.value > 0.99999 for row in rows)
-    assert done("report", out) == str(out / "report.md")
+    said = done("report", out, "--quiet")
+    assert said.startswith("file ") and said.endswith(f"report: {out / 'report.html'}\n")
 
 
 def test_a_student_learns_from_a_teacher_of_another_size(
@@ -121,7 +133,7 @@ def test_a_student_learns_from_a_teacher_of_another_size(
     out = tmp_path / "out"
     student = ("squeezefacenet", "--size", 112, *CONTRACT, "--teacher", checkpoint, "--faces", shards)
     quick = ("--epochs", 2, "--set", "batch_size=4", "--set", "variants=1")
-    assert done("recover", *student, *quick, "--out", out) == str(out / "checkpoint")
+    assert f"is in {out / 'checkpoint'}" in done("recover", *student, *quick, "--out", out).replace("\n", " ")
     trained = load_checkpoint(out / "checkpoint")
     assert trained.architecture == "squeezefacenet" and trained.contract.height == 112
     assert trained.ancestry[-1]["teacher"]["name"] == "mobilefacenet"
@@ -346,15 +358,17 @@ def test_settings_of_a_run_are_part_of_its_recipe(
 
     def keep(recipe: RunRecipe, out: Path, progress: object) -> Path:
         runs.append(recipe)
+        write_measurements([], out / "measurements.json")
         return out
 
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("pocketface.chain.run", keep)
     settings = ("prune.target=700_000", "prune.criterion=l1", "benchmark.rounds=1", "export.targets=['onnx']")
     options = [part for setting in settings for part in ("--set", setting)]
-    assert done("run", *options) == f"report: {Path('runs/default')}"
+    assert done("run", *options) == f"report: {Path('runs/default')}\n"
     recipe = tmp_path / "own.toml"
     recipe.write_text("train = 'here'\n[prune]\nremove = 0.5\n[benchmark]\nthreads = [1]\n")
-    assert done("run", recipe, "--faces", faces, *options) == f"report: {Path('runs/own')}"
+    assert done("run", recipe, "--faces", faces, *options) == f"report: {Path('runs/own')}\n"
     for run in runs:
         text = tomllib.loads(run.to_toml())
         assert (text["prune"]["target"], text["prune"]["criterion"]) == (700_000, "l1")
@@ -421,7 +435,9 @@ def test_completion_can_be_installed() -> None:
 
 @pytest.mark.parametrize(("options", "said"), [((), ""), (("-W", "default"), "UserWarning: of a library")])
 def test_warnings_of_libraries_are_silent_unless_asked_for(options: tuple[str, ...], said: str) -> None:
-    code = "import warnings; from pocketface.command_line import quieten; quieten(); warnings.warn('of a library')"
+    code = (
+        "import warnings; from pocketface.command_output import hush_libraries as h; h(); warnings.warn('of a library')"
+    )
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
     command = [sys.executable, *options, "-c", code]
     quiet = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)

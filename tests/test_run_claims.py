@@ -49,8 +49,10 @@ def test_a_new_folder_gets_the_recipe_and_its_inputs(recipe: RunRecipe, tmp_path
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["inputs"]["train"] == {"name": "faces", "faces": 2, "sha256": faces().sha256}
     assert "seconds" not in manifest and said == []
-    claimed.finish(NET, faces(), pairs())
-    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["seconds"] >= 0
+    stages = [{"stage": "prune", "seconds": 2.0, "cpu_seconds": 3.5}]
+    claimed.finish(NET, faces(), pairs(), stages)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["seconds"] >= 0 and manifest["stages"] == stages
 
 
 def test_seconds_are_never_negative_though_the_clock_is_set_back(

@@ -8,9 +8,10 @@ from pathlib import Path
 from ...export.formats import CHECKPOINT, FORMATS, Format, format_of
 from ...faces.contract import InputContract
 from ...faces.usual_contracts import COLOUR_ORDERS, SIZES, USUAL
-from ...models.checkpoint import DESCRIPTION, load_checkpoint, open_embedder, save_checkpoint
+from ...models.checkpoint import load_checkpoint, open_embedder, save_checkpoint
 from ...models.embedder import Embedder
 from ...models.graph.ports import stated_by
+from ...models.network_names import DESCRIPTION
 from .embedded import Opened
 
 Size = tuple[int, int]  # height, width

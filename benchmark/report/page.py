@@ -21,14 +21,15 @@ from .conditions import conditions_of, runtime_notes
 from .curves import curves_of
 from .data_files import csv_of, json_of
 from .details import details_of
+from .file_table import csv_of_files
 from .limits import DIFFERENCE, LATENCY, SIZE, ShippingLimits, limits_for
 from .model_card import cards_of
 from .plot import plot_of
 from .pruned_layers import before_and_after, charts_of
 from .recommendation import recommend
 from .run_folders import RunFolder, read_run
+from .stage_times import stage_times
 from .summary import ACCURACY, Line, pareto_front, sets_of_pairs, summarise
-from .terminal import result_of
 from .verdict import Pick, outcome, picks_of, recommendation_sentences, warnings_of
 
 PICK_KEYS = (SIZE, LATENCY, ACCURACY, DIFFERENCE)
@@ -44,8 +45,8 @@ def write_report(
 ) -> tuple[Path, Path]:
     """Writes the report of the runs in `folders` into `out`, each file whole or not at all.
 
-    Besides the two that it returns: report.csv (every row), report.json (lines and recommendation) and
-    cards/<file>.md, a model card for each file.
+    Besides the two that it returns: files.csv (a line for each file), report.csv (every row), report.json (lines and
+    recommendation) and cards/<file>.md, a model card for each file.
 
     Args:
         folders: Run folders.
@@ -53,7 +54,7 @@ def write_report(
         max_mb: Largest file that the app allows, in MB of 10^6 bytes.
         max_ms: Longest median latency on one thread that it allows.
         max_drop: Most points of accuracy to lose against the source; None: the margin of the runs' own verdicts.
-        progress: Told what must be known before the accuracies are read, and the result of each run.
+        progress: Told what must be known before the accuracies are read.
 
     Returns:
         The paths of report.html, which needs nothing but a browser, and of report.md.
@@ -69,6 +70,8 @@ def write_report(
     pages = templates()
     texts = {out / name: pages.get_template(f"{name}.jinja").render(page) for name in ("report.html", "report.md")}
     texts[out / "report.csv"] = csv_of((run.name, run.rows) for run in runs)
+    advised = [(name, lines, each) for (name, each), lines in zip(page["recommendations"], page["by_run"], strict=True)]
+    texts[out / "files.csv"] = csv_of_files(advised)
     texts[out / "report.json"] = json_of([line for line, _ in page["rows"]], page["recommendations"])
     for name, facts in cards_of(runs, page["by_run"]):
         texts[out / "cards" / name] = pages.get_template("card.md.jinja").render(facts)
@@ -77,9 +80,6 @@ def write_report(
             beside.write_text(text, encoding="utf-8")
     for line in page["warnings"]:
         progress(line)
-    for run in runs:
-        for line in ([run.name] if len(runs) > 1 else []) + result_of(run.rows, limits):
-            progress(line)
     return out / "report.html", out / "report.md"
 
 
@@ -158,6 +158,7 @@ def page_facts(runs: Sequence[RunFolder], limits: ShippingLimits) -> dict[str, A
         "certified": any(row.conditions.get("certified") for line in lines for row in line.cells.values()),
         "failures": reasons,
         "runs": [(run.name, _command(run.manifest), _facts(run.manifest), run.recipe) for run in runs],
+        "stages": [(run.name, times) for run in runs if (times := stage_times(run.manifest))],
     }
 
 
@@ -190,5 +191,6 @@ def _command(manifest: Mapping[str, Any]) -> str:
 
 
 def _facts(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Gives "host cores": "2" and the like, without the command."""
-    return dict(named_values({key: value for key, value in manifest.items() if key != "command"}, " "))
+    """Gives "host cores": "2" and the like, without the command and the stages, which stand by themselves."""
+    facts = {key: value for key, value in manifest.items() if key not in ("command", "stages")}
+    return dict(named_values(facts, " "))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from .limits import DIFFERENCE, LATENCY, SIZE, ShippingLimits
 from .page import templates
 from .plot import plot_of
 from .recommendation import Recommendation, recommend
+from .result_facts import choice_facts, number_facts
 from .summary import ACCURACY, Line, sets_of_pairs
 from .sweep_curves import charts_of_sweep
 from .swept import SweptPoint, SweptSource
@@ -43,7 +45,7 @@ WITH_INTERVAL = (LATENCY, ACCURACY, DIFFERENCE, "eer", "tar_at_far_1e-3")
 def write_sweep_report(
     sources: Sequence[SweptSource], out: Path, limits: ShippingLimits, said: Sequence[str], inputs: Mapping[str, str]
 ) -> Path:
-    """Writes sweep.html, sweep.md and sweep.csv into `out`, each whole or not at all.
+    """Writes sweep.html, sweep.md, sweep.csv and sweep.json into `out`, each whole or not at all.
 
     Args:
         sources: What was made, by source network.
@@ -60,7 +62,8 @@ def write_sweep_report(
     facts = _facts(sources, rows, advice, limits, said, inputs)
     pages = templates()
     texts = {name: pages.get_template(f"{name}.jinja").render(facts) for name in ("sweep.html", "sweep.md")}
-    for name, text in (*texts.items(), ("sweep.csv", csv_of_sweep(sources))):
+    texts |= {"sweep.csv": csv_of_sweep(sources), "sweep.json": json_of_sweep(sources, advice)}
+    for name, text in texts.items():
         with written_whole(out / name) as beside:
             beside.write_text(text, encoding="utf-8")
     return out / "sweep.html"
@@ -89,6 +92,26 @@ def csv_of_sweep(sources: Sequence[SweptSource]) -> str:
                 plain |= {"file": line.artifact, "format": line.format, "precision": line.precision}
             table.writerow({name: harmless(value) for name, value in (plain | numbers).items()})
     return text.getvalue()
+
+
+def json_of_sweep(sources: Sequence[SweptSource], advice: Sequence[Recommendation]) -> str:
+    """Gives "networks", one object each with what was counted and verified, and "ship" as `result_facts` does."""
+    networks = [
+        {
+            "source": source.name,
+            "network": point.name,
+            "series": point.series,
+            "level": point.level,
+            "made": point.network is not None,
+            **{key: None if point.network is None else point.network.value(key) for key in ("parameters", "macs")},
+            **{key: point.network and number_facts(point.network.cells.get(key)) for key in (ACCURACY, DIFFERENCE)},
+            "files": len(point.files),
+        }
+        for source in sources
+        for point in (source.point, *source.points)
+    ]
+    ship = [fact for source, each in zip(sources, advice, strict=True) for fact in choice_facts(source.name, each)]
+    return json.dumps({"pocketface_sweep": 1, "networks": networks, "ship": ship}, indent=1, ensure_ascii=False) + "\n"
 
 
 def _facts(

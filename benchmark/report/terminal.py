@@ -12,9 +12,8 @@ from .limits import DIFFERENCE, SIZE, JudgedFile, ShippingLimits, limits_for
 from .recommendation import Recommendation, recommend
 from .speed_evidence import COUNTED_CORES
 from .summary import ACCURACY, summarise
+from .text_table import text_table, width_of
 
-NARROWEST_NAME = 12  # columns
-GAP = "  "
 DISTURBED = " ?"
 QUESTION = "? does not count: others had the processor, or the report says why"
 
@@ -26,8 +25,12 @@ def result_of(rows: Sequence[Measurement], limits: ShippingLimits | None = None)
         rows: Of one run.
         limits: What the app allows; None: those of the rows' own verdicts.
     """
-    advice = recommend(summarise(rows), limits or limits_for(rows))
-    return result_lines(advice, shutil.get_terminal_size((80, 24)).columns)
+    return result_lines(recommend(summarise(rows), limits or limits_for(rows)), terminal_width())
+
+
+def terminal_width() -> int:
+    """Gives the columns of the terminal, 80 where there is none."""
+    return shutil.get_terminal_size((80, 24)).columns
 
 
 def result_lines(advice: Recommendation, width: int = 80) -> list[str]:
@@ -43,28 +46,27 @@ def result_lines(advice: Recommendation, width: int = 80) -> list[str]:
     files = [file for _, choice in advice.choices for file in choice.files]
     if not files:
         return []
-    table = list(_table(files, advice, width))
+    table = _table(files, advice, width)
     legend = [QUESTION] if any(DISTURBED in line for line in table) else []
     return [*table, *legend, "", *(part for said in _sentences(advice) for part in textwrap.wrap(said, width))]
 
 
-def _table(files: Sequence[JudgedFile], advice: Recommendation, width: int) -> Iterator[str]:
+def _table(files: Sequence[JudgedFile], advice: Recommendation, width: int) -> list[str]:
     counted = {core: f"arm64_instructions@{core}" for core in COUNTED_CORES}
     core = next((core for core, key in counted.items() if any(key in file.line.cells for file in files)), None)
     titles, counts = ["file", "MB", "ms"], () if core is None else (counted[core],)
     titles += [*([] if core is None else [f"ARM64 {core}"]), "accuracy %", "points", "verdict"]
     table = [_cells(file, counts, file in advice.best, True) for file in files]
-    if _width([titles, *table]) > width:
+    if width_of([titles, *table]) > width:
         table = [_cells(file, counts, file in advice.best, False) for file in files]
-    widths = [max(map(len, column)) for column in zip(titles, *table, strict=True)]
-    widths[0] = min(widths[0], max(NARROWEST_NAME, widths[0] - (_width([titles, *table]) - width)))
-    yield _row(titles, widths)
+    rows: list[list[str]] = []
     model = None
     for file, cells in zip(files, table, strict=True):
         if file.line.model != model and any(other.line.model != file.line.model for other in files):
-            yield _cut(file.line.model, width)
+            rows.append([file.line.model])
         model = file.line.model
-        yield _row(cells, widths)
+        rows.append(cells)
+    return text_table(titles, rows, width, left=(0, len(titles) - 1))
 
 
 def _cells(file: JudgedFile, counts: Sequence[str], ships: bool, with_interval: bool) -> list[str]:
@@ -95,29 +97,6 @@ def _number(row: Measurement | None, kind: str, with_interval: bool) -> str:
         return number_text(row.value, kind) + DISTURBED
     text, ends = number_and_interval(row, kind)
     return f"{text} {ends}".strip() if with_interval else text
-
-
-def _width(table: Sequence[Sequence[str]]) -> int:
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return sum(widths) + len(GAP) * (len(widths) - 1)
-
-
-def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Aligns names and verdicts left, numbers right."""
-    last = len(cells) - 1
-    parts = [
-        _cut(cell, width).ljust(width) if place in (0, last) else cell.rjust(width)
-        for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ]
-    return GAP.join(parts).rstrip()
-
-
-def _cut(name: str, width: int) -> str:
-    """Shortens a name in its middle: its beginning and its suffixes tell files apart."""
-    if len(name) <= width:
-        return name
-    end = (width - 1) * 2 // 3
-    return f"{name[: width - 1 - end]}…{name[len(name) - end :]}"
 
 
 def _sentences(advice: Recommendation) -> Iterator[str]:

@@ -6,12 +6,14 @@ import importlib.metadata
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from ...export.artifact import ConversionError
 from ...models.embedder import Embedder
 from ..accuracy.intervals import Estimate
 from ..machine import device_name
 from ..measurement import Measurement, RowMaker
+from ..size import size_bytes
 from .latency import TimingJob, latency_rows, measure_all
 from .layer_measuring import tflite_of
 from .stopwatch import Latency
@@ -19,16 +21,22 @@ from .stopwatch import Latency
 ROUNDS, RUNS, SECONDS = 5, 30, 0.3  # fresh processes for each file, and what each does at least
 
 
-def speedup(
-    before: Embedder, after: Embedder, progress: Callable[[str], None] = print
-) -> tuple[list[Measurement], str]:
+class Speedup(NamedTuple):
+    """How much faster one network is than another, both as fp32 TFLite."""
+
+    rows: list[Measurement]  # `latency_ms_p50` of both and, last, `latency_ratio`
+    sentence: str
+    sizes: tuple[int, int] | None  # bytes of the two files; None where one could not be made
+
+
+def speedup(before: Embedder, after: Embedder, progress: Callable[[str], None] = print) -> Speedup:
     """Times a network before and after pruning, as fp32 TFLite in LiteRT on one thread.
 
     Returns:
-        Rows `latency_ms_p50` of both and `latency_ratio`, how many times faster `after` is; and a sentence about
-        them. A network that cannot be exported or timed has a row with the reason.
+        Rows `latency_ms_p50` of both and `latency_ratio`, how many times faster `after` is; a sentence about them; and
+        the files' bytes. A network that cannot be exported or timed has a row with the reason.
     """
-    embedders = (before, after)
+    embedders, sizes = (before, after), None
     try:
         with TemporaryDirectory() as folder:
             jobs = []
@@ -37,6 +45,7 @@ def speedup(
                 contract = embedder.contract
                 path = tflite_of(embedder, Path(folder, name))
                 jobs.append(TimingJob(path, 1, (1, contract.channels, contract.height, contract.width)))
+            sizes = (size_bytes(jobs[0].path), size_bytes(jobs[1].path))
             latencies = measure_all(jobs, ROUNDS, RUNS, SECONDS, progress=progress)
     except ConversionError as error:
         latencies = [Latency((), reason=str(error))] * 2
@@ -56,7 +65,7 @@ def speedup(
     ratio = fastest_ratio(*latencies)
     conditions = {"against": before.name, "threads": 1, "of": "the fastest runs", "interval": "the rounds"}
     rows.append(makers[1].estimate("latency_ratio", ratio, ROUNDS, **conditions))
-    return rows, speedup_sentence(ratio, *latencies)
+    return Speedup(rows, speedup_sentence(ratio, *latencies), sizes)
 
 
 def fastest_ratio(before: Latency, after: Latency) -> Estimate:

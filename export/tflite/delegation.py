@@ -47,7 +47,7 @@ class Delegation:
         ]
         if parts:
             text = f"{text}; fall off: {'; '.join(parts)}"
-        return Note("one-partition" if self.partitions == 1 and not parts else "partitions", text)
+        return Note("one-partition" if self.partitions == 1 and not parts else "partitions", text, self.partitions)
 
 
 def delegation(path: Path) -> Delegation:

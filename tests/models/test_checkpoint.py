@@ -17,9 +17,10 @@ from pocketface.faces.folders import LabelledFaces
 from pocketface.faces.rendering.synthetic import synthetic_faces
 from pocketface.models import checkpoint as checkpoint_module
 from pocketface.models.activations import replace_activations
-from pocketface.models.checkpoint import EMBEDDED_DEFAULT, load_checkpoint, open_embedder, save_checkpoint
+from pocketface.models.checkpoint import load_checkpoint, open_embedder, save_checkpoint
 from pocketface.models.complexity import parameters
 from pocketface.models.embedder import Embedder
+from pocketface.models.network_names import EMBEDDED_DEFAULT
 from pocketface.models.widths import widths_of
 from pocketface.models.zoo import ZOO, create
 from pocketface.prune.channels.groups import cut_channels, find_groups

@@ -7,7 +7,8 @@ from pocketface.benchmark.subjects import Subject
 from pocketface.export.exporter import export
 from pocketface.export.recipe import ExportRecipe
 from pocketface.faces.rendering.synthetic import synthetic_faces
-from pocketface.models.checkpoint import EMBEDDED_DEFAULT, open_embedder
+from pocketface.models.checkpoint import open_embedder
+from pocketface.models.network_names import EMBEDDED_DEFAULT
 
 
 def test_int8_loses_a_little_in_every_layer_and_fp32_is_not_asked(tmp_path: Path) -> None:

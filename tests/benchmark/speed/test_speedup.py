@@ -66,7 +66,8 @@ def test_two_real_networks_are_timed_in_turns(monkeypatch):
     monkeypatch.setattr(module, "ROUNDS", 2)
     monkeypatch.setattr(module, "SECONDS", 0.0)
     lines: list[str] = []
-    rows, said = speedup(embedder_of(128), embedder_of(8), lines.append)
+    rows, said, sizes = speedup(embedder_of(128), embedder_of(8), lines.append)
+    assert sizes is not None and sizes[0] > 4 * embedder_of(128).backbone.state_dict()["0.weight"].numel() > sizes[1]
     assert [(row.metric, row.model) for row in rows] == [
         ("latency_ms_p50", "width-128"),
         ("latency_ms_p50", "width-8"),
@@ -86,7 +87,8 @@ class RunningSum(nn.Module):
 
 
 def test_what_cannot_be_exported_has_the_reason():
-    rows, said = speedup(embedder_of(8), embedder_of(8, RunningSum()), lambda line: None)
+    rows, said, sizes = speedup(embedder_of(8), embedder_of(8, RunningSum()), lambda line: None)
+    assert sizes is None
     assert [row.valid for row in rows] == [False] * 3
     assert "CumSum" in rows[0].reason
     assert said.startswith("not known whether it is faster") and "CumSum" in said

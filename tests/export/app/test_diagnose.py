@@ -16,8 +16,9 @@ from pocketface.export.graph.to_onnx import to_onnx
 from pocketface.export.tflite.to_tflite import to_tflite
 from pocketface.faces.alignment import central_face, read_photo, yunet
 from pocketface.faces.contract import InputContract
-from pocketface.models.checkpoint import EMBEDDED_DEFAULT, open_embedder
+from pocketface.models.checkpoint import open_embedder
 from pocketface.models.embedder import Embedder
+from pocketface.models.network_names import EMBEDDED_DEFAULT
 
 Planted = dict[str, NDArray[np.float32]]
 
