@@ -25,6 +25,7 @@ from .size_limits import check_sizes, shapes_for_one_face
 from .torch_arithmetic import ARITHMETIC
 from .torch_layers import LAYERS
 from .torch_shapes import SHAPES
+from .transposed_convolutions import cut_uneven_pads
 from .view import Array, GraphView
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ WEIGHTS_OF = {
     "LayerNormalization": (1, 2),
     "InstanceNormalization": (1, 2),
     "GroupNormalization": (1, 2),
+    "RMSNormalization": (1,),
 }
 """The inputs that are weights even where they are a single number."""
 
@@ -74,6 +76,7 @@ def import_onnx(path: Path, contract: InputContract) -> ImportedNetwork:
             the sentence names the node.
     """
     adopted = foreign_graph(path, contract).model
+    cut_uneven_pads(adopted)
     model, count = gathers_to_reshapes(simplified(adopted, path.name, fold_norms=False))
     model, merged = merge_branches(simplified(model, path.name, fold_norms=False) if count else model)
     model = fold_affines(model)
