@@ -7,7 +7,8 @@ from typing import Any
 
 from ...models.graph.activation_idioms import recognise_activations
 from ...models.graph.adoption import INPUT, OUTPUT
-from ...models.graph.idioms import recognise_norms, recognise_prelus
+from ...models.graph.idioms import recognise_prelus
+from ...models.graph.norm_idioms import recognise_norms
 from ...models.graph.reading import first_line, read_onnx
 from ...models.graph.resizing import rewrite_upsamples
 from ...models.quiet import quiet

@@ -10,6 +10,7 @@ import numpy as np
 from ...models.graph.view import Array, GraphView, attribute, copied
 from .channel_paths import (
     MOVES,
+    NORMS,
     axis_after,
     axis_before,
     by_input,
@@ -95,7 +96,7 @@ def _fold_into_earlier(view: GraphView, affine: Affine) -> bool:
         name, axis = layer.input[0], earlier
     else:
         return False
-    if layer.op_type == "LayerNormalization":
+    if layer.op_type in NORMS:
         if not is_last_axis_norm(view, layer) or axis != len(view.shape(name) or ()) - 1:
             return False
     elif channels_of(view, layer) != axis or not view.has_constant_weights(layer) or scales_itself(layer):

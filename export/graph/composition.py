@@ -20,7 +20,7 @@ WIDE = "wide"
 
 OF_WIDE_STEPS = (
     "Erf", "GlobalLpPool", "GroupNormalization", "InstanceNormalization", "LRN", "LayerNormalization", "LogSoftmax",
-    "LpNormalization", "LpPool", "ReduceLogSumExp",
+    "LpNormalization", "LpPool", "RMSNormalization", "ReduceLogSumExp",
 )  # fmt: skip
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from ...files import sha256_of, written_whole
 from ...models.graph.activation_idioms import recognise_activations
-from ...models.graph.idioms import recognise_norms, recognise_prelus
+from ...models.graph.idioms import recognise_prelus
+from ...models.graph.norm_idioms import recognise_norms
 from ...models.graph.reading import read_onnx
 from ...models.graph.resizing import rewrite_upsamples
 from ...models.graph.simplification import simplified

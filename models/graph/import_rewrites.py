@@ -50,7 +50,7 @@ def fold_affines(model: ModelProto) -> ModelProto:
     return result
 
 
-NORMS = ("BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization")
+NORMS = ("BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization", "RMSNormalization")
 EPSILON = 1e-5
 SILENT = 1e-8  # root mean square of a filter that computes nothing
 
