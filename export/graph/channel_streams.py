@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ...models.graph.channel_paths import MOVES, NORMS, axis_after, channels_of, is_last_axis_norm, layer_takes
 from ...models.graph.view import GraphView, attribute
-from .channel_paths import MOVES, NORMS, axis_after, channels_of, is_last_axis_norm, layer_takes
 
 if TYPE_CHECKING:
     from onnx import NodeProto

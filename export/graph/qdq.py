@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ...models.graph.channel_paths import NORMS
 from ...models.graph.norm_idioms import recognise_norms
 from ...models.graph.reading import first_line
-from ...models.graph.view import copied, with_nodes_named
+from ...models.graph.view import copied, with_nodes_named, with_shapes
 from ..artifact import Artifact, Card, ConversionError, Note
-from .channel_paths import NORMS
-from .composition import with_shapes
 from .float16 import after_the_weights
 from .ranges import Range, RangeMethod, activation_ranges
 from .to_onnx import write_onnx
