@@ -20,6 +20,7 @@ from .mil_norms import (
     lower_layer_normalization,
     lower_lp_normalization,
     lower_reduce_l2,
+    lower_rms_normalization,
     lower_sqrt,
 )
 from .mil_shapes import (
@@ -307,6 +308,7 @@ OPERATORS: dict[str, Lowering] = {
     "Where": lambda mb, node, condition, x, y: mb.select(cond=condition, a=x, b=y),
     "Cast": lower_cast,
     "Sqrt": lower_sqrt,
+    "RMSNormalization": lower_rms_normalization,
     "ReduceL2": lower_reduce_l2,
     "LpNormalization": lower_lp_normalization,
     "ReduceMean": _reduction("reduce_mean"),

@@ -50,6 +50,19 @@ def lower_layer_normalization(mb: Any, node: NodeProto, x: Any, gamma: Array, be
     )
 
 
+def lower_rms_normalization(mb: Any, node: NodeProto, x: Any, gamma: Array) -> Any:
+    """Divides by the largest |x| first, and then by the root of the mean square: no square overflows half precision."""
+    if not isinstance(gamma, np.ndarray):
+        raise refuse(node, "its weights are computed by the network itself")
+    axes = list(range(int(attribute(node, "axis", -1)) % len(x.shape), len(x.shape)))
+    root = np.float32(np.sqrt(max(attribute(node, "epsilon", 1e-5), 0.0)))
+    largest = mb.maximum(x=mb.reduce_max(x=mb.abs(x=x), axes=axes, keep_dims=True), y=LEAST)
+    scaled, share = mb.real_div(x=x, y=largest), mb.real_div(x=root, y=largest)
+    mean = mb.reduce_mean(x=mb.mul(x=scaled, y=scaled), axes=axes, keep_dims=True)
+    safe = mb.maximum(x=mb.add(x=mean, y=mb.mul(x=share, y=share)), y=LEAST)
+    return mb.mul(x=mb.real_div(x=scaled, y=mb.sqrt(x=safe)), y=gamma)
+
+
 # ---- lengths: half precision ends at 65504, so squares of an embedding must not be summed as they are
 
 

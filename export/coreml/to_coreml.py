@@ -7,12 +7,14 @@ from typing import Any
 
 from ...models.graph.activation_idioms import recognise_activations
 from ...models.graph.adoption import INPUT, OUTPUT
-from ...models.graph.idioms import recognise_norms, recognise_prelus
+from ...models.graph.idioms import recognise_prelus
+from ...models.graph.norm_idioms import recognise_norms
 from ...models.graph.reading import first_line, read_onnx
 from ...models.graph.resizing import rewrite_upsamples
+from ...models.graph.view import with_shapes
 from ...models.quiet import quiet
 from ..artifact import METADATA_KEY, Artifact, Card, ConversionError, Note, Precision
-from ..graph.composition import compose_lacking, with_shapes
+from ..graph.composition import compose_lacking
 from ..graph.compositions import COMPOSITIONS
 from .images import image_type, one_scale
 from .known_issues import known_issues_of

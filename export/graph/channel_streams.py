@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ...models.graph.channel_paths import MOVES, NORMS, axis_after, channels_of, is_last_axis_norm, layer_takes
 from ...models.graph.view import GraphView, attribute
-from .channel_paths import MOVES, axis_after, channels_of, is_last_axis_norm, layer_takes
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -116,7 +116,7 @@ def _follow(view: GraphView, streams: ChannelStreams, node: NodeProto) -> bool:
     """Adds what a node makes of its inputs' streams; False where it cannot read them scaled."""
     source, result = node.input[0] if node.input else "", node.output[0]
     channels = streams.of.get(source)
-    if node.op_type == "LayerNormalization" and is_last_axis_norm(view, node):
+    if node.op_type in NORMS and is_last_axis_norm(view, node):
         sides = view.shape(result) or ()
         streams.of[result] = Channels(len(sides) - 1, streams.fresh(sides[-1]))
         streams.makers.append(node)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...models.graph.view import GraphView, attribute, copied
+from ...models.graph.view import GraphView, attribute, copied, with_shapes
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -20,7 +20,7 @@ WIDE = "wide"
 
 OF_WIDE_STEPS = (
     "Erf", "GlobalLpPool", "GroupNormalization", "InstanceNormalization", "LRN", "LayerNormalization", "LogSoftmax",
-    "LpNormalization", "LpPool", "ReduceLogSumExp",
+    "LpNormalization", "LpPool", "RMSNormalization", "ReduceLogSumExp",
 )  # fmt: skip
 
 
@@ -78,23 +78,6 @@ class Composition:
 
         self.steps.append(onnx.helper.make_node(kind, list(inputs), [output], name=output, **attributes))
         return output
-
-
-def with_shapes(model: ModelProto, strict: bool = False) -> ModelProto:
-    """Gives a copy that states every shape that follows from the inputs, those of group norms too, which onnx forgets.
-
-    Raises:
-        onnx.shape_inference.InferenceError: Shapes contradict each other; only where `strict`.
-    """
-    import onnx
-
-    stand_ins = copied(model)
-    for node in stand_ins.graph.node:
-        if node.op_type == "GroupNormalization":
-            node.CopyFrom(onnx.helper.make_node("Identity", node.input[:1], node.output))
-    inferred = onnx.shape_inference.infer_shapes(stand_ins, strict_mode=strict, data_prop=True)
-    GraphView(inferred.graph).set_nodes(model.graph.node)
-    return inferred
 
 
 Compose = Callable[[Composition], None]

@@ -194,6 +194,16 @@ def _layer_norm(one: Composition) -> None:
     _scaled(one, _normalised(one, one.node.input[0], axes, one.attribute("epsilon", 1e-5)), None)
 
 
+def _rms_norm(one: Composition) -> None:
+    if not _has_constant_scale(one):
+        return
+    x, rank = one.node.input[0], len(one.shape())
+    axes = list(range(int(one.attribute("axis", -1)) % rank, rank))
+    mean = one.reduce("ReduceMean", one.step("Mul", x, x), axes)
+    safe = one.step("Add", mean, one.constant(one.attribute("epsilon", 1e-5)))
+    _scaled(one, one.step("Div", x, one.step("Sqrt", safe)), None)
+
+
 def _instance_norm(one: Composition) -> None:
     if not _has_constant_scale(one):
         return
@@ -283,6 +293,7 @@ COMPOSITIONS: dict[str, Compose] = {
     "LpNormalization": _lp_norm,
     "LpPool": _lp_pool,
     "Mean": _mean,
+    "RMSNormalization": _rms_norm,
     "ReduceL1": _reduce_l1,
     "ReduceLogSumExp": _reduce_log_sum_exp,
     "Resize": _resize,

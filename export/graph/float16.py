@@ -21,6 +21,7 @@ SQUARING = (
     "LpNormalization",
     "MeanVarianceNormalization",
     "Pow",
+    "RMSNormalization",
     "ReduceL2",
     "ReduceSumSquare",
     "Sqrt",

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ...models.graph.channel_paths import NORMS
+from ...models.graph.norm_idioms import recognise_norms
 from ...models.graph.reading import first_line
-from ...models.graph.view import with_nodes_named
+from ...models.graph.view import copied, with_nodes_named, with_shapes
 from ..artifact import Artifact, Card, ConversionError, Note
 from .float16 import after_the_weights
 from .ranges import Range, RangeMethod, activation_ranges
@@ -107,7 +109,7 @@ def to_qdq(model: onnx.ModelProto, ranges: Mapping[str, Range]) -> onnx.ModelPro
     from onnxruntime.quantization.calibrate import TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-    normed = any(node.op_type == "LayerNormalization" for node in model.graph.node)
+    normed = _has_norms(model)
     operators = [kind for kind in OPERATORS if not (normed and kind in ELEMENTWISE)]
     named = with_nodes_named(_of_an_opset_that_knows(model))
     bounds = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
@@ -144,3 +146,10 @@ def _of_an_opset_that_knows(model: onnx.ModelProto) -> onnx.ModelProto:
         except Exception as error:
             raise ConversionError(f"the network cannot be brought to opset {OLDEST_OPSET}: {error}") from error
     return model
+
+
+def _has_norms(model: onnx.ModelProto) -> bool:
+    """Says whether there are layer norms or the like, be they spelt out."""
+    whole = with_shapes(copied(model))
+    recognise_norms(whole.graph)
+    return any(node.op_type in NORMS for node in whole.graph.node)

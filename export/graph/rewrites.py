@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ...models.graph.affine_folding import fold_channel_affines
 from ...models.graph.reading import read_onnx
 from ...models.graph.rewrite import Rewrite
 from ..artifact import Artifact, Card
-from .affine_folding import fold_channel_affines
 from .bias_correction import correct_biases
 from .cross_layer_equalisation import equalise_across_layers
 from .prelu import decompose_prelu

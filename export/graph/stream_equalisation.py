@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ...models.graph.view import GraphView, copied
-from .channel_paths import along, by_input, is_depthwise, scale_results
+from ...models.graph.channel_paths import along, by_input, is_depthwise, scale_results
+from ...models.graph.view import GraphView, copied, with_shapes
 from .channel_streams import ChannelStreams, channel_streams
-from .composition import WIDE, with_shapes
+from .composition import WIDE
 from .intermediates import capture_of
 
 if TYPE_CHECKING:

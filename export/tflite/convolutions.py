@@ -40,17 +40,19 @@ def emit_conv(context: Context, node: NodeProto) -> None:
 def emit_transposed_conv(context: Context, node: NodeProto) -> None:
     """A transposed convolution; TFLite has it without padding, so what ONNX's padding takes away is cut off.
 
-    Groups become one dense kernel with zeros between them.
+    Groups become one dense kernel with zeros between them, and so does a dilated kernel.
     """
     weights, image = context.weights(node, 1), image_of(context, node)  # weights: (I, O / groups, kh, kw)
     plain = attribute(node, "auto_pad", "NOTSET") == "NOTSET" and not attribute(node, "output_shape")
-    if not plain or set(attribute(node, "dilations", (1, 1))) != {1} or weights.ndim != 4:
-        raise context.refuse(node, "has dilations, or pads by its result's shape; only plain pads are supported")
-    groups = attribute(node, "group", 1)
-    (inputs, outputs), kernel = weights.shape[:2], weights.shape[2:]
+    if not plain or weights.ndim != 4:
+        raise context.refuse(node, "pads by its result's shape; only plain pads are supported")
+    groups, dilations = attribute(node, "group", 1), attribute(node, "dilations", (1, 1))
+    inputs, outputs = weights.shape[:2]
+    kernel = [(side - 1) * step + 1 for side, step in zip(weights.shape[2:], dilations, strict=True)]
     dense = np.zeros((inputs, groups * outputs, *kernel))
     for group, rows in enumerate(np.split(np.arange(inputs), groups)):
-        dense[rows, group * outputs : (group + 1) * outputs] = weights[rows]
+        of_group = dense[rows[0] : rows[-1] + 1, group * outputs : (group + 1) * outputs]
+        of_group[:, :, :: dilations[0], :: dilations[1]] = weights[rows]
     scale, shift, name = context.fuse_affine(node.output[0], groups * outputs)
     bias = context.constant(node, 2)
     bias = shift if bias is None else bias * scale + shift

@@ -17,9 +17,9 @@ from .context import Context, Order, Value, default_order
 if TYPE_CHECKING:
     from onnx import NodeProto
 
-CENTRED = "centred"
-LAYER_NORM_STEPS = ("mean", CENTRED, "squared", "variance", "safe", "factor", "normal", "scaled", "shifted")
-"""Names of the tensors inside a layer norm, after its own name and a slash."""
+SQUARED = "squared"
+NORM_STEPS = ("mean", "centred", SQUARED, "variance", "safe", "factor", "normal", "scaled", "shifted")
+"""Names of the tensors inside a norm, after its own name and a slash."""
 
 Group = tuple[list[int], list[int]]
 """Neighbouring axes before a reshape, and those that they become."""
@@ -60,10 +60,10 @@ def emit_reshape(context: Context, node: NodeProto) -> None:
         _reshaped(context, name, value, [target[axis] for axis in order], order)
 
 
-def emit_layer_norm(context: Context, node: NodeProto) -> None:
+def emit_norm(context: Context, node: NodeProto) -> None:
     """Normalises along the last axis, in float operators that XNNPACK has.
 
-    Given:   LayerNormalization
+    Given:   LayerNormalization, or RMSNormalization, which takes off no mean: d is x
     Result:  x - mean -> d;  d / sqrt(mean of d^2 + epsilon) * scale + shift
     """
     name, rank = node.output[0], len(context.shape(node.input[0]))
@@ -79,9 +79,11 @@ def emit_layer_norm(context: Context, node: NodeProto) -> None:
     def constant(label: str, values: Any) -> int:
         return context.writer.constant(f"{name}/{label}", np.atleast_1d(values))
 
-    mean_of = step("mean", "MEAN", [value.tensor, last], narrow=True, keepDims=True).tensor
-    centred = step(CENTRED, "SUB", [value.tensor, mean_of]).tensor
-    squared = step("squared", "MUL", [centred, centred]).tensor
+    centred = value.tensor
+    if node.op_type == "LayerNormalization":
+        mean_of = step("mean", "MEAN", [value.tensor, last], narrow=True, keepDims=True).tensor
+        centred = step("centred", "SUB", [value.tensor, mean_of]).tensor
+    squared = step(SQUARED, "MUL", [centred, centred]).tensor
     variance = step("variance", "MEAN", [squared, last], narrow=True, keepDims=True).tensor
     epsilon = constant("epsilon", attribute(node, "epsilon", 1e-5))
     safe = step("safe", "ADD", [variance, epsilon], narrow=True).tensor

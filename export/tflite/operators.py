@@ -21,7 +21,7 @@ from .arithmetic import (
 from .context import AXIS_TO_LAST, FUSED, TO_LAST, Context, bounds_of, reordered
 from .convolutions import emit_batch_norm, emit_conv, emit_matrix_product, emit_transposed_conv
 from .flatbuffer import ACTIVATIONS
-from .layouts import emit_layer_norm, emit_reshape, emit_softmax, emit_transpose, with_last
+from .layouts import emit_norm, emit_reshape, emit_softmax, emit_transpose, with_last
 from .pooling import emit_average_pool, emit_global_average, emit_max_pool, emit_pad
 from .slicing import (
     emit_blocks,
@@ -229,7 +229,7 @@ OPERATORS: dict[str, Emitter] = {
     "HardSigmoid": emit_hard_sigmoid,
     "HardSwish": _unary("HARD_SWISH"),
     "Identity": emit_identity,
-    "LayerNormalization": emit_layer_norm,
+    "LayerNormalization": emit_norm,
     "LeakyRelu": emit_leaky_relu,
     "Log": _unary("LOG"),
     "LpNormalization": emit_l2_norm,
@@ -244,6 +244,7 @@ OPERATORS: dict[str, Emitter] = {
     "Pad": emit_pad,
     "Pow": emit_power,
     "Reciprocal": emit_reciprocal,
+    "RMSNormalization": emit_norm,
     "ReduceL2": emit_reduction("SUM", squares=True, root=True),
     "ReduceMax": emit_reduction("REDUCE_MAX"),
     "ReduceMean": emit_reduction("MEAN"),
@@ -296,6 +297,7 @@ PARTLY: dict[str, Callable[[NodeProto, GraphView], bool]] = {
     "Gather": _is_list_with_gaps,
     "LayerNormalization": _normalises_last,
     "LpNormalization": lambda node, view: attribute(node, "p", 2) == 2,
+    "RMSNormalization": _normalises_last,
     "Resize": lambda node, view: tflite_resizes(resizing_in(view, node)),
 }
 """Operators that TFLite has for some attributes only, and what says so of a node."""

@@ -16,15 +16,17 @@ from ...models.tflite.tables import unpack
 from ..artifact import Artifact, ConversionError, Note, Precision
 from ..graph.composition import WIDE
 from ..graph.ranges import Range, RangeMethod, activation_ranges
-from .layouts import CENTRED, LAYER_NORM_STEPS
+from .layouts import NORM_STEPS, SQUARED
 from .rounding import sums_beside
 from .to_tflite import write_tflite
 
 Recipe = list[dict[str, Any]]
 
-FLOAT_IN_INT8 = tuple("BATCH_MATMUL DIV EQUAL GELU HARD_SWISH NOT_EQUAL RSQRT SELECT SELECT_V2 SOFTMAX SQRT".split())
+FLOAT_IN_INT8 = tuple(
+    "BATCH_MATMUL DIV EQUAL GELU HARD_SWISH MAXIMUM NOT_EQUAL RELU RSQRT SELECT SELECT_V2 SOFTMAX SQRT".split()
+)
 # as the quantiser names operators: by their results
-WIDE_STEPS = rf"(/({'|'.join(LAYER_NORM_STEPS)})|/{WIDE}/[^/;]*)(/as it lies)?;$"
+WIDE_STEPS = rf"(/({'|'.join(NORM_STEPS)})|/{WIDE}/[^/;]*)(/as it lies)?;$"
 
 
 def fp16(fp32: Path) -> Recipe:
@@ -72,7 +74,7 @@ def w8_dynamic(fp32: Path) -> Recipe:
 def w8a8(fp32: Path) -> Recipe:
     """Weights and activations in int8: a third of the file, and faster.
 
-    What has no int8 kernel in XNNPACK (PReLU, GELU, hard-swish, divisions, attention) stays float between two
+    What has no int8 kernel in XNNPACK (PReLU, GELU, hard-swish, divisions, bounds, attention) stays float between two
     conversions, which XNNPACK runs in one piece with the rest; so do the steps inside a norm, whose squares 8 bits
     cannot hold, and inside what exponentials are written for. So do the sums of a residual stream that layer norms
     read: each would round anew what all earlier layers added up, for a saving of 0.1 % of the instructions.
@@ -86,7 +88,7 @@ def w8a8(fp32: Path) -> Recipe:
     manager.load_quantization_recipe(recipe.static_wi8_ai8())
     left = [(".*", getattr(TFLOperationName, name)) for name in FLOAT_IN_INT8]
     every = TFLOperationName.ALL_SUPPORTED
-    sums = [(operator_scope(name), every) for name in sums_beside(fp32.read_bytes(), CENTRED)]
+    sums = [(operator_scope(name), every) for name in sums_beside(fp32.read_bytes(), SQUARED)]
     for scope, operator in (*left, (WIDE_STEPS, every), *sums):
         manager.add_quantization_config(scope, operator, algorithm_key=AlgorithmName.NO_QUANTIZE)
     rows: Recipe = manager.get_quantization_recipe()
@@ -94,10 +96,19 @@ def w8a8(fp32: Path) -> Recipe:
 
 
 def w8a16(fp32: Path) -> Recipe:
-    """Weights in int8, activations in int16: for digital signal processors; LiteRT runs it in plain kernels."""
-    from ai_edge_quantizer import recipe
+    """Weights in int8, activations in int16: for digital signal processors; LiteRT runs it in plain kernels.
 
-    rows: Recipe = recipe.static_wi8_ai16()
+    Bounds stay float: the quantiser cannot give their constants, one number a channel, the step of what they bound.
+    """
+    from ai_edge_quantizer import recipe
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    from ai_edge_quantizer.qtyping import TFLOperationName
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+
+    manager = RecipeManager()
+    manager.load_quantization_recipe(recipe.static_wi8_ai16())
+    manager.add_quantization_config(".*", TFLOperationName.MAXIMUM, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    rows: Recipe = manager.get_quantization_recipe()
     return rows
 
 

@@ -9,14 +9,15 @@ import numpy as np
 
 from ...files import sha256_of, written_whole
 from ...models.graph.activation_idioms import recognise_activations
-from ...models.graph.idioms import recognise_norms, recognise_prelus
+from ...models.graph.idioms import recognise_prelus
+from ...models.graph.norm_idioms import recognise_norms
 from ...models.graph.reading import read_onnx
 from ...models.graph.resizing import rewrite_upsamples
 from ...models.graph.simplification import simplified
-from ...models.graph.view import GraphView
+from ...models.graph.view import GraphView, with_shapes
 from ...models.tflite.tables import DAMAGES, unpack
 from ..artifact import METADATA_KEY, Artifact, Card, ConversionError, Note
-from ..graph.composition import compose_lacking, with_shapes
+from ..graph.composition import compose_lacking
 from ..graph.compositions import COMPOSITIONS
 from .context import Context, Value
 from .delegation import delegation

@@ -15,6 +15,7 @@ from .onnx_ports import model_ports
 from .reading import first_line, read_onnx, tensors
 from .rewrite import Rewrite
 from .size_limits import check_sizes
+from .transposed_convolutions import state_transposed_pads
 from .view import GraphView, attribute, constant_value
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def foreign_graph(path: Path, contract: InputContract, output: str = "") -> Fore
     sides = (1, contract.channels, contract.height, contract.width)
     for side, want in zip(face.type.tensor_type.shape.dim, sides, strict=True):
         side.dim_value = want
+    state_transposed_pads(model)
     rename_values(model, {face.name: INPUT, model.graph.output[0].name: OUTPUT})
     lower_opset(model)
     check_sizes(model, path.name)

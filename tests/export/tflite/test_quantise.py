@@ -255,3 +255,42 @@ def test_faces_that_are_not_finite_are_refused(fp32: Artifact, tmp_path: Path) -
 def test_unknown_precision_names_the_known(fp32: Artifact, tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match="no TFLite precision 'w4'; known: fp16, w8, w8-dynamic, w8a8"):
         quantise_tflite(fp32, "w4", tmp_path / "x.tflite")
+
+
+PER_CHANNEL = np.linspace(0.2, 0.8, CHANNELS, dtype=np.float32).reshape(CHANNELS, 1, 1)
+
+
+@pytest.mark.parametrize("precision", ["w8a8", "w8a16"])
+@pytest.mark.parametrize("operator", ["Max", "Min", "Add", "Sub", "Mul", "Div", "Relu"])
+def test_an_operator_with_a_constant_per_channel_is_quantised_and_stays_in_one_piece(
+    operator: str, precision: Any, tmp_path: Path
+) -> None:
+    """Its input and result are of no layer, so nothing folds: a sigmoid before it, one behind it."""
+    rng = np.random.default_rng(1)
+    constants = {
+        "w1": rng.normal(0, 0.3, (CHANNELS, 3, 3, 3)).astype(np.float32),
+        "k": PER_CHANNEL,
+        "w2": rng.normal(0, 0.1, (SIZE, CHANNELS, 16, 16)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["input", "w1"], ["c"], pads=[1] * 4),
+        helper.make_node("Sigmoid", ["c"], ["s"]),
+        helper.make_node(operator, ["s"] if operator == "Relu" else ["s", "k"], ["e"]),
+        helper.make_node("Sigmoid", ["e"], ["t"]),
+        helper.make_node("Conv", ["t", "w2"], ["o"]),
+        helper.make_node("Flatten", ["o"], ["embedding"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("input", onnx.TensorProto.FLOAT, [1, 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("embedding", onnx.TensorProto.FLOAT, [1, SIZE])],
+        [numpy_helper.from_array(values, name) for name, values in constants.items()],
+    )
+    path = tmp_path / "net.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    whole = to_tflite(path, Card("net", InputContract(SIDE, SIDE), SIZE), tmp_path / "net.tflite")
+    small = quantise_tflite(whole, precision, tmp_path / "small.tflite", FACES)
+    exact, ours = (unit(LiteRTSession(one.path).run(FACES)) for one in (whole, small))
+    assert (exact * ours).sum(axis=1).min() > 0.999
+    assert precision == "w8a16" or delegation(small.path).partitions == 1

@@ -94,6 +94,15 @@ CASES: dict[str, Case] = {
     "ConvTranspose padded": one(
         "ConvTranspose", numbers(8, 4, 3, 3) / 8, strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 1]
     ),
+    "ConvTranspose to a shape": one(
+        "ConvTranspose", numbers(8, 4, 3, 3) / 8, numbers(4), strides=[2, 2], output_shape=[16, 15]
+    ),
+    "ConvTranspose to a larger shape": one(
+        "ConvTranspose", numbers(8, 4, 2, 2) / 8, strides=[2, 2], output_shape=[17, 16]
+    ),
+    "ConvTranspose same": one("ConvTranspose", numbers(8, 4, 3, 3) / 8, strides=[2, 2], auto_pad="SAME_UPPER"),
+    "ConvTranspose same, of 4": one("ConvTranspose", numbers(8, 4, 4, 4) / 8, strides=[2, 2], auto_pad="SAME_LOWER"),
+    "ConvTranspose dilated": one("ConvTranspose", numbers(8, 4, 3, 3) / 8, dilations=[2, 2], auto_pad="VALID"),
     "ConvTranspose grouped": one("ConvTranspose", numbers(8, 1, 4, 4) / 4, strides=[2, 2], pads=[1] * 4, group=8),
     "Gemm": one("Gemm", numbers(8, 8), numbers(8), source="row", alpha=0.5, beta=2.0),
     "MatMul": one("MatMul", numbers(8, 8) / 4, source="tokens"),
@@ -113,6 +122,8 @@ CASES: dict[str, Case] = {
     "GroupNormalization": one("GroupNormalization", numbers(8), numbers(8, seed=2), num_groups=2, opset=21),
     "LayerNormalization": one("LayerNormalization", numbers(8), numbers(8, seed=2), source="tokens"),
     "LayerNormalization of all": one("LayerNormalization", numbers(8, 8, 8), numbers(8, 8, 8, seed=2), axis=1),
+    "RMSNormalization": one("RMSNormalization", numbers(8), source="tokens", opset=23),
+    "RMSNormalization of all": one("RMSNormalization", numbers(8, 8, 8), axis=1, epsilon=1e-3, opset=23),
     "LpNormalization": one("LpNormalization", axis=1),
     "LpNormalization p=1": one("LpNormalization", axis=1, p=1),
     "LRN": one("LRN", size=5, alpha=0.3, beta=0.75, bias=2.0),

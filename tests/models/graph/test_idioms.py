@@ -8,7 +8,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from pocketface.models.graph.idioms import recognise_norms, recognise_prelus
+from pocketface.models.graph.idioms import recognise_prelus
 
 SLOPES = np.float32([0.25, -0.5, 0.0]).reshape(3, 1, 1)
 CONSTANTS = {
@@ -19,14 +19,6 @@ CONSTANTS = {
     "two": np.float32(2),
     "zero": np.float32(0),
     "one": np.float32(1),
-    "tiny": np.float32(1e-12),
-    "last": np.int64([-1]),
-    "scale": np.float32([1, 2, 3, 4]),
-    "shift": np.float32([4, 3, 2, 1]),
-    "epsilon": np.float32(1e-3),
-    "shape": np.int64([2, 4]),
-    "image_scale": np.float32([1, 2, 3, 4]).reshape(4, 1, 1),
-    "image_shift": np.float32([4, 3, 2, 1]).reshape(1, 4, 1, 1),
 }
 
 
@@ -116,93 +108,3 @@ def test_what_is_no_prelu_stays(nodes: list[onnx.NodeProto]) -> None:
     before = made.SerializeToString(deterministic=True)
     assert recognise_prelus(made.graph) == 0
     assert made.SerializeToString(deterministic=True) == before
-
-
-NORMS = {
-    "keras": [
-        node("Mul", "x x", "s"),
-        node("ReduceSum", "s last", "t", keepdims=1),
-        node("Max", "t tiny", "f"),
-        node("Sqrt", "f", "l"),
-        node("Reciprocal", "l", "r"),
-        node("Mul", "x r", "y"),
-    ],
-    "torch, powers": [
-        node("Pow", "x two", "s"),
-        node("ReduceSum", "s last", "t", keepdims=1),
-        node("Sqrt", "t", "l"),
-        node("Div", "x l", "y"),
-    ],
-    "torch, functional": [
-        node("ReduceL2", "x", "l", axes=[1], keepdims=1),
-        node("Max", "l tiny", "f"),
-        node("Expand", "f shape", "e"),
-        node("Div", "x e", "y"),
-    ],
-    "square sum": [
-        node("ReduceSumSquare", "x", "t", axes=[-1], keepdims=1),
-        node("Add", "t tiny", "f"),
-        node("Sqrt", "f", "l"),
-        node("Div", "x l", "y"),
-    ],
-}
-
-
-@pytest.mark.parametrize("spelling", NORMS)
-def test_a_length_norm_is_found_in_every_spelling(spelling: str) -> None:
-    made = model(NORMS[spelling], (2, 4))
-    assert recognise_norms(made.graph) == 1
-    assert [one.op_type for one in made.graph.node] == ["LpNormalization"]
-    found = computed(made, np.float32([[3, 0, 4, 0], [1, 1, 1, 1]]))
-    np.testing.assert_allclose(found, [[0.6, 0, 0.8, 0], [0.5, 0.5, 0.5, 0.5]], atol=1e-6)
-
-
-LAYER_NORM = [
-    node("ReduceMean", "x", "m", axes=[-1]),
-    node("Sub", "x m", "d"),
-    node("Pow", "d two", "s"),
-    node("ReduceMean", "s", "v", axes=[-1]),
-    node("Add", "v epsilon", "w"),
-    node("Sqrt", "w", "r"),
-    node("Div", "d r", "n"),
-    node("Mul", "n scale", "g"),
-    node("Add", "g shift", "y"),
-]
-
-
-def test_a_layer_norm_of_old_opsets_is_found_with_its_scale_shift_and_epsilon() -> None:
-    made = model(LAYER_NORM, (2, 4))
-    before = computed(made, x := np.float32([[1, 2, 3, 6], [0, 0, 0, 1e-2]]))
-    assert recognise_norms(made.graph) == 1
-    assert [one.op_type for one in made.graph.node] == ["LayerNormalization"]
-    np.testing.assert_allclose(computed(made, x), before, atol=2e-6)
-
-
-def test_a_layer_norm_along_the_channels_of_an_image_is_found() -> None:
-    """As ConvNeXt's authors write it: x.mean(1), (x - u).pow(2).mean(1), weight[:, None, None] * x + bias."""
-    nodes = [
-        node("ReduceMean", "x", "m", axes=[1]),
-        node("Sub", "x m", "d"),
-        node("Mul", "d d", "s"),
-        node("ReduceMean", "s", "v", axes=[1]),
-        node("Add", "v epsilon", "w"),
-        node("Sqrt", "w", "r"),
-        node("Div", "d r", "n"),
-        node("Mul", "image_scale n", "g"),
-        node("Add", "g image_shift", "y"),
-    ]
-    made = model(nodes, (1, 4, 2, 3))
-    before = computed(made, x := np.random.default_rng(0).standard_normal((1, 4, 2, 3)).astype(np.float32))
-    assert recognise_norms(made.graph) == 1
-    assert [one.op_type for one in made.graph.node] == ["Transpose", "LayerNormalization", "Transpose"]
-    np.testing.assert_allclose(computed(made, x), before, atol=2e-6)
-
-
-def test_a_mean_of_squares_is_no_length() -> None:
-    nodes = [
-        node("Mul", "x x", "s"),
-        node("ReduceMean", "s", "t", axes=[-1]),
-        node("Sqrt", "t", "l"),
-        node("Div", "x l", "y"),
-    ]
-    assert recognise_norms(model(nodes, (2, 4)).graph) == 0

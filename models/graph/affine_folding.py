@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...models.graph.view import Array, GraphView, attribute, copied
 from .channel_paths import (
     MOVES,
+    NORMS,
     axis_after,
     axis_before,
     by_input,
@@ -20,7 +20,7 @@ from .channel_paths import (
     scale_results,
     scales_itself,
 )
-from .composition import with_shapes
+from .view import Array, GraphView, attribute, copied, with_shapes
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -28,21 +28,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Affine:
-    """A Mul or an Add whose other operand is a constant along one axis."""
+    """A product or a sum of what is computed and a constant along one axis, or a single number."""
 
     node: NodeProto
     place: int  # of the computed operand
-    axis: int  # of the channels
-    values: Array  # (C,)
-
-    @property
-    def shifts(self) -> bool:
-        """Whether it adds; else it multiplies."""
-        return self.node.op_type == "Add"
+    axis: int | None  # of the channels; None: one number for all
+    values: Array  # (C,) or (1,), to multiply by or to add
+    shifts: bool  # whether it adds; else it multiplies
 
 
-def fold_channel_affines(model: ModelProto) -> tuple[ModelProto, int]:
-    """Folds each Mul and Add by a constant per channel into a layer.
+def fold_channel_affines(model: ModelProto, forward: bool = True) -> tuple[ModelProto, int]:
+    """Folds each product, quotient, sum and difference with a constant per channel into a layer.
 
     Given:   MatMul W -> Reshape -> Mul g -> Transpose -> Add          the layer scale of ConvNeXt, EdgeNeXt, CaiT
     Result:  MatMul W g -> Reshape -> Transpose -> Add
@@ -54,13 +50,15 @@ def fold_channel_affines(model: ModelProto) -> tuple[ModelProto, int]:
 
     Args:
         model: Batch 1; changed in a copy.
+        forward: Whether a layer takes in what stands before it too.
 
     Returns:
         The network, and how many scales and shifts are gone.
     """
     result = with_shapes(copied(model))
     view, count = GraphView(result.graph), 0
-    for fold, nodes in ((_fold_into_earlier, list), (_fold_into_later, reversed)):  # from the layer outwards
+    ways = ((_fold_into_earlier, list), (_fold_into_later, reversed))  # from the layer outwards
+    for fold, nodes in ways if forward else ways[:1]:
         for node in list(nodes(list(result.graph.node))):
             affine = _affine(view, node)
             if affine and fold(view, affine):
@@ -71,7 +69,7 @@ def fold_channel_affines(model: ModelProto) -> tuple[ModelProto, int]:
 
 
 def _affine(view: GraphView, node: NodeProto) -> Affine | None:
-    if node.op_type not in ("Mul", "Add"):
+    if node.op_type not in ("Mul", "Add", "Div", "Sub"):
         return None
     places = [place for place, name in enumerate(node.input) if name not in view.constants]
     shape = view.shape(node.output[0])
@@ -79,9 +77,14 @@ def _affine(view: GraphView, node: NodeProto) -> Affine | None:
         return None
     values = view.constants[node.input[1 - places[0]]]
     wide = [axis - values.ndim for axis, side in enumerate(values.shape) if side != 1]
-    if len(wide) != 1:
+    if len(wide) > 1 or values.dtype != np.float32:
         return None
-    return Affine(node, places[0], len(shape) + wide[0], values.reshape(-1))
+    axis, numbers = len(shape) + wide[0] if wide else None, values.reshape(-1)
+    if node.op_type in ("Div", "Sub"):
+        if places[0] or (node.op_type == "Div" and not numbers.all()):
+            return None
+        numbers = 1 / numbers if node.op_type == "Div" else -numbers
+    return Affine(node, places[0], axis, numbers, node.op_type in ("Add", "Sub"))
 
 
 def _fold_into_earlier(view: GraphView, affine: Affine) -> bool:
@@ -90,25 +93,36 @@ def _fold_into_earlier(view: GraphView, affine: Affine) -> bool:
     while view.sole_consumer(name) is not None and (layer := view.producer(name)) is not None:
         if layer.op_type not in MOVES:
             break
-        if (earlier := axis_before(view, layer, axis)) is None:
+        if axis is not None and (axis := axis_before(view, layer, axis)) is None:
             return False
-        name, axis = layer.input[0], earlier
+        name = layer.input[0]
     else:
         return False
-    if layer.op_type == "LayerNormalization":
-        if not is_last_axis_norm(view, layer) or axis != len(view.shape(name) or ()) - 1:
-            return False
-    elif channels_of(view, layer) != axis or not view.has_constant_weights(layer) or scales_itself(layer):
+    own, sides = _channels_of(view, layer), view.shape(name) or ()
+    if own is None or axis not in (None, own) or not view.has_constant_weights(layer) or not sides[own]:
         return False
+    values = np.broadcast_to(affine.values, sides[own])
     if affine.shifts:
-        return _shift(view, layer, affine.values)
-    scale_results(view, layer, affine.values, "scaled")
+        return _shift(view, layer, values)
+    scale_results(view, layer, values, "scaled")
     return True
+
+
+def _channels_of(view: GraphView, layer: NodeProto) -> int | None:
+    """Gives the axis along which a layer or a norm has one scale or filter each."""
+    rank = len(view.shape(layer.output[0]) or ())
+    if not rank:
+        return None
+    if layer.op_type in NORMS:
+        return rank - 1 if is_last_axis_norm(view, layer) else None
+    if layer.op_type == "BatchNormalization":
+        return 1 if len(layer.output) == 1 else None
+    return None if scales_itself(layer) else channels_of(view, layer)
 
 
 def _fold_into_later(view: GraphView, affine: Affine) -> bool:
     """Scales the inputs of the one layer that reads the channels."""
-    layers = _readers(view, affine.node.output[0], affine.axis)
+    layers = None if affine.axis is None else _readers(view, affine.node.output[0], affine.axis)
     if not layers or len(layers) > 1:
         return False
     scale, shift = (np.ones_like(affine.values), affine.values) if affine.shifts else (affine.values, None)
@@ -157,7 +171,7 @@ def _can_shift(layer: NodeProto) -> bool:
 
 def _shift(view: GraphView, layer: NodeProto, values: Array) -> bool:
     """Adds to a layer's bias; one that has none gets it."""
-    if layer.op_type == "MatMul":
+    if layer.op_type in ("MatMul", "RMSNormalization"):
         return False
     bias = view.constants[layer.input[2]] if len(layer.input) > 2 else np.zeros(len(values), np.float32)
     name = view.set_constant(f"{layer.output[0]}/shifted", np.asarray(bias + values, np.float32))

@@ -8,7 +8,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from pocketface.export.graph.affine_folding import fold_channel_affines
+from pocketface.models.graph.affine_folding import fold_channel_affines
 
 FACE = np.random.default_rng(0).normal(0, 1, (1, 2, 4, 4)).astype(np.float32)
 

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...models.graph.view import Array, GraphView, attribute
+from .view import Array, GraphView, attribute
 
 if TYPE_CHECKING:
     from onnx import NodeProto
 
 MOVES = ("Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity")
 """Operators that change no number, only where it lies."""
+
+NORMS = ("LayerNormalization", "RMSNormalization")
+"""Operators that normalise the last axis, or several, and scale what they give."""
 
 LINEAR = ("Conv", "Gemm", "MatMul")
 
@@ -107,7 +110,7 @@ def by_input(layer: NodeProto, weights: Array, factors: Array) -> Array:
 def scale_results(view: GraphView, layer: NodeProto, factors: Array, label: str) -> None:
     """Multiplies each channel of what a layer or a norm gives."""
     weights = view.constants[layer.input[1]]
-    axis = 0 if layer.op_type == "LayerNormalization" else filter_axis(layer, weights)
+    axis = 0 if layer.op_type in (*NORMS, "BatchNormalization") else filter_axis(layer, weights)
     view.scale_input(layer, 1, along(factors, axis, weights.ndim), label)
     if len(layer.input) > 2:
         view.scale_input(layer, 2, np.asarray(factors, np.float32), label)
