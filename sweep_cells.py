@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import platform
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -62,6 +63,7 @@ class Done:
     seconds: float  # of the try that finished it
     work: float  # see `SweepCell.work`
     bytes: int
+    machine: str = ""  # that finished it, by its name in the network
 
 
 @dataclass(frozen=True)
@@ -150,9 +152,8 @@ def _make(job: Job, progress: Progress) -> None:
     MAKERS[job.cell.kind](job, progress)
     files = {path.relative_to(job.folder).as_posix(): path.stat().st_size for path in _files_in(job.folder)}
     seconds = round(time.monotonic() - started, 3)
-    Memo(job.folder / RECORD, job.cell.key).write(
-        kind=job.cell.kind, label=job.cell.label, seconds=seconds, work=job.cell.work, files=files
-    )
+    told = {"kind": job.cell.kind, "label": job.cell.label, "machine": platform.node()}
+    Memo(job.folder / RECORD, job.cell.key).write(**told, seconds=seconds, work=job.cell.work, files=files)
 
 
 def _keep_source(job: Job, progress: Progress) -> None:
@@ -268,7 +269,8 @@ def _done(record: Mapping[str, Any], folder: Path) -> Done | None:
     sizes = {str(name): int(size) for name, size in record["files"].items()}
     if any(not (folder / name).is_file() or (folder / name).stat().st_size != size for name, size in sizes.items()):
         return None
-    return Done(float(record["seconds"]), float(record["work"]), sum(sizes.values()))
+    machine = str(record.get("machine", ""))
+    return Done(float(record["seconds"]), float(record["work"]), sum(sizes.values()), machine)
 
 
 def _files_in(folder: Path) -> list[Path]:

@@ -44,11 +44,15 @@ class SweepOptions:
 
     def sweep(self, recipe: Path, out: Path) -> None:
         """Sweeps, or prints the plan."""
+        from .sweep_engines import started
         from .sweeper import CELLS, plan, plan_sentences, sweep
 
         resolved, cells = self.swept_recipe(recipe), self.cells or out / CELLS
         if self.dry_run:
-            for sentence in plan_sentences(plan(resolved, say), cells, self.jobs):
+            engine = self.engine if self.address else "local"  # a cluster that sweep starts is this machine
+            with started(engine, self.jobs, self.address, say) as begun:
+                planned = plan(resolved, say, begun.timing_device)
+            for sentence in plan_sentences(planned, cells, self.jobs):
                 say(sentence)
             return
         report = sweep(resolved, out, say, jobs=self.jobs, cells=cells, engine=self.engine, address=self.address)

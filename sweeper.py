@@ -15,10 +15,10 @@ from .files import DAMAGE, written_whole
 from .held_folders import hold_folder
 from .inputs import open_source
 from .run_recipe import RunRecipe
-from .spelling import known_names
 from .sweep_cells import RECORD, faces_of, finished, pairs_of
-from .sweep_engines import ENGINES, Engine, make_all
+from .sweep_engines import started
 from .sweep_goal import BudgetSearch, most_trials, search
+from .sweep_order import Engine, make_all
 from .sweep_plan import (
     Hashes,
     PlannedPoint,
@@ -92,34 +92,26 @@ def sweep(
         ValueError: An input is missing or wrong, or nothing could be made.
     """
     out = Path(out)
-    if engine not in ENGINES:
-        raise ValueError(f"no engine {engine!r}; {known_names(engine, ENGINES)}")
-    if jobs < 1:
-        raise ValueError(f"--jobs {jobs} makes nothing; give 1 or more")
-    with hold_folder(out):
-        return _sweep(recipe, out, cells or out / CELLS, lambda: ENGINES[engine](jobs, address, progress), progress)
+    with started(engine, jobs, address, progress) as begun, hold_folder(out):
+        return _sweep(recipe, out, cells or out / CELLS, begun, progress)
 
 
-def _sweep(recipe: RunRecipe, out: Path, store: Path, start: Callable[[], Engine], progress: Progress) -> Path:
-    planned = plan(recipe, progress)
+def _sweep(recipe: RunRecipe, out: Path, store: Path, engine: Engine, progress: Progress) -> Path:
+    planned = plan(recipe, progress, engine.timing_device)
     with written_whole(out / RECIPE) as beside:
         beside.write_text(recipe.to_toml(), encoding="utf-8")
     goal = recipe.sweep.goal if recipe.sweep is not None else None
     failed: dict[str, str] = {}
     searches: list[BudgetSearch] = []
-    engine = start()
-    try:
-        if goal is None:
-            failed |= make_all([cell for each in planned for cell in each.cells], store, engine, progress)
-        for number, network in enumerate(planned if goal is not None else ()):
-            assert goal is not None
-            trial = _trial(network, store, out, engine, failed, progress)
-            found = [search(cells.point, goal, trial, progress) for cells in network.points]
-            searches += found
-            planned[number] = network.with_points([point for each in found for point in each.tried])
-            failed |= make_all(planned[number].cells, store, engine, progress)
-    finally:
-        engine.close()
+    if goal is None:
+        failed |= make_all([cell for each in planned for cell in each.cells], store, engine, progress)
+    for number, network in enumerate(planned if goal is not None else ()):
+        assert goal is not None
+        trial = _trial(network, store, out, engine, failed, progress)
+        found = [search(cells.point, goal, trial, progress) for cells in network.points]
+        searches += found
+        planned[number] = network.with_points([point for each in found for point in each.tried])
+        failed |= make_all(planned[number].cells, store, engine, progress)
     sources = [source_of_sweep(each.name, each.files, each.timing, each.points, store, out, failed) for each in planned]
     if not any(point.network for source in sources for point in source.points):
         raise ValueError(f"nothing could be made: {next(iter(failed.values()), 'the grid is empty')}")
@@ -130,12 +122,15 @@ def _sweep(recipe: RunRecipe, out: Path, store: Path, start: Callable[[], Engine
     return write_sweep_report(sources, out, limits, said, _inputs(recipe, planned))
 
 
-def plan(recipe: RunRecipe, progress: Progress = lambda line: None) -> list[PlannedNetwork]:
+def plan(
+    recipe: RunRecipe, progress: Progress = lambda line: None, timing_device: Callable[[], str] = device_name
+) -> list[PlannedNetwork]:
     """Gives every cell of a sweep, of a search those of the networks that it begins with; nothing is made.
 
     Args:
         recipe: As for `sweep`.
         progress: Told of the networks that are opened.
+        timing_device: Names the machine that takes latencies, see `Engine`; asked where any are taken.
 
     Raises:
         ValueError: An input is missing or wrong, or a combination of values is no recipe.
@@ -145,11 +140,11 @@ def plan(recipe: RunRecipe, progress: Progress = lambda line: None) -> list[Plan
         firsts = {(point.network, point.series): at_share(point, goal.most) for point in points}
         points = list(firsts.values())
         progress(f"a search: up to {most_trials(goal)} networks for each of {len(points)} series, planned as they come")
-    planned = []
+    planned, device = [], timing_device() if recipe.benchmark.threads else ""
     for number, each in enumerate(networks_of(recipe)):
         source = open_source(each)
         train, pairs = faces_of(each, source.contract), pairs_of(each, source.contract)
-        hashes = Hashes(source.sha256, train.sha256, len(train), pairs.sha256, device_name())
+        hashes = Hashes(source.sha256, train.sha256, len(train), pairs.sha256, device)
         kept = source_cell(each, hashes, source.name)
         files, timing = source_files(each, hashes, source.name, kept)
         of_network = [point for point in points if point.network == number]
