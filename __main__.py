@@ -12,6 +12,7 @@ from typer import Argument, Option
 from . import command_line as cli
 from .command_line import say
 from .probe_options import ProbeOptions
+from .report_options import ReportedFolders, ReportOptions, ReportOut
 from .run_options import RecipeOrNetwork, RunOptions
 from .sweep_options import SweepOptions, SweptRecipe
 
@@ -57,6 +58,7 @@ def prune(
     faces: cli.Faces = cli.RENDERED,
     *,
     pruning: cli.PruneOptions,
+    track: cli.Track = None,
     settings: cli.Settings = None,
     network: cli.NetworkOptions,
     out: cli.Out = Path("runs/prune"),
@@ -69,11 +71,15 @@ def prune(
     from .models.checkpoint import open_embedder
     from .prune.channels.sizes import size_of
     from .prune.recipe import PruneRecipe
+    from .tracking import TRACKED, Tracking
 
     cli.check_out(out, "prune")
     recipe = cli.recipe_of(PruneRecipe, settings, **vars(pruning))
+    tracking = Tracking.checked(track, out / TRACKED, "pocketface")
     source = open_embedder(embedder, **network.keywords())
-    smaller = prune_by_measurements(source, open_faces(faces, source.contract), recipe, say, out / "unfinished")
+    train = open_faces(faces, source.contract)
+    with tracking.run(f"{source.name}, {out.name}", recipe.model_dump(mode="json"), say) as run:
+        smaller = prune_by_measurements(source, train, recipe, run.progress, out / "unfinished")
     if not cli.is_first_process():
         return
     folder = cli.save(smaller, out)
@@ -93,6 +99,7 @@ def recover(
     signal: cli.TrainingSignal = None,
     epochs: cli.Epochs = None,
     seed: cli.Seed = 0,
+    track: cli.Track = None,
     settings: cli.Settings = None,
     *,
     network: cli.NetworkOptions,
@@ -104,10 +111,12 @@ def recover(
     from .models.warm_start import warm_start
     from .prune.recipe import TrainingRecipe
     from .prune.training.trainer import recover as recover_stage
+    from .tracking import TRACKED, Tracking
 
     usual = "distillation" if teacher is not None else "arcface"
     cli.check_out(out)
     recipe = cli.recipe_of(TrainingRecipe, settings, signal=signal or usual, epochs=epochs, seed=seed)
+    tracking = Tracking.checked(track, out / TRACKED, "pocketface")
     learner = open_embedder(student, **network.keywords())
     if start is not None:
         learner, left = warm_start(learner, start)
@@ -115,7 +124,8 @@ def recover(
     train = open_faces(faces, learner.contract)
     code = student if ":" in student else None  # the teacher's too, where that is foreign
     teaching = load_checkpoint(teacher, code) if teacher is not None else None
-    trained = recover_stage(learner, train, recipe, teaching, say, out / "unfinished")
+    with tracking.run(f"{learner.name}, {out.name}", recipe.model_dump(mode="json"), say) as run:
+        trained = recover_stage(learner, train, recipe, teaching, run.progress, out / "unfinished")
     if cli.is_first_process():
         say(str(cli.save(trained, out)))
 
@@ -315,21 +325,10 @@ def probe(network: cli.Probed, *, given: ProbeOptions) -> None:
 
 
 @app.command()
-def report(
-    folders: Annotated[list[Path], Argument(help="Run folders with measurements.json.")],
-    max_mb: Annotated[float | None, Option(help="Largest file that the app takes, in MB of 10^6 bytes.")] = None,
-    max_ms: Annotated[float | None, Option(help="Longest median latency on one thread, in ms.")] = None,
-    max_drop: Annotated[
-        float | None, Option(help="Largest loss of accuracy, in points.", show_default="the run's margin")
-    ] = None,
-    out: Annotated[Path | None, Option("--out", help="Folder for the report.", show_default="the first folder")] = None,
-) -> None:
-    """Recommend a file to ship. Writes report.html, .md, .csv and .json, and a model card per file."""
-    from .benchmark.report.page import write_report
-
-    page, text = write_report(folders, out or folders[0], max_mb, max_ms, max_drop, say)
-    say(str(page))
-    say(str(text))
+@cli.with_options
+def report(folders: ReportedFolders, *, given: ReportOptions, out: ReportOut = None) -> None:
+    """Recommend a file to ship. Writes report.html, .md and .csv; of runs also .json, and a model card per file."""
+    given.report(folders, out)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from .command_line import RunSettings, say, values_of
+from .command_line import RunSettings, Track, say, values_of
 
 if TYPE_CHECKING:
     from .run_recipe import RunRecipe
@@ -40,6 +40,7 @@ class SweepOptions:
     address: Annotated[str | None, Option(help="Address of the Ray cluster.", show_default="one is started here")] = (
         None
     )
+    track: Track = None
     settings: RunSettings = None
 
     def sweep(self, recipe: Path, out: Path) -> None:
@@ -55,7 +56,16 @@ class SweepOptions:
             for sentence in plan_sentences(planned, cells, self.jobs):
                 say(sentence)
             return
-        report = sweep(resolved, out, say, jobs=self.jobs, cells=cells, engine=self.engine, address=self.address)
+        report = sweep(
+            resolved,
+            out,
+            say,
+            jobs=self.jobs,
+            cells=cells,
+            engine=self.engine,
+            address=self.address,
+            track=self.track or (),
+        )
         say(f"report: {report}")
 
     def swept_recipe(self, path: Path) -> RunRecipe:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from .sweep_cells import Job, finished
 from .sweep_plan import SweepCell
+from .tracking import UNTRACKED, Tracking
 
 MOST_LOSSES = 5  # of one cell: a node that dies is bad luck, five are the cell's doing
 
@@ -39,7 +40,9 @@ class Engine(Protocol):
         """Ends what the engine started."""
 
 
-def make_all(cells: Sequence[SweepCell], store: Path, engine: Engine, progress: Progress) -> Outcome:
+def make_all(
+    cells: Sequence[SweepCell], store: Path, engine: Engine, progress: Progress, tracking: Tracking = UNTRACKED
+) -> Outcome:
     """Makes cells, each when what it needs is made; a cell that cannot be made takes along those that need it.
 
     Latencies are taken at the end, one at a time, when nothing else runs.
@@ -49,16 +52,18 @@ def make_all(cells: Sequence[SweepCell], store: Path, engine: Engine, progress: 
         store: The folder of cells.
         engine: Where they are made.
         progress: Gets a line per cell.
+        tracking: Which trackers are told of what is made.
 
     Returns:
         Which could not be made, and why.
     """
     failed: dict[str, str] = {}
+    jobs = {cell.folder: Job(cell, store, tracking) for cell in cells}
     missing = [cell for cell in cells if finished(cell, store) is None]
     timed = [[cell] for cell in missing if cell.kind == "timing"]
     made = 0
     for some in [[cell for cell in missing if cell.kind != "timing"], *timed]:
-        for line, is_settled in _make_some(some, store, engine, failed):
+        for line, is_settled in _make_some([jobs[cell.folder] for cell in some], engine, failed):
             made += is_settled
             progress(f"{made} of {len(missing)}: {line}" if is_settled else line)
     return failed
@@ -93,12 +98,11 @@ class _Ready:
                 self.add(waiting)
 
 
-def _make_some(
-    cells: Sequence[SweepCell], store: Path, engine: Engine, failed: dict[str, str]
-) -> Iterator[tuple[str, bool]]:
+def _make_some(jobs: Sequence[Job], engine: Engine, failed: dict[str, str]) -> Iterator[tuple[str, bool]]:
     """Makes cells; yields lines, with whether a cell is settled, and adds those that could not be made to `failed`."""
-    ready, running = _Ready(cells), 0
-    ended: SimpleQueue[tuple[SweepCell, Future[Any]]] = SimpleQueue()
+    ready, running = _Ready([job.cell for job in jobs]), 0
+    of_cell = {job.cell.folder: job for job in jobs}
+    ended: SimpleQueue[tuple[Job, Future[Any]]] = SimpleQueue()
     losses: Counter[str] = Counter()
     while ready or running:
         if ready and ended.empty():  # those that ended are told of first
@@ -109,10 +113,11 @@ def _make_some(
                 yield f"{cell.label}: not made, as what it needs was not", True
             else:
                 running += 1
-                future = engine.submit(Job(cell, store))
-                future.add_done_callback(partial(_put, ended, cell))
+                job = of_cell[cell.folder]
+                engine.submit(job).add_done_callback(partial(_put, ended, job))
             continue
-        cell, future = ended.get()
+        job, future = ended.get()
+        cell = job.cell
         running -= 1
         try:
             future.result()
@@ -126,16 +131,17 @@ def _make_some(
         except (ValueError, RuntimeError) as error:
             failed[cell.folder] = " ".join(str(error).split())
         ready.settle(cell)
-        yield _line(cell, store, failed), True
+        yield _line(job, failed), True
 
 
-def _put(ended: SimpleQueue[tuple[SweepCell, Future[Any]]], cell: SweepCell, future: Future[Any]) -> None:
-    ended.put((cell, future))
+def _put(ended: SimpleQueue[tuple[Job, Future[Any]]], job: Job, future: Future[Any]) -> None:
+    ended.put((job, future))
 
 
-def _line(cell: SweepCell, store: Path, failed: Outcome) -> str:
+def _line(job: Job, failed: Outcome) -> str:
+    cell = job.cell
     if cell.folder in failed:
         return f"{cell.label}: {failed[cell.folder]}"
-    done = finished(cell, store)
+    done = finished(cell, job.store)
     where = "" if done is None or done.machine in ("", platform.node()) else f" on {done.machine}"
     return f"{cell.label}, {0.0 if done is None else done.seconds:.1f} s{where}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -50,6 +51,7 @@ class OnRay:
                     resources=None if address else {TIMING: 1},
                     include_dashboard=None if address else False,
                     log_to_driver=False,
+                    logging_level=logging.WARNING,
                     runtime_env={"env_vars": {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}},
                 )
         except ray.exceptions.AuthenticationError:
