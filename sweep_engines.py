@@ -20,6 +20,8 @@ Progress = Callable[[str], None]
 class InThisProcess:
     """Makes each cell at once, before `submit` returns."""
 
+    orders_latencies = False
+
     def __init__(self, progress: Progress) -> None:
         """Tells `progress` what the stages say."""
         self._progress = progress
@@ -43,6 +45,8 @@ class InThisProcess:
 
 class InProcesses:
     """Makes so many cells at a time on this machine, each in a process of its own."""
+
+    orders_latencies = False
 
     def __init__(self, jobs: int) -> None:
         """Shares the cores among the processes."""

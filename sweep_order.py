@@ -30,6 +30,9 @@ class CellLost(Exception):
 class Engine(Protocol):
     """Makes cells; several at a time, or one."""
 
+    orders_latencies: bool
+    """Whether each machine takes one latency at a time by itself, so that several may be submitted."""
+
     def submit(self, job: Job) -> Future[Any]:
         """Begins a cell whose needs are made; the future raises `CellLost` where it is to be begun anew."""
 
@@ -45,7 +48,7 @@ def make_all(
 ) -> Outcome:
     """Makes cells, each when what it needs is made; a cell that cannot be made takes along those that need it.
 
-    Latencies are taken at the end, one at a time, when nothing else runs.
+    Latencies are taken at the end, one at a time on each machine, when nothing else runs.
 
     Args:
         cells: The needs of each are among them.
@@ -60,9 +63,10 @@ def make_all(
     failed: dict[str, str] = {}
     jobs = {cell.folder: Job(cell, store, tracking) for cell in cells}
     missing = [cell for cell in cells if finished(cell, store) is None]
-    timed = [[cell] for cell in missing if cell.kind == "timing"]
+    timed = [cell for cell in missing if cell.kind == "timing"]
     made = 0
-    for some in [[cell for cell in missing if cell.kind != "timing"], *timed]:
+    alone = [timed] if engine.orders_latencies else [[cell] for cell in timed]
+    for some in [[cell for cell in missing if cell.kind != "timing"], *alone]:
         for line, is_settled in _make_some([jobs[cell.folder] for cell in some], engine, failed):
             made += is_settled
             progress(f"{made} of {len(missing)}: {line}" if is_settled else line)

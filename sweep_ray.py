@@ -32,6 +32,8 @@ LOST = {
 class OnRay:
     """Makes cells as tasks of a Ray cluster; latencies only where a node has the resource `timing`, one at a time."""
 
+    orders_latencies = True  # a task takes all of its node's resource `timing`
+
     def __init__(self, address: str | None) -> None:
         """Connects to a cluster, or starts one of this machine.
 
@@ -47,7 +49,7 @@ class OnRay:
         try:
             with _signals_kept():
                 ray.init(
-                    address=address,
+                    address=address or "local",  # None would join whatever cluster runs here
                     resources=None if address else {TIMING: 1},
                     include_dashboard=None if address else False,
                     log_to_driver=False,
@@ -60,7 +62,8 @@ class OnRay:
                 f"node that began it, and set RAY_AUTH_MODE=token on every node"
             ) from None
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise ValueError(f"there is no Ray cluster at {address or 'work'}: {_first_line(error)}") from None
+            what = f"there is no Ray cluster at {address}" if address else "Ray does not start on this machine"
+            raise ValueError(f"{what}: {_first_line(error)}") from None
         self._ray, self._make = ray, ray.remote(make_requested)
         self._device = ""
 

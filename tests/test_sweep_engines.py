@@ -31,6 +31,8 @@ DEEPER = cell("cut", 5 << 160, {"source": SOURCE, "shallower": CUT})
 class AtOnce:
     """Says of every cell that it is made, and notes which and when."""
 
+    orders_latencies = False
+
     def __init__(self) -> None:
         self.made: list[str] = []
 
