@@ -14,6 +14,7 @@ from .command_output import CommandResult, hush_libraries, say
 from .network_results import JudgingOptions
 from .probe_options import ProbeOptions
 from .prune_options import PruneOptions
+from .report_options import ReportedFolders, ReportOptions, ReportOut
 from .run_options import RecipeOrNetwork, RunOptions
 from .sweep_options import SweepOptions, SweptRecipe
 from .training_options import RecoverOptions
@@ -276,21 +277,9 @@ def probe(network: cli.Probed, *, given: ProbeOptions) -> None:
 
 @app.command()
 @cli.with_options
-def report(
-    folders: Annotated[list[Path], Argument(help="Run folders with measurements.json.")],
-    max_mb: Annotated[float | None, Option(help="Largest file that the app takes, in MB of 10^6 bytes.")] = None,
-    max_ms: Annotated[float | None, Option(help="Longest median latency on one thread, in ms.")] = None,
-    max_drop: Annotated[
-        float | None, Option(help="Largest loss of accuracy, in points.", show_default="the run's margin")
-    ] = None,
-    out: Annotated[Path | None, Option("--out", help="Folder for the report.", show_default="the first folder")] = None,
-) -> CommandResult:
-    """Recommend a file to ship. Writes report.html, .md, .csv and .json, and a model card per file."""
-    from .benchmark.report.page import write_report
-    from .stage_results import report_result
-
-    page, _ = write_report(folders, out or folders[0], max_mb, max_ms, max_drop, say)
-    return report_result(folders, page, "report", (max_mb, max_ms, max_drop))
+def report(folders: ReportedFolders, *, given: ReportOptions, out: ReportOut = None) -> CommandResult:
+    """Recommend a file to ship. Writes report.html, .md and .csv; of runs also .json, and a model card per file."""
+    return given.report(folders, out)
 
 
 @app.command()

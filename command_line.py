@@ -96,6 +96,10 @@ Output = Annotated[
     str,
     Option("--output", help="Name of the output that is the embedding, of a file with several.", show_default=False),
 ]
+Track = Annotated[
+    list[str] | None,
+    Option(help="Tracker that is told of losses and results, several times for several.", show_default=False),
+]
 Out = Annotated[Path, Option("--out", help="Folder for the results.")]
 
 

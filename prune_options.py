@@ -10,7 +10,7 @@ from typing import Annotated
 
 from typer import Option
 
-from .command_line import Criterion, NetworkOptions, check_out, recipe_of
+from .command_line import Criterion, NetworkOptions, Track, check_out, recipe_of
 from .command_output import CommandResult, is_first_process, say
 from .network_results import JudgingOptions, network_result
 from .training_options import SIGNALS, Epochs, Seed, save_trained
@@ -39,6 +39,7 @@ class PruneOptions:
     epochs: Epochs = None
     control: Annotated[bool, Option("--control", help="Train as long but cut nothing, for comparison.")] = False
     seed: Seed = 0
+    track: Track = None
 
     def prune(
         self,
@@ -56,13 +57,17 @@ class PruneOptions:
         from .inputs import open_faces
         from .models.checkpoint import open_embedder
         from .prune.recipe import PruneRecipe
+        from .tracking import TRACKED, Tracking
 
         check_out(out, "prune")
-        recipe = recipe_of(PruneRecipe, settings, **vars(self))
+        fields = {name: value for name, value in vars(self).items() if name != "track"}
+        recipe = recipe_of(PruneRecipe, settings, **fields)
+        tracking = Tracking.checked(self.track, out / TRACKED, "pocketface")
         source = open_embedder(embedder, **network.keywords())
         verified = judging.judge(source.contract)
         train = open_faces(list(faces), source.contract)
-        smaller = prune_by_measurements(source, train, recipe, say, out / "unfinished")
+        with tracking.run(f"{source.name}, {out.name}", recipe.model_dump(mode="json"), say) as run:
+            smaller = prune_by_measurements(source, train, recipe, run.progress, out / "unfinished")
         if not is_first_process():
             return None
         folder = save_trained(smaller, out)

@@ -175,11 +175,12 @@ def _comparison_table(found: Comparison) -> list[str]:
     return [*text_table(titles, rows, terminal_width(), left=(0, 4)), ""] if rows else []
 
 
-def sweep_result(report: Path) -> CommandResult:
-    """Gives the result of a sweep: its networks, and which file to ship.
+def sweep_result(report: Path, command: str = "sweep") -> CommandResult:
+    """Gives the result of sweeps: their networks, and which file to ship.
 
     Args:
-        report: sweep.html; sweep.json lies beside it.
+        report: The page; its facts lie beside it, as .json.
+        command: That was given: "sweep" or "report".
     """
     facts = read_mapping(report.with_suffix(".json"))
     width = terminal_width()
@@ -203,7 +204,7 @@ def sweep_result(report: Path) -> CommandResult:
     ]
     lines = [*table, "", *(line for each in said for line in textwrap.wrap(each, width, break_on_hyphens=False))]
     kept = {key: facts[key] for key in ("networks", "ship")}
-    return CommandResult([*lines, f"report: {report}"], {"command": "sweep", "report": str(report), **kept})
+    return CommandResult([*lines, f"report: {report}"], {"command": command, "report": str(report), **kept})
 
 
 def _number(value: float | None, kind: str) -> str:

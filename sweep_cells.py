@@ -12,9 +12,10 @@ import dataclasses
 import hashlib
 import json
 import os
+import platform
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any
 
 from .benchmark.embedding import EmbeddingJob
 from .benchmark.measurement import NAME as ROWS
-from .benchmark.measurement import write_measurements
+from .benchmark.measurement import Measurement, read_measurements, write_measurements
 from .benchmark.processes import answer
 from .benchmark.runner import benchmark
 from .benchmark.subjects import Subject, candidates_in, candidates_of, embedding_job
@@ -45,6 +46,7 @@ from .prune.training.resumption import TEACHER, forget_training
 from .prune.training.trainer import recover
 from .run_recipe import RunRecipe, validated, with_ranges_for
 from .sweep_plan import Kind, SweepCell, cut_recipe, recovery_recipe
+from .tracking import UNTRACKED, Tracking
 
 RECORD, TEACHERS = "cell.json", "teachers"
 NETWORKS: dict[Kind, str] = {"source": "source", "cut": "cut", "recovery": "recovered"}
@@ -62,6 +64,7 @@ class Done:
     seconds: float  # of the try that finished it
     work: float  # see `SweepCell.work`
     bytes: int
+    machine: str = ""  # that finished it, by its name in the network
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class Job:
 
     cell: SweepCell
     store: Path
+    tracking: Tracking = UNTRACKED
 
     @property
     def folder(self) -> Path:
@@ -80,13 +84,16 @@ class Job:
         """Gives the job as values that JSON can hold."""
         cell = {field.name: getattr(self.cell, field.name) for field in dataclasses.fields(SweepCell)}
         recipe = self.cell.recipe.model_dump(mode="json", exclude_none=True)
-        return {**cell, "needs": dict(self.cell.needs), "recipe": recipe, "store": str(self.store.absolute())}
+        cell |= {"needs": dict(self.cell.needs), "recipe": recipe}
+        return {**cell, "store": str(self.store.absolute()), "tracking": dataclasses.asdict(self.tracking)}
 
     @classmethod
     def of(cls, request: Mapping[str, Any]) -> Job:
         """Gives the job of a request."""
-        values = {name: value for name, value in request.items() if name != "store"}
-        return cls(SweepCell(**{**values, "recipe": validated(RunRecipe, request["recipe"])}), Path(request["store"]))
+        values = {field.name: request[field.name] for field in dataclasses.fields(SweepCell)}
+        cell = SweepCell(**{**values, "recipe": validated(RunRecipe, request["recipe"])})
+        told = request["tracking"]
+        return cls(cell, Path(request["store"]), Tracking(**{**told, "names": tuple(told["names"])}))
 
     def network(self, part: str) -> Embedder:
         """Reads the network of a cell that this one needs."""
@@ -147,12 +154,21 @@ def make(job: Job, progress: Progress) -> Done:
 def _make(job: Job, progress: Progress) -> None:
     started = time.monotonic()
     sweep_parts(job.folder)
-    MAKERS[job.cell.kind](job, progress)
+    settings = {} if job.cell.recipe.prune is None else job.cell.recipe.prune.model_dump(mode="json")
+    with job.tracking.run(job.cell.label, settings, progress) as run:
+        MAKERS[job.cell.kind](job, run.progress)
+        if (job.folder / ROWS).is_file():
+            run.results(numbers_of(read_measurements(job.folder / ROWS)))
     files = {path.relative_to(job.folder).as_posix(): path.stat().st_size for path in _files_in(job.folder)}
     seconds = round(time.monotonic() - started, 3)
-    Memo(job.folder / RECORD, job.cell.key).write(
-        kind=job.cell.kind, label=job.cell.label, seconds=seconds, work=job.cell.work, files=files
-    )
+    told = {"kind": job.cell.kind, "label": job.cell.label, "machine": platform.node()}
+    Memo(job.folder / RECORD, job.cell.key).write(**told, seconds=seconds, work=job.cell.work, files=files)
+
+
+def numbers_of(rows: Iterable[Measurement]) -> dict[str, float]:
+    """Gives the valid values of rows by file and metric: "tiny.tflite/size_bytes"."""
+    valid = [row for row in rows if row.valid and row.value is not None]
+    return {f"{Path(row.artifact).name or row.model}/{row.metric}": float(row.value or 0.0) for row in valid}
 
 
 def _keep_source(job: Job, progress: Progress) -> None:
@@ -268,7 +284,8 @@ def _done(record: Mapping[str, Any], folder: Path) -> Done | None:
     sizes = {str(name): int(size) for name, size in record["files"].items()}
     if any(not (folder / name).is_file() or (folder / name).stat().st_size != size for name, size in sizes.items()):
         return None
-    return Done(float(record["seconds"]), float(record["work"]), sum(sizes.values()))
+    machine = str(record.get("machine", ""))
+    return Done(float(record["seconds"]), float(record["work"]), sum(sizes.values()), machine)
 
 
 def _files_in(folder: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from .command_line import RunSettings, values_of
+from .command_line import RunSettings, Track, values_of
 from .command_output import CommandResult, say
 
 if TYPE_CHECKING:
@@ -41,20 +41,33 @@ class SweepOptions:
     address: Annotated[str | None, Option(help="Address of the Ray cluster.", show_default="one is started here")] = (
         None
     )
+    track: Track = None
     settings: RunSettings = None
 
     def sweep(self, recipe: Path, out: Path) -> CommandResult:
         """Sweeps, or plans; gives the result."""
         from .stage_results import sweep_result
+        from .sweep_engines import started
         from .sweeper import CELLS, plan, plan_sentences, sweep
 
         resolved, cells = self.swept_recipe(recipe), self.cells or out / CELLS
         if self.dry_run:
-            planned = plan(resolved, say)
+            engine = self.engine if self.address else "local"  # a cluster that sweep starts is this machine
+            with started(engine, self.jobs, self.address, say) as begun:
+                planned = plan(resolved, say, begun.timing_device)
             count = len({cell.folder for network in planned for cell in network.cells})
             facts = {"command": "sweep", "report": None, "cells": count}
             return CommandResult([*plan_sentences(planned, cells, self.jobs)], facts)
-        report = sweep(resolved, out, say, jobs=self.jobs, cells=cells, engine=self.engine, address=self.address)
+        report = sweep(
+            resolved,
+            out,
+            say,
+            jobs=self.jobs,
+            cells=cells,
+            engine=self.engine,
+            address=self.address,
+            track=self.track or (),
+        )
         return sweep_result(report)
 
     def swept_recipe(self, path: Path) -> RunRecipe:

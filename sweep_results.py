@@ -12,7 +12,7 @@ from .benchmark.report.summary import Line
 from .benchmark.report.swept import SweptPoint, SweptSource, ancestry_in, layers_of, lines_of, sizes_of
 from .export.formats import CHECKPOINT
 from .sweep_cells import NETWORKS, finished
-from .sweep_engines import Outcome
+from .sweep_order import Outcome
 from .sweep_plan import PointCells, SweepCell
 
 

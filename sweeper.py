@@ -9,16 +9,17 @@ from pathlib import Path
 
 from .benchmark.machine import device_name
 from .benchmark.report.limits import ShippingLimits
+from .benchmark.report.sweep_data import write_swept
 from .benchmark.report.sweep_page import write_sweep_report
 from .benchmark.report.swept import SweptPoint
 from .files import DAMAGE, written_whole
 from .held_folders import hold_folder
 from .inputs import open_source
 from .run_recipe import RunRecipe
-from .spelling import known_names
 from .sweep_cells import RECORD, faces_of, finished, pairs_of
-from .sweep_engines import ENGINES, Engine, make_all
+from .sweep_engines import started
 from .sweep_goal import BudgetSearch, most_trials, search
+from .sweep_order import Engine, Outcome, make_all
 from .sweep_plan import (
     Hashes,
     PlannedPoint,
@@ -32,8 +33,10 @@ from .sweep_plan import (
     source_files,
 )
 from .sweep_results import point_of_sweep, source_of_sweep
+from .tracking import TRACKED, Tracking
 
 RECIPE, CELLS = "recipe.toml", "cells"
+
 Progress = Callable[[str], None]
 
 
@@ -71,6 +74,7 @@ def sweep(
     cells: Path | None = None,
     engine: str = "local",
     address: str | None = None,
+    track: Sequence[str] = (),
 ) -> Path:
     """Prunes, recovers, exports and measures at every point of a grid, or on a search, and reports.
 
@@ -84,6 +88,7 @@ def sweep(
         cells: The folder of cells, which several sweeps may share; None: `out`/cells.
         engine: "local", or "ray" for a cluster, whose machines must all see `cells` and the recipe's files.
         address: Of the Ray cluster; None: one is started on this machine.
+        track: Trackers that are told the losses of trainings and what was measured: "tensorboard", "mlflow", ...
 
     Returns:
         The path of the report.
@@ -92,34 +97,33 @@ def sweep(
         ValueError: An input is missing or wrong, or nothing could be made.
     """
     out = Path(out)
-    if engine not in ENGINES:
-        raise ValueError(f"no engine {engine!r}; {known_names(engine, ENGINES)}")
-    if jobs < 1:
-        raise ValueError(f"--jobs {jobs} makes nothing; give 1 or more")
-    with hold_folder(out):
-        return _sweep(recipe, out, cells or out / CELLS, lambda: ENGINES[engine](jobs, address, progress), progress)
+    tracking = Tracking.checked(track, out / TRACKED, out.absolute().name)
+    with started(engine, jobs, address, progress) as begun, hold_folder(out):
+        return _sweep(recipe, out, cells or out / CELLS, begun, progress, tracking)
 
 
-def _sweep(recipe: RunRecipe, out: Path, store: Path, start: Callable[[], Engine], progress: Progress) -> Path:
-    planned = plan(recipe, progress)
+def _sweep(recipe: RunRecipe, out: Path, store: Path, engine: Engine, progress: Progress, tracking: Tracking) -> Path:
+    def make(cells: Sequence[SweepCell]) -> Outcome:
+        return make_all(cells, store, engine, progress, tracking)
+
+    planned = plan(recipe, progress, engine.timing_device)
+    if tracking.names:  # a tracker that fails is told here, as other processes cannot
+        with tracking.run("plan", {each.name: len(each.cells) for each in planned}, progress):
+            pass
     with written_whole(out / RECIPE) as beside:
         beside.write_text(recipe.to_toml(), encoding="utf-8")
     goal = recipe.sweep.goal if recipe.sweep is not None else None
     failed: dict[str, str] = {}
     searches: list[BudgetSearch] = []
-    engine = start()
-    try:
-        if goal is None:
-            failed |= make_all([cell for each in planned for cell in each.cells], store, engine, progress)
-        for number, network in enumerate(planned if goal is not None else ()):
-            assert goal is not None
-            trial = _trial(network, store, out, engine, failed, progress)
-            found = [search(cells.point, goal, trial, progress) for cells in network.points]
-            searches += found
-            planned[number] = network.with_points([point for each in found for point in each.tried])
-            failed |= make_all(planned[number].cells, store, engine, progress)
-    finally:
-        engine.close()
+    if goal is None:
+        failed |= make([cell for each in planned for cell in each.cells])
+    for number, network in enumerate(planned if goal is not None else ()):
+        assert goal is not None
+        trial = _trial(network, store, out, make, failed)
+        found = [search(cells.point, goal, trial, progress) for cells in network.points]
+        searches += found
+        planned[number] = network.with_points([point for each in found for point in each.tried])
+        failed |= make(planned[number].cells)
     sources = [source_of_sweep(each.name, each.files, each.timing, each.points, store, out, failed) for each in planned]
     if not any(point.network for source in sources for point in source.points):
         raise ValueError(f"nothing could be made: {next(iter(failed.values()), 'the grid is empty')}")
@@ -127,15 +131,20 @@ def _sweep(recipe: RunRecipe, out: Path, store: Path, start: Callable[[], Engine
     said = [sentence for each in searches for sentence in each.sentences()]
     for sentence in said:
         progress(sentence)
-    return write_sweep_report(sources, out, limits, said, _inputs(recipe, planned))
+    inputs = _inputs(recipe, planned)
+    write_swept(sources, inputs, out)
+    return write_sweep_report(sources, out, limits, said, inputs)
 
 
-def plan(recipe: RunRecipe, progress: Progress = lambda line: None) -> list[PlannedNetwork]:
+def plan(
+    recipe: RunRecipe, progress: Progress = lambda line: None, timing_device: Callable[[], str] = device_name
+) -> list[PlannedNetwork]:
     """Gives every cell of a sweep, of a search those of the networks that it begins with; nothing is made.
 
     Args:
         recipe: As for `sweep`.
         progress: Told of the networks that are opened.
+        timing_device: Names the machine that takes latencies, see `Engine`; asked where any are taken.
 
     Raises:
         ValueError: An input is missing or wrong, or a combination of values is no recipe.
@@ -145,11 +154,11 @@ def plan(recipe: RunRecipe, progress: Progress = lambda line: None) -> list[Plan
         firsts = {(point.network, point.series): at_share(point, goal.most) for point in points}
         points = list(firsts.values())
         progress(f"a search: up to {most_trials(goal)} networks for each of {len(points)} series, planned as they come")
-    planned = []
+    planned, device = [], timing_device() if recipe.benchmark.threads else ""
     for number, each in enumerate(networks_of(recipe)):
         source = open_source(each)
         train, pairs = faces_of(each, source.contract), pairs_of(each, source.contract)
-        hashes = Hashes(source.sha256, train.sha256, len(train), pairs.sha256, device_name())
+        hashes = Hashes(source.sha256, train.sha256, len(train), pairs.sha256, device)
         kept = source_cell(each, hashes, source.name)
         files, timing = source_files(each, hashes, source.name, kept)
         of_network = [point for point in points if point.network == number]
@@ -212,7 +221,11 @@ def _costs(store: Path) -> dict[str, tuple[float, float]]:
 
 
 def _trial(
-    network: PlannedNetwork, store: Path, out: Path, engine: Engine, failed: dict[str, str], progress: Progress
+    network: PlannedNetwork,
+    store: Path,
+    out: Path,
+    make: Callable[[Sequence[SweepCell]], Outcome],
+    failed: dict[str, str],
 ) -> Callable[[PlannedPoint], SweptPoint]:
     """Gives what makes one point of a search, all but its latency, and gives what became of it."""
 
@@ -220,7 +233,7 @@ def _trial(
         (cells,) = network.with_points([point]).points
         with_needs = [network.source, network.files, cells.cut, cells.recovered, cells.files]
         distinct = {cell.folder: cell for cell in with_needs}  # the cut and the recovered network may be one
-        failed.update(make_all(list(distinct.values()), store, engine, progress))
+        failed.update(make(list(distinct.values())))
         return point_of_sweep(cells, network.name, store, out, failed)
 
     return trial

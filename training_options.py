@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from .command_line import NetworkOptions, check_out, recipe_of
+from .command_line import NetworkOptions, Track, check_out, recipe_of
 from .command_output import CommandResult, is_first_process, say
 from .network_results import JudgingOptions, network_result
 
@@ -34,6 +34,7 @@ class RecoverOptions:
     )
     epochs: Epochs = None
     seed: Seed = 0
+    track: Track = None
 
     def recover(
         self,
@@ -50,11 +51,13 @@ class RecoverOptions:
         from .models.warm_start import warm_start
         from .prune.recipe import TrainingRecipe
         from .prune.training.trainer import recover
+        from .tracking import TRACKED, Tracking
 
         check_out(out)
         usual = "distillation" if self.teacher is not None else "arcface"
         signal = self.signal or usual
         recipe = recipe_of(TrainingRecipe, settings, signal=signal, epochs=self.epochs, seed=self.seed)
+        tracking = Tracking.checked(self.track, out / TRACKED, "pocketface")
         learner = open_embedder(student, **network.keywords())
         verified = judging.judge(learner.contract)
         if self.start is not None:
@@ -64,7 +67,8 @@ class RecoverOptions:
         train = open_faces(list(faces), learner.contract)
         code = student if ":" in student else None  # the teacher's too, where that is foreign
         teaching = load_checkpoint(self.teacher, code) if self.teacher is not None else None
-        trained = recover(learner, train, recipe, teaching, say, out / "unfinished")
+        with tracking.run(f"{learner.name}, {out.name}", recipe.model_dump(mode="json"), say) as run:
+            trained = recover(learner, train, recipe, teaching, run.progress, out / "unfinished")
         if not is_first_process():
             return None
         return network_result("recover", verified(learner, trained), save_trained(trained, out))

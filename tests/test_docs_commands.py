@@ -50,6 +50,8 @@ NOT_RUN = {
     "pocketface sweep SWEPT --faces FOLDER --weights FOLDER --dry-run": "tests/test_sweeper.py sweeps a tiny network",
     "pocketface sweep SWEPT --faces FOLDER --weights FOLDER --out runs/sweep": "the same",
     "pocketface sweep SWEPT --faces FOLDER --weights FOLDER --max-drop 0.3 --max-mb 1 --max-ms 3": "the same",
+    "pocketface report SWEEP_A SWEEP_B RUN --out FOLDER": "tests/benchmark/report/test_sweep_folders.py",
+    "pocketface sweep SWEPT --track tensorboard --track mlflow": "wants the extra `track`: tests/test_tracking.py",
     "pocketface sweep examples/squeezerfacenet.toml --faces FOLDER --weights FOLDER": "trains for hours",
     "pocketface sweep examples/comparative_study.toml --faces FOLDER --weights FOLDER": "trains for hours",
     "pocketface sweep examples/diba_khosravi_vgg16.toml --faces FOLDER --weights FOLDER": "trains for hours",

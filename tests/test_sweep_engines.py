@@ -1,4 +1,4 @@
-"""The order in which cells are made, and what becomes of those that need one that could not be made."""
+"""Where cells are made, and in which order."""
 
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -10,7 +10,8 @@ import pytest
 from pocketface.files import Memo
 from pocketface.run_recipe import RunRecipe
 from pocketface.sweep_cells import RECORD, Job
-from pocketface.sweep_engines import ENGINES, InThisProcess, make_all
+from pocketface.sweep_engines import ENGINES, InThisProcess, started
+from pocketface.sweep_order import MOST_LOSSES, CellLost, make_all
 from pocketface.sweep_plan import Kind, SweepCell
 
 
@@ -30,6 +31,8 @@ DEEPER = cell("cut", 5 << 160, {"source": SOURCE, "shallower": CUT})
 class AtOnce:
     """Says of every cell that it is made, and notes which and when."""
 
+    orders_latencies = False
+
     def __init__(self) -> None:
         self.made: list[str] = []
 
@@ -40,7 +43,26 @@ class AtOnce:
         future.set_result(None)
         return future
 
+    def timing_device(self) -> str:
+        return "a phone"
+
     def close(self) -> None: ...
+
+
+class Losing(AtOnce):
+    """Loses the cell CUT so many times before it makes it."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    def submit(self, job: Job) -> Future[Any]:
+        if job.cell is CUT and self.times:
+            self.times -= 1
+            future: Future[Any] = Future()
+            future.set_exception(CellLost("its node died"))
+            return future
+        return super().submit(job)
 
 
 def test_cells_come_after_what_they_need_and_latencies_last(tmp_path: Path) -> None:
@@ -59,6 +81,43 @@ def test_what_needs_a_cell_that_could_not_be_made_is_not_made(tmp_path: Path) ->
     assert set(failed) == {SOURCE.folder, CUT.folder, DEEPER.folder}
     assert len(set(failed.values())) == 1 and failed[DEEPER.folder].startswith("no embedder 'no-such-network'")
     assert lines[1] == f"2 of 3: {CUT.label}: not made, as what it needs was not"
+
+
+def test_a_cell_that_was_lost_is_begun_anew_and_told(tmp_path: Path) -> None:
+    engine, lines = Losing(2), list[str]()
+    assert make_all([SOURCE, CUT, DEEPER], tmp_path, engine, lines.append) == {}
+    assert engine.made == ["source", "cut", "cut"]
+    assert lines == [
+        f"1 of 3: {SOURCE.label}, 2.0 s",
+        *[f"{CUT.label}: its node died; begun anew"] * 2,
+        f"2 of 3: {CUT.label}, 2.0 s",
+        f"3 of 3: {DEEPER.label}, 2.0 s",
+    ]
+
+
+def test_a_cell_that_is_lost_each_time_is_given_up(tmp_path: Path) -> None:
+    failed = make_all([SOURCE, CUT, DEEPER], tmp_path, Losing(99), lambda line: None)
+    assert failed == dict.fromkeys((CUT.folder, DEEPER.folder), f"its node died, {MOST_LOSSES} times")
+
+
+def test_a_large_plan_is_ordered_in_seconds(tmp_path: Path) -> None:
+    chain = [SOURCE]
+    for number in range(2000):
+        chain.append(cell("cut", (10 + number) << 160, {"shallower": chain[-1]}))
+    engine = AtOnce()
+    engine.submit = lambda job: _settled()  # type: ignore[method-assign]
+    assert make_all(chain[::-1], tmp_path, engine, lambda line: None) == {}
+
+
+def _settled() -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_result(None)
+    return future
+
+
+def test_the_address_of_a_cluster_wants_its_engine() -> None:
+    with pytest.raises(ValueError, match="--address here:1 is of a Ray cluster, and the engine is local"):
+        started("local", 1, "here:1", print).__enter__()
 
 
 def test_a_job_is_the_same_after_it_was_sent(tmp_path: Path) -> None:

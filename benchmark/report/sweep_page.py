@@ -43,7 +43,12 @@ WITH_INTERVAL = (LATENCY, ACCURACY, DIFFERENCE, "eer", "tar_at_far_1e-3")
 
 
 def write_sweep_report(
-    sources: Sequence[SweptSource], out: Path, limits: ShippingLimits, said: Sequence[str], inputs: Mapping[str, str]
+    sources: Sequence[SweptSource],
+    out: Path,
+    limits: ShippingLimits,
+    said: Sequence[str],
+    inputs: Mapping[str, str],
+    name: str = "sweep",
 ) -> Path:
     """Writes sweep.html, sweep.md, sweep.csv and sweep.json into `out`, each whole or not at all.
 
@@ -53,20 +58,21 @@ def write_sweep_report(
         limits: What files are recommended for.
         said: What a search found.
         inputs: What the sweep learned from and was verified on, by name.
+        name: Of the files: "report" for one of several sweeps.
 
     Returns:
-        The path of sweep.html, which needs nothing but a browser.
+        The path of the page, which needs nothing but a browser.
     """
     rows = [row for source in sources for row in _rows(source)]
     advice = [recommend(source.lines, limits) for source in sources]
-    facts = _facts(sources, rows, advice, limits, said, inputs)
+    facts = _facts(sources, rows, advice, limits, said, inputs) | {"file": name}
     pages = templates()
-    texts = {name: pages.get_template(f"{name}.jinja").render(facts) for name in ("sweep.html", "sweep.md")}
-    texts |= {"sweep.csv": csv_of_sweep(sources), "sweep.json": json_of_sweep(sources, advice)}
-    for name, text in texts.items():
-        with written_whole(out / name) as beside:
+    texts = {suffix: pages.get_template(f"sweep{suffix}.jinja").render(facts) for suffix in (".html", ".md")}
+    texts |= {".csv": csv_of_sweep(sources), ".json": json_of_sweep(sources, advice)}
+    for suffix, text in texts.items():
+        with written_whole(out / f"{name}{suffix}") as beside:
             beside.write_text(text, encoding="utf-8")
-    return out / "sweep.html"
+    return out / f"{name}.html"
 
 
 def csv_of_sweep(sources: Sequence[SweptSource]) -> str:

@@ -70,6 +70,9 @@ def lines_of(rows: Sequence[Measurement], timed: Sequence[Measurement], folder: 
     """
     places = {Path(row.artifact).name: row.artifact for row in rows if row.artifact}
     latencies = [dataclasses.replace(row, artifact=places.get(row.artifact, row.artifact)) for row in timed]
+    devices = {row.device for row in timed if row.device}
+    if len(devices) == 1:  # of a cluster, another machine verified; a line is named after the one that took its time
+        rows = [dataclasses.replace(row, device=next(iter(devices))) if row.device else row for row in rows]
     every = [*rows, *latencies]
     moved = [dataclasses.replace(row, artifact=f"{folder}/{row.artifact}" if row.artifact else "") for row in every]
     return summarise(moved)

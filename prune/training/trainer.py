@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...faces.folders import LabelledFaces
 from ...models.embedder import Embedder
-from ...steps import ProgressStep
+from ...steps import Losses, LossLine, LossStep, ProgressStep
 from ..criteria.importance import ScoreSums
 from ..recipe import TrainingRecipe
 from ..schedules import Phase
@@ -140,6 +140,7 @@ def train(
     """
     assert state.recovery is not None
     saved = told = time.monotonic()
+    known = len(state.recovery.losses)  # batches whose losses were told of
     for recovery in learn(state.student, signal, crops, recipe, phase.epochs, state.phase, state.recovery, observe):
         now = time.monotonic()
         if due := now - saved >= SECONDS_BETWEEN_SAVES:
@@ -147,14 +148,16 @@ def train(
             saved = time.monotonic()
         if due or now - told >= SECONDS_BETWEEN_LINES:
             line = f"phase {state.phase + 1}: batch {recovery.batch}, loss {np.mean(recovery.losses[-50:]):.4f}"
-            progress(ProgressStep(line, f"training, phase {state.phase + 1}", recovery.batch, recovery.batches))
-            told = now
+            step = ProgressStep(line, f"training, phase {state.phase + 1}", recovery.batch, recovery.batches)
+            progress(LossStep.of(step, Losses(state.phase + 1, known + 1, tuple(recovery.losses[known:]))))
+            told, known = now, len(recovery.losses)
     losses = state.recovery.losses
     note: dict[str, Any] = {"epochs": phase.epochs, "batches": len(losses)}
     if losses:
         tenth = max(1, len(losses) // 10)
         note |= {"loss_first": float(np.mean(losses[:tenth])), "loss_last": float(np.mean(losses[-tenth:]))}
-        progress(f"phase {state.phase + 1}: loss {note['loss_first']:.4f} -> {note['loss_last']:.4f}")
+        line = f"phase {state.phase + 1}: loss {note['loss_first']:.4f} -> {note['loss_last']:.4f}"
+        progress(LossLine(line, Losses(state.phase + 1, known + 1, tuple(losses[known:]))))
     state.notes.append(note)
     state.recovery = None
 

@@ -97,6 +97,14 @@ def test_layers_and_sizes_are_those_of_the_first_network_and_of_the_last_cut() -
     assert sizes_of(history) == {"filters": (64, 32), "parameters": (900, 400), "macs": (9, 9)}
 
 
+def test_a_file_is_one_line_where_another_machine_verified_it() -> None:
+    made = rows("net", "net.tflite", "tflite", 0.99, None, 4000)
+    file = ("net", "net.tflite", "tflite", "fp32", "litert", "another CPU")
+    (line,) = lines_of(made, [Measurement(*file, "latency_ms_p50", 10, "ms", conditions={"threads": 1})], "cells/net")
+    assert (line.device, line.value("latency_ms_p50@1")) == ("another CPU", 10)
+    assert line.value("verification_accuracy") == 0.99
+
+
 @pytest.mark.skipif(not (BROWSER and DRIVER), reason="the page is tested with chromium and chromedriver")
 def test_the_page_draws_and_answers(written: Path) -> None:
     webdriver = pytest.importorskip("selenium.webdriver", reason="the page is tested with selenium")
