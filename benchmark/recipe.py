@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from .arm64.cores import core_of
-from .arm64.libraries import runtime_of
 from .runtimes import check_names
+
+EmulatedName = Literal["litert", "onnxruntime"]  # the names of `arm64.libraries.RUNTIMES`
 
 
 class BenchmarkRecipe(BaseModel):
@@ -33,9 +34,7 @@ class BenchmarkRecipe(BaseModel):
     robustness: int = Field(0, ge=0, le=1000)  # pairs to disturb in eight ways and embed again; 0: none
     margin: float = Field(0.002, gt=0, lt=1)  # loss in accuracy that is still called equal: 0.2 points
     arm64: tuple[str, ...] | None = None  # cores to emulate; without it a53, a55, a76 if qemu is there
-    arm64_runtimes: tuple[str, ...] = (
-        "litert",
-    )  # what is emulated on them: litert (.tflite), onnxruntime (.onnx, .ort)
+    arm64_runtimes: tuple[EmulatedName, ...] = ("litert",)  # LiteRT runs .tflite, onnxruntime .onnx and .ort
     arm64_pairs: int = Field(0, ge=0, multiple_of=2)  # pairs to embed on each emulated core, which takes seconds a face
 
     @field_validator("threads")
@@ -56,11 +55,4 @@ class BenchmarkRecipe(BaseModel):
     def _known_cores(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
         for name in names or ():
             core_of(name)
-        return names
-
-    @field_validator("arm64_runtimes")
-    @classmethod
-    def _known_emulated(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            runtime_of(name)
         return names

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from pydantic import ValidationError
 from pocketface.benchmark.arm64.emulated import instructions, profile
 from pocketface.benchmark.arm64.emulated_rows import arm64_rows, kernels
 from pocketface.benchmark.arm64.emulator import Emulator
+from pocketface.benchmark.arm64.libraries import RUNTIMES
 from pocketface.benchmark.arm64.sample import sample_pairs
 from pocketface.benchmark.measurement import Measurement
-from pocketface.benchmark.recipe import BenchmarkRecipe
+from pocketface.benchmark.recipe import BenchmarkRecipe, EmulatedName
 from pocketface.benchmark.runner import benchmark_files
 from pocketface.benchmark.subjects import Candidate
 from pocketface.export.artifact import Card
@@ -141,6 +143,12 @@ def test_a_run_counts_in_each_runtime_that_is_named(
     largest = named(rows, "emulated_largest_difference")["net.onnx", "onnxruntime-arm64-a76"]
     assert largest.value <= 1e-6 and largest.conditions["against"] == "onnxruntime on this machine"
     assert {"arm64.json", "arm64-onnxruntime.json"} < {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_recipe_names_the_runtimes_that_are_emulated() -> None:
+    assert get_args(EmulatedName) == tuple(RUNTIMES)
+    with pytest.raises(ValidationError, match=r"arm64_runtimes.*\n.*'litert' or 'onnxruntime'"):
+        BenchmarkRecipe(arm64_runtimes=("executorch",))
 
 
 def test_where_nothing_is_asked_three_cores_count(emulator: Emulator, int8: list[Path], tmp_path: Path) -> None:
