@@ -227,7 +227,7 @@ def main() -> None:
             "s",
             "measured",
             tasks=options.tasks,
-            rounds=[round(one, 5) for one in per_task],
+            rounds=rounds,
             load=os.getloadavg()[0],
         ),
         row("ray_request_bytes", len(request), "bytes", "measured"),
