@@ -61,7 +61,7 @@ class OnRay:
                 f"the Ray cluster at {address} wants its token: give this machine the file ~/.ray/auth_token of the "
                 f"node that began it, and set RAY_AUTH_MODE=token on every node"
             ) from None
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except Exception as error:  # Ray raises plain ones, too
             what = f"there is no Ray cluster at {address}" if address else "Ray does not start on this machine"
             raise ValueError(f"{what}: {_first_line(error)}") from None
         self._ray, self._make = ray, ray.remote(make_requested)

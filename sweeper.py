@@ -108,8 +108,8 @@ def _sweep(recipe: RunRecipe, out: Path, store: Path, engine: Engine, progress: 
 
     planned = plan(recipe, progress, engine.timing_device)
     if tracking.names:  # a tracker that fails is told here, as other processes cannot
-        with tracking.run("plan", {each.name: len(each.cells) for each in planned}, progress):
-            pass
+        with tracking.run("plan", {}, progress) as run:
+            run.results({f"{each.name}/cells": len(each.cells) for each in planned})
     with written_whole(out / RECIPE) as beside:
         beside.write_text(recipe.to_toml(), encoding="utf-8")
     goal = recipe.sweep.goal if recipe.sweep is not None else None

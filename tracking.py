@@ -63,16 +63,14 @@ class Tracking:
 
     @contextmanager
     def run(self, name: str, settings: Mapping[str, Any], progress: Progress) -> Iterator[TrackedRun]:
-        """Begins a run in every tracker, and ends it; one that fails is told of and left alone.
+        """Lends a run in every tracker, begun when there is something to log; one that fails is told of and left alone.
 
         Args:
             name: Of the run.
             settings: What decides it, by name.
             progress: Of the work that is tracked; see `TrackedRun.progress`.
         """
-        run = TrackedRun(self, name, progress)
-        if self.names:
-            run.begin(settings)
+        run = TrackedRun(self, name, settings, progress)
         try:
             yield run
         finally:
@@ -85,17 +83,18 @@ UNTRACKED = Tracking()
 class TrackedRun:
     """One run in each tracker."""
 
-    def __init__(self, tracking: Tracking, name: str, progress: Progress) -> None:
+    def __init__(self, tracking: Tracking, name: str, settings: Mapping[str, Any], progress: Progress) -> None:
         """Has told nobody yet."""
-        self._tracking, self._name, self._progress = tracking, name, progress
+        self._tracking, self._name, self._settings, self._progress = tracking, name, settings, progress
         self._trackers: list[Any] = []
+        self._begun = not tracking.names
 
-    def begin(self, settings: Mapping[str, Any]) -> None:
-        """Begins the run, with its settings."""
+    def _begin(self) -> None:
         from accelerate import Accelerator
 
+        self._begun = True
         folder = Path(self._tracking.folder)
-        plain = {key: value for key, value in settings.items() if isinstance(value, (bool, int, float, str))}
+        plain = {key: value for key, value in self._settings.items() if isinstance(value, (bool, int, float, str))}
         for name in self._tracking.names:
             tracker = TRACKERS[name]
             place = folder / name
@@ -134,6 +133,8 @@ class TrackedRun:
             self._log({f"loss/phase {losses.phase}": loss}, batch)
 
     def _log(self, values: Mapping[str, float], step: int | None) -> None:
+        if not self._begun:
+            self._begin()
         for tracker in list(self._trackers):
             self._try(tracker, partial(tracker.log, dict(values), step=step))
 

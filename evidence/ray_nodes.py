@@ -36,6 +36,7 @@ from pocketface.benchmark.measurement import Measurement
 HERE = Path(__file__).parent
 HEAD = "10.77.0.1"
 PATIENCE = 600.0  # seconds for anything
+TRIES = 4  # to start a node
 MAKING = b"pocketface.sweep_cells"  # in the command of the process that makes a cell
 
 
@@ -119,9 +120,17 @@ class Cluster:
         command += ["--head", "--port=6379", "--include-dashboard=false"] if number == 1 else [f"--address={HEAD}:6379"]
         command += ['--resources={"timing": 1}'] if takes_latencies else []
         log = self.folder / f"node-{number}.log"
-        process = self.network.start(number, command, log)
-        until(lambda: b"Ray runtime started" in log.read_bytes(), process, log)
-        return number
+        for left in range(TRIES - 1, -1, -1):  # Ray gives a node 30 s to start, which a busy machine may not keep
+            log.unlink(missing_ok=True)
+            process = self.network.start(number, command, log)
+            try:
+                until(lambda: b"Ray runtime started" in log.read_bytes(), process, log)
+                return number
+            except RuntimeError:
+                self.network.kill(number)
+                if not left:
+                    raise
+        raise AssertionError
 
     def sweep(self, recipe: Path, out: Path, *options: str) -> subprocess.Popen[bytes]:
         """Begins a sweep on the head."""

@@ -3,19 +3,22 @@
     python evidence/ray_scale.py [--points 2500] [--nodes 200] [--cpus 8] [--tasks 500]
 
 Run it from the repository root, on Linux; it takes some three minutes on two cores. It writes
-evidence/ray_scale.jsonl. Rows whose condition `how` is "measured" were measured here: Ray's time for a task, the
-bytes of its request and reply, the coordinator's own time for a cell, and the start of a cell's process. Rows that
-are "simulated" come from a discrete-event simulation with those numbers and with ASSUMED seconds of work for each
-cell (SECONDS), megabytes on the shared disk (MEGABYTES), hours between deaths of a node, and seconds until a death
-is seen. No such cluster was used, and the shared disk and the network are taken to be fast enough.
+evidence/ray_scale.jsonl. Rows whose condition `how` is "measured" were measured here: Ray's time for a task, with the
+load of the machine meanwhile, the bytes of its request, the processor seconds of the coordinator for a cell, and those
+of the process that makes the smallest cell, which imports what all do. Rows that are "simulated" come from a
+discrete-event simulation with those numbers and with ASSUMED seconds of work for each cell (SECONDS), megabytes on the
+shared disk (MEGABYTES), hours between deaths of a node, and seconds until a death is seen. No such cluster was used,
+and the shared disk and the network are taken to be fast enough.
 """
 
 from __future__ import annotations
 
 import argparse
 import heapq
+import os
 import pickle
 import random
+import resource
 import statistics
 import tempfile
 import time
@@ -33,6 +36,7 @@ from pocketface.benchmark.measurement import Measurement
 from pocketface.files import Memo
 from pocketface.run_recipe import Roots, read_recipe
 from pocketface.sweep_cells import RECORD, Job
+from pocketface.sweep_engines import InProcesses
 from pocketface.sweep_order import make_all
 from pocketface.sweep_plan import Kind, SweepCell
 from pocketface.sweep_ray import OnRay
@@ -91,13 +95,13 @@ def numbered(kind: Kind, number: int, needs: Mapping[str, SweepCell], like: Swee
 
 def coordinator_seconds(cells: Sequence[SweepCell], folder: Path) -> float:
     """Measures our own time for a cell, where making it takes none: order, lines, and looks at the disk."""
-    begun = time.perf_counter()
+    begun = time.process_time()
     failed = make_all(cells, folder, Instant(), lambda line: None)
     assert not failed
-    return (time.perf_counter() - begun) / len(cells)
+    return (time.process_time() - begun) / len(cells)
 
 
-def ray_seconds(engine: OnRay, request: Mapping[str, Any], tasks: int) -> list[float]:
+def ray_seconds(request: Mapping[str, Any], tasks: int) -> list[float]:
     """Measures Ray's time for a task that does nothing with the request of a cell, in five rounds after one more."""
     import ray
 
@@ -110,11 +114,14 @@ def ray_seconds(engine: OnRay, request: Mapping[str, Any], tasks: int) -> list[f
     return found[1:]
 
 
-def process_seconds(engine: OnRay, job: Job) -> float:
-    """Measures how long a real cell takes on Ray besides its own work."""
-    begun = time.perf_counter()
-    reply = engine.submit(job).result()
-    return time.perf_counter() - begun - float(reply["seconds"])
+def process_seconds(job: Job) -> float:
+    """Measures the processor seconds of the process that makes the smallest cell, nearly all of them imports."""
+    engine = InProcesses(1)
+    begun = resource.getrusage(resource.RUSAGE_CHILDREN)
+    engine.submit(job).result()
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    engine.close()
+    return ended.ru_utime + ended.ru_stime - begun.ru_utime - begun.ru_stime
 
 
 @dataclass
@@ -203,23 +210,30 @@ def main() -> None:
         made = folder / "made"
         for cell in cells:
             Memo(made / cell.folder / RECORD, cell.key).write(kind=cell.kind, seconds=1.0, work=1.0, files={})
-        begun = time.perf_counter()
-        make_all(cells, made, Instant(), lambda line: None)
-        resumed = time.perf_counter() - begun
+        resumed = len(cells) * coordinator_seconds(cells, made)
+        process = process_seconds(job)
         engine = OnRay(None)
         try:
-            per_task = ray_seconds(engine, Job(cells[-1], folder).request(), options.tasks)
-            process = process_seconds(engine, job)
+            per_task = ray_seconds(Job(cells[-1], folder).request(), options.tasks)
         finally:
             engine.close()
     costs = Costs(statistics.median(per_task), own, process)
+    rounds = [round(one, 5) for one in per_task]
     moved = len(cells) * (len(request) + len(pickle.dumps(reply)))
     rows = [
-        row("ray_task_s", costs.ray, "s", "measured", tasks=options.tasks, rounds=[round(one, 5) for one in per_task]),
+        row(
+            "ray_task_s",
+            costs.ray,
+            "s",
+            "measured",
+            tasks=options.tasks,
+            rounds=rounds,
+            load=os.getloadavg()[0],
+        ),
         row("ray_request_bytes", len(request), "bytes", "measured"),
-        row("coordinator_cell_s", own, "s", "measured", cells=len(cells)),
-        row("coordinator_resumes_s", resumed, "s", "measured", cells=len(cells)),
-        row("cell_process_s", process, "s", "measured"),
+        row("coordinator_cell_cpu_s", own, "s", "measured", cells=len(cells)),
+        row("coordinator_resumes_cpu_s", resumed, "s", "measured", cells=len(cells)),
+        row("cell_process_cpu_s", process, "s", "measured"),
         row("ray_moved_bytes", moved, "bytes", "simulated", cells=len(cells)),
         row("shared_disk_bytes", 1e6 * sum(MEGABYTES[cell.kind] for cell in cells), "bytes", "simulated"),
     ]

@@ -69,6 +69,12 @@ def test_an_unknown_tracker_and_a_missing_one_are_refused(tmp_path: Path, monkey
             Tracking.checked([name], tmp_path, "p")
 
 
+def test_a_run_that_logs_nothing_is_not_begun(tmp_path: Path) -> None:
+    with Tracking(("tensorboard",), str(tmp_path / "tracked")).run("tiny", {}, print) as run:
+        run.progress("a line without numbers")
+    assert not (tmp_path / "tracked").exists()
+
+
 def test_a_tracker_that_fails_is_told_and_the_work_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*given: object, **named: object) -> None:
         raise ConnectionError("no network\nat all")
@@ -77,4 +83,4 @@ def test_a_tracker_that_fails_is_told_and_the_work_goes_on(tmp_path: Path, monke
     lines: list[str] = []
     with Tracking(("wandb",), str(tmp_path)).run("tiny", {}, lines.append) as run:
         run.progress(LAST)
-    assert lines == ["wandb tracks nothing: ConnectionError: no network", LAST]
+    assert lines == [LAST, "wandb tracks nothing: ConnectionError: no network"]
