@@ -156,4 +156,4 @@ def _accuracy_sentence(accuracy: tuple[Measurement, Measurement, Measurement] | 
     difference = accuracy[2]
     drawn = f" of {NOT_PEOPLE}" if is_of_rendered_faces(difference) else ""
     said = difference.conditions["said"]
-    return f"accuracy: {said}, {row_text(difference)} by the same {difference.n:,} pairs{drawn}"
+    return f"accuracy {row_text(difference)} on the same {difference.n:,} pairs{drawn}: {said}"

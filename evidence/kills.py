@@ -79,8 +79,8 @@ minimum_seconds = 0.0
 arm64 = []
 """
 OTHERWISE_EACH_TIME = ("latency_", "cpu_ms", "load_ms", "first_ms", "peak_memory")  # metrics
-TIMES = ("seconds", "command")  # keys of JSON
-NOT_COMPARED = ("latency.json", "report.html", "report.md", "report.csv", "report.json", "cards")
+TIMES = ("seconds", "command", "stages")  # keys of JSON
+NOT_COMPARED = ("latency.json", "report.html", "report.md", "report.csv", "report.json", "files.csv", "cards")
 GRACE = 2.0  # seconds after which no process may be alive
 
 

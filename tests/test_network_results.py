@@ -83,7 +83,7 @@ def test_both_networks_are_verified_on_the_same_pairs() -> None:
     before, after = (line.split("kB")[1].strip() for line in found.lines[1:3])
     assert found.lines[0].endswith("accuracy") and before == after and before[0].isdigit() and "[" in before
     text = " ".join(found.lines)
-    assert NOT_JUDGED not in text and "by the same 200 pairs of rendered faces, not people" in text
+    assert NOT_JUDGED not in text and "on the same 200 pairs of rendered faces, not people" in text
     assert found.facts["accuracy_verdict"] == "equal" and found.facts["rendered_faces"] is True
     assert found.facts["accuracy_difference"]["value"] == 0.0
 

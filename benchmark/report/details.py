@@ -22,6 +22,7 @@ class PartFamily(NamedTuple):
     explanation: str = ""  # what the reader must know
     worst_by: str = ""  # the metric whose lowest part the summary names
     by_value: bool = False  # the largest first; otherwise in the order of the rows
+    across: str = ""  # the column that is shown of all files side by side
 
 
 OTHER_PARTS = PartFamily("Other parts")
@@ -31,6 +32,7 @@ PART_FAMILIES = (
         "The pairs sorted by what the faces show, judged by the thresholds of all pairs. Of many slices some "
         "look bad by chance: an interval that reaches 0 shows no damage.",
         "slice_accuracy_difference",
+        across="Against the source",
     ),
     PartFamily(
         LAYERS,
@@ -42,6 +44,7 @@ PART_FAMILIES = (
         DISTURBED,
         "A sample of the pairs after a disturbance, judged by the threshold of the undisturbed pairs.",
         "disturbed_accuracy",
+        across="Against the source",
     ),
     PartFamily(TEMPLATES, "The images of a person make one template, and templates are compared."),
     PartFamily(STORED, "Each embedding stored as a byte a number, beside the same file's embeddings as float32."),
@@ -67,6 +70,26 @@ class PartTable:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
     reasons: tuple[str, ...]
+    number: int = 0  # of the file's row in the table of all files; 0: it has none
+    kind: str = ""  # its format and precision
+
+
+@dataclass(frozen=True)
+class PartMatrix:
+    """One number of each part, of all files side by side."""
+
+    files: tuple[PartTable, ...]
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]  # a part, and a cell for each file
+
+
+def matrix_of(family: PartFamily, tables: Sequence[PartTable]) -> PartMatrix | None:
+    """Gives the family's numbers of all files side by side; None of fewer than three files, and of other families."""
+    files = tuple(table for table in tables if family.across in table.columns)
+    if len(files) < 3:
+        return None
+    cells = [{part: row[table.columns.index(family.across)] for part, row in table.rows} for table in files]
+    parts = dict.fromkeys(part for of_file in cells for part in of_file)
+    return PartMatrix(files, tuple((part, tuple(each.get(part, Cell()) for each in cells)) for part in parts))
 
 
 def details_of(
@@ -112,6 +135,8 @@ def _table(
         columns,
         tuple((part, tuple(_cell(by_column.get(column)) for column in columns)) for part, by_column in parts.items()),
         tuple(dict.fromkeys(row.reason for row in rows if not row.valid)),
+        of_file[0] + 1 if of_file else 0,
+        f"{lines[of_file[0]].format} {lines[of_file[0]].precision}" if of_file else "",
     )
 
 

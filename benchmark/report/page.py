@@ -20,7 +20,7 @@ from .columns import columns_of
 from .conditions import conditions_of, runtime_notes
 from .curves import curves_of
 from .data_files import csv_of, json_of
-from .details import details_of
+from .details import details_of, matrix_of
 from .file_table import csv_of_files
 from .limits import DIFFERENCE, LATENCY, SIZE, ShippingLimits, limits_for
 from .model_card import cards_of
@@ -30,7 +30,7 @@ from .recommendation import recommend
 from .run_folders import RunFolder, read_run
 from .stage_times import stage_times
 from .summary import ACCURACY, Line, pareto_front, sets_of_pairs, summarise
-from .verdict import Pick, outcome, picks_of, recommendation_sentences, warnings_of
+from .verdict import Pick, outcome, picks_of, recommendation_sentences, short_sentences, warnings_of
 
 PICK_KEYS = (SIZE, LATENCY, ACCURACY, DIFFERENCE)
 
@@ -126,6 +126,7 @@ def page_facts(runs: Sequence[RunFolder], limits: ShippingLimits) -> dict[str, A
     pruned = [each for run in runs for each in run.pruned]
     layer_curves = [(run.name, run.curves) for run in runs if run.curves]
     verified = list(_verified(runs, by_run, best))
+    details = details_of([(run.name if len(runs) > 1 else "", run.rows) for run in runs], lines, best)
     comparable = len(sets_of_pairs(lines)) <= 1
     plot = plot_of(lines, table, columns, best, comparable)
     picks = [pick for of_run, each in zip(by_run, advice, strict=True) for pick in picks_of(of_run, each)]
@@ -135,6 +136,7 @@ def page_facts(runs: Sequence[RunFolder], limits: ShippingLimits) -> dict[str, A
         "limits": limits,
         "verdict": [outcome(of_run) for of_run in by_run],
         "recommended": [recommendation_sentences(of_run, each) for of_run, each in zip(by_run, advice, strict=True)],
+        "advice": [short_sentences(each) for each in advice],
         "recommendations": [(run.name, each) for run, each in zip(runs, advice, strict=True)],
         "picks": picks,
         "pick_keys": (SIZE, LATENCY, *_others(picks), ACCURACY, DIFFERENCE),
@@ -148,7 +150,8 @@ def page_facts(runs: Sequence[RunFolder], limits: ShippingLimits) -> dict[str, A
         "best": best,
         "plot": plot,
         "verified": verified,
-        "details": details_of([(run.name if len(runs) > 1 else "", run.rows) for run in runs], lines, best),
+        "details": details,
+        "matrices": [matrix_of(family, tables) for family, tables in details],
         "pruned": pruned,
         "curves": layer_curves,
         "charts": plot | charts_of(pruned, [of_run for _, of_run in layer_curves]) | {"verified": verified},

@@ -7,9 +7,10 @@ from typing import Any
 
 from ..figures import interval
 from .cells import Cell
-from .columns import ORDER, Column
+from .columns import Column
 from .summary import Line, pareto_front
 
+MOST_FACTS = 7  # in the box beside a point, which has its name and place too
 UNITS = {  # on axes: a unit, and how many of it is 1
     "bytes": ("MB", 1e-6),
     "count": ("M", 1e-6),
@@ -44,7 +45,7 @@ def plot_of(
             fronts[f"{x.key} {y.key}"] = pareto_front(lines, low, high)
     points = []
     for index, (line, cells) in enumerate(zip(lines, table, strict=True)):
-        titled = [(c.title, cells[c.key]) for c in columns if c.key in ORDER and cells[c.key].text]
+        titled = [(c.title, cells[c.key]) for c in columns if c.main and cells[c.key].text][:MOST_FACTS]
         rows = {c.key: line.cells[c.key] for c in axes if line.value(c.key) is not None}
         points.append(
             {

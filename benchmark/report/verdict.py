@@ -109,9 +109,23 @@ def recommendation_sentences(lines: Sequence[Line], recommendation: Recommendati
     return sentences
 
 
+def short_sentences(recommendation: Recommendation) -> list[tuple[str, str]]:
+    """Gives (use, sentence) as `recommendation_sentences` does, without the numbers, which stand on the file's card."""
+    return [
+        (title, _sentence(choice.why))
+        if choice.best is None
+        else (
+            title,
+            f"Ship {choice.best.line.name}: {choice.why}."
+            + (f" {choice.evidence.sentence}" if choice.evidence else ""),
+        )
+        for title, choice in recommendation.choices
+    ]
+
+
 def _why(judged: JudgedFile, choice: Choice) -> str:
     if judged.meets:
-        return _sentence(choice.why) + (f" {choice.evidence.sentence}" if choice.evidence else "")
+        return _sentence(choice.why)
     return f"Does not meet the limits for sure: {'; '.join(miss.reason for miss in judged.misses)}."
 
 

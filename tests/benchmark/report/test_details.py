@@ -1,6 +1,8 @@
 """Tables of parts."""
 
-from .conftest import ROWS, SMALL, report, row, written_run
+import re
+
+from .conftest import APPLE, ROWS, SMALL, WHOLE, report, row, written_run
 
 
 def test_parts_are_told_in_a_table_per_file(tmp_path):
@@ -18,3 +20,20 @@ def test_parts_are_told_in_a_table_per_file(tmp_path):
         "| brightness: brightest third | 99.0 % \\[98.5, 99.5\\] | not measured |\n\nNot measured: no pair\n"
     ) in markdown
     assert "<details open><summary>net-pruned.w8a8.tflite" in page  # a recommended file's are unfolded
+
+
+def test_slices_of_three_files_stand_side_by_side(tmp_path):
+    def of(file, value, part):
+        return row(file, "slice_accuracy_difference", value, low=value - 0.01, high=value + 0.01, part=part)
+
+    values = {WHOLE: (0.0, 0.0), SMALL: (-0.01, 0.0), APPLE: (-0.002, -0.003)}
+    parts = [of(file, both[n], part) for file, both in values.items() for n, part in enumerate(("dark", "bright"))]
+    page, _ = report(tmp_path, written_run(tmp_path / "run", [*ROWS, *parts[:-1]]))
+    matrix = page[page.index('<table class="matrix">') :].partition("</table>")[0]
+    assert re.findall(r'<th scope="row">(\w+)</th>', matrix) == ["dark", "bright"]
+    heads = re.findall(r'<th scope="col" class="num" title="([^"]+)">(\d)<br>(\w+ \w+)', matrix)
+    assert [head[2] for head in heads] == ["tflite fp32", "tflite w8a8", "coreml fp16"]
+    assert re.findall(r">([^<>]+)</td>", matrix) == ["+0.00", "-1.00", "-0.20", "+0.00", "+0.00", "·"]
+    assert 'title="-1.00 points [-2.00, +0.00]"' in matrix
+    two, _ = report(tmp_path, written_run(tmp_path / "two", [*ROWS, *parts[:4]]))
+    assert '<table class="matrix">' not in two

@@ -121,3 +121,19 @@ def test_rendered_faces_are_named_on_the_first_screen_and_on_the_terminal(tmp_pa
     assert warning.startswith("Rendered faces, not people: ")
     assert f'<h1>net</h1>\n<p class="warning">{warning}</p>\n' in page.read_text(encoding="utf-8")
     assert markdown.read_text(encoding="utf-8").splitlines()[2] == f"**{warning}**"
+
+
+def test_the_contents_lead_to_sections_that_are_there(tmp_path):
+    page, _ = report(tmp_path, written_run(tmp_path / "run"))
+    nav = page[page.index('<nav class="contents"') :].partition("</nav>")[0]
+    links = re.findall(r'href="#([\w-]+)"', nav)
+    assert {"plots", "files", "thresholds", "measured", "failures", "reproduce"} <= set(links)
+    assert [link for link in links if f'<section id="{link}"' not in page and f' id="{link}">' not in page] == []
+
+
+def test_the_head_says_which_file_and_why_and_the_card_has_the_numbers(tmp_path):
+    page, _ = report(tmp_path, written_run(tmp_path / "run"))
+    head = page.partition("</header>")[0]
+    assert "Ship net-pruned.w8a8.tflite: the fastest that meets the limits. Speed was judged by " in head
+    assert "0.33 MB" not in head and page.count("Speed was judged by this") == 1
+    assert "<dd>0.33 MB" in page

@@ -12,6 +12,7 @@ from pocketface.benchmark.measurement import Measurement
 from pocketface.benchmark.report.limits import ShippingLimits
 from pocketface.benchmark.report.sweep_page import write_sweep_report
 from pocketface.benchmark.report.swept import SweptLayer, SweptPoint, SweptSource, layers_of, lines_of, sizes_of
+from pocketface.stage_results import sweep_result
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -60,6 +61,16 @@ def source(name: str = "net") -> SweptSource:
 def written(tmp_path: Path) -> Path:
     write_sweep_report([source()], tmp_path, ShippingLimits(max_drop=0.5), ["found: x"], {"pairs": "pairs.txt"})
     return tmp_path
+
+
+def test_programs_read_the_networks_and_what_to_ship(written: Path) -> None:
+    facts = json.loads((written / "sweep.json").read_text())
+    assert [each["made"] for each in facts["networks"]] == [True] * 5 + [False]
+    assert facts["networks"][-1]["verification_accuracy"] is None and EVIL not in json.dumps(facts)
+    assert {each["for"] for each in facts["ship"]} == {"Any phone"}
+    lines = sweep_result(written / "sweep.html").lines
+    assert lines[0].split() == ["network", "parameters", "MACs", "accuracy", "%", "points"]
+    assert len(lines[6].split()) == 5
 
 
 def test_the_table_has_a_line_for_each_network_and_file(written: Path) -> None:
