@@ -17,8 +17,10 @@ import numpy as np
 from int8_ways import opened
 from numpy.typing import NDArray
 
+from pocketface.export.artifact import Artifact
 from pocketface.export.calibration import PartedFaces, choose_calibration_faces, parted
 from pocketface.export.exporter import export
+from pocketface.export.graph.dynamic_int8 import quantise_dense_layers
 from pocketface.export.graph.qdq import quantise_onnx
 from pocketface.export.graph.rewrites import RewriteChain
 from pocketface.export.recipe import ExportRecipe
@@ -45,20 +47,19 @@ def main() -> None:
         compare(dict(files(base, parted(sample, base.path), folder)), parted(sample, base.path).judged)
 
 
-def files(base, faces: PartedFaces, folder: Path) -> Iterator[tuple[str, Path]]:
+def files(base: Artifact, faces: PartedFaces, folder: Path) -> Iterator[tuple[str, Path]]:
     """Gives each way's file."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     yield "fp32", base.path
     graph = levelled(base, faces.fit).skipping().corrected(faces.fit)
     yield "onnx-w8a8", quantise_onnx(graph.model, graph.card, folder / "w8a8.onnx", faces.fit, "mse").path
-    with RewriteChain.of(base).folded().saved() as folded:
-        for name, operators in {"dense layers": ["MatMul", "Gemm"], "all layers": ["MatMul", "Gemm", "Conv"]}.items():
-            path = folder / f"{name}.onnx"
-            quantize_dynamic(
-                folded, path, op_types_to_quantize=operators, per_channel=True, weight_type=QuantType.QInt8
-            )
-            yield f"dynamic, {name}", path
+    folded = RewriteChain.of(base).folded()
+    yield "onnx-w8-dynamic", quantise_dense_layers(folded.model, folded.card, folder / "w8-dynamic.onnx").path
+    path, kinds = folder / "all.onnx", ["MatMul", "Gemm", "Conv"]
+    with folded.saved() as saved:
+        quantize_dynamic(saved, path, op_types_to_quantize=kinds, per_channel=True, weight_type=QuantType.QInt8)
+    yield "convolutions in dynamic range too", path
 
 
 def compare(paths: dict[str, Path], faces: NDArray[np.float32]) -> None:
