@@ -23,6 +23,7 @@ NoteKind = Literal[
     "slow",
     "layout",
     "float-layers",
+    "float-sums",
     "precision",
     "later-ios",
     "known-issue",

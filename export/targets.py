@@ -21,6 +21,7 @@ from .artifact import Artifact, Card, ConversionError, Precision
 from .calibration import parted
 from .coreml.to_coreml import to_coreml
 from .graph.batch import free_batch
+from .graph.dynamic_int8 import quantise_dense_layers
 from .graph.float16 import to_half
 from .graph.qdq import quantise_onnx
 from .graph.ranges import RangeMethod, activation_ranges
@@ -173,6 +174,11 @@ def _integer_onnx(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     return quantise_onnx(graph.model, graph.card, path, job.calibration, job.recipe.ranges)
 
 
+def _dynamic_int8_onnx(job: ExportJob, base: Artifact, path: Path) -> Artifact:
+    graph = RewriteChain.of(base).folded()
+    return quantise_dense_layers(graph.model, graph.card, path)
+
+
 def _quick_onnx(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     """Writes PReLUs as onnxruntime computes them fastest."""
     graph = _without_prelus(RewriteChain.of(base), "onnx")
@@ -264,6 +270,7 @@ TARGETS: dict[str, Target] = {
     "onnx-dynamic": Target("onnx", ".dynamic.onnx", FromSource(_dynamic_onnx)),
     "onnx-ort": Target("onnx", ".ort.onnx", FromFile("onnx", _quick_onnx)),
     "onnx-fp16": Target("onnx", ".fp16.onnx", FromFile("onnx", _half_onnx), "fp16"),
+    "onnx-w8-dynamic": Target("onnx", ".w8-dynamic.onnx", FromFile("onnx", _dynamic_int8_onnx), "w8-dynamic"),
     "onnx-w8a8": Target("onnx", ".w8a8.onnx", FromFile("onnx", _integer_onnx), "w8a8", True),
     "ort": Target("ort", ".ort", FromFile("onnx", _ort)),
     "executorch": Target("executorch", ".pte", FromSource(_executorch)),

@@ -29,8 +29,9 @@ KERAS_MODULES = ("keras", "builtins", "tf_keras", "tensorflow.python.keras", "te
 
 SAFE_OPERATORS = frozenset(
     "Abs Add AddN AddV2 All Any AssignVariableOp AvgPool BatchMatMul BatchMatMulV2 BatchMatMulV3 BatchToSpaceND "
-    "BiasAdd BroadcastTo Cast ClipByValue ConcatV2 Const Conv2D DepthwiseConv2dNative DisableCopyOnRead Einsum Elu "
-    "Equal Erf Exp ExpandDims Fill FloorDiv FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 GatherV2 Greater "
+    "BiasAdd BroadcastTo Cast ClipByValue ConcatV2 Const Conv2D Conv2DBackpropInput DepthwiseConv2dNative "
+    "DisableCopyOnRead Einsum Elu Equal Erf Exp ExpandDims Fill FloorDiv "
+    "FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 GatherV2 Greater "
     "GreaterEqual Identity IdentityN L2Loss LRN LeakyRelu Less LessEqual Log MatMul Max MaxPool MaxPoolV2 Maximum "
     "Mean MergeV2Checkpoints Min Minimum MirrorPad Mul Neg NoOp NotEqual Pack Pad PadV2 PartitionedCall Placeholder "
     "PlaceholderWithDefault Pow PreventGradient Prod ReadVariableOp RealDiv Reciprocal Relu Relu6 Reshape "

@@ -16,7 +16,7 @@ from ..calibration import PartedFaces
 from ..graph.ranges import RangeMethod, activation_ranges
 from .flatbuffer import pack
 from .litert import LiteRTSession, cosine_of
-from .quantise import Recipe, operator_scope, quantised_content, w8a8
+from .quantise import Recipe, float_sums, operator_scope, quantised_content, w8a8
 from .rounding import IntegerLayer, RoundingPlan, plan_of, with_rounded
 from .to_tflite import write_tflite
 
@@ -87,8 +87,8 @@ def mixed_precision(
         calibration_sha256=hashlib.sha256(nhwc).hexdigest(),
         rewrites=(*fp32.card.rewrites, *([Rewrite("float-layers", len(kept))] if kept else [])),
     )
-    notes = tuple(_notes(plan, kept, before, after, len(faces.judged), len(best) - len(whole)))
-    return write_tflite(unpack(best), card, path, notes)
+    notes = _notes(plan, kept, before, after, len(faces.judged), len(best) - len(whole))
+    return write_tflite(unpack(best), card, path, (*notes, *float_sums(content)))
 
 
 def _fewer_and_fewer(plan: RoundingPlan, costs: Mapping[str, float]) -> Iterator[frozenset[str]]:

@@ -17,10 +17,11 @@ from ..artifact import Artifact, ConversionError, Note, Precision
 from ..graph.composition import WIDE
 from ..graph.ranges import Range, RangeMethod, activation_ranges
 from .layouts import NORM_STEPS, SQUARED
-from .rounding import sums_beside
+from .rounding import sums_beside, sums_with_epsilon
 from .to_tflite import write_tflite
 
 Recipe = list[dict[str, Any]]
+SHOWN = 5  # names in a note
 
 FLOAT_IN_INT8 = tuple(
     "BATCH_MATMUL DIV EQUAL GELU HARD_SWISH MAXIMUM NOT_EQUAL RELU RSQRT SELECT SELECT_V2 SOFTMAX SQRT".split()
@@ -77,7 +78,8 @@ def w8a8(fp32: Path) -> Recipe:
     What has no int8 kernel in XNNPACK (PReLU, GELU, hard-swish, divisions, bounds, attention) stays float between two
     conversions, which XNNPACK runs in one piece with the rest; so do the steps inside a norm, whose squares 8 bits
     cannot hold, and inside what exponentials are written for. So do the sums of a residual stream that layer norms
-    read: each would round anew what all earlier layers added up, for a saving of 0.1 % of the instructions.
+    read: each would round anew what all earlier layers added up, for a saving of 0.1 % of the instructions. So does
+    the sum with an epsilon, which no int8 step of the sum can hold, and which XNNPACK refuses for that.
     """
     from ai_edge_quantizer import recipe
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
@@ -88,7 +90,9 @@ def w8a8(fp32: Path) -> Recipe:
     manager.load_quantization_recipe(recipe.static_wi8_ai8())
     left = [(".*", getattr(TFLOperationName, name)) for name in FLOAT_IN_INT8]
     every = TFLOperationName.ALL_SUPPORTED
-    sums = [(operator_scope(name), every) for name in sums_beside(fp32.read_bytes(), SQUARED)]
+    content = fp32.read_bytes()
+    names = (*sums_beside(content, SQUARED), *sums_with_epsilon(content))
+    sums = [(operator_scope(name), every) for name in dict.fromkeys(names)]
     for scope, operator in (*left, (WIDE_STEPS, every), *sums):
         manager.add_quantization_config(scope, operator, algorithm_key=AlgorithmName.NO_QUANTIZE)
     rows: Recipe = manager.get_quantization_recipe()
@@ -164,7 +168,23 @@ def quantise_tflite(
         how: RangeMethod = "minmax" if precision == "w8a16" else ranges  # 65,536 steps gain nothing by clipping
         seen = activation_ranges(fp32.path, calibration, how)
     model = unpack(quantised_content(fp32.path, rows, seen))
-    return write_tflite(model, card, path, notes=NOTES.get(precision, ()))
+    notes = float_sums(fp32.path.read_bytes()) if precision == "w8a8" else ()
+    return write_tflite(model, card, path, notes=(*NOTES.get(precision, ()), *notes))
+
+
+def float_sums(fp32: bytes) -> tuple[Note, ...]:
+    """Says which sums `w8a8` leaves in float arithmetic, and why; those inside a norm are not listed."""
+    reasons = {
+        "of a stream that norms read, which int8 would round at each of them": sums_beside(fp32, SQUARED),
+        "with an epsilon that no int8 step holds": sums_with_epsilon(fp32),
+    }
+    notes = []
+    for reason, found in reasons.items():
+        names = [name for name in found if not re.search(WIDE_STEPS, f"{name};")]
+        if names:
+            shown = ", ".join(names[:SHOWN]) + (" and others" if len(names) > SHOWN else "")
+            notes.append(Note("float-sums", f"sums in float arithmetic: {len(names)} {reason} ({shown})"))
+    return tuple(notes)
 
 
 def operator_scope(result: str) -> str:

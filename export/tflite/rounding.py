@@ -16,6 +16,7 @@ MOVES = ("PAD", "PADV2", "MIRROR_PAD", "RESHAPE")
 
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 LOWEST = -128  # of int8
+LARGEST_EPSILON = 1e-3  # that is added so that nothing is divided by zero
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,20 @@ def sums_beside(fp32: bytes, step: str) -> list[str]:
     ]
 
 
+def sums_with_epsilon(fp32: bytes) -> list[str]:
+    """Names the sums in a .tflite file of a computed tensor and a number that only keeps it from zero."""
+    model = unpack(fp32)
+    graph = model.subgraphs[0]
+    found: list[str] = []
+    for operator in graph.operators:
+        if _code(model, operator) != "ADD":
+            continue
+        numbers = [_number(model, graph, index) for index in operator.inputs if _constant(model, graph, index)]
+        if any(number is not None and 0 < abs(number) <= LARGEST_EPSILON for number in numbers):
+            found.append(_name(graph.tensors[operator.outputs[0]]))
+    return found
+
+
 def with_rounded(fp32: bytes, tensor: str, bounds: Range) -> Any:
     """Gives the schema's model of `fp32` with one tensor taken through int8 and back.
 
@@ -136,6 +151,15 @@ def _name(tensor: Any) -> str:
 
 def _constant(model: Any, graph: Any, index: int) -> bool:
     return model.buffers[graph.tensors[index].buffer].data is not None
+
+
+def _number(model: Any, graph: Any, index: int) -> float | None:
+    """Gives the value of a float constant of one number; None for others."""
+    tensor = graph.tensors[index]
+    if tensor.type != _schema().TensorType.FLOAT32:
+        return None
+    values = np.frombuffer(bytes(model.buffers[tensor.buffer].data), np.float32)
+    return float(values[0]) if values.size == 1 else None
 
 
 def _code(model: Any, operator: Any) -> str:

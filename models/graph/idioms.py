@@ -192,6 +192,7 @@ SMOOTH: dict[str, Function] = {
         x, np.broadcast_shapes(x.shape, tuple(int(side) for side in shape))
     ),
     "Max": _fold(np.maximum),
+    "Min": _fold(np.minimum),
     "Mul": _fold(np.multiply),
     "Pow": _fold(np.power),
     "Reciprocal": lambda node, x: 1 / x,

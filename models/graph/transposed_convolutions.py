@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -94,7 +94,7 @@ def cut_uneven_pads(model: ModelProto) -> None:
             continue
         name, axes = node.output[0], [2 + axis for axis, count in enumerate(cut) if count]
         node.output[0] = f"{name}/whole"
-        bounds = {"starts": [0] * len(axes), "ends": [-count for count in cut if count], "axes": axes}
+        bounds: dict[str, Any] = {"starts": [0] * len(axes), "ends": [-count for count in cut if count], "axes": axes}
         if opset < SLICE_BY_INPUTS:
             nodes.append(onnx.helper.make_node("Slice", [node.output[0]], [name], name=name, **bounds))
             continue

@@ -27,6 +27,7 @@ from .windows import (
     translate_mirror_pad,
     translate_pad,
     translate_prelu,
+    translate_transposed_conv,
 )
 
 Translator = Callable[[Translation, TfliteOperator], None]
@@ -237,4 +238,5 @@ OPERATORS: dict[str, Translator] = {
     "SUM": _reduction("ReduceSum"),
     "TANH": _unary("Tanh"),
     "TRANSPOSE": translate_transpose,
+    "TRANSPOSE_CONV": translate_transposed_conv,
 }

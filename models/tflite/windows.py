@@ -36,6 +36,25 @@ def _translate_conv(t: Translation, operator: TfliteOperator, kernel: Array, gro
     t.give(operator, "Conv", inputs, FIRST, group=int(groups), dilations=dilation, **window)
 
 
+def translate_transposed_conv(t: Translation, operator: TfliteOperator) -> None:
+    """Transposed convolution; (O, kh, kw, I) becomes (I, O, kh, kw), and the result's shape becomes pads."""
+    kernel, options = t.constant(operator, 1).astype(np.float32).transpose(3, 0, 1, 2), operator.options
+    label, strides = t.tensor(operator.outputs[0]).name, (options.strideH, options.strideW)
+    image, result = t.shape(operator, 2)[1:3], t.result_shape(operator)[1:3]
+    inputs = [t.image(operator, 2), t.weight(f"{label}/filters", kernel)]
+    bias = t.optional(operator, 3)
+    if bias is not None:
+        inputs.append(t.weight(f"{label}/bias", bias.astype(np.float32)))
+    over = [
+        (side - 1) * stride + reach - wanted
+        for side, stride, reach, wanted in zip(image, strides, kernel.shape[2:], result, strict=True)
+    ]
+    before = [max(0, total) // 2 if options.padding == SAME else 0 for total in over]
+    after = [max(0, total) - first for total, first in zip(over, before, strict=True)]
+    known = {"strides": strides, "pads": [*before, *after], "output_padding": [max(0, -total) for total in over]}
+    t.give(operator, "ConvTranspose", inputs, FIRST, kernel_shape=list(kernel.shape[2:]), **known)
+
+
 def _window(
     t: Translation, operator: TfliteOperator, kernel: Any, dilation: tuple[int, int] = (1, 1)
 ) -> dict[str, Any]:

@@ -260,22 +260,15 @@ def test_unknown_precision_names_the_known(fp32: Artifact, tmp_path: Path) -> No
 PER_CHANNEL = np.linspace(0.2, 0.8, CHANNELS, dtype=np.float32).reshape(CHANNELS, 1, 1)
 
 
-@pytest.mark.parametrize("precision", ["w8a8", "w8a16"])
-@pytest.mark.parametrize("operator", ["Max", "Min", "Add", "Sub", "Mul", "Div", "Relu"])
-def test_an_operator_with_a_constant_per_channel_is_quantised_and_stays_in_one_piece(
-    operator: str, precision: Any, tmp_path: Path
-) -> None:
-    """Its input and result are of no layer, so nothing folds: a sigmoid before it, one behind it."""
+def between_sigmoids(path: Path, steps: list[onnx.NodeProto], **constants: Any) -> Path:
+    """Writes a network with these steps from `s` to `e` (1, 32, 16, 16), which no layer beside them can take in."""
     rng = np.random.default_rng(1)
-    constants = {
-        "w1": rng.normal(0, 0.3, (CHANNELS, 3, 3, 3)).astype(np.float32),
-        "k": PER_CHANNEL,
-        "w2": rng.normal(0, 0.1, (SIZE, CHANNELS, 16, 16)).astype(np.float32),
-    }
+    constants["w1"] = rng.normal(0, 0.3, (CHANNELS, 3, 3, 3)).astype(np.float32)
+    constants["w2"] = rng.normal(0, 0.1, (SIZE, CHANNELS, 16, 16)).astype(np.float32)
     nodes = [
         helper.make_node("Conv", ["input", "w1"], ["c"], pads=[1] * 4),
         helper.make_node("Sigmoid", ["c"], ["s"]),
-        helper.make_node(operator, ["s"] if operator == "Relu" else ["s", "k"], ["e"]),
+        *steps,
         helper.make_node("Sigmoid", ["e"], ["t"]),
         helper.make_node("Conv", ["t", "w2"], ["o"]),
         helper.make_node("Flatten", ["o"], ["embedding"]),
@@ -287,10 +280,37 @@ def test_an_operator_with_a_constant_per_channel_is_quantised_and_stays_in_one_p
         [helper.make_tensor_value_info("embedding", onnx.TensorProto.FLOAT, [1, SIZE])],
         [numpy_helper.from_array(values, name) for name, values in constants.items()],
     )
-    path = tmp_path / "net.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    return path
+
+
+@pytest.mark.parametrize("precision", ["w8a8", "w8a16"])
+@pytest.mark.parametrize("operator", ["Max", "Min", "Add", "Sub", "Mul", "Div", "Relu"])
+def test_an_operator_with_a_constant_per_channel_is_quantised_and_stays_in_one_piece(
+    operator: str, precision: Any, tmp_path: Path
+) -> None:
+    steps = [helper.make_node(operator, ["s"] if operator == "Relu" else ["s", "k"], ["e"])]
+    path = between_sigmoids(tmp_path / "net.onnx", steps, k=PER_CHANNEL)
     whole = to_tflite(path, Card("net", InputContract(SIDE, SIDE), SIZE), tmp_path / "net.tflite")
     small = quantise_tflite(whole, precision, tmp_path / "small.tflite", FACES)
     exact, ours = (unit(LiteRTSession(one.path).run(FACES)) for one in (whole, small))
     assert (exact * ours).sum(axis=1).min() > 0.999
     assert precision == "w8a16" or delegation(small.path).partitions == 1
+
+
+def test_a_sum_with_an_epsilon_stays_float_and_a_note_names_it(tmp_path: Path) -> None:
+    """As in the global response norm of ConvNeXt V2: x g / (mean of g + epsilon), g the length of each channel."""
+    steps = [
+        helper.make_node("ReduceL2", ["s", "places"], ["g"]),
+        helper.make_node("ReduceMean", ["g", "channels"], ["m"]),
+        helper.make_node("Add", ["m", "epsilon"], ["safe_mean"]),
+        helper.make_node("Div", ["g", "safe_mean"], ["share"]),
+        helper.make_node("Mul", ["s", "share"], ["e"]),
+    ]
+    constants = {"places": np.int64([2, 3]), "channels": np.int64([1]), "epsilon": np.float32(1e-6)}
+    path = between_sigmoids(tmp_path / "net.onnx", steps, **constants)
+    whole = to_tflite(path, Card("net", InputContract(SIDE, SIDE), SIZE), tmp_path / "net.tflite")
+    small = quantise_tflite(whole, "w8a8", tmp_path / "small.tflite", FACES)
+    assert delegation(small.path).partitions == 1
+    (note,) = [note for note in small.notes if note.kind == "float-sums"]
+    assert str(note) == "sums in float arithmetic: 1 with an epsilon that no int8 step holds (safe_mean)"

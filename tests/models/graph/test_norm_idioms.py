@@ -23,6 +23,7 @@ CONSTANTS = {
     "image_scale": np.float32([1, 2, 3, 4]).reshape(4, 1, 1),
     "half": np.float32(-0.5),
     "three": np.float32(3),
+    "million": np.float32(1e6),
     "root_of_size": np.float32([[2]]),
     "image_shift": np.float32([4, 3, 2, 1]).reshape(1, 4, 1, 1),
 }
@@ -57,6 +58,14 @@ NORMS = {
         node("Sqrt", "f", "l"),
         node("Reciprocal", "l", "r"),
         node("Mul", "x r", "y"),
+    ],
+    "keras 3": [
+        node("Mul", "x x", "s"),
+        node("ReduceSum", "s last", "t", keepdims=1),
+        node("Sqrt", "t", "l"),
+        node("Reciprocal", "l", "r"),
+        node("Min", "r million", "f"),
+        node("Mul", "x f", "y"),
     ],
     "torch, powers": [
         node("Pow", "x two", "s"),

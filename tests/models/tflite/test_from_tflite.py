@@ -70,6 +70,18 @@ def depthwise(net: LiteNet) -> int:
     return head(net, net.op("DEPTHWISE_CONV_2D", inputs, (1, 2, 2, 8), depthMultiplier=2, **known))
 
 
+def transposed(padding: int, side: int, kernel: int) -> Build:
+    """Twice as many pixels; the result's sides say what is cut off, or added at the end."""
+
+    def build(net: LiteNet) -> int:
+        shape = net.constant(np.array([1, side, side, 6], np.int32))
+        inputs = [shape, net.weights(6, kernel, kernel, 4), net.conv(net.face, 4, 2), net.weights(6)]
+        known = {"padding": padding, "strideH": 2, "strideW": 2, "version": 3}
+        return head(net, net.op("TRANSPOSE_CONV", inputs, (1, side, side, 6), **known))
+
+    return build
+
+
 def prelu(net: LiteNet) -> int:
     return head(net, net.op("PRELU", [net.conv(net.face, 4, 2), net.weights(1, 1, 4)], (1, 4, 4, 4)))
 
@@ -147,6 +159,10 @@ NETS: dict[str, Build] = {
     "GELU": unary("GELU", approximate=False),
     "GELU by tanh": unary("GELU", approximate=True),
     "LEAKY_RELU": unary("LEAKY_RELU", alpha=0.2),
+    "TRANSPOSE_CONV same": transposed(0, 8, 3),
+    "TRANSPOSE_CONV same, of 4": transposed(0, 8, 4),
+    "TRANSPOSE_CONV valid": transposed(1, 9, 3),
+    "TRANSPOSE_CONV wider": transposed(1, 10, 3),
     **{code: binary(code) for code in "ADD SUB MUL DIV MAXIMUM MINIMUM POW SQUARED_DIFFERENCE".split()},
     **{f"{code} {padding}": pooled(code, padding) for code in ("AVERAGE_POOL_2D", "MAX_POOL_2D") for padding in (0, 1)},
     "MEAN of pixels": reduced("MEAN", [1, 2], (1, 4), False),
