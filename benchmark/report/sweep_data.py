@@ -1,4 +1,4 @@
-"""A sweep's results in one file, sweep.json, from which a report is made without the sweep's cells or inputs."""
+"""A sweep's results in one file, swept.json, from which a report is made without the sweep's cells or inputs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .run_folders import read_run
 from .summary import Line, summarise
 from .swept import SweptLayer, SweptPoint, SweptSource, ancestry_in, layers_of, sizes_of
 
-NAME = "sweep.json"
+NAME = "swept.json"
 VERSION = 1
 
 

@@ -59,7 +59,7 @@ def test_a_sweep_is_read_as_it_was_written(tmp_path: Path) -> None:
     folder = swept(tmp_path / "a", 0.2)
     sources, inputs = read_swept(folder)
     write_swept(sources, inputs, tmp_path)
-    assert (tmp_path / "sweep.json").read_bytes() == (folder / "sweep.json").read_bytes()
+    assert (tmp_path / "swept.json").read_bytes() == (folder / "swept.json").read_bytes()
     assert sources[0].points[0].removed("filters") == 0.5 and inputs == {"pairs": "pairs.txt"}
 
 
@@ -101,7 +101,7 @@ def test_other_pairs_are_refused_in_a_sentence(tmp_path: Path, other: str) -> No
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"version": 2}', '{"version": 1, "sources": [{}], "inputs": {}}'])
 def test_a_damaged_sweep_is_one_sentence(tmp_path: Path, damage: str) -> None:
-    (swept(tmp_path / "a", 0.2) / "sweep.json").write_text(damage)
+    (swept(tmp_path / "a", 0.2) / "swept.json").write_text(damage)
     with pytest.raises(ValueError, match=r"holds no sweep .*; the sweep's command, given again, writes it anew"):
         read_swept(tmp_path / "a")
 
@@ -110,12 +110,12 @@ def test_the_command_line_takes_sweeps(tmp_path: Path) -> None:
     folder = swept(tmp_path / "a", 0.2)
     result = CliRunner().invoke(app, ["report", str(folder), "--max-mb", "1"])
     assert result.exit_code == 0, (result.output, result.exception)
-    assert result.output.splitlines() == [str(folder / "report.html"), str(folder / "report.md")]
+    assert result.output.splitlines()[-1] == f"report: {folder / 'report.html'}"
     assert "at most 1 MB" in (folder / "report.md").read_text()
-    assert json.loads((folder / "sweep.json").read_text())["version"] == 1
+    assert json.loads((folder / "swept.json").read_text())["version"] == 1
 
 
 def test_a_sweep_from_before_is_told_how_to_go_on(tmp_path: Path) -> None:
     (tmp_path / "sweep.html").write_text("")
-    with pytest.raises(ValueError, match=r"has sweep.html and no sweep.json; the sweep's command, given again"):
+    with pytest.raises(ValueError, match=r"has sweep.html and no swept.json; the sweep's command, given again"):
         write_folders_report([tmp_path], tmp_path / "out")
