@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ..files import sha256_of
-from .checkpoint import DESCRIPTION, WEIGHTS
+from .checkpoint import WEIGHTS
 from .embedder import Embedder
 from .factories import build_foreign, read_weights
+from .network_names import DESCRIPTION
 from .reparameterisation import STAGE, is_fused, with_fused_modules
 from .squeezefacenet import torchvision_names
 from .state_dicts import without_prefix
