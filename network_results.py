@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +61,7 @@ def network_result(command: str, networks: NetworkPair, folder: Path) -> Command
     """
     from .benchmark.report.result_facts import number_facts
     from .benchmark.report.terminal import terminal_width
-    from .benchmark.report.text_table import text_table
+    from .benchmark.report.text_table import text_lines, text_table
     from .models.complexity import macs, parameters
 
     width, speed, accuracy = terminal_width(), networks.speed, networks.accuracy
@@ -96,7 +95,7 @@ def network_result(command: str, networks: NetworkPair, folder: Path) -> Command
     said.append(f"{networks.after.name} is in {folder}; next: pocketface export {folder}")
     difference, ratio = accuracy and accuracy[2], speed and speed.rows[-1]
     return CommandResult(
-        [*table, "", *(line for each in said for line in textwrap.wrap(each, width, break_on_hyphens=False))],
+        [*table, "", *(line for each in said for line in text_lines(each, width))],
         {
             "command": command,
             "checkpoint": str(folder),

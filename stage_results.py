@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from .benchmark.report.run_folders import read_run
 from .benchmark.report.stage_times import TITLES as STAGE_TITLES
 from .benchmark.report.stage_times import stage_times
 from .benchmark.report.terminal import result_of, terminal_width
-from .benchmark.report.text_table import text_table
+from .benchmark.report.text_table import text_lines, text_table
 from .benchmark.report.verdict import advice_on
 from .benchmark.run_files import read_mapping
 from .benchmark.size import size_bytes
@@ -85,7 +84,7 @@ def export_result(source: str, name: str, exported: Sequence[Exported], folder: 
     said += f"{made[0].parity.faces} faces. " if made and made[0].parity else "no faces. "
     said += "Nothing was timed, and no accuracy was judged; next: "
     said += f"pocketface benchmark {source} {folder} --pairs PAIRS"
-    lines = [*table, "", *textwrap.wrap(said, width, break_on_hyphens=False)]
+    lines = [*table, "", *text_lines(said, width)]
     facts = {"command": "export", "folder": str(folder), "model": name, "files": [_facts(each) for each in exported]}
     reason = f"{len(failed)} of {len(exported)} targets failed; the first: {failed[0].reason}" if failed else ""
     return CommandResult(lines, facts, failure=reason)
@@ -202,7 +201,7 @@ def sweep_result(report: Path, command: str = "sweep") -> CommandResult:
         + (f"ship {each['artifact']}" if each["artifact"] else "ship none: no file meets the limits for sure")
         for each in facts["ship"]
     ]
-    lines = [*table, "", *(line for each in said for line in textwrap.wrap(each, width, break_on_hyphens=False))]
+    lines = [*table, "", *(line for each in said for line in text_lines(each, width))]
     kept = {key: facts[key] for key in ("networks", "ship")}
     return CommandResult([*lines, f"report: {report}"], {"command": command, "report": str(report), **kept})
 

@@ -65,7 +65,7 @@ def refusal(path: Path, text: str) -> str:
     [
         ("[prune]\nremov = 0.3", "there is no 'prune.remov'; did you mean 'remove'?"),
         ("trian = 'x'", "there is no 'trian'; did you mean 'train'?"),
-        ("[benchmark]\nx = 1", "there is no 'benchmark.x'; known: arm64, arm64_pairs, attributes,"),
+        ("[benchmark]\nx = 1", "there is no 'benchmark.x'; known: arm64, arm64_pairs, arm64_runtimes,"),
         ("[prune]\ncriterion = 'gaus-newton'", "prune.criterion = 'gaus-newton': there is no such value; known: gauss"),
         ("[prune]\nschedule = 'epok'", "known: iterative, epoch, one-shot; did you mean 'epoch'?"),
         ("[export]\ntargets = ['tflite-w8a']", "did you mean 'tflite-w8a8'?"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import textwrap
 from collections.abc import Iterator, Sequence
 
 from ..figures import number_and_interval, number_text
@@ -12,7 +11,7 @@ from .limits import DIFFERENCE, SIZE, JudgedFile, ShippingLimits, limits_for
 from .recommendation import Recommendation, recommend
 from .speed_evidence import COUNTED_CORES
 from .summary import ACCURACY, summarise
-from .text_table import text_table, width_of
+from .text_table import text_lines, text_table, width_of
 
 DISTURBED = " ?"
 QUESTION = "? does not count: others had the processor, or the report says why"
@@ -48,7 +47,7 @@ def result_lines(advice: Recommendation, width: int = 80) -> list[str]:
         return []
     table = _table(files, advice, width)
     legend = [QUESTION] if any(DISTURBED in line for line in table) else []
-    return [*table, *legend, "", *(part for said in _sentences(advice) for part in textwrap.wrap(said, width))]
+    return [*table, *legend, "", *(part for said in _sentences(advice) for part in text_lines(said, width))]
 
 
 def _table(files: Sequence[JudgedFile], advice: Recommendation, width: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 NARROWEST_NAME = 12  # columns
@@ -48,3 +49,8 @@ def _line(cells: Sequence[str], widths: Sequence[int], left: Sequence[int]) -> s
         for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
     ]
     return GAP.join(parts).rstrip()
+
+
+def text_lines(text: str, width: int) -> list[str]:
+    """Breaks a sentence between words, to lines of `width` characters; a path that is longer stays whole."""
+    return textwrap.wrap(text, width, break_on_hyphens=False, break_long_words=False)

@@ -54,7 +54,7 @@ def test_the_embeddings_are_those_of_pytorch(embedder: Embedder, made: Exported)
 @needs_executorch
 def test_xnnpack_takes_all_of_it_and_says_so(made: Exported) -> None:
     assert made.artifact is not None
-    assert made.artifact.notes == (Note("one-partition", "XNNPACK runs 1 part of it"),)
+    assert made.artifact.notes == (Note("one-partition", "XNNPACK runs 1 part of it", count=1),)
 
 
 @needs_executorch

@@ -67,7 +67,7 @@ def test_two_real_networks_are_timed_in_turns(monkeypatch):
     monkeypatch.setattr(module, "SECONDS", 0.0)
     lines: list[str] = []
     rows, said, sizes = speedup(embedder_of(128), embedder_of(8), lines.append)
-    assert sizes is not None and sizes[0] > 4 * embedder_of(128).backbone.state_dict()["0.weight"].numel() > sizes[1]
+    assert sizes is not None and sizes[0] > 10 * sizes[1]  # most weights go with the square of the width
     assert [(row.metric, row.model) for row in rows] == [
         ("latency_ms_p50", "width-128"),
         ("latency_ms_p50", "width-8"),
