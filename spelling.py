@@ -1,4 +1,4 @@
-"""What to say to a name that is not known: the nearest known one; and how to show one that cannot be printed."""
+"""What to say to a name that is not known: the nearest known one; and how to show names and errors on one line."""
 
 from __future__ import annotations
 
@@ -35,3 +35,13 @@ def printable(text: str) -> str:
     a\x1b[2Jb\nc
     """
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
+
+
+def first_line(error: BaseException) -> str:
+    r"""Gives the first line of an error, without the trace that native libraries append.
+
+    >>> first_line(ValueError("no such shape:\n  at 0x1"))
+    'no such shape'
+    """
+    text = str(error).strip()
+    return text.splitlines()[0].rstrip(":") if text else type(error).__name__

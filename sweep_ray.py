@@ -14,6 +14,7 @@ from typing import Any
 
 from .benchmark.machine import device_name
 from .benchmark.processes import ask
+from .spelling import first_line
 from .sweep_cells import Job
 from .sweep_order import CellLost
 
@@ -63,7 +64,7 @@ class OnRay:
             ) from None
         except Exception as error:  # Ray raises plain ones, too
             what = f"there is no Ray cluster at {address}" if address else "Ray does not start on this machine"
-            raise ValueError(f"{what}: {_first_line(error)}") from None
+            raise ValueError(f"{what}: {first_line(error)}") from None
         self._ray, self._make = ray, ray.remote(make_requested)
         self._device = ""
 
@@ -139,7 +140,7 @@ def _pass_on(made: Future[Any], task: Future[Any]) -> None:
     elif kind in LOST:
         made.set_exception(CellLost(LOST[kind]))
     else:
-        made.set_exception(RuntimeError(f"{kind}: {_first_line(error)}"))
+        made.set_exception(RuntimeError(f"{kind}: {first_line(error)}"))
 
 
 @contextmanager
@@ -154,7 +155,3 @@ def _signals_kept() -> Iterator[None]:
     finally:
         for number, handler in ours.items():
             signal.signal(number, handler)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

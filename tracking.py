@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .spelling import known_names
+from .spelling import first_line, known_names
 from .steps import Losses, LossLine, LossStep
 
 TRACKED = "tracked"  # the folder, in that of the results, of what trackers keep
@@ -110,7 +110,7 @@ class TrackedRun:
                 accelerator.init_trackers(project, plain, keywords)
                 self._trackers += accelerator.trackers
             except Exception as error:  # whatever a service throws must not end a training
-                self._progress(f"{name} tracks nothing: {type(error).__name__}: {_first_line(error)}")
+                self._progress(f"{name} tracks nothing: {type(error).__name__}: {first_line(error)}")
 
     def progress(self, line: str) -> None:
         """Passes a line on, and logs the losses that come with it."""
@@ -143,8 +143,4 @@ class TrackedRun:
             work()
         except Exception as error:  # as above
             self._trackers = [each for each in self._trackers if each is not tracker]
-            self._progress(f"{tracker.name} tracks no more: {type(error).__name__}: {_first_line(error)}")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0]
+            self._progress(f"{tracker.name} tracks no more: {type(error).__name__}: {first_line(error)}")

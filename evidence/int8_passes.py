@@ -8,21 +8,16 @@ line has the passes of those above it.
 """
 
 import argparse
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from int8_ways import opened
+from int8_ways import hybrid
 from numpy.typing import NDArray
 
-from pocketface.export.calibration import choose_calibration_faces, parted
-from pocketface.export.exporter import export
 from pocketface.export.graph.rewrites import RewriteChain
-from pocketface.export.recipe import ExportRecipe
 from pocketface.export.tflite.int8_ways import quantised
 from pocketface.export.tflite.litert import LiteRTSession, mean_cosine
-from pocketface.faces.shards import read_faces
 
 FACES = 96  # a quarter of them judges
 
@@ -32,14 +27,7 @@ def main() -> None:
     parser.add_argument("--faces", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
     options = parser.parse_args()
-    embedder = opened("edgeface", options.faces, options.weights)
-    crops = read_faces(options.faces / "train112" / "lfw", 112, 112).faces
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        base = export(embedder, crops, ExportRecipe(targets=("onnx",)), folder)[0].artifact
-        assert base is not None
-        sample = embedder.contract.preprocess(choose_calibration_faces(crops, FACES, 0))
-        faces = parted(sample, base.path)
+    with hybrid(options.faces, options.weights, FACES) as (base, faces, folder):
         for label, graph in steps(RewriteChain.of(base), faces.fit):
             made = quantised(graph, "w8a8", faces.fit, "mse", folder / "tried.tflite")
             print(f"{label}: {mean_cosine(LiteRTSession(made.path), faces.judged, faces.exact):.4f}", flush=True)

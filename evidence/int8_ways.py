@@ -15,6 +15,9 @@ the same, to be measured.
 
 import argparse
 import csv
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +27,8 @@ from pocketface.benchmark.cost_meters import phone_cost
 from pocketface.benchmark.measurement import read_measurements
 from pocketface.benchmark.recipe import BenchmarkRecipe
 from pocketface.benchmark.runner import Subject, benchmark
+from pocketface.export.artifact import Artifact
+from pocketface.export.calibration import PartedFaces, choose_calibration_faces, parted
 from pocketface.export.exporter import export
 from pocketface.export.recipe import ExportRecipe
 from pocketface.faces.contract import ARCFACE
@@ -55,6 +60,18 @@ def main() -> None:
         measured(opened(name, options.faces, options.weights), options.faces, options.out)
     rows = [row for path in sorted(options.out.glob("*/*/measurements.json")) for row in read_measurements(path)]
     write_rows(rows, HERE / "int8_ways.jsonl")
+
+
+@contextmanager
+def hybrid(faces: Path, weights: Path, count: int) -> Iterator[tuple[Artifact, PartedFaces, Path]]:
+    """Gives EdgeFace XXS as an fp32 ONNX file, faces of `train112/lfw` that set ranges and that judge, and a folder."""
+    embedder = opened("edgeface", faces, weights)
+    crops = read_faces(faces / "train112" / "lfw", 112, 112).faces
+    with tempfile.TemporaryDirectory() as temporary:
+        base = export(embedder, crops, ExportRecipe(targets=("onnx",)), Path(temporary))[0].artifact
+        assert base is not None
+        sample = embedder.contract.preprocess(choose_calibration_faces(crops, count, 0))
+        yield base, parted(sample, base.path), Path(temporary)
 
 
 def opened(name: str, faces: Path, weights: Path) -> Embedder:

@@ -8,25 +8,21 @@ cosine to the float network, the least time for a face on one thread (files take
 """
 
 import argparse
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from int8_ways import opened
+from int8_ways import hybrid
 from numpy.typing import NDArray
 
 from pocketface.export.artifact import Artifact
-from pocketface.export.calibration import PartedFaces, choose_calibration_faces, parted
-from pocketface.export.exporter import export
+from pocketface.export.calibration import PartedFaces
 from pocketface.export.graph.dynamic_int8 import quantise_dense_layers
 from pocketface.export.graph.qdq import quantise_onnx
 from pocketface.export.graph.rewrites import RewriteChain
-from pocketface.export.recipe import ExportRecipe
 from pocketface.export.session import OnnxRuntimeSession
 from pocketface.export.tflite.int8_ways import levelled
-from pocketface.faces.shards import read_faces
 from pocketface.models.embedder import unit
 
 FACES, ROUNDS = 96, 40
@@ -37,14 +33,8 @@ def main() -> None:
     parser.add_argument("--faces", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
     options = parser.parse_args()
-    embedder = opened("edgeface", options.faces, options.weights)
-    crops = read_faces(options.faces / "train112" / "lfw", 112, 112).faces
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        base = export(embedder, crops, ExportRecipe(targets=("onnx",)), folder)[0].artifact
-        assert base is not None
-        sample = embedder.contract.preprocess(choose_calibration_faces(crops, FACES, 0))
-        compare(dict(files(base, parted(sample, base.path), folder)), parted(sample, base.path).judged)
+    with hybrid(options.faces, options.weights, FACES) as (base, faces, folder):
+        compare(dict(files(base, faces, folder)), faces.judged)
 
 
 def files(base: Artifact, faces: PartedFaces, folder: Path) -> Iterator[tuple[str, Path]]:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..models.graph.reading import LARGEST_FILE, first_line
+from ..models.graph.reading import LARGEST_FILE
 from ..models.quiet import quiet, quiet_native
+from ..spelling import first_line
 from .artifact import METADATA_KEY, Card, ConversionError
 
 MISSING = "ExecuTorch files need executorch: pip install 'pocketface[executorch]'"

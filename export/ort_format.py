@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..files import written_whole
 from ..models.graph.ports import Port, Ports, ports_of
-from ..models.graph.reading import LARGEST_FILE, first_line
+from ..models.graph.reading import LARGEST_FILE
+from ..spelling import first_line
 from .artifact import METADATA_KEY, Artifact, Card, ConversionError, Note
 
 if TYPE_CHECKING:

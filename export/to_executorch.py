@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files import written_whole
-from ..models.graph.reading import first_line
 from ..models.quiet import quiet
+from ..spelling import first_line
 from .artifact import METADATA_KEY, Artifact, Card, ConversionError, Note
 from .executorch_session import MISSING
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from ..spelling import first_line
 from .graph.conversion_error import ConversionError
-from .graph.reading import first_line
 from .network_conversion import Batch, OtherNetwork, Sides
 from .quiet import quiet
 from .tflite.from_tflite import tflite_to_onnx

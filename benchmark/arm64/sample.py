@@ -115,10 +115,8 @@ def sample_rows(
     verified = row.under(
         protocol=protocol, flip=False, pairs_sha256=pairs.sha256, interval=f"closed form, {units.name}"
     )
-    against, largest = (
-        row.under(against=f"{FORMATS[candidate.artifact.format].runtime} on this machine"),
-        float(np.abs(emulated - native[faces]).max()),
-    )
+    against = row.under(against=f"{FORMATS[candidate.artifact.format].runtime} on this machine")
+    largest = float(np.abs(emulated - native[faces]).max())
     flipped = int((correct != natively).sum())
     return [
         verified.estimate("verification_accuracy", accuracy, len(chosen)),

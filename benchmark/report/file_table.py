@@ -31,9 +31,9 @@ def csv_of_files(runs: Sequence[tuple[str, Sequence[Line], Recommendation]]) -> 
         runs: Of each its name, its lines and what is recommended of them.
     """
     rows = [row for name, lines, advice in runs for row in _rows(name, lines, advice)]
-    latencies = sorted({key for row in rows for key in row if key.startswith(LATENCY_METRIC)})
     counts = [key for key in COUNTS.values() if any(key in row for row in rows)]
     judged = [f"{key}{end}" for key in (ACCURACY, DIFFERENCE) for end in ("", "_low", "_high")]
+    latencies = sorted({key for row in rows for key in row}.difference(FIRST, counts, judged, COSINES, LAST))
     text = io.StringIO()
     table = csv.DictWriter(text, [*FIRST, *latencies, *counts, *judged, *COSINES, *LAST], lineterminator="\n")
     table.writeheader()
@@ -55,7 +55,7 @@ def _row(run: str, file: JudgedFile, of_file: Sequence[Line], ships: bool) -> di
     row: dict[str, Any] = dict(zip(FIRST, plain, strict=True))
     for at in of_file:
         place = ", ".join(filter(None, (at.runtime, at.device)))
-        row |= {f"{key} {place}": at.value(key) for key in at.cells if key.startswith(LATENCY_METRIC)}
+        row |= {f"{key} {place}": at.value(key) for key, cell in at.cells.items() if cell.metric == LATENCY_METRIC}
         row |= {key: value for key in COUNTS.values() if (value := at.value(key)) is not None}
     for key in (ACCURACY, DIFFERENCE):
         row |= _with_ends(key, line.cells.get(key))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...models.graph.reading import first_line
 from ...models.graph.view import Array, GraphView
+from ...spelling import first_line
 from ..artifact import ConversionError
 from .mil_lowering import OPERATORS
 from .mil_node import LEAST, refuse

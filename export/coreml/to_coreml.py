@@ -9,10 +9,11 @@ from ...models.graph.activation_idioms import recognise_activations
 from ...models.graph.adoption import INPUT, OUTPUT
 from ...models.graph.idioms import recognise_prelus
 from ...models.graph.norm_idioms import recognise_norms
-from ...models.graph.reading import first_line, read_onnx
+from ...models.graph.reading import read_onnx
 from ...models.graph.resizing import rewrite_upsamples
 from ...models.graph.view import with_shapes
 from ...models.quiet import quiet
+from ...spelling import first_line
 from ..artifact import METADATA_KEY, Artifact, Card, ConversionError, Note, Precision
 from ..graph.composition import compose_lacking
 from ..graph.compositions import COMPOSITIONS

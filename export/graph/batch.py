@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ...models.graph.reading import first_line
 from ...models.graph.view import GraphView, copied, sides
+from ...spelling import first_line
 from ..artifact import ConversionError
 from .intermediates import session_of
 

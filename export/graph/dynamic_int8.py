@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...models.graph.reading import first_line
 from ...models.graph.view import GraphView, with_nodes_named
 from ...models.quiet import quiet
+from ...spelling import first_line
 from ..artifact import Artifact, Card, ConversionError
 from .qdq import ACROSS_CPUS
 from .to_onnx import write_onnx

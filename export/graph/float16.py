@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...models.graph.reading import first_line
 from ...models.graph.view import GraphView, attribute, with_nodes_named
+from ...spelling import first_line
 from ..artifact import ConversionError
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from ...models.graph.channel_paths import NORMS
 from ...models.graph.norm_idioms import recognise_norms
-from ...models.graph.reading import first_line
 from ...models.graph.view import copied, with_nodes_named, with_shapes
+from ...spelling import first_line
 from ..artifact import Artifact, Card, ConversionError, Note
 from .float16 import after_the_weights
 from .ranges import Range, RangeMethod, activation_ranges

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from ...files import written_whole
 from ...models.graph.adoption import INPUT, OUTPUT, foreign_graph
 from ...models.graph.parallel_branches import merge_branches
-from ...models.graph.reading import first_line, read_onnx
+from ...models.graph.reading import read_onnx
 from ...models.graph.rewrite import Rewrite
 from ...models.graph.simplification import simplified
 from ...models.quiet import quiet
+from ...spelling import first_line
 from ..artifact import METADATA_KEY, Artifact, Card, ConversionError
 
 if TYPE_CHECKING:

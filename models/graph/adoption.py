@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...faces.contract import InputContract
+from ...spelling import first_line
 from .conversion_error import ConversionError
 from .onnx_ports import model_ports
-from .reading import first_line, read_onnx, tensors
+from .reading import read_onnx, tensors
 from .rewrite import Rewrite
 from .size_limits import check_sizes
 from .transposed_convolutions import state_transposed_pads

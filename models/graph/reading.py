@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...spelling import first_line
 from ..file_kinds import NO_NETWORKS, way_in
 from .conversion_error import ConversionError
 
@@ -66,12 +67,6 @@ def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
             if attribute.HasField("t"):
                 yield attribute.t
             yield from attribute.tensors
-
-
-def first_line(error: Exception) -> str:
-    """Gives the first line of an error, without the trace that native libraries append."""
-    text = str(error).strip()
-    return text.splitlines()[0].rstrip(":") if text else type(error).__name__
 
 
 def _content(path: Path) -> bytes:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...spelling import first_line
 from ..quiet import quiet
 from .conversion_error import ConversionError
 from .idioms import recognise_prelus
-from .reading import first_line
 from .size_limits import check_sizes
 from .view import GraphView, attribute
 

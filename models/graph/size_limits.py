@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...spelling import first_line
 from .conversion_error import ConversionError
-from .reading import first_line
 from .view import GraphView, attribute
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ...faces.contract import InputContract
+from ...spelling import first_line
 from ..rendered_inputs import rendered_inputs
 from .adoption import INPUT, OUTPUT, foreign_graph
 from .affine_folding import fold_channel_affines
@@ -20,7 +21,7 @@ from .import_rewrites import gathers_to_reshapes, unfold_norms
 from .imported_network import ImportedNetwork, NetworkStep
 from .imported_node import Compute, ImportedNode, Operation
 from .parallel_branches import merge_branches
-from .reading import first_line, parse_onnx
+from .reading import parse_onnx
 from .simplification import simplified
 from .size_limits import check_sizes, shapes_for_one_face
 from .torch_arithmetic import ARITHMETIC

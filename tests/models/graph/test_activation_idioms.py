@@ -1,14 +1,12 @@
 """Activations that are spelt out: found by what they compute; what computes something else stays."""
 
-from typing import Any
-
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from pocketface.models.graph.activation_idioms import ACTIVATIONS, recognise_activations
+
+from .spelt_out import computed, graph_of, node
 
 KINDS = {one.kind for one in ACTIVATIONS}
 CONSTANTS = {
@@ -27,26 +25,8 @@ CONSTANTS = {
 }
 
 
-def node(kind: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
-    names = ["" if name == "-" else name for name in inputs.split()]
-    return helper.make_node(kind, names, [output], name=output, **attributes)
-
-
 def model(nodes: list[onnx.NodeProto]) -> onnx.ModelProto:
-    read = {name for one in nodes for name in one.input}
-    graph = helper.make_graph(
-        nodes,
-        "net",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 3, 4, 5))],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 3, 4, 5))],
-        [numpy_helper.from_array(value, name) for name, value in CONSTANTS.items() if name in read],
-    )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
-    return onnx.shape_inference.infer_shapes(made, strict_mode=True)
-
-
-def computed(made: onnx.ModelProto, x: Any) -> Any:
-    return ort.InferenceSession(made.SerializeToString()).run(None, {"x": x})[0]
+    return graph_of(nodes, (1, 3, 4, 5), CONSTANTS, opset=20)
 
 
 SPELLINGS = {

@@ -1,14 +1,12 @@
 """Layers that are spelt out: found by what the operators compute, in any spelling; what is none stays."""
 
-from typing import Any
-
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from pocketface.models.graph.idioms import recognise_prelus
+
+from .spelt_out import computed, graph_of, node
 
 SLOPES = np.float32([0.25, -0.5, 0.0]).reshape(3, 1, 1)
 CONSTANTS = {
@@ -22,25 +20,8 @@ CONSTANTS = {
 }
 
 
-def node(kind: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
-    return helper.make_node(kind, inputs.split(), [output], name=output, **attributes)
-
-
 def model(nodes: list[onnx.NodeProto], shape: tuple[int, ...]) -> onnx.ModelProto:
-    read = {name for one in nodes for name in one.input}
-    graph = helper.make_graph(
-        nodes,
-        "net",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
-        [numpy_helper.from_array(value, name) for name, value in CONSTANTS.items() if name in read],
-    )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    return onnx.shape_inference.infer_shapes(made, strict_mode=True)
-
-
-def computed(made: onnx.ModelProto, x: Any) -> Any:
-    return ort.InferenceSession(made.SerializeToString()).run(None, {"x": x})[0]
+    return graph_of(nodes, shape, CONSTANTS)
 
 
 PRELUS = {
