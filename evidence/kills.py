@@ -226,15 +226,35 @@ def litter(out: Path, temporary: Path) -> list[str]:
     return sorted(path.name for path in [*ours, *temporary.iterdir()])
 
 
-class Campaign:
+class KillRows:
+    """The rows of a campaign so far."""
+
+    def __init__(self, name: str) -> None:
+        """They are written to the file of that name, beside this one, whenever there is one more."""
+        self.path, self.rows = HERE / name, list[Measurement]()
+
+    def row(self, metric: str, tried: Try, failures: list[str], **conditions: Any) -> None:
+        identity = ("tiny", "", "", "", "", device_name())
+        value, reason = round(tried.seconds, 2), "; ".join(failures)
+        self.rows.append(
+            Measurement(*identity, metric, value, "s", valid=not failures, reason=reason, conditions=conditions)
+        )
+        print(f"{len(self.rows)}: {metric} {value} s {conditions} {reason}", flush=True)
+        write_rows(self.rows, self.path)
+
+    def tell(self) -> None:
+        print(f"{len(self.rows)} rows, {sum(not row.valid for row in self.rows)} of them bad")
+
+
+class Campaign(KillRows):
     """The calm run, the tries so far in the folder that is killed, and the rows."""
 
     def __init__(self, out: Path, every: int, seed: int) -> None:
+        super().__init__("kills.jsonl")
         shutil.rmtree(out, ignore_errors=True)
         self.folder, self.temporary, self.every = out / "run", out / "tmp", every
         self.temporary.mkdir(parents=True)
         self.recipe, self.random = write_inputs(out / "inputs"), random.Random(seed)
-        self.rows: list[Measurement] = []
         self.kills = 0  # since the last run to its end
         calm = self.start(out / "calm")
         assert calm.ended() == 0, calm.said()
@@ -244,16 +264,6 @@ class Campaign:
 
     def start(self, folder: Path | None = None, **death: Any) -> Try:
         return Try(self.recipe, folder or self.folder, self.temporary, **death)
-
-    def row(self, metric: str, tried: Try, failures: list[str], **conditions: Any) -> None:
-        identity = ("tiny", "", "", "", "", device_name())
-        reason = "; ".join(failures)
-        value = round(tried.seconds, 2)
-        self.rows.append(
-            Measurement(*identity, metric, value, "s", valid=not failures, reason=reason, conditions=conditions)
-        )
-        print(f"{len(self.rows)}: {metric} {value} s {conditions} {reason}", flush=True)
-        write_rows(self.rows, HERE / "kills.jsonl")
 
     def finish(self, tried: Try | None = None) -> None:
         """Runs to the end what was killed, and compares."""
@@ -377,8 +387,7 @@ def main() -> None:
     until(options.signals, lambda n: campaign.end_by(("SIGINT", "SIGTERM", "SIGHUP")[n % 3]))
     if campaign.kills:
         campaign.finish()
-    bad = [row for row in campaign.rows if not row.valid]
-    print(f"{len(campaign.rows)} rows, {len(bad)} of them bad")
+    campaign.tell()
 
 
 if __name__ == "__main__":

@@ -19,14 +19,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from kills import GRACE, Try, litter, warm_up
-from rows import write_rows
+from kills import GRACE, KillRows, Try, litter, warm_up
 from tiny_sweep import differing, made, write_sweep
-
-from pocketface.benchmark.machine import device_name
-from pocketface.benchmark.measurement import Measurement
-
-HERE = Path(__file__).parent
 
 
 class SweepTry(Try):
@@ -36,28 +30,20 @@ class SweepTry(Try):
         super()._run([command[0], "sweep", *command[2:]], *others)
 
 
-class Campaign:
+class Campaign(KillRows):
     """The calm sweep, the tries so far in the folder that is killed, and the rows."""
 
     def __init__(self, out: Path, every: int, seed: int) -> None:
+        super().__init__("sweep_kills.jsonl")
         shutil.rmtree(out, ignore_errors=True)
         self.folder, self.temporary, self.every = out / "sweep", out / "tmp", every
         self.temporary.mkdir(parents=True)
         self.recipe, self.random = write_sweep(out / "inputs"), random.Random(seed)
-        self.rows, self.kills = list[Measurement](), 0  # kills since the last sweep to its end
+        self.kills = 0  # since the last sweep to its end
         calm = SweepTry(self.recipe, out / "calm", self.temporary)
         assert calm.ended() == 0, calm.said()
         self.calm, self.names, self.length = made(out / "calm" / "cells"), cells(out / "calm"), calm.seconds
         print(f"calm sweep: {self.length:.0f} s, {len(self.names)} cells, {len(self.calm)} files compared", flush=True)
-
-    def row(self, metric: str, tried: Try, failures: list[str], **conditions: Any) -> None:
-        identity = ("tiny", "", "", "", "", device_name())
-        value, reason = round(tried.seconds, 2), "; ".join(failures)
-        self.rows.append(
-            Measurement(*identity, metric, value, "s", valid=not failures, reason=reason, conditions=conditions)
-        )
-        print(f"{len(self.rows)}: {metric} {value} s {conditions} {reason}", flush=True)
-        write_rows(self.rows, HERE / "sweep_kills.jsonl")
 
     def finish(self, tried: Try | None = None) -> None:
         """Sweeps to the end what was killed, and compares."""
@@ -109,8 +95,7 @@ def main() -> None:
         killed += campaign.kill()
     if campaign.kills:
         campaign.finish()
-    bad = [row for row in campaign.rows if not row.valid]
-    print(f"{len(campaign.rows)} rows, {len(bad)} of them bad")
+    campaign.tell()
 
 
 if __name__ == "__main__":
