@@ -10,7 +10,7 @@ import typer
 from typer import Argument, Option
 
 from . import command_line as cli
-from .command_output import CommandResult, hush_libraries, say
+from .command_output import CommandResult, hush_libraries, say, share_cores
 from .network_results import JudgingOptions
 from .probe_options import ProbeOptions
 from .prune_options import PruneOptions
@@ -339,6 +339,7 @@ def doctor() -> None:
 def main() -> None:
     """Runs the command line; a user's mistake, and a full disk, is one sentence on stderr and exit code 2."""
     hush_libraries()
+    share_cores()
     cli.guarded(app)
 
 

@@ -91,6 +91,15 @@ def the_display() -> Lines:
     return display()
 
 
+def share_cores() -> None:
+    """Makes threads of OpenMP that wait for each other sleep, here and in processes that are started from here.
+
+    By default they spin, which on a machine that has other work costs a training its share many times over. torch
+    reads the variable when it is imported. Whoever has set it is obeyed.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def hush_libraries(verbose: bool = False) -> None:
     """Keeps what libraries print about themselves off the terminal, in this process and in those that it starts.
 

@@ -4,6 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # of the commands that tests start; before torch reads it here
+
 import torch
 
 torch.set_num_threads(1)  # small nets gain nothing from more, and lose much beside other processes

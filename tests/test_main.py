@@ -444,6 +444,17 @@ def test_warnings_of_libraries_are_silent_unless_asked_for(options: tuple[str, .
     assert said in quiet.stderr and bool(said) == bool(quiet.stderr)
 
 
+@pytest.mark.parametrize(("given", "wanted"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_threads_that_wait_sleep_unless_the_user_says_otherwise(given: dict[str, str], wanted: str) -> None:
+    code = (
+        "import os, sys; from pocketface import __main__ as m; m.app = lambda: None; m.main(); "
+        "assert 'torch' not in sys.modules; print(os.environ['OMP_WAIT_POLICY'])"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"} | given
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert (done.stdout, done.stderr) == (f"{wanted}\n", "")
+
+
 @pytest.mark.parametrize("command", ["prune", "recover"])
 def test_a_checkpoint_folder_of_somebody_else_is_refused_before_anything_begins(
     command: str, tmp_path: Path, said: Said
