@@ -115,7 +115,9 @@ def test_the_stages_one_by_one(checkpoint: Path, faces: Path, tmp_path: Path, do
     before, after = entry["parameters"]
     assert 0.6 < after / before <= 0.7
     done("export", out / "checkpoint", "--faces", faces, "--target", "tflite-fp32", "--out", out)
-    done("benchmark", out / "checkpoint", out / "artifacts", "--pairs", pairs, "--threads", 1, "--out", out)
+    quick = [part for one in ("rounds=1", "minimum_runs=5", "minimum_seconds=0") for part in ("--set", one)]
+    files = (out / "checkpoint", out / "artifacts")
+    done("benchmark", *files, "--pairs", pairs, "--threads", 1, *quick, "--out", out)
     rows = [row for row in read_measurements(out / "measurements.json") if row.metric == "embedding_cosine_min"]
     assert [row.format for row in rows] == ["pytorch", "onnx", "tflite"]
     assert all(row.value is not None and row.value > 0.99999 for row in rows)
