@@ -20,9 +20,8 @@ from pocketface.export.artifact import Artifact
 from pocketface.export.calibration import PartedFaces
 from pocketface.export.graph.dynamic_int8 import quantise_dense_layers
 from pocketface.export.graph.qdq import quantise_onnx
-from pocketface.export.graph.rewrites import RewriteChain
+from pocketface.export.graph.rewrites import CalibratedGraphs
 from pocketface.export.session import OnnxRuntimeSession
-from pocketface.export.tflite.int8_ways import levelled
 from pocketface.models.embedder import unit
 
 FACES, ROUNDS = 96, 40
@@ -42,9 +41,10 @@ def files(base: Artifact, faces: PartedFaces, folder: Path) -> Iterator[tuple[st
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     yield "fp32", base.path
-    graph = levelled(base, faces.fit).skipping().corrected(faces.fit)
+    graphs = CalibratedGraphs(base, faces.fit)
+    graph = graphs.levelled.skipping().corrected(faces.fit)
     yield "onnx-w8a8", quantise_onnx(graph.model, graph.card, folder / "w8a8.onnx", faces.fit, "mse").path
-    folded = RewriteChain.of(base).folded()
+    folded = graphs.folded
     yield "onnx-w8-dynamic", quantise_dense_layers(folded.model, folded.card, folder / "w8-dynamic.onnx").path
     path, kinds = folder / "all.onnx", ["MatMul", "Gemm", "Conv"]
     with folded.saved() as saved:

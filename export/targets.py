@@ -25,12 +25,12 @@ from .graph.dynamic_int8 import quantise_dense_layers
 from .graph.float16 import to_half
 from .graph.qdq import quantise_onnx
 from .graph.ranges import RangeMethod, activation_ranges
-from .graph.rewrites import RewriteChain
+from .graph.rewrites import CalibratedGraphs, RewriteChain
 from .graph.to_onnx import adopted_graph, exported_graph, to_onnx, write_onnx
 from .ort_format import to_ort
 from .tflite.fastest_int8 import FileCost, time_here
 from .tflite.half_precision import half_arithmetic
-from .tflite.int8_ways import fastest, int8_weights, levelled, mixed_int8, quantised, static_int8
+from .tflite.int8_ways import fastest, int8_weights, mixed_int8, quantised, static_int8
 from .tflite.quantise import quantise_tflite
 from .tflite.to_tflite import to_tflite
 from .to_executorch import to_executorch
@@ -111,6 +111,14 @@ class ExportJob:
             return adopted_graph(self.source.path, self.card.with_tools(*FOLDED_BY), self.source.output)
         return exported_graph(self.source, self.card.with_tools(*TRACED_BY, *FOLDED_BY))
 
+    def calibrated(self, base: Artifact) -> CalibratedGraphs:
+        """Gives what the int8 files of `base` start from, which all targets of the job share."""
+        return self._calibrated.setdefault(base.path, CalibratedGraphs(base, self.calibration))
+
+    @cached_property
+    def _calibrated(self) -> dict[Path, CalibratedGraphs]:
+        return {}
+
 
 @dataclass(frozen=True)
 class FromSource:
@@ -170,12 +178,12 @@ def _half_onnx(job: ExportJob, base: Artifact, path: Path) -> Artifact:
 
 def _integer_onnx(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     """Quantises as for TFLite, with PReLUs rewritten, for which onnxruntime has no int8 kernel."""
-    graph = levelled(base, job.calibration).skipping().corrected(job.calibration)
+    graph = job.calibrated(base).levelled.skipping().corrected(job.calibration)
     return quantise_onnx(graph.model, graph.card, path, job.calibration, job.recipe.ranges)
 
 
 def _dynamic_int8_onnx(job: ExportJob, base: Artifact, path: Path) -> Artifact:
-    graph = RewriteChain.of(base).folded()
+    graph = job.calibrated(base).folded
     return quantise_dense_layers(graph.model, graph.card, path)
 
 
@@ -210,24 +218,26 @@ def _half_arithmetic_tflite(job: ExportJob, base: Artifact, path: Path) -> Artif
 
 def _weights_tflite(precision: Precision) -> Callable[[ExportJob, Artifact, Path], Artifact]:
     def make(job: ExportJob, base: Artifact, path: Path) -> Artifact:
-        return int8_weights(base, precision, job.calibration, job.recipe.ranges, path)
+        return int8_weights(job.calibrated(base), precision, job.recipe.ranges, path)
 
     return make
 
 
 def _integer_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
-    return static_int8(base, job.calibration, job.recipe.ranges, path)
+    return static_int8(job.calibrated(base), job.recipe.ranges, path)
 
 
 def _integer_only_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     """Quantises the same with each PReLU written as two operators that have int8 kernels."""
-    graph = _without_prelus(levelled(base, job.calibration), "tflite-w8a8")
+    graph = _without_prelus(job.calibrated(base).levelled, "tflite-w8a8")
     return quantised(graph.corrected(job.calibration), "w8a8", job.calibration, job.recipe.ranges, path)
 
 
 def _mixed_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     faces, recipe = parted(job.calibration, base.path), job.recipe
-    return mixed_int8(base, faces, recipe.least_mixed_cosine, recipe.ranges, path, job.progress)
+    return mixed_int8(
+        CalibratedGraphs(base, faces.fit), faces, recipe.least_mixed_cosine, recipe.ranges, path, job.progress
+    )
 
 
 def _fastest_tflite(job: ExportJob, base: Artifact, path: Path) -> Artifact:
@@ -246,7 +256,7 @@ def _coreml(precision: Precision) -> Callable[[ExportJob, Artifact, Path], Artif
 
 def _integer_coreml(job: ExportJob, base: Artifact, path: Path) -> Artifact:
     """Quantises weights and activations, equalised and by ranges as for TFLite."""
-    graph = levelled(base, job.calibration).corrected(job.calibration)
+    graph = job.calibrated(base).static
     card = graph.card.with_tools("onnxruntime", "coremltools")
     card = card.but(calibration_sha256=hashlib.sha256(job.calibration.tobytes()).hexdigest())
     recipe = job.recipe

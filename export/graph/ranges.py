@@ -18,27 +18,56 @@ from .intermediates import Capture, capture_of
 RangeMethod = Literal["minmax", "smooth", "percentile", "mse"]
 Range = tuple[float, float]
 
-BINS = 2048
+BINS = 8192  # around zero; at least a quarter of them lie between a tensor's bounds
+COUNTED = 2**20  # values of a tensor that fill its histogram, over all faces; the bounds are of all values
 SMOOTHING = 0.95  # weight of the past faces in the moving mean
 PERCENTILE = 99.99  # of a tensor's values lie within its range, on either side
 STEPS = 255  # of int8
 SHRINK = np.linspace(1, 0.1, 46)  # the shares of a range that are tried as its clipping bound
 
 
-@dataclass(frozen=True)
+@dataclass
 class ValueHistogram:
-    """The values of one tensor over all faces."""
+    """The values of one tensor over all faces, as they come."""
 
     low: float
     high: float
     smooth: Range  # moving mean of each face's least and largest
-    counts: NDArray[np.int64]  # (BINS,) how many values lie in each part of low to high
+    width: float  # of a bin
+    counts: NDArray[np.int64]  # (BINS,) how many values lie in each bin; half of the bins lie below zero
+
+    @classmethod
+    def of(cls, least: float, most: float) -> ValueHistogram:
+        """Starts an empty one, with bins that reach as far as the bounds of the first face."""
+        reach = max(abs(least), abs(most), 1e-20)  # of a tensor of zeros too
+        width = 2.0 ** np.ceil(np.log2(reach / (BINS // 2)))
+        return cls(least, most, (least, most), width, np.zeros(BINS, np.int64))
+
+    def add(self, values: NDArray[np.float32], least: float, most: float) -> None:
+        """Counts some values of one face, whose least and largest are given.
+
+        A bin doubles its width, and takes in its neighbour, until the outermost value lies in one: the counts are
+        those of bins that were as wide from the start.
+        """
+        self.low, self.high = min(self.low, least), max(self.high, most)
+        past = self.smooth
+        self.smooth = SMOOTHING * past[0] + (1 - SMOOTHING) * least, SMOOTHING * past[1] + (1 - SMOOTHING) * most
+        while max(-least, most) > self.width * (BINS // 2):
+            quarter = BINS // 4
+            self.counts = np.pad(self.counts.reshape(-1, 2).sum(axis=1), (quarter, quarter))
+            self.width *= 2
+        bins = np.floor(values * np.float32(1 / self.width)) + np.float32(BINS // 2)
+        self.counts += np.bincount(np.minimum(bins, BINS - 1).astype(np.intp), minlength=BINS)
+
+    def edges(self) -> NDArray[np.float64]:
+        """Gives (BINS + 1,) where the bins begin and end."""
+        return np.asarray((np.arange(BINS + 1) - BINS // 2) * self.width, np.float64)
 
 
 def activation_ranges(path: Path, inputs: NDArray[np.float32], how: RangeMethod = "mse") -> dict[str, Range]:
     """Gives the range that the int8 steps of each activation should span.
 
-    The faces are run one by one, twice, and only a histogram of each tensor is kept.
+    The faces are run one by one, and only a histogram of each tensor is kept: any number fits.
 
     Args:
         path: A float32 network: .onnx or .tflite. The latter's tensors bear the names of the ONNX file's.
@@ -74,40 +103,40 @@ def _smooth(values: ValueHistogram) -> Range:
 def _percentile(values: ValueHistogram) -> Range:
     """Leaves out the outermost values, to a bin's width.
 
-    >>> _percentile(ValueHistogram(-1, 1, (-1, 1), np.array([1, *[0] * 1023, *[10**6] * 1023, 1])))
-    (0.0, 0.9990234375)
+    >>> histogram = ValueHistogram.of(-1, 1)
+    >>> histogram.add(np.float32([-1, *[0.5] * 99_999]), -1, 0.5)
+    >>> _percentile(histogram)
+    (0.0, 0.500244140625)
     """
     share = np.cumsum(values.counts) / values.counts.sum()
-    edges = np.linspace(values.low, values.high, BINS + 1)
-    low = edges[np.searchsorted(share, 1 - PERCENTILE / 100, side="right")]
-    high = edges[np.searchsorted(share, PERCENTILE / 100) + 1]
+    edges = values.edges()
+    low = max(edges[np.searchsorted(share, 1 - PERCENTILE / 100, side="right")], values.low)
+    high = min(edges[np.searchsorted(share, PERCENTILE / 100) + 1], values.high)
     return min(float(low), 0.0), max(float(high), 0.0)
 
 
 def _mse(values: ValueHistogram) -> Range:
     """Tries shorter ranges, from above and from below in turns, until neither gains."""
-    low, high = _minmax(values)
-    width = (values.high - values.low) / BINS
     filled = np.flatnonzero(values.counts)
-    centres, counts = values.low + (filled + 0.5) * width, values.counts[filled]
-    best = low, high
+    centres = (values.edges()[filled] + 0.5 * values.width).astype(np.float32)
+    counts = values.counts[filled].astype(np.float32)
+    best = _minmax(values)
     for _ in range(4):
         before = best
-        best = best[0], float(_least_loss([(best[0], high * share) for share in SHRINK], centres, counts)[1])
-        best = float(_least_loss([(low * share, best[1]) for share in SHRINK], centres, counts)[0]), best[1]
+        best = best[0], _least_loss([(best[0], values.high * share) for share in SHRINK], centres, counts)[1]
+        best = _least_loss([(values.low * share, best[1]) for share in SHRINK], centres, counts)[0], best[1]
         if best == before:
             break
     return best
 
 
-def _least_loss(candidates: list[Range], values: NDArray[np.floating], counts: NDArray[np.int64]) -> Range:
+def _least_loss(candidates: list[Range], values: NDArray[np.float32], counts: NDArray[np.float32]) -> Range:
     """Gives the range whose int8 steps lie nearest to `values`, by squares."""
-    losses = []
-    for low, high in candidates:
-        step = max(high - low, 1e-30) / STEPS
-        zero = np.round(low / step)
-        rounded = np.clip(np.round(values / step), zero, zero + STEPS) * step
-        losses.append(((values - rounded) ** 2 * counts).sum())
+    candidates = [(min(low, 0.0), max(high, 0.0)) for low, high in candidates]
+    low, high = np.array(candidates, np.float32).T[:, :, None]
+    step = np.maximum(high - low, 1e-30) / STEPS
+    zero = np.round(low / step)
+    losses = ((values - np.clip(np.round(values / step), zero, zero + STEPS) * step) ** 2) @ counts
     return candidates[int(np.argmin(losses))]
 
 
@@ -120,27 +149,17 @@ RANGE_METHODS: dict[str, Callable[[ValueHistogram], Range]] = {
 
 
 def _observe(capture: Capture, inputs: NDArray[np.float32], file: str) -> dict[str, ValueHistogram]:
-    """Runs all faces twice: for the bounds, then for the histograms between them."""
-    low: dict[str, float] = {}
-    high: dict[str, float] = {}
-    smooth: dict[str, Range] = {}
-    for face in inputs:
+    """Runs every face once. Of a large tensor every n-th value is counted, others of each face."""
+    seen: dict[str, ValueHistogram] = {}
+    for number, face in enumerate(inputs):
         for name, values in capture(face[None]).items():
             least, most = float(values.min()), float(values.max())
             if not np.isfinite((least, most)).all():
                 raise ConversionError(f"{file}: {name!r} holds numbers that are not finite; it has no range")
-            low[name], high[name] = min(low.get(name, least), least), max(high.get(name, most), most)
-            past = smooth.get(name, (least, most))
-            smooth[name] = (
-                SMOOTHING * past[0] + (1 - SMOOTHING) * least,
-                SMOOTHING * past[1] + (1 - SMOOTHING) * most,
-            )
-    counts = {name: np.zeros(BINS, np.int64) for name in low}
-    for face in inputs:
-        for name, values in capture(face[None]).items():
-            bins = (values.reshape(-1) - low[name]) * (BINS / max(high[name] - low[name], 1e-30))
-            counts[name] += np.bincount(np.minimum(bins, BINS - 1).astype(np.intp), minlength=BINS)
-    return {name: ValueHistogram(low[name], high[name], smooth[name], counts[name]) for name in low}
+            every = -(-values.size * len(inputs) // COUNTED)
+            histogram = seen.setdefault(name, ValueHistogram.of(least, most))
+            histogram.add(values.reshape(-1)[number % every :: every], least, most)
+    return seen
 
 
 def _onnx(path: Path) -> Capture:

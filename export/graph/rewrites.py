@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,3 +78,31 @@ class RewriteChain:
             return self
         card = self.card.with_tools(*tools).but(rewrites=(*self.card.rewrites, rewrite))
         return dataclasses.replace(self, model=model, card=card)
+
+
+@dataclass(frozen=True, eq=False)
+class CalibratedGraphs:
+    """What the int8 files of one network start from: each graph is rewritten once, whatever is made of it."""
+
+    base: Artifact  # a float32 .onnx file
+    faces: NDArray[np.float32]  # (N, C, H, W), preprocessed
+
+    @cached_property
+    def folded(self) -> RewriteChain:
+        """The graph without scales and shifts that a layer beside them can take in."""
+        return RewriteChain.of(self.base).folded()
+
+    @cached_property
+    def corrected(self) -> RewriteChain:
+        """The same with biases for int8 weights: activations stay float, or get their ranges as they come."""
+        return self.folded.corrected(self.faces)
+
+    @cached_property
+    def levelled(self) -> RewriteChain:
+        """The folded graph with its channels brought to like ranges, which static int8 needs."""
+        return self.folded.equalised(self.faces).streams_equalised(self.faces)
+
+    @cached_property
+    def static(self) -> RewriteChain:
+        """The levelled graph with biases for int8 weights."""
+        return self.levelled.corrected(self.faces)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..artifact import Artifact, Precision
 from ..calibration import PartedFaces
 from ..graph.ranges import RangeMethod
-from ..graph.rewrites import RewriteChain
+from ..graph.rewrites import CalibratedGraphs, RewriteChain
 from .fastest_int8 import FileCost, WayToInt8, fastest_int8
 from .mixed_dynamic import mixed_dynamic
 from .mixed_precision import mixed_precision
@@ -23,11 +23,6 @@ from .quantise import quantise_tflite
 from .to_tflite import to_tflite, write_tflite_card
 
 Progress = Callable[[str], None]
-
-
-def levelled(base: Artifact, faces: NDArray[np.float32]) -> RewriteChain:
-    """Gives the graph of an ONNX file with its channels brought to like ranges, which static int8 needs."""
-    return RewriteChain.of(base).folded().equalised(faces).streams_equalised(faces)
 
 
 def quantised(
@@ -38,23 +33,21 @@ def quantised(
         return quantise_tflite(fp32, precision, path, faces, ranges)
 
 
-def static_int8(base: Artifact, faces: NDArray[np.float32], ranges: RangeMethod, path: Path) -> Artifact:
-    """Writes an ONNX file with weights and activations in int8; channels are equalised before."""
-    return quantised(levelled(base, faces).corrected(faces), "w8a8", faces, ranges, path)
+def static_int8(graphs: CalibratedGraphs, ranges: RangeMethod, path: Path) -> Artifact:
+    """Writes a network with weights and activations in int8; channels are equalised before."""
+    return quantised(graphs.static, "w8a8", graphs.faces, ranges, path)
 
 
-def int8_weights(
-    base: Artifact, precision: Precision, faces: NDArray[np.float32], ranges: RangeMethod, path: Path
-) -> Artifact:
-    """Writes an ONNX file with weights in int8, and activations as `precision` says; biases are corrected before."""
-    return quantised(RewriteChain.of(base).folded().corrected(faces), precision, faces, ranges, path)
+def int8_weights(graphs: CalibratedGraphs, precision: Precision, ranges: RangeMethod, path: Path) -> Artifact:
+    """Writes a network with weights in int8, and activations as `precision` says; biases are corrected before."""
+    return quantised(graphs.corrected, precision, graphs.faces, ranges, path)
 
 
 def mixed_int8(
-    base: Artifact, faces: PartedFaces, least: float, ranges: RangeMethod, path: Path, progress: Progress
+    graphs: CalibratedGraphs, faces: PartedFaces, least: float, ranges: RangeMethod, path: Path, progress: Progress
 ) -> Artifact:
     """Writes it as `static_int8`, but for the most sensitive layers, which stay float: see `mixed_precision`."""
-    with _in_float(levelled(base, faces.fit).corrected(faces.fit)) as fp32:
+    with _in_float(graphs.static) as fp32:
         return mixed_precision(fp32, path, faces, least, ranges, progress)
 
 
@@ -87,25 +80,28 @@ def fastest(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         fp32 = to_tflite(base.path, base.card, folder / "fp32.tflite")
+        graphs = CalibratedGraphs(base, faces.fit)
         static, dynamic, weights = (folder / f"{name}.tflite" for name in ("w8a8", "w8-dynamic", "w8"))
         ways = {
             "w8a8": WayToInt8(
-                partial(static_int8, base, faces.fit, ranges, static),
-                partial(mixed_int8, base, faces, least, ranges, folder / "w8a8-mixed.tflite", progress),
+                partial(static_int8, graphs, ranges, static),
+                partial(mixed_int8, graphs, faces, least, ranges, folder / "w8a8-mixed.tflite", progress),
             ),
             "w8-dynamic": WayToInt8(
-                partial(int8_weights, base, "w8-dynamic", faces.fit, ranges, dynamic),
-                partial(_mixed_dynamic, base, faces, least, folder / "w8-dynamic-mixed.tflite", progress),
+                partial(int8_weights, graphs, "w8-dynamic", ranges, dynamic),
+                partial(_mixed_dynamic, graphs, faces, least, folder / "w8-dynamic-mixed.tflite", progress),
             ),
-            "w8": WayToInt8(partial(int8_weights, base, "w8", faces.fit, ranges, weights)),
+            "w8": WayToInt8(partial(int8_weights, graphs, "w8", ranges, weights)),
         }
         taken = fastest_int8(fp32.path, ways, faces, least, cost, progress)
         write_tflite_card(taken.path, taken.card, path)
     return dataclasses.replace(taken, path=path)
 
 
-def _mixed_dynamic(base: Artifact, faces: PartedFaces, least: float, path: Path, progress: Progress) -> Artifact:
-    with _in_float(RewriteChain.of(base).folded().corrected(faces.fit)) as fp32:
+def _mixed_dynamic(
+    graphs: CalibratedGraphs, faces: PartedFaces, least: float, path: Path, progress: Progress
+) -> Artifact:
+    with _in_float(graphs.corrected) as fp32:
         return mixed_dynamic(fp32, path, faces, least, progress)
 
 
