@@ -45,10 +45,11 @@ from .prune.pruner import checked_floors
 from .prune.training.resumption import TEACHER, forget_training
 from .prune.training.trainer import recover
 from .run_recipe import RunRecipe, validated, with_ranges_for
+from .sweep_archive import RECORD, CellArchive
 from .sweep_plan import Kind, SweepCell, cut_recipe, recovery_recipe
 from .tracking import UNTRACKED, Tracking
 
-RECORD, TEACHERS = "cell.json", "teachers"
+TEACHERS = "teachers"
 NETWORKS: dict[Kind, str] = {"source": "source", "cut": "cut", "recovery": "recovered"}
 """The folder of the checkpoint in a cell that keeps a network."""
 UNFINISHED, ARTIFACTS, EMBEDDINGS = "unfinished", "artifacts", "embeddings"
@@ -74,6 +75,7 @@ class Job:
     cell: SweepCell
     store: Path
     tracking: Tracking = UNTRACKED
+    archive: CellArchive | None = None  # keeps finished cells too
 
     @property
     def folder(self) -> Path:
@@ -85,15 +87,38 @@ class Job:
         cell = {field.name: getattr(self.cell, field.name) for field in dataclasses.fields(SweepCell)}
         recipe = self.cell.recipe.model_dump(mode="json", exclude_none=True)
         cell |= {"needs": dict(self.cell.needs), "recipe": recipe}
-        return {**cell, "store": str(self.store.absolute()), "tracking": dataclasses.asdict(self.tracking)}
+        archive = self.archive.url if self.archive else ""
+        told = dataclasses.asdict(self.tracking)
+        return {**cell, "store": str(self.store.absolute()), "tracking": told, "archive": archive}
 
     @classmethod
     def of(cls, request: Mapping[str, Any]) -> Job:
         """Gives the job of a request."""
         values = {field.name: request[field.name] for field in dataclasses.fields(SweepCell)}
         cell = SweepCell(**{**values, "recipe": validated(RunRecipe, request["recipe"])})
-        told = request["tracking"]
-        return cls(cell, Path(request["store"]), Tracking(**{**told, "names": tuple(told["names"])}))
+        told, archive = request["tracking"], request["archive"]
+        tracking = Tracking(**{**told, "names": tuple(told["names"])})
+        return cls(cell, Path(request["store"]), tracking, CellArchive(archive) if archive else None)
+
+    def done(self) -> Done | None:
+        """Gives what the finished cell says of itself, from the archive where it is not in the store; None: not made.
+
+        Raises:
+            ValueError: The archive cannot be read.
+        """
+        done = finished(self.cell, self.store)
+        if done is None and self.archive and self.archive.fetch(self.cell.folder, self.store):
+            done = finished(self.cell, self.store)
+        return done
+
+    def keep(self) -> None:
+        """Puts the finished cell into the archive, if there is one that does not have it.
+
+        Raises:
+            ValueError: The archive cannot be written.
+        """
+        if self.archive and not self.archive.has(self.cell.folder):
+            self.archive.keep(self.cell.folder, self.store)
 
     def network(self, part: str) -> Embedder:
         """Reads the network of a cell that this one needs."""
@@ -138,10 +163,11 @@ def make(job: Job, progress: Progress) -> Done:
         progress: Gets a line now and then.
 
     Raises:
-        ValueError: It cannot be made, as where less can be cut than it asks for.
+        ValueError: It cannot be made, as where less can be cut than it asks for, or it cannot be kept in the archive.
     """
     while True:
-        if (done := finished(job.cell, job.store)) is not None:
+        if (done := job.done()) is not None:
+            job.keep()
             return done
         try:
             with hold_folder(job.folder):
@@ -154,6 +180,9 @@ def make(job: Job, progress: Progress) -> Done:
 def _make(job: Job, progress: Progress) -> None:
     started = time.monotonic()
     sweep_parts(job.folder)
+    for need in set(job.cell.needs.values()):
+        if job.archive and not (job.store / need / RECORD).is_file():
+            job.archive.fetch(need, job.store)
     settings = {} if job.cell.recipe.prune is None else job.cell.recipe.prune.model_dump(mode="json")
     with job.tracking.run(job.cell.label, settings, progress) as run:
         MAKERS[job.cell.kind](job, run.progress)

@@ -37,6 +37,9 @@ class SweepOptions:
     cells: Annotated[Path | None, Option(help="Folder of cells, which sweeps may share.", show_default="OUT/cells")] = (
         None
     )
+    archive: Annotated[
+        str, Option(help="Place that keeps finished cells too: s3://bucket/cells, or what else fsspec reaches.")
+    ] = ""
     engine: Annotated[str, Option(help="Where cells are made: local, or ray.")] = "local"
     address: Annotated[str | None, Option(help="Address of the Ray cluster.", show_default="one is started here")] = (
         None
@@ -47,6 +50,7 @@ class SweepOptions:
     def sweep(self, recipe: Path, out: Path) -> CommandResult:
         """Sweeps, or plans; gives the result."""
         from .stage_results import sweep_result
+        from .sweep_archive import CellArchive
         from .sweep_engines import started
         from .sweeper import CELLS, plan, plan_sentences, sweep
 
@@ -57,7 +61,8 @@ class SweepOptions:
                 planned = plan(resolved, say, begun.timing_device)
             count = len({cell.folder for network in planned for cell in network.cells})
             facts = {"command": "sweep", "report": None, "cells": count}
-            return CommandResult([*plan_sentences(planned, cells, self.jobs)], facts)
+            archive = CellArchive.opened(self.archive) if self.archive else None
+            return CommandResult([*plan_sentences(planned, cells, self.jobs, archive)], facts)
         report = sweep(
             resolved,
             out,
@@ -67,6 +72,7 @@ class SweepOptions:
             engine=self.engine,
             address=self.address,
             track=self.track or (),
+            archive=self.archive,
         )
         return sweep_result(report)
 

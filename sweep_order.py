@@ -12,7 +12,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Protocol
 
-from .sweep_cells import Job, finished
+from .sweep_archive import CellArchive
+from .sweep_cells import Job
 from .sweep_plan import SweepCell
 from .tracking import UNTRACKED, Tracking
 
@@ -44,7 +45,12 @@ class Engine(Protocol):
 
 
 def make_all(
-    cells: Sequence[SweepCell], store: Path, engine: Engine, progress: Progress, tracking: Tracking = UNTRACKED
+    cells: Sequence[SweepCell],
+    store: Path,
+    engine: Engine,
+    progress: Progress,
+    tracking: Tracking = UNTRACKED,
+    archive: CellArchive | None = None,
 ) -> Outcome:
     """Makes cells, each when what it needs is made; a cell that cannot be made takes along those that need it.
 
@@ -56,13 +62,16 @@ def make_all(
         engine: Where they are made.
         progress: Gets a line per cell.
         tracking: Which trackers are told of what is made.
+        archive: Keeps finished cells too; those that it has are taken from there.
 
     Returns:
         Which could not be made, and why.
     """
     failed: dict[str, str] = {}
-    jobs = {cell.folder: Job(cell, store, tracking) for cell in cells}
-    missing = [cell for cell in cells if finished(cell, store) is None]
+    jobs = {cell.folder: Job(cell, store, tracking, archive) for cell in cells}
+    missing = [cell for cell in cells if jobs[cell.folder].done() is None]
+    for folder in jobs.keys() - {cell.folder for cell in missing}:
+        jobs[folder].keep()
     timed = [cell for cell in missing if cell.kind == "timing"]
     made = 0
     alone = [timed] if engine.orders_latencies else [[cell] for cell in timed]
@@ -146,6 +155,6 @@ def _line(job: Job, failed: Outcome) -> str:
     cell = job.cell
     if cell.folder in failed:
         return f"{cell.label}: {failed[cell.folder]}"
-    done = finished(cell, job.store)
+    done = job.done()
     where = "" if done is None or done.machine in ("", platform.node()) else f" on {done.machine}"
     return f"{cell.label}, {0.0 if done is None else done.seconds:.1f} s{where}"

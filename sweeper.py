@@ -16,7 +16,8 @@ from .files import DAMAGE, written_whole
 from .held_folders import hold_folder
 from .inputs import open_source
 from .run_recipe import RunRecipe
-from .sweep_cells import RECORD, faces_of, finished, pairs_of
+from .sweep_archive import RECORD, CellArchive
+from .sweep_cells import faces_of, finished, pairs_of
 from .sweep_engines import started
 from .sweep_goal import BudgetSearch, most_trials, search
 from .sweep_order import Engine, Outcome, make_all
@@ -75,6 +76,7 @@ def sweep(
     engine: str = "local",
     address: str | None = None,
     track: Sequence[str] = (),
+    archive: str = "",
 ) -> Path:
     """Prunes, recovers, exports and measures at every point of a grid, or on a search, and reports.
 
@@ -89,6 +91,8 @@ def sweep(
         engine: "local", or "ray" for a cluster, whose machines must all see `cells` and the recipe's files.
         address: Of the Ray cluster; None: one is started on this machine.
         track: Trackers that are told the losses of trainings and what was measured: "tensorboard", "mlflow", ...
+        archive: Where finished cells are kept too, for machines that do not see `cells`: s3://bucket/cells, or what
+            else fsspec can reach.
 
     Returns:
         The path of the report.
@@ -98,13 +102,22 @@ def sweep(
     """
     out = Path(out)
     tracking = Tracking.checked(track, out / TRACKED, out.absolute().name)
+    kept = CellArchive.opened(archive) if archive else None
     with started(engine, jobs, address, progress) as begun, hold_folder(out):
-        return _sweep(recipe, out, cells or out / CELLS, begun, progress, tracking)
+        return _sweep(recipe, out, cells or out / CELLS, begun, progress, tracking, kept)
 
 
-def _sweep(recipe: RunRecipe, out: Path, store: Path, engine: Engine, progress: Progress, tracking: Tracking) -> Path:
+def _sweep(
+    recipe: RunRecipe,
+    out: Path,
+    store: Path,
+    engine: Engine,
+    progress: Progress,
+    tracking: Tracking,
+    archive: CellArchive | None,
+) -> Path:
     def make(cells: Sequence[SweepCell]) -> Outcome:
-        return make_all(cells, store, engine, progress, tracking)
+        return make_all(cells, store, engine, progress, tracking, archive)
 
     planned = plan(recipe, progress, engine.timing_device)
     if tracking.names:  # a tracker that fails is told here, as other processes cannot
@@ -170,7 +183,9 @@ def plan(
     return planned
 
 
-def plan_sentences(planned: Sequence[PlannedNetwork], store: Path, jobs: int = 1) -> Iterator[str]:
+def plan_sentences(
+    planned: Sequence[PlannedNetwork], store: Path, jobs: int = 1, archive: CellArchive | None = None
+) -> Iterator[str]:
     """Says how many cells a sweep has, how many are made, and how much time and disk the others will take.
 
     The estimate is that finished cells of a kind took as long for each crop, or file, as these will.
@@ -179,9 +194,10 @@ def plan_sentences(planned: Sequence[PlannedNetwork], store: Path, jobs: int = 1
         planned: By `plan`.
         store: The folder of cells.
         jobs: How many are made at a time.
+        archive: Has some of them, too.
     """
     cells = [cell for network in planned for cell in network.cells]
-    missing = [cell for cell in cells if finished(cell, store) is None]
+    missing = [cell for cell in cells if finished(cell, store) is None and not (archive and archive.has(cell.folder))]
     yield f"{len(cells)} cells, {len(cells) - len(missing)} of them made"
     costs = _costs(store)
     seconds, size, unknown = 0.0, 0.0, []

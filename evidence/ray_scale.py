@@ -35,7 +35,8 @@ from pocketface.benchmark.machine import device_name
 from pocketface.benchmark.measurement import Measurement
 from pocketface.files import Memo
 from pocketface.run_recipe import Roots, read_recipe
-from pocketface.sweep_cells import RECORD, Job
+from pocketface.sweep_archive import RECORD
+from pocketface.sweep_cells import Job
 from pocketface.sweep_engines import InProcesses
 from pocketface.sweep_order import make_all
 from pocketface.sweep_plan import Kind, SweepCell

@@ -9,7 +9,8 @@ import pytest
 
 from pocketface.files import Memo
 from pocketface.run_recipe import RunRecipe
-from pocketface.sweep_cells import RECORD, Job
+from pocketface.sweep_archive import RECORD
+from pocketface.sweep_cells import Job
 from pocketface.sweep_engines import ENGINES, InThisProcess, started
 from pocketface.sweep_order import MOST_LOSSES, CellLost, make_all
 from pocketface.sweep_plan import Kind, SweepCell

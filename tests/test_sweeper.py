@@ -147,6 +147,34 @@ def test_another_sweep_takes_the_cells_of_a_shared_folder(recipe: Path, swept: P
     assert (tmp_path / "other" / "sweep.html").is_file() and not (tmp_path / "other" / "cells").exists()
 
 
+def test_a_machine_that_shares_no_folder_takes_the_cells_of_an_archive(
+    recipe: Path, swept: Path, tmp_path: Path
+) -> None:
+    archive = ("--archive", f"file://{tmp_path / 'archive'}", "--set", "sweep.remove=[0.2]")
+    shutil.copytree(swept, tmp_path / "one")
+    assert sweep(recipe, tmp_path / "one", *archive).exit_code == 0  # nothing is made, and all is kept
+    assert "6 cells, 6 of them made" in sweep(recipe, tmp_path / "two", "--dry-run", *archive).output
+    result = sweep(recipe, tmp_path / "two", *archive, "--jobs", "2")
+    assert result.exit_code == 0, (result.output, result.exception)
+    kept = {path.parent.name: path.read_bytes() for path in (tmp_path / "archive").glob("*/cell.json")}
+    assert kept == {path.parent.name: path.read_bytes() for path in (tmp_path / "two" / "cells").glob("*/cell.json")}
+    assert len(kept) == 6
+    assert (tmp_path / "two" / "sweep.csv").read_text() == (tmp_path / "one" / "sweep.csv").read_text()
+
+
+def test_what_a_cell_needs_comes_from_the_archive(recipe: Path, swept: Path, tmp_path: Path) -> None:
+    archive, one = tmp_path / "archive", ("--set", "sweep.remove=[0.2]")
+    shutil.copytree(swept / "cells", archive)
+    for folder in [*archive.glob("recovery-*"), *archive.glob("files-*"), *archive.glob("timing-*")]:
+        shutil.rmtree(folder)
+    result = sweep(recipe, tmp_path / "out", "--archive", str(archive), *one)
+    assert result.exit_code == 0, (result.output, result.exception)
+    factory = f"{recipe.parent / 'net.py'}:build"
+    assert len(weights_of(tmp_path / "out", factory)) == 3
+    assert weights_of(tmp_path / "out", factory).items() <= weights_of(swept, factory).items()
+    assert len(list(archive.glob("recovery-*/cell.json"))) == 1  # it was made here, and is there again
+
+
 def test_a_damaged_cell_is_made_again(recipe: Path, swept: Path, tmp_path: Path) -> None:
     shutil.copytree(swept, tmp_path / "out")
     (weights, *_) = sorted((tmp_path / "out" / "cells").glob("cut-*/cut/weights.safetensors"))
