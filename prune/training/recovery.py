@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,7 +53,7 @@ def learn(
     stream: int,
     progress: Progress,
     observe: Callable[[], None] = lambda: None,
-) -> Iterator[Progress]:
+) -> Generator[Progress, None, None]:
     """Trains `student` in place by `signal`.
 
     AdamW with a short warm-up and one cosine decay. An epoch is as many crops as there are faces. The contents of a

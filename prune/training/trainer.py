@@ -6,6 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,8 @@ def signal_of(
     if recipe.signal != "distillation":
         return classification(teacher, faces, recipe)
     teacher = teacher.clone()
-    teacher.backbone.to(Accelerator().device)
+    if (device := Accelerator().device).type == "cuda":  # torch's other GPUs are not to be used by two threads at once
+        teacher.backbone.to(device)
     lay_out(teacher, torch.channels_last)
     fingerprint = fingerprint_of(teacher.sha256, faces.sha256, f"{crops.variants} {crops.seed} {GROUP}")
     embeddings = TeacherEmbeddings(teacher, len(crops), fingerprint)
@@ -145,21 +147,23 @@ def train(
     saved = told = time.monotonic()
     teacher_due = saved + SECONDS_BETWEEN_SAVES
     known = len(state.recovery.losses)  # batches whose losses were told of
-    for recovery in learn(state.student, signal, crops, recipe, phase.epochs, state.phase, state.recovery, observe):
-        now = time.monotonic()
-        if due := now - saved >= SECONDS_BETWEEN_SAVES:
-            store.save(state, signal)
-            saved = time.monotonic()
-        if now >= teacher_due:
-            began = time.monotonic()
-            store.save_teacher(signal)
-            took = time.monotonic() - began
-            teacher_due = began + max(SECONDS_BETWEEN_SAVES, took / LARGEST_SAVING_SHARE)
-        if due or now - told >= SECONDS_BETWEEN_LINES:
-            line = f"phase {state.phase + 1}: batch {recovery.batch}, loss {np.mean(recovery.losses[-50:]):.4f}"
-            step = ProgressStep(line, f"training, phase {state.phase + 1}", recovery.batch, recovery.batches)
-            progress(LossStep.of(step, Losses(state.phase + 1, known + 1, tuple(recovery.losses[known:]))))
-            told, known = now, len(recovery.losses)
+    batches = learn(state.student, signal, crops, recipe, phase.epochs, state.phase, state.recovery, observe)
+    with closing(batches):
+        for recovery in batches:
+            now = time.monotonic()
+            if due := now - saved >= SECONDS_BETWEEN_SAVES:
+                store.save(state, signal)
+                saved = time.monotonic()
+            if now >= teacher_due:
+                began = time.monotonic()
+                store.save_teacher(signal)
+                took = time.monotonic() - began
+                teacher_due = began + max(SECONDS_BETWEEN_SAVES, took / LARGEST_SAVING_SHARE)
+            if due or now - told >= SECONDS_BETWEEN_LINES:
+                line = f"phase {state.phase + 1}: batch {recovery.batch}, loss {np.mean(recovery.losses[-50:]):.4f}"
+                step = ProgressStep(line, f"training, phase {state.phase + 1}", recovery.batch, recovery.batches)
+                progress(LossStep.of(step, Losses(state.phase + 1, known + 1, tuple(recovery.losses[known:]))))
+                told, known = now, len(recovery.losses)
     losses = state.recovery.losses
     note: dict[str, Any] = {"epochs": phase.epochs, "batches": len(losses)}
     if losses:

@@ -1,10 +1,13 @@
 """recover: the stage that trains without cutting."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
 
 from pocketface.prune.recipe import TrainingRecipe
+from pocketface.prune.training import trainer
 from pocketface.prune.training.trainer import crops_of, recover, signal_of, store_of
 
 
@@ -45,3 +48,15 @@ def test_nothing_is_embedded_that_is_never_used(tiny, faces, tmp_path):
     signal = signal_of(tiny, faces, crops, recipe, store_of(tmp_path), silent)
     with signal.teacher.saving() as embeddings:
         assert embeddings.any(1).sum() == 24  # half of 48 faces
+
+
+def test_a_training_that_is_broken_off_leaves_no_thread(tiny, faces, monkeypatch):
+    monkeypatch.setattr(trainer, "SECONDS_BETWEEN_LINES", 0.0)
+
+    def stop(line):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        recover(tiny, faces, TrainingRecipe(epochs=30, batch_size=16), tiny, stop)
+    assert stopped.traceback  # which holds on to every generator
+    assert not any(thread.name.startswith("batches") for thread in threading.enumerate())
