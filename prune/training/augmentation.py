@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,13 +38,13 @@ class Crops:
         varied = np.flatnonzero(chosen >= len(self.faces))
         if len(varied):
             dice = [np.random.default_rng((self.seed, int(number))) for number in chosen[varied]]
-            others = self.faces[np.array([die.integers(len(self.faces)) for die in dice])]
+            others = np.array([die.integers(len(self.faces)) for die in dice])
             crops = crops.copy()
-            crops[varied] = augment(crops[varied], others, dice)
+            crops[varied] = augment(crops[varied], lambda rows: self.faces[others[rows]], dice)
         return crops
 
 
-def augment(faces: Faces, others: Faces, dice: list[np.random.Generator]) -> Faces:
+def augment(faces: Faces, others: Callable[[NDArray[np.int64]], Faces], dice: list[np.random.Generator]) -> Faces:
     """Varies crops as alignment, cameras and light do.
 
     Half of them are flipped; each is turned up to 6 degrees, scaled by 8 %, shifted by 4 pixels of 112, and changed in
@@ -52,7 +53,7 @@ def augment(faces: Faces, others: Faces, dice: list[np.random.Generator]) -> Fac
 
     Args:
         faces: (N, H, W, 3) uint8.
-        others: (N, H, W, 3), faces to mix in.
+        others: Gives the faces (n, H, W, 3) to mix into the crops of some rows (n,); asked for those that need one.
         dice: N generators, one per crop, so that a crop does not depend on its neighbours.
 
     Returns:
@@ -67,13 +68,15 @@ def augment(faces: Faces, others: Faces, dice: list[np.random.Generator]) -> Fac
     x = _warped(torch.from_numpy(faces).permute(0, 3, 1, 2).float(), rolls[:, :8])
     x = (x - 128) * uniform(0.7, 1.25, 8)[..., None, None] + 128 + uniform(-30, 30, 9)[..., None, None]
     x = x * uniform(0.92, 1.08, 10, 11, 12)[..., None, None]
+    mixed = [i for i, share in enumerate(rolls[:, 13].tolist()) if 0.25 <= share < 0.35]
+    partners = dict(zip(mixed, others(np.array(mixed)), strict=True)) if mixed else {}
     for i, (share, amount, down, right) in enumerate(rolls[:, 13:17].tolist()):
         if share < 0.15:
             x[i] = _blurred(x[i], 0.5 + 1.1 * amount)
         elif share < 0.25:
             x[i] += (2 + 10 * amount) * torch.from_numpy(dice[i].standard_normal(x.shape[1:], np.float32))
         elif share < 0.35:
-            x[i] = (x[i] + torch.from_numpy(others[i]).permute(2, 0, 1)) / 2
+            x[i] = (x[i] + torch.from_numpy(partners[i]).permute(2, 0, 1)) / 2
         elif share < 0.42:
             side_y, side_x = height * 2 // 7, width * 2 // 7
             top, left = int(down * (height - side_y)), int(right * (width - side_x))

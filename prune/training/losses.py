@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -11,21 +10,36 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ...faces.contract import Faces
 from ...faces.folders import LabelledFaces
-from ...models.embedder import Embedder, Embeddings, unit
+from ...models.embedder import Embedder, unit
 from ..recipe import TrainingRecipe
-from .augmentation import Crops
 from .classifier_heads import ClassifierHead
-
-LARGEST_CACHE = 1 << 29  # bytes of teacher embeddings in memory; beyond that they are computed anew for each batch
+from .teacher import TeacherEmbeddings
 
 
 class Signal(nn.Module):
     """What the student's embeddings are trained towards; its own parameters are trained too."""
 
-    def loss(self, embeddings: Tensor, chosen: NDArray[np.int64]) -> Tensor:
-        """Gives a scalar for embeddings (n, D) of any length of the crops `chosen` (n,)."""
+    def targets(self, chosen: NDArray[np.int64], crops: Faces, spare: NDArray[np.int64], spare_crops: Faces) -> Tensor:
+        """Gives what is wanted of crops: (n, ...).
+
+        It is called ahead of `loss`, by another thread.
+
+        Args:
+            chosen: (n,) numbers of the crops.
+            crops: (n, H, W, 3).
+            spare: (m,) numbers of the crops of the next batch.
+            spare_crops: (m, H, W, 3).
+        """
         raise NotImplementedError
+
+    def loss(self, embeddings: Tensor, targets: Tensor) -> Tensor:
+        """Gives a scalar for embeddings (n, D) of any length, and what is wanted of them."""
+        raise NotImplementedError
+
+    def share(self, chosen: NDArray[np.int64], targets: Tensor) -> None:
+        """Takes the targets that several processes made, each a part; does nothing unless they took time."""
 
 
 class Distillation(Signal):
@@ -36,19 +50,26 @@ class Distillation(Signal):
     CVPR 2019, with cosines for distances.
     """
 
-    def __init__(self, teacher: Callable[[NDArray[np.int64]], Embeddings], size: int) -> None:
-        """Takes what gives the teacher's embeddings by crop numbers, and their size."""
+    def __init__(self, teacher: TeacherEmbeddings) -> None:
+        """Takes what knows the teacher's embeddings."""
         super().__init__()
-        self.teacher, self.size = teacher, size
+        self.teacher = teacher
 
-    def loss(self, embeddings: Tensor, chosen: NDArray[np.int64]) -> Tensor:
+    def targets(self, chosen: NDArray[np.int64], crops: Faces, spare: NDArray[np.int64], spare_crops: Faces) -> Tensor:
+        """Gives the teacher's embeddings (n, D), of unit length."""
+        return torch.from_numpy(self.teacher.embed(chosen, crops, spare, spare_crops))
+
+    def loss(self, embeddings: Tensor, targets: Tensor) -> Tensor:
         """Gives 1 - cosine, or the squared differences of similarities."""
         student = F.normalize(embeddings, dim=1)
-        teacher = torch.from_numpy(self.teacher(chosen)).to(student.device)
-        if student.shape[1] == self.size:
-            return (1 - (student * teacher).sum(1)).mean()
+        if student.shape[1] == targets.shape[1]:
+            return (1 - (student * targets).sum(1)).mean()
         pairs = ~torch.eye(len(student), dtype=torch.bool, device=student.device)
-        return (student @ student.T - teacher @ teacher.T)[pairs].square().mean()
+        return (student @ student.T - targets @ targets.T)[pairs].square().mean()
+
+    def share(self, chosen: NDArray[np.int64], targets: Tensor) -> None:
+        """Keeps what other processes' teachers made."""
+        self.teacher.keep(chosen, targets.cpu().numpy())
 
 
 class Classification(Signal):
@@ -59,17 +80,13 @@ class Classification(Signal):
         super().__init__()
         self.head, self.labels = head, labels
 
-    def loss(self, embeddings: Tensor, chosen: NDArray[np.int64]) -> Tensor:
+    def targets(self, chosen: NDArray[np.int64], crops: Faces, spare: NDArray[np.int64], spare_crops: Faces) -> Tensor:
+        """Gives the labels (n,)."""
+        return torch.from_numpy(self.labels[chosen % len(self.labels)])
+
+    def loss(self, embeddings: Tensor, targets: Tensor) -> Tensor:
         """Gives the head's cross-entropy."""
-        labels = torch.from_numpy(self.labels[chosen % len(self.labels)]).to(embeddings.device)
-        return self.head.loss(embeddings, labels)
-
-
-def distillation(teacher: Embedder, crops: Crops, answers: Embeddings | None) -> Distillation:
-    """Gives the signal of `teacher`; without `answers`, its embeddings of all crops, it embeds each batch anew."""
-    if answers is not None:
-        return Distillation(answers.__getitem__, answers.shape[1])
-    return Distillation(lambda chosen: teacher.embed(crops[chosen], batch=16), teacher.embedding_size)
+        return self.head.loss(embeddings, targets)
 
 
 def classification(student: Embedder, faces: LabelledFaces, recipe: TrainingRecipe) -> Classification:
@@ -89,19 +106,3 @@ def classification(student: Embedder, faces: LabelledFaces, recipe: TrainingReci
         np.add.at(sums, labels[part], student.embed(faces.faces[part], batch=16))
     means = unit(sums.astype(np.float32))
     return Classification(ClassifierHead(recipe.signal, unit(means - means.mean(0))), labels)
-
-
-def teacher_answers(teacher: Embedder, crops: Crops) -> Embeddings | None:
-    """Gives `teacher`'s embeddings of all crops, each process computing a part; None if memory would not hold them."""
-    from accelerate import Accelerator
-    from accelerate.utils import gather_object
-
-    if len(crops) * teacher.embedding_size * 4 > LARGEST_CACHE:
-        return None
-    with Accelerator().split_between_processes(np.arange(len(crops)).tolist()) as mine:
-        numbers = np.array(mine, np.int64)
-        rows = [
-            teacher.embed(crops[part], batch=16)  # with larger batches, requesting memory from the system dominates
-            for part in np.array_split(numbers, max(1, math.ceil(len(numbers) / 256)))
-        ]
-    return np.concatenate(gather_object([np.concatenate(rows)]))

@@ -5,19 +5,20 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ...models.batch_norm import synchronised
 from ...models.embedder import Embedder
 from ..recipe import TrainingRecipe
 from .augmentation import Crops
+from .batches import BatchMaker, Order, batches_of, made_ahead
 from .fading_activations import fading
 from .fake_quantisation import FakeQuantised
 from .losses import Signal
@@ -52,7 +53,7 @@ def learn(
     stream: int,
     progress: Progress,
     observe: Callable[[], None] = lambda: None,
-) -> Iterator[Progress]:
+) -> Generator[Progress, None, None]:
     """Trains `student` in place by `signal`.
 
     AdamW with a short warm-up and one cosine decay. An epoch is as many crops as there are faces. The contents of a
@@ -89,23 +90,36 @@ def learn(
     lay_out(student, torch.channels_last)
     signal.to(accelerator.device)
     _move(progress.optimiser, accelerator.device)
-    order = _Order(len(crops), size * shares, (recipe.seed, stream))
-    with synchronised(backbone), fading(backbone, recipe) as set_fading:
+    order = Order(len(crops), size * shares, (recipe.seed, stream))
+    parts = range(progress.batch * recipe.accumulate, batches * recipe.accumulate)  # of a batch: one for each backward
+
+    def own_numbers(part: int) -> NDArray[np.int64]:
+        if part not in parts:
+            return np.empty(0, np.int64)
+        batch, turn = divmod(part, recipe.accumulate)
+        place = (turn * accelerator.num_processes + accelerator.process_index) * size
+        return order[batch][place : place + size]
+
+    made = made_ahead(BatchMaker(crops, student.contract, signal, own_numbers), parts)
+    with synchronised(backbone), fading(backbone, recipe) as set_fading, closing(made):
         computed = FakeQuantised(student) if recipe.precision == "w8a8" else backbone
         network, optimiser = accelerator.prepare(computed, progress.optimiser)
         while progress.batch < batches:
             backbone.train()
             set_fading(progress.batch / batches)
-            chosen = np.array_split(order[progress.batch], shares)
             for part in progress.optimiser.param_groups:
                 part["lr"] = recipe.learning_rate * _rate(progress.batch, batches)
             total = 0.0
             for turn in range(recipe.accumulate):
-                mine = chosen[turn * accelerator.num_processes + accelerator.process_index]
+                batch = next(made)
+                targets = batch.targets.to(accelerator.device)
+                if accelerator.num_processes > 1:
+                    chosen = torch.from_numpy(batch.chosen).to(accelerator.device)
+                    signal.share(accelerator.gather(chosen).cpu().numpy(), accelerator.gather(targets))
                 with accelerator.accumulate(network), torch.random.fork_rng(devices=[]):
                     # Dropout draws from torch's global generator, which is restored.
                     torch.manual_seed(recipe.seed * 1_000_003 + progress.batch * shares + turn)
-                    loss = signal.loss(network(_inputs(student, crops, mine, accelerator.device)).float(), mine)
+                    loss = signal.loss(network(batch.inputs.to(accelerator.device)).float(), targets)
                     accelerator.backward(loss)
                     observe()
                     if accelerator.sync_gradients:  # those of the network are averaged by accelerate
@@ -127,15 +141,6 @@ def learn(
     backbone.eval()
 
 
-def batches_of(epochs: float, faces: int, batch: int) -> int:
-    """Counts the batches of `epochs`.
-
-    >>> batches_of(2, 20, 8)
-    5
-    """
-    return math.ceil(epochs * faces / batch)
-
-
 def lay_out(embedder: Embedder, memory_format: torch.memory_format) -> None:
     """Sets the memory format of the weights, in place; with channels last a CPU trains 1.5 times as fast."""
     embedder.backbone.to(memory_format=memory_format)  # type: ignore[call-overload]  # torch's stubs forget it
@@ -152,32 +157,11 @@ def keep_freed_memory() -> None:
             mallopt(option, value)
 
 
-def _inputs(student: Embedder, crops: Crops, chosen: NDArray[np.int64], device: torch.device) -> Tensor:
-    inputs = torch.from_numpy(student.contract.preprocess(crops[chosen]))
-    return inputs.to(device).contiguous(memory_format=torch.channels_last)
-
-
 def _move(optimiser: torch.optim.Optimizer, device: torch.device) -> None:
     """Moves the moments to the weights' device; the optimiser's counters stay where torch keeps them."""
     state: dict[Any, Any] = optimiser.state
     for weight, moments in state.items():
         state[weight] = {key: value.to(device) if value.ndim else value for key, value in moments.items()}
-
-
-class _Order:
-    """The crops of each batch: all of them once, then all again in another order."""
-
-    def __init__(self, crops: int, size: int, seed: tuple[int, int]) -> None:
-        self._crops, self._size, self._seed = crops, size, seed
-        self._round, self._order = -1, np.empty(0, np.int64)
-
-    def __getitem__(self, batch: int) -> NDArray[np.int64]:
-        in_round = self._crops // self._size
-        if batch // in_round != self._round:
-            self._round = batch // in_round
-            self._order = np.random.default_rng((*self._seed, self._round)).permutation(self._crops)
-        place = batch % in_round * self._size
-        return self._order[place : place + self._size]
 
 
 def _rate(batch: int, batches: int) -> float:

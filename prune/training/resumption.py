@@ -17,12 +17,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ...files import made_again, written_whole
-from ...models.embedder import Embedder, Embeddings
+from ...models.embedder import Embedder
 from ...models.widths import resize, widths_of
 from ..criteria.importance import ScoreSums
 from ..recipe import TrainingRecipe
-from .losses import Signal
+from .losses import Distillation, Signal
 from .recovery import Progress, lay_out, start_recovery
+from .teacher import TeacherEmbeddings
 
 STATE, TEACHER = "state.safetensors", "teacher.safetensors"
 
@@ -64,8 +65,9 @@ class TrainingStore:
 
     state.safetensors     weights; while a phase trains also the optimiser's moments and the signal's parameters; in its
                           metadata, as JSON, widths, progress, and a fingerprint of the inputs
-    teacher.safetensors   the teacher's embedding of each crop; the crops follow from the seed. It may be copied into
-                          the folder of another training with the same teacher and faces
+    teacher.safetensors   the teacher's embedding of each crop, zeros where it was not needed yet; the crops follow from
+                          the seed. It may be copied into the folder of another training with the same teacher and
+                          faces: no result depends on what is known already
     """
 
     folder: Path | None
@@ -135,22 +137,24 @@ class TrainingStore:
             state.recovery.batch, state.recovery.losses = values["batch"], values["losses"]
         return state
 
-    def save_teacher(self, embeddings: Embeddings | None, fingerprint: str) -> None:
-        """Stores the teacher's embeddings, if they fit in memory; the fingerprint is of teacher and crops."""
-        if self.folder is not None and self.writes and embeddings is not None:
-            _write(self.folder / TEACHER, {"embeddings": torch.from_numpy(embeddings)}, {"fingerprint": fingerprint})
+    def save_teacher(self, signal: Signal) -> None:
+        """Stores the embeddings of the signal's teacher that are known so far, if it has one and new ones are."""
+        if self.folder is None or not self.writes or not isinstance(signal, Distillation) or not signal.teacher.changed:
+            return
+        with signal.teacher.saving() as embeddings:
+            kept = {"embeddings": torch.from_numpy(embeddings)}
+            _write(self.folder / TEACHER, kept, {"fingerprint": signal.teacher.fingerprint})
 
-    def load_teacher(self, fingerprint: str, progress: Callable[[str], None] = lambda line: None) -> Embeddings | None:
-        """Gives the teacher's stored embeddings, if they are of that teacher and those crops.
+    def load_teacher(self, teacher: TeacherEmbeddings, progress: Callable[[str], None] = lambda line: None) -> None:
+        """Gives `teacher` its stored embeddings, if they are of that teacher and those crops.
 
         Args:
-            fingerprint: Of teacher and crops.
+            teacher: Knows them afterwards.
             progress: Told of a damaged file.
         """
         stored = None if self.folder is None else _read(self.folder / TEACHER, progress)
-        if stored is None or stored[1].get("fingerprint") != fingerprint:
-            return None
-        return np.asarray(stored[0]["embeddings"].numpy(), np.float32)
+        if stored is not None and stored[1].get("fingerprint") == teacher.fingerprint:
+            teacher.restore(np.asarray(stored[0]["embeddings"].numpy(), np.float32))
 
     def _open(self, progress: Callable[[str], None]) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         if self.folder is None:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ from ..schedules import Phase
 from .augmentation import Crops
 from .fading_activations import fading_prelus, finish_fading
 from .fitted_norms import with_fitted_norms
-from .losses import Signal, classification, distillation, teacher_answers
+from .losses import Distillation, Signal, classification
 from .recovery import lay_out, learn, start_recovery
 from .resumption import TrainingState, TrainingStore, fingerprint_of
+from .teacher import GROUP, TeacherEmbeddings
 
 SECONDS_BETWEEN_SAVES, SECONDS_BETWEEN_LINES = 30.0, 10.0
+LARGEST_SAVING_SHARE = 0.02  # of the time, for the teacher's embeddings
 
 
 def recover(
@@ -110,18 +113,19 @@ def signal_of(
     store: TrainingStore,
     progress: Callable[[str], None],
 ) -> Signal:
-    """Gives the training signal: `teacher`'s embeddings, computed once, or the labels."""
+    """Gives the training signal: `teacher`'s embeddings, each computed once when it is needed, or the labels."""
+    from accelerate import Accelerator
+
     if recipe.signal != "distillation":
         return classification(teacher, faces, recipe)
     teacher = teacher.clone()
+    if (device := Accelerator().device).type == "cuda":  # torch's other GPUs are not to be used by two threads at once
+        teacher.backbone.to(device)
     lay_out(teacher, torch.channels_last)
-    fingerprint = fingerprint_of(teacher.sha256, faces.sha256, f"{crops.variants} {crops.seed}")
-    answers = store.load_teacher(fingerprint, progress)
-    if answers is None and recipe.epochs > 0:
-        progress(f"embedding {len(crops):,} crops of {len(faces.faces):,} faces with {teacher.name}")
-        answers = teacher_answers(teacher, crops)
-        store.save_teacher(answers, fingerprint)
-    return distillation(teacher, crops, answers)
+    fingerprint = fingerprint_of(teacher.sha256, faces.sha256, f"{crops.variants} {crops.seed} {GROUP}")
+    embeddings = TeacherEmbeddings(teacher, len(crops), fingerprint)
+    store.load_teacher(embeddings, progress)
+    return Distillation(embeddings)
 
 
 def train(
@@ -136,21 +140,30 @@ def train(
 ) -> None:
     """Trains `state.student` for one phase, saves every half minute, and notes the first and last loss.
 
+    What the teacher said, which is large and could be computed again, is saved less often where that takes long.
     `observe` is called after each backward, before the weights change.
     """
     assert state.recovery is not None
     saved = told = time.monotonic()
+    teacher_due = saved + SECONDS_BETWEEN_SAVES
     known = len(state.recovery.losses)  # batches whose losses were told of
-    for recovery in learn(state.student, signal, crops, recipe, phase.epochs, state.phase, state.recovery, observe):
-        now = time.monotonic()
-        if due := now - saved >= SECONDS_BETWEEN_SAVES:
-            store.save(state, signal)
-            saved = time.monotonic()
-        if due or now - told >= SECONDS_BETWEEN_LINES:
-            line = f"phase {state.phase + 1}: batch {recovery.batch}, loss {np.mean(recovery.losses[-50:]):.4f}"
-            step = ProgressStep(line, f"training, phase {state.phase + 1}", recovery.batch, recovery.batches)
-            progress(LossStep.of(step, Losses(state.phase + 1, known + 1, tuple(recovery.losses[known:]))))
-            told, known = now, len(recovery.losses)
+    batches = learn(state.student, signal, crops, recipe, phase.epochs, state.phase, state.recovery, observe)
+    with closing(batches):
+        for recovery in batches:
+            now = time.monotonic()
+            if due := now - saved >= SECONDS_BETWEEN_SAVES:
+                store.save(state, signal)
+                saved = time.monotonic()
+            if now >= teacher_due:
+                began = time.monotonic()
+                store.save_teacher(signal)
+                took = time.monotonic() - began
+                teacher_due = began + max(SECONDS_BETWEEN_SAVES, took / LARGEST_SAVING_SHARE)
+            if due or now - told >= SECONDS_BETWEEN_LINES:
+                line = f"phase {state.phase + 1}: batch {recovery.batch}, loss {np.mean(recovery.losses[-50:]):.4f}"
+                step = ProgressStep(line, f"training, phase {state.phase + 1}", recovery.batch, recovery.batches)
+                progress(LossStep.of(step, Losses(state.phase + 1, known + 1, tuple(recovery.losses[known:]))))
+                told, known = now, len(recovery.losses)
     losses = state.recovery.losses
     note: dict[str, Any] = {"epochs": phase.epochs, "batches": len(losses)}
     if losses:
@@ -158,6 +171,7 @@ def train(
         note |= {"loss_first": float(np.mean(losses[:tenth])), "loss_last": float(np.mean(losses[-tenth:]))}
         line = f"phase {state.phase + 1}: loss {note['loss_first']:.4f} -> {note['loss_last']:.4f}"
         progress(LossLine(line, Losses(state.phase + 1, known + 1, tuple(losses[known:]))))
+    store.save_teacher(signal)
     state.notes.append(note)
     state.recovery = None
 

@@ -40,3 +40,20 @@ def test_a_varied_crop_still_resembles_its_face_or_its_mirror_image():
     slopes = np.corrcoef(np.concatenate([crops, [ramp[24:88]]]))[-1, :-1]
     assert (np.abs(slopes) > 0.9).mean() > 0.9
     assert 0.2 < (slopes < 0).mean() < 0.8  # about half are mirrored
+
+
+def test_a_second_face_is_read_only_where_it_is_mixed_in(faces):
+    class Counted:
+        shape, read = faces.shape, 0
+
+        def __len__(self):
+            return len(faces)
+
+        def __getitem__(self, chosen):
+            self.read += len(chosen)
+            return faces[chosen]
+
+    counted = Counted()
+    crops = Crops(counted, 101, seed=0)[np.arange(20, 2020)]
+    assert len(crops) == 2000
+    assert 2000 * 1.07 < counted.read < 2000 * 1.13  # one in ten is mixed
