@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 from torch import nn
 
@@ -26,6 +25,7 @@ from .file_kinds import NO_NETWORKS, way_in
 from .graph.imported_network import ImportedNetwork
 from .graph.reading import LARGEST_FILE
 from .graph.torch_import import rebuild
+from .initialisation import shapes_alone
 from .network_conversion import converted
 from .network_names import DESCRIPTION, EMBEDDED_DEFAULT, is_network_file
 from .reparameterisation import fused, is_fused
@@ -133,7 +133,7 @@ def load_checkpoint(folder: Path, factory: str | None = None) -> Embedder:
             architecture, backbone = str(factory), build_foreign(str(factory), options)
             backbone = fused(backbone).backbone if is_fused(ancestry) else backbone
         else:
-            with torch.device("meta"):  # shapes alone: what the weights do not bear out never takes memory
+            with shapes_alone():  # what the weights do not bear out never takes memory
                 backbone = create(architecture, **options).backbone
         replace_activations(backbone, description.get("activations", {}))  # older checkpoints have no such entry
         resize(backbone, description["widths"], "meta")
