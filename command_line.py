@@ -36,21 +36,9 @@ def _show_version(show: bool) -> None:
         raise Exit
 
 
-def _checked_network(name: str) -> str:
-    """Gives the name back, after refusing what names no network: before a command loads torch, which takes seconds."""
-    from .models.network_names import check_network
-
-    check_network(name)
-    return name
-
-
 Version = Annotated[bool, Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")]
 Network = Annotated[
-    str,
-    Argument(
-        help="Zoo name, checkpoint folder, file.py:factory, or a file: .onnx, .tflite, .keras, .h5.",
-        callback=_checked_network,
-    ),
+    str, Argument(help="Zoo name, checkpoint folder, file.py:factory, or a file: .onnx, .tflite, .keras, .h5.")
 ]
 Probed = Annotated[str, Argument(help="Converted file, checkpoint folder, zoo name, or file.py:factory.")]
 Faces = Annotated[
@@ -311,6 +299,13 @@ def guarded(run: Callable[[], object]) -> None:
                 raise
             print(f"pocketface: {printable(sentence_of(mistake))}", file=sys.stderr)
             sys.exit(2)
+
+
+def check_named(network: str) -> None:
+    """Refuses what names no network, before a command loads torch, which takes seconds; see `check_network`."""
+    from .models.network_names import check_network
+
+    check_network(network)
 
 
 def check_out(out: Path, measured_by: str = "") -> None:
