@@ -98,6 +98,7 @@ def sensitivity(
     out: cli.Out = Path("runs/sensitivity"),
 ) -> None:
     """Measure what cutting each group of channels alone costs. Writes OUT/sensitivity.json, which the report plots."""
+    cli.check_named(embedder)
     from .inputs import open_faces
     from .models.checkpoint import open_embedder
     from .models.group_sensitivity import write_sensitivity
@@ -124,6 +125,7 @@ def export(
     out: cli.Out = Path("runs/export"),
 ) -> CommandResult:
     """Convert to ONNX, TFLite and Core ML, and check each file. Writes OUT/artifacts."""
+    cli.check_named(embedder)
     from .benchmark.cost_meters import phone_cost
     from .export.exporter import export as export_stage
     from .export.recipe import ExportRecipe

@@ -301,6 +301,13 @@ def guarded(run: Callable[[], object]) -> None:
             sys.exit(2)
 
 
+def check_named(network: str) -> None:
+    """Refuses what names no network, before a command loads torch, which takes seconds; see `check_network`."""
+    from .models.network_names import check_network
+
+    check_network(network)
+
+
 def check_out(out: Path, measured_by: str = "") -> None:
     """Refuses, before anything slow begins, a folder whose `checkpoint` is not one of pocketface's.
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from typer import Option
 
-from .command_line import Criterion, NetworkOptions, Track, check_out, recipe_of
+from .command_line import Criterion, NetworkOptions, Track, check_named, check_out, recipe_of
 from .command_output import CommandResult, is_first_process, say
 from .network_results import JudgingOptions, network_result
 from .training_options import SIGNALS, Epochs, Seed, save_trained
@@ -51,6 +51,7 @@ class PruneOptions:
         out: Path,
     ) -> CommandResult | None:
         """Prunes, times and verifies the network, and writes `out`; gives None in all processes but the first."""
+        check_named(embedder)
         from .benchmark.measurement import write_measurements
         from .benchmark.speed.speedup import speedup
         from .chain import prune_by_measurements

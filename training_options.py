@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from .command_line import NetworkOptions, Track, check_out, recipe_of
+from .command_line import NetworkOptions, Track, check_named, check_out, recipe_of
 from .command_output import CommandResult, is_first_process, say
 from .network_results import JudgingOptions, network_result
 
@@ -46,6 +46,7 @@ class RecoverOptions:
         out: Path,
     ) -> CommandResult | None:
         """Trains and verifies the network, and writes `out`; gives None in all processes but the first."""
+        check_named(student)
         from .inputs import open_faces
         from .models.checkpoint import load_checkpoint, open_embedder
         from .models.warm_start import warm_start

@@ -41,13 +41,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from pocketface.benchmark.machine import device_name
 from pocketface.benchmark.measurement import Measurement
+from pocketface.freed_memory import keep_freed_memory
 from pocketface.inputs import open_faces, open_source
 from pocketface.models.embedder import Embedder
 from pocketface.prune.recipe import TrainingRecipe
 from pocketface.prune.training.augmentation import Crops
 from pocketface.prune.training.batches import BatchMaker, Order
 from pocketface.prune.training.losses import Distillation
-from pocketface.prune.training.recovery import keep_freed_memory, lay_out, learn, start_recovery
+from pocketface.prune.training.recovery import lay_out, learn, start_recovery
 from pocketface.prune.training.teacher import TeacherEmbeddings
 from pocketface.run_recipe import Roots, read_recipe
 

@@ -12,13 +12,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 from torch import nn
 
 from ..faces.contract import InputContract, unstated_contract
 from ..files import sha256_of, written_whole
-from ..spelling import known_names
 from .activations import activations_of, replace_activations
 from .embedder import Embedder
 from .factories import IMPORTED, build_foreign, load_embedder, load_onnx, load_weights
@@ -26,11 +24,12 @@ from .file_kinds import NO_NETWORKS, way_in
 from .graph.imported_network import ImportedNetwork
 from .graph.reading import LARGEST_FILE
 from .graph.torch_import import rebuild
+from .initialisation import shapes_alone
 from .network_conversion import converted
-from .network_names import DESCRIPTION, EMBEDDED_DEFAULT, is_network_file
+from .network_names import DESCRIPTION, EMBEDDED_DEFAULT, check_network, is_network_file
 from .reparameterisation import fused, is_fused
 from .widths import resize, widths_of
-from .zoo import ZOO, create
+from .zoo import create
 
 WEIGHTS, GRAPH = "weights.safetensors", "graph.pb"
 LARGEST_DESCRIPTION = 8 << 20  # bytes
@@ -133,7 +132,7 @@ def load_checkpoint(folder: Path, factory: str | None = None) -> Embedder:
             architecture, backbone = str(factory), build_foreign(str(factory), options)
             backbone = fused(backbone).backbone if is_fused(ancestry) else backbone
         else:
-            with torch.device("meta"):  # shapes alone: what the weights do not bear out never takes memory
+            with shapes_alone():  # what the weights do not bear out never takes memory
                 backbone = create(architecture, **options).backbone
         replace_activations(backbone, description.get("activations", {}))  # older checkpoints have no such entry
         resize(backbone, description["widths"], "meta")
@@ -197,8 +196,7 @@ def open_embedder(
         return load_onnx(whole.onnx, contract, name, licence, whole)
     if weights is not None and weights.is_dir():
         return load_checkpoint(weights, str(name_or_path))
-    if ":" not in str(name_or_path) and name_or_path not in ZOO:
-        raise ValueError(_no_embedder(str(name_or_path)))
+    check_network(str(name_or_path))
     return load_embedder(str(name_or_path), weights, contract=contract, name=name, licence=licence, options=options)
 
 
@@ -209,18 +207,6 @@ def _rebuilt(path: Path, description: Mapping[str, Any]) -> ImportedNetwork:
     if path.stat().st_size > LARGEST_FILE or sha256_of(path) != description.get("graph_sha256"):
         raise ValueError(f"{path} is damaged: its SHA-256 is not the one that {DESCRIPTION} names")
     return rebuild(path.read_bytes(), str(path))
-
-
-def _no_embedder(what: str) -> str:
-    path = Path(what)
-    if what and path.exists() and (known := way_in(path)):
-        return f"{what} {known}"
-    if what and path.exists():
-        hints = {".py": f"; name its factory: {what}:FACTORY"}
-        return f"{what} is no checkpoint folder, and no embedder has that name{hints.get(path.suffix, '')}"
-    if path.suffix or len(path.parts) > 1:
-        return f"there is no file or folder {what}"
-    return f"no embedder {what!r}; {known_names(what, sorted((EMBEDDED_DEFAULT, *ZOO)))}"
 
 
 def _describe(folder: Path) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from torch import nn
 
 from .embedder import Embedder
+from .initialisation import shapes_alone
 from .layer_runs import LayerRun, layer_runs
 from .zoo import ZOO, create
 
@@ -38,7 +38,7 @@ def macs(embedder: Embedder) -> int:
 def zoo_rows() -> Iterator[tuple[str, ...]]:
     """Gives a row of text per network of the zoo: name, parameters, MACs, input, D and paper."""
     for name, architecture in ZOO.items():
-        with torch.device("meta"):  # shapes alone: no weights are made
+        with shapes_alone():
             embedder = create(name)
         contract, size = embedder.contract, f"{parameters(embedder.backbone):,}"
         fed = f"{contract.height}x{contract.width} {contract.channel_order}"

@@ -219,15 +219,15 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
 
 
 def _give_memory(backbone: nn.Module) -> None:
-    """Puts zeros in the place of tensors that are shapes alone."""
+    """Puts zeros in the place of tensors that are shapes alone; `zeros_like` of such a tensor would load SymPy."""
     for module in backbone.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.is_meta:
-                zeros = torch.zeros_like(parameter, device="cpu")
+                zeros = torch.zeros(parameter.shape, dtype=parameter.dtype)
                 setattr(module, name, nn.Parameter(zeros, parameter.requires_grad))
         for name, buffer in module.named_buffers(recurse=False):
             if buffer.is_meta:
-                setattr(module, name, torch.zeros_like(buffer, device="cpu"))
+                setattr(module, name, torch.zeros(buffer.shape, dtype=buffer.dtype))
 
 
 def _check_embeds(embedder: Embedder) -> None:

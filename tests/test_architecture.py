@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 OUTSIDE = ("tests", "evidence", "examples", "docs", "build", "dist", "runs")
 
-GROUND = ("bounds", "children", "files", "lazy", "spelling", "steps")
+GROUND = ("bounds", "children", "files", "freed_memory", "lazy", "spelling", "steps")
 KNOWS = {
     **{name: () for name in GROUND},
     "faces": GROUND,

@@ -19,6 +19,7 @@ from ...children import lent_cores, run_child
 from ..contract import Faces
 from .accessories import hold, prop_of, put_on_glasses, put_on_hat, put_on_mask
 from .brush import Lattice, Picture, lay, step
+from .cache import kept_or_rendered
 from .hair import LONG, hair_length, hair_shape, neck_mask, paint_ears, paint_hair
 from .head import Camera, HeadShape, aim, composed, face_points, head_shape, meet
 from .paint import paint_face, skin_colour
@@ -74,7 +75,9 @@ def face_landmarks(identity: int, shot: int, seed: int = 0, size: int = 112) -> 
 def synthetic_faces(
     identities: int, shots: int, seed: int = 0, size: int | tuple[int, int] = 112, first: int = 0
 ) -> tuple[Faces, NDArray[np.int64]]:
-    """Renders `shots` photos of each of `identities` people, person by person; many of them on all cores.
+    """Renders `shots` photos of each of `identities` people, person by person; many of them on all cores, and once.
+
+    What was rendered before is taken from $XDG_CACHE_HOME/pocketface/faces (~/.cache without that variable).
 
     Args:
         identities: Number of people; they are `first`, `first` + 1, ...
@@ -94,7 +97,8 @@ def synthetic_faces(
     _check(side, identities=identities, shots=shots, seed=seed, first=first)
     labels = np.repeat(np.arange(first, first + identities, dtype=np.int64), shots)
     crowd = Crowd(first, identities, shots, seed, height, width)
-    faces = render_crowd(crowd) if len(labels) < MANY else _on_all_cores(crowd)
+    few = len(labels) < MANY
+    faces = render_crowd(crowd) if few else kept_or_rendered(asdict(crowd), lambda: _on_all_cores(crowd))
     return faces, labels
 
 

@@ -50,11 +50,14 @@ def test_faces_come_person_by_person_with_their_numbers():
     assert np.array_equal(faces[4], render_face(31, 1, size=32))
 
 
-def test_many_faces_that_all_cores_render_are_those_of_one():
+def test_many_faces_that_all_cores_render_are_those_of_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     people = MANY // 4 + 1
     faces, labels = synthetic_faces(people, 4, seed=2, size=(32, 28), first=9)
     assert np.array_equal(faces, render_crowd(Crowd(9, people, 4, 2, 32, 28)))
     assert labels.tolist() == [9 + row // 4 for row in range(4 * people)]
+    again, _ = synthetic_faces(people, 4, seed=2, size=(32, 28), first=9)  # from the cache
+    assert np.array_equal(again, faces) and len(list(tmp_path.rglob("*.npy"))) == 1
 
 
 @pytest.mark.parametrize(
