@@ -193,7 +193,7 @@ def benchmark(
         name = Path(pairs).name if certify else None
         read = partial(open_pairs, pairs, images)
         rows = benchmark_files(files, read, recipe, out, say, contract.stated(), embedder, name, contract.output)
-    return benchmark_result(rows, out, labelled=not faces)
+    return benchmark_result(rows, out)
 
 
 @app.command()
