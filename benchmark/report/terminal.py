@@ -18,8 +18,8 @@ DISTURBED = " ?"
 QUESTION = "? does not count: others had the processor, or the report says why"
 UNLABELLED = (
     "The faces have no labels, so no accuracy was measured: files were judged by their drift from the first. "
-    f"cosine: the mean to its embeddings; nearest: the share of each face's 10 nearest that are kept. From {KEEPS[COSINE]:g} "
-    f"and {100 * KEEPS[OVERLAP]:.0f} % on, no file that was looked at lost more than 0.2 points."
+    "cosine: the mean to its embeddings; nearest: the share of each face's 10 nearest that are kept. From "
+    f"{KEEPS[COSINE]:g} and {100 * KEEPS[OVERLAP]:.0f} % on, no file that was looked at lost more than 0.2 points."
 )
 
 
