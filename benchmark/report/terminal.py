@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from ..figures import number_and_interval, number_text
 from ..measurement import Measurement, is_of_rendered_faces
 from .drift import COSINE, KEEPS, OVERLAP, is_without_labels
-from .limits import DIFFERENCE, SIZE, JudgedFile, ShippingLimits, limits_for
+from .limits import DIFFERENCE, SIZE, JudgedFile, ShippingLimits, chance_of, limits_for
 from .recommendation import Recommendation, recommend
 from .speed_evidence import COUNTED_CORES
 from .summary import ACCURACY, summarise
@@ -121,7 +121,10 @@ def _sentences(advice: Recommendation, unlabelled: bool) -> Iterator[str]:
     for use, choice in advice.choices:
         if choice.best is None:
             then = "verify the files on labelled pairs (--pairs)" if unlabelled else "measure on more pairs"
-            yield f"{use}: ship none, because {choice.why}; next: {then}, or allow more."
+            then = f"{then}, or allow more"
+            if choice.nearest is not None and chance_of(choice.nearest.line):
+                then = "find out what it must be fed (pocketface probe)"
+            yield f"{use}: ship none, because {choice.why}; next: {then}."
             continue
         accuracy = choice.best.line.cells.get(ACCURACY)
         on_people = accuracy is not None and accuracy.valid and not is_of_rendered_faces(accuracy)

@@ -64,6 +64,11 @@ def test_a_file_that_misses_a_limit_says_which_and_no_file_is_a_sentence_too():
     assert "Any phone: ship none, because no file meets the limits for sure" in " ".join(lines)
 
 
+def test_files_that_tell_nobody_apart_lead_to_the_probe():
+    chance = [dataclasses.replace(ROWS[4], value=0.51, low=0.49, high=0.53)]
+    assert "next: find out what it must be fed (pocketface probe)." in " ".join(told([*ROWS[:4], *chance]))
+
+
 @pytest.mark.parametrize(
     ("kind", "then"), [(None, "hand it to the app's developers"), ("rendered", "measure it on photos of people")]
 )
