@@ -6,14 +6,14 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from ...faces.contract import InputContract
-from ...faces.usual_contracts import USUAL, alike, distinct, preprocessing_of
+from ...faces.usual_contracts import USUAL, alike, distinct
 from ..accuracy.separation import separation_of
 from ..accuracy.verification import similarities
 from .cuts import Cut
 from .embedded import embed_under
 from .networks import ProbedNetwork, Size
 from .race import race, race_cuts
-from .result import Outcome, ProbeResult, TriedContract, TriedCut
+from .result import Outcome, ProbeResult, TriedContract, TriedCut, is_common
 from .samples import ProbeSample, pixel_embeddings
 
 BEYOND_PIXELS = 1.5  # times the separation by pixels that a trained network reaches at least
@@ -145,12 +145,7 @@ def _ties(tried: TriedContract, sample: ProbeSample) -> bool:
 
 def _likelier(best: TriedContract, ties: Sequence[TriedContract]) -> TriedContract:
     """Gives the best of those that cannot be told apart; one that networks are usually fed by, if there is one."""
-    return next((each for each in [best, *ties] if _is_common(each.contract)), best)
-
-
-def _is_common(contract: InputContract) -> bool:
-    usual = preprocessing_of(contract)
-    return usual is None or usual.common
+    return next((each for each in [best, *ties] if is_common(each.contract)), best)
 
 
 def _pixels(sample: ProbeSample) -> float:

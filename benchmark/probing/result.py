@@ -164,6 +164,12 @@ def contract_options(contract: InputContract) -> str:
     return " ".join(words)
 
 
+def is_common(contract: InputContract) -> bool:
+    """Tells whether published networks are fed so, as far as this is known."""
+    usual = preprocessing_of(contract)
+    return usual is None or usual.common
+
+
 def _numbers(three: Sequence[float]) -> str:
     """One number where all are alike, else three with commas; as few digits as give the same contract."""
     return ",".join(f"{number:.9g}" for number in ([three[0]] if len(set(three)) == 1 else three))
@@ -178,6 +184,11 @@ def _found(result: ProbeResult) -> str:
     found = f"{result.network} was trained with {title}"
     if result.ties:
         tied = " or ".join(contract_title(each.contract) for each in result.ties)
+        if any(is_common(each.contract) for each in result.ties):
+            return (
+                f"not sure: {result.network} separates these faces best with {title}, but no better beyond doubt than "
+                f"with {tied}; more faces tell, 300 do well"
+            )
         return f"{found}; these faces cannot tell it from {tied}, which is less likely"
     behind = [(each.behind.value, each) for each in result.tried if each.behind is not None]
     if not behind:

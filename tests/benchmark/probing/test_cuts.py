@@ -11,7 +11,7 @@ from pocketface.benchmark.accuracy.intervals import Estimate
 from pocketface.benchmark.probing.cuts import Cut, are_crops, cuts_of_crops, cuts_of_photos, found_faces
 from pocketface.benchmark.probing.networks import open_network
 from pocketface.benchmark.probing.race import race_cuts
-from pocketface.benchmark.probing.result import ProbeResult, TriedCut
+from pocketface.benchmark.probing.result import ProbeResult, TriedContract, TriedCut
 from pocketface.benchmark.probing.samples import unlabelled_sample
 from pocketface.faces.contract import ARCFACE, InputContract
 
@@ -105,3 +105,12 @@ def test_pictures_without_eyes_are_told(network, folder):
     found = pf.probe(network(), faces=folder)
     assert not found.shows_eyes and found.cuts == ()
     assert any("show no eyes where aligned crops have them" in sentence for sentence in found.sentences())
+
+
+@pytest.mark.parametrize(
+    ("scale", "said"), [(1 / 255, "not sure: net separates these faces best with"), (2 / 255, "net was trained with")]
+)
+def test_a_tie_with_another_usual_contract_is_not_called_sure(scale, said):
+    tied = TriedContract(InputContract(mean=(0, 0, 0), scale=(scale,) * 3), 6.0, 1.0, Estimate(0.1, -0.1, 0.3), 120)
+    found = ProbeResult("net", "tie", ARCFACE, (), (tied,), (tied,), (), None, "faces", 0.4)
+    assert found.sentences()[0].startswith(said)
