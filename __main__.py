@@ -195,7 +195,7 @@ def benchmark(
         name = Path(pairs).name if certify else None
         read = partial(open_pairs, pairs, images)
         rows = benchmark_files(files, read, recipe, out, say, contract.stated(), embedder, name, contract.output)
-    return benchmark_result(rows, out, labelled=not faces)
+    return benchmark_result(rows, out)
 
 
 @app.command()
@@ -320,13 +320,15 @@ def align(
     photos: Annotated[Path, Argument(help="Folder of photos.")],
     detector: Annotated[Path | None, Option(help="YuNet face detector, an .onnx file.", show_default=False)] = None,
     size: Annotated[str, Option(help="Size of a face crop in pixels: 112, or height x width: 112x96.")] = "112",
+    template: Annotated[str, Option(help="Landmark template: arcface, or arcface-80 for a looser crop.")] = "arcface",
     out: cli.Out = Path("aligned"),
 ) -> None:
     """Cut aligned faces out of photos. A contact sheet beside OUT shows what was cut."""
     from .faces.alignment import align_folder
     from .faces.contract import InputContract
 
-    for line in str(align_folder(photos, out, detector, InputContract(*cli.sides_of(size)))).splitlines():
+    contract = InputContract(*cli.sides_of(size), template=template)
+    for line in str(align_folder(photos, out, detector, contract)).splitlines():
         say(line)
 
 

@@ -119,6 +119,9 @@ class ContractOptions:
     channel_order: Annotated[
         str | None, Option(help="Order of the colours, rgb or bgr; or gray, for one channel.", show_default="rgb")
     ] = None
+    template: Annotated[
+        str | None, Option(help="Landmark template that the crops were aligned by.", show_default="arcface")
+    ] = None
     output: Output = ""
 
     def contract(self) -> InputContract | None:
@@ -142,6 +145,8 @@ class ContractOptions:
             values |= dict(zip(("height", "width"), sides_of(self.size), strict=True))
         if self.channel_order is not None:
             values["channel_order"] = self.channel_order
+        if self.template is not None:
+            values["template"] = self.template
         return values or None
 
 

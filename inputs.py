@@ -9,7 +9,7 @@ from typing import Any
 
 from .export.artifact import Artifact
 from .export.targets import ForeignOnnx, Source, source_sha256
-from .faces.contract import InputContract, Stated, contract_of, unstated_contract
+from .faces.contract import ARCFACE, InputContract, Stated, contract_of, unstated_contract
 from .faces.drawn_pairs import cross_pairs, synthetic_pairs
 from .faces.folders import LabelledFaces, content_sha256
 from .faces.pairs import Pairs, read_pairs
@@ -155,6 +155,7 @@ def open_faces(what: str | Sequence[str], contract: InputContract, identities: i
     """
     if (places := face_places(what)) != (SYNTHETIC,):
         return read_all_faces(places, contract.height, contract.width)
+    _check_template(contract)
     from .faces.rendering.synthetic import synthetic_faces  # which loads SciPy
 
     faces, labels = synthetic_faces(identities, TRAIN_SHOTS, size=(contract.height, contract.width))
@@ -183,4 +184,11 @@ def open_pairs(what: str, images: Path | None, contract: InputContract) -> Pairs
         return cross_pairs(read_faces(Path(what), contract.height, contract.width))
     if what != SYNTHETIC:
         return read_pairs(Path(what), images, contract.height, contract.width)
+    _check_template(contract)
     return synthetic_pairs(TEST_IDENTITIES, TEST_SHOTS, 0, (contract.height, contract.width), FIRST_TEST_IDENTITY)
+
+
+def _check_template(contract: InputContract) -> None:
+    if contract.template != ARCFACE.template:
+        wanted, drawn = contract.template, ARCFACE.template
+        raise ValueError(f"rendered faces are cut by the template {drawn}, not by {wanted}: name crops of people")

@@ -26,6 +26,10 @@ class ProbeOptions:
     faces: Annotated[
         Path | None, Option(help="Folder of aligned faces without labels, instead of pairs.", show_default=False)
     ] = None
+    detector: Annotated[
+        Path | None,
+        Option(help="YuNet face detector: of photos it is tried whether they are to be aligned.", show_default=False),
+    ] = None
     weights: Weights = None
     embedder: Annotated[str | None, Option(help="file.py:factory that built a foreign checkpoint.")] = None
     size: Size = None
@@ -34,7 +38,7 @@ class ProbeOptions:
 
     def probe(self, network: str) -> None:
         """Probes `network` and prints what was found."""
-        from .benchmark.probing.result import TITLES
+        from .benchmark.probing.result import TITLES, TITLES_OF_CUTS
         from .contract_probe import probe
 
         found = probe(
@@ -43,6 +47,7 @@ class ProbeOptions:
             pairs=self.pairs,
             images=self.images,
             faces=self.faces,
+            detector=self.detector,
             size=None if self.size is None else sides_of(self.size),
             output=self.output,
             factory=self.embedder,
@@ -53,6 +58,8 @@ class ProbeOptions:
             return
         if rows := [each.row() for each in (*found.tried, *found.sizes) if each.separation is not None]:
             print_table(TITLES, rows, TITLES[1:])
+        if found.cuts:
+            print_table(TITLES_OF_CUTS, [each.row() for each in found.cuts], TITLES_OF_CUTS[1:])
         for sentence in found.sentences():
             say(sentence)
 

@@ -51,18 +51,16 @@ def _stage_table(manifest: Mapping[str, Any]) -> list[str]:
     return [*text_table(STAGE_TITLES, times, terminal_width()), ""] if times else []
 
 
-def benchmark_result(rows: Sequence[Measurement], out: Path, labelled: bool) -> CommandResult:
-    """Gives the result of a benchmark.
+def benchmark_result(rows: Sequence[Measurement], out: Path) -> CommandResult:
+    """Gives the result of a benchmark, on pairs or on faces without labels.
 
     Args:
         rows: As they were written into `out`.
         out: The folder.
-        labelled: Whether there were pairs; without, files were held against the first.
     """
     path = out / ROWS
-    lines = result_of(rows) if labelled else advice_on(rows)
     facts = {"command": "benchmark", "measurements": str(path), **result_facts([(out.resolve().name, rows)])}
-    return CommandResult([*lines, f"{path}: {len(rows)} rows"], facts)
+    return CommandResult([*result_of(rows), f"{path}: {len(rows)} rows"], facts, advice_on(rows))
 
 
 def export_result(source: str, name: str, exported: Sequence[Exported], folder: Path) -> CommandResult:

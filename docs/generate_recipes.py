@@ -62,7 +62,7 @@ What the embedder must be fed; a crop enters the network as `(pixel - mean) * sc
 | `channel_order` | `"rgb"` | or `"bgr"`; `"gray"`: one channel of luma (ITU-R 601), with one mean and one scale |
 | `mean` | `[127.5, 127.5, 127.5]` | in pixels, 0 to 255, in the order of `channel_order` |
 | `scale` | 1 / 127.5 three times | factor after the mean |
-| `template` | `"arcface"` | landmark template of the crops |
+| `template` | `"arcface"` | landmark template of the crops; `"arcface-80"`: the face 80 % as large |
 """
 LIMITS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "multiple_of": "a multiple of", "min_length": "length ≥"}
 

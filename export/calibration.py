@@ -121,9 +121,20 @@ def _swapped(faces: Faces) -> Iterator[str]:
 
 
 def _unaligned(faces: Faces, contract: InputContract) -> Iterator[str]:
-    """Looks for dark eyes in the mean face, which only aligned crops have; too few faces prove nothing."""
+    if not shows_eyes(faces, contract):
+        yield (
+            f"the calibration faces show no eyes where the {contract.template} template has them; "
+            "align them with pocketface.faces.alignment"
+        )
+
+
+def shows_eyes(faces: Faces, contract: InputContract) -> bool:
+    """Tells whether the mean face has dark eyes where the template has them, which only that of aligned crops has.
+
+    Too few faces prove nothing, and pass.
+    """
     if len(faces) < ENOUGH:
-        return
+        return True
     mean = faces.mean(axis=(0, 3))
     pixels = max(contract.height, contract.width) / TEMPLATE_SIZE
     patch, cheek = EYE_PATCH * pixels, CHEEK * pixels
@@ -133,11 +144,7 @@ def _unaligned(faces: Faces, contract: InputContract) -> Iterator[str]:
 
     eyes = contract.landmarks[:2]
     contrast = np.mean([brightness(x, y + cheek) - brightness(x, y) for x, y in eyes]) / max(float(mean.std()), 1e-9)
-    if contrast < LEAST_CONTRAST:
-        yield (
-            f"the calibration faces show no eyes where the {contract.template} template has them; "
-            "align them with pocketface.faces.alignment"
-        )
+    return bool(contrast >= LEAST_CONTRAST)
 
 
 def _overlap(faces: Faces, tested: Faces | None) -> Iterator[str]:

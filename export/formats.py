@@ -36,7 +36,7 @@ SINGLE, HALF, INTEGER, FUSED_INTEGER = 0.99999, 0.999, 0.999, 0.99
 
 NOT_TIMED = (
     "latency is not measured off a Mac: the evaluator that checks the numbers is no phone runtime; "
-    "on a Mac run mac/measure.py of the hand-off, or open the file in Xcode (Performance tab)"
+    "on a Mac run mac/measure.py of the hand-off, or look at the Performance tab of Xcode"
 )
 EVALUATED = "Core ML's numbers come from pocketface's own evaluator of the saved package, which is not Apple's runtime."
 

@@ -22,11 +22,27 @@ CHANNEL_ORDERS = ("bgr", "gray", "rgb")
 
 # Five points (left eye, right eye, nose tip, left and right mouth corner, as the viewer sees them), x and y in pixels
 # of a 112x112 crop. Source: the template of ArcFace (Deng et al., CVPR 2019), as every released crop uses it.
-TEMPLATES: dict[str, tuple[tuple[float, float], ...]] = {
-    "arcface": ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
-}
-
+Points = tuple[tuple[float, float], ...]
 TEMPLATE_SIZE = 112  # pixels a side of the crops that the templates' coordinates are for
+ARCFACE_POINTS: Points = (
+    (38.2946, 51.6963),
+    (73.5318, 51.5014),
+    (56.0252, 71.7366),
+    (41.5493, 92.3655),
+    (70.7299, 92.2041),
+)
+
+
+def _zoomed(percent: int) -> Points:
+    """ArcFace's points, the face so many percent as large about the middle of the crop."""
+    middle, zoom = TEMPLATE_SIZE / 2, percent / 100
+    return tuple((middle + zoom * (x - middle), middle + zoom * (y - middle)) for x, y in ARCFACE_POINTS)
+
+
+TEMPLATES: dict[str, Points] = {
+    "arcface": ARCFACE_POINTS,
+    **{f"arcface-{percent}": _zoomed(percent) for percent in (70, 80, 90, 112, 125)},  # looser and tighter crops
+}
 
 LUMA = (19595, 38470, 7471)  # 65536ths of red, green and blue. Source: ITU-R BT.601-7, as Pillow rounds it
 

@@ -6,31 +6,38 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from ...faces.contract import InputContract
-from ...faces.usual_contracts import USUAL, alike, distinct, preprocessing_of
+from ...faces.usual_contracts import USUAL, alike, distinct
 from ..accuracy.separation import separation_of
 from ..accuracy.verification import similarities
+from .cuts import Cut
 from .embedded import embed_under
 from .networks import ProbedNetwork, Size
-from .race import race
-from .result import Outcome, ProbeResult, TriedContract
+from .race import race, race_cuts
+from .result import Outcome, ProbeResult, TriedContract, TriedCut, is_common
 from .samples import ProbeSample, pixel_embeddings
 
 BEYOND_PIXELS = 1.5  # times the separation by pixels that a trained network reaches at least
 
 
 def probe_network(
-    network: ProbedNetwork, sample: ProbeSample, progress: Callable[[str], None] = lambda line: None
+    network: ProbedNetwork,
+    cuts: Sequence[Cut],
+    progress: Callable[[str], None] = lambda line: None,
+    photos: bool = False,
+    shows_eyes: bool = True,
 ) -> ProbeResult:
     """Tries the usual contracts on a sample of faces.
 
     A network tells people apart best by the contract that it was trained with: the separation of genuine pairs from
     impostors is compared pair by pair. Channel order, mean and scale first, at one size; then sizes, where the network
-    takes several.
+    takes several; then other ways to cut the faces.
 
     Args:
         network: See `open_network`.
-        sample: The faces.
+        cuts: The faces, as they are usually cut first, and in other ways.
         progress: Told one line per round.
+        photos: Whether they were cut out of photos, for the result.
+        shows_eyes: Whether crops that were given have eyes where the usual template has them, for the result.
 
     Returns:
         The contract, how sure it is, and what else was tried.
@@ -40,6 +47,7 @@ def probe_network(
     """
     if network.picture and network.own is not None:  # its description says all, whatever it is fed
         return ProbeResult(network.name, "stated", network.own, (), (), (), (), network.own, "nothing", None)
+    sample = cuts[0].sample
     progress(str(sample))
     sizes = _fitting(network, sample)
     size = sample.crops.shape[1:3] if sample.crops.shape[1:3] in sizes else sizes[0]
@@ -48,7 +56,8 @@ def probe_network(
     last = [each for each in tried if each.behind is None and each.separation is not None]
     best = next((each for each in last if each.crops == len(sample.crops)), None)
     if best is None or best.separation is None or best.separation < BEYOND_PIXELS * pixels:
-        return ProbeResult(network.name, "unsure", None, (), (), tuple(tried), (), network.own, str(sample), pixels)
+        unsure = ProbeResult(network.name, "unsure", None, (), (), tuple(tried), (), network.own, str(sample), pixels)
+        return dataclasses.replace(unsure, photos=photos, shows_eyes=shows_eyes)
     at_sizes = _at_sizes(network, best.contract, sizes, sample, progress)
     if at_sizes and at_sizes[0].contract != best.contract:
         tried = [at_sizes[0], *tried]
@@ -57,6 +66,10 @@ def probe_network(
     chosen = _likelier(best, ties)
     ties = [each for each in [best, *ties] if each is not chosen]
     outcome: Outcome = "tie" if ties else "found"
+    tried_cuts: list[TriedCut] = []
+    if len(cuts) > 1:
+        progress(f"{len(cuts)} ways to cut the faces, by the best contract")
+        tried_cuts = race_cuts(network.opened, chosen.contract, cuts)
     same = tuple(
         each
         for each in _usual(network, (chosen.contract.height, chosen.contract.width))
@@ -65,7 +78,7 @@ def probe_network(
     return ProbeResult(
         network.name,
         outcome,
-        chosen.contract,
+        _cut_by(tried_cuts, chosen.contract),
         same,
         tuple(ties),
         tuple(tried),
@@ -73,7 +86,14 @@ def probe_network(
         network.own,
         str(sample),
         pixels,
+        tuple(tried_cuts),
+        photos,
+        shows_eyes,
     )
+
+
+def _cut_by(cuts: Sequence[TriedCut], contract: InputContract) -> InputContract:
+    return dataclasses.replace(contract, template=cuts[0].template) if cuts and cuts[0].template else contract
 
 
 def _usual(network: ProbedNetwork, size: Size) -> list[InputContract]:
@@ -125,12 +145,7 @@ def _ties(tried: TriedContract, sample: ProbeSample) -> bool:
 
 def _likelier(best: TriedContract, ties: Sequence[TriedContract]) -> TriedContract:
     """Gives the best of those that cannot be told apart; one that networks are usually fed by, if there is one."""
-    return next((each for each in [best, *ties] if _is_common(each.contract)), best)
-
-
-def _is_common(contract: InputContract) -> bool:
-    usual = preprocessing_of(contract)
-    return usual is None or usual.common
+    return next((each for each in [best, *ties] if is_common(each.contract)), best)
 
 
 def _pixels(sample: ProbeSample) -> float:

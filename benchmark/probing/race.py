@@ -14,8 +14,9 @@ from ..accuracy.intervals import Floats
 from ..accuracy.roc import auc
 from ..accuracy.separation import separation_difference, separation_of
 from ..accuracy.verification import similarities
+from .cuts import Cut
 from .embedded import Opened, embed_under
-from .result import TriedContract
+from .result import TriedContract, TriedCut
 from .samples import Comparisons, ProbeSample
 
 ROUNDS = (80, 240)  # crops, and then all
@@ -81,6 +82,43 @@ def race(
         if not kept:
             break
     return sorted(out, key=lambda each: (-each.crops, -_worth(each)))
+
+
+def race_cuts(network: Opened, contract: InputContract, cuts: Sequence[Cut]) -> list[TriedCut]:
+    """Tries ways to cut the same faces under one contract, on as many crops as the second round has.
+
+    Args:
+        network: What embeds.
+        contract: That was found.
+        cuts: The usual one first. It is the best where no other separates better for sure.
+
+    Returns:
+        One for each cut, the best first; by how much each separates less than it.
+
+    Raises:
+        ValueError: The network cannot be opened, or embeds no face.
+    """
+    level = 1 - (1 - SURE) / max(1, len(cuts) - 1)
+    separations = []
+    for cut in cuts:
+        (raw,) = embed_under(network, [contract], cut.sample.crops[: ROUNDS[-1]])
+        if isinstance(raw, str):
+            raise ValueError(raw)
+        pairs = cut.sample.among_first(len(raw))
+        separations.append(separation_of(similarities(unit(raw), pairs.left, pairs.right), pairs.same))
+    highest = max(separations, key=lambda each: each.value)
+    lead = separation_difference(highest, separations[0], pairs.units, level)
+    best = highest if (lead.low or 0.0) > 0 else separations[0]
+    tried = [
+        TriedCut(
+            cut.name,
+            cut.template,
+            separation.value,
+            None if separation is best else separation_difference(best, separation, pairs.units, level),
+        )
+        for cut, separation in zip(cuts, separations, strict=True)
+    ]
+    return sorted(tried, key=lambda each: (each.behind is not None, -each.separation))
 
 
 def _judged(runners: Sequence[_Runner], pairs: Comparisons, crops: int, level: float) -> list[TriedContract]:

@@ -13,6 +13,12 @@ from ..accuracy.intervals import Estimate
 Outcome = Literal["found", "tie", "unsure", "stated"]
 """One contract is better than all others; several are as good; none is good; the file leaves nothing open."""
 
+GIVE_PHOTOS = "give photos, with --faces PHOTOS --detector FILE"
+NO_EYES = (
+    "these pictures show no eyes where aligned crops have them, so they are photos or cut in another way: with "
+    "--detector FILE aligned and unaligned crops of them are tried"
+)
+
 ORDERS = {"rgb": "RGB", "bgr": "BGR", "gray": "grey"}
 
 
@@ -35,7 +41,28 @@ class TriedContract:
         return contract_title(self.contract), separation, share, behind, str(self.crops)
 
 
+@dataclass(frozen=True)
+class TriedCut:
+    """One way to cut the faces, and how well the network told them apart so."""
+
+    name: str
+    template: str  # by which `pocketface align` cuts so; "" where none does
+    separation: float
+    behind: Estimate | None  # by how much the best separates more; None of the best itself
+
+    def row(self) -> tuple[str, ...]:
+        """Gives the cells of a table with the titles of contracts."""
+        return (
+            f"crops {self.name}",
+            f"{self.separation:.2f}",
+            "",
+            "" if self.behind is None else _interval(self.behind),
+            "",
+        )
+
+
 TITLES = ("contract", "separation", "AUC", "behind the best", "crops")
+TITLES_OF_CUTS = ("crops", "separation", "behind the best")
 
 
 @dataclass(frozen=True)
@@ -52,6 +79,9 @@ class ProbeResult:
     own: InputContract | None  # what the file, the checkpoint or the zoo says
     sample: str  # what was compared
     pixels: float | None  # the separation by the crops' own pixels
+    cuts: tuple[TriedCut, ...] = ()  # ways to cut the faces, the best first; none where no contract was found
+    photos: bool = False  # whether the faces were cut out of photos here; or they were given as crops
+    shows_eyes: bool = True  # whether crops that were given have eyes where the usual template has them
 
     @property
     def options(self) -> str:
@@ -62,15 +92,18 @@ class ProbeResult:
         """Says what was found, for people: a sentence each."""
         unfit = [each for each in self.tried if each.separation is None]
         left_out = [f"{len(unfit)} contracts do not fit its input; of the first: {unfit[0].reason}"] if unfit else []
+        no_eyes = [] if self.shows_eyes else [NO_EYES]
         if self.contract is None:
-            return [*left_out, _unsure(self)]
+            return [*left_out, _unsure(self), *no_eyes]
         said = [*left_out, _found(self)]
         if self.alike:
             same = " and ".join(contract_title(each) for each in self.alike)
             said.append(f"nearly the same numbers, and as good: {same}")
         if self.own is not None and self.outcome != "stated":
             said.append(_own(self, self.own))
-        return said if self.outcome == "stated" else [*said, f"options: {self.options}"]
+        if self.outcome == "stated":
+            return said
+        return [*said, *no_eyes, *([_cut_sentence(self)] if self.cuts else []), f"options: {self.options}"]
 
     def to_dict(self) -> dict[str, Any]:
         """Gives plain values, for JSON."""
@@ -86,6 +119,17 @@ class ProbeResult:
             "separation_of_pixels": self.pixels,
             "tried": [_plain(each) for each in self.tried],
             "sizes": [_plain(each) for each in self.sizes],
+            "cuts": [
+                {
+                    "name": each.name,
+                    "template": each.template,
+                    "separation": each.separation,
+                    "behind": _ends(each.behind),
+                }
+                for each in self.cuts
+            ],
+            "photos": self.photos,
+            "shows_eyes": self.shows_eyes,
         }
 
 
@@ -115,7 +159,15 @@ def contract_options(contract: InputContract) -> str:
         words.append(f"--channel-order {contract.channel_order}")
     if (contract.height, contract.width) != (112, 112):
         words.append(f"--size {contract.height}x{contract.width}")
+    if contract.template != "arcface":
+        words.append(f"--template {contract.template}")
     return " ".join(words)
+
+
+def is_common(contract: InputContract) -> bool:
+    """Tells whether published networks are fed so, as far as this is known."""
+    usual = preprocessing_of(contract)
+    return usual is None or usual.common
 
 
 def _numbers(three: Sequence[float]) -> str:
@@ -132,6 +184,11 @@ def _found(result: ProbeResult) -> str:
     found = f"{result.network} was trained with {title}"
     if result.ties:
         tied = " or ".join(contract_title(each.contract) for each in result.ties)
+        if any(is_common(each.contract) for each in result.ties):
+            return (
+                f"not sure: {result.network} separates these faces best with {title}, but no better beyond doubt than "
+                f"with {tied}; more faces tell, 300 do well"
+            )
         return f"{found}; these faces cannot tell it from {tied}, which is less likely"
     behind = [(each.behind.value, each) for each in result.tried if each.behind is not None]
     if not behind:
@@ -161,18 +218,40 @@ def _own(result: ProbeResult, own: InputContract) -> str:
     return f"its own description says {contract_title(own)}, which {'fits too' if fits else 'these faces refute'}"
 
 
+def _cut_sentence(result: ProbeResult) -> str:
+    """Says by which crops the network tells people apart best, what follows, and what could not be tried."""
+    best, *others = result.cuts
+    nearest = min(others, key=lambda each: each.behind.value if each.behind and each.behind.value else 0.0)
+    assert nearest.behind is not None
+    lead = f"the next best, {nearest.name}, separates faces by {_interval(nearest.behind)} spreads less"
+    if best.template == "arcface":
+        if result.photos:
+            return f"crops: aligned by the usual template ({lead})"
+        return (
+            f"crops: as given, not tighter ({lead}); whether it was trained on looser crops, or on faces that are not "
+            f"aligned, aligned crops cannot tell: {GIVE_PHOTOS}"
+        )
+    said = f"crops: {best.name} ({lead})"
+    if best.template:
+        return f"{said}; cut them by pocketface align --template {best.template}"
+    return f"{said}; it was not trained on aligned faces, and pocketface align cuts no such crops"
+
+
 def _interval(behind: Estimate) -> str:
     """Gives "0.204 (0.103 to 0.305)"."""
     return f"{behind.value:.3f} ({behind.low:.3f} to {behind.high:.3f})"
 
 
+def _ends(behind: Estimate | None) -> list[float | None] | None:
+    return None if behind is None else [behind.value, behind.low, behind.high]
+
+
 def _plain(tried: TriedContract) -> dict[str, Any]:
-    behind = tried.behind
     return {
         "contract": tried.contract.to_dict(),
         "separation": tried.separation,
         "auc": tried.auc,
-        "behind": None if behind is None else [behind.value, behind.low, behind.high],
+        "behind": _ends(tried.behind),
         "crops": tried.crops,
         "reason": tried.reason,
     }

@@ -73,7 +73,7 @@ def labelled_sample(pairs: Pairs, most: int = MOST_FACES, seed: int = 0) -> Prob
     first = np.sort(np.unique(faces, return_index=True)[1])
     drawn = faces[first][:most]
     people = pairs.identities if (pairs.identities >= 0).all() else _linked(pairs)
-    return _sample(pairs.faces[drawn], people[drawn], labelled=True)
+    return sample_of(pairs.faces[drawn], people[drawn], labelled=True)
 
 
 def unlabelled_sample(faces: Faces) -> ProbeSample:
@@ -84,10 +84,11 @@ def unlabelled_sample(faces: Faces) -> ProbeSample:
     """
     if len(faces) < FEWEST_FACES:
         raise ValueError(f"{len(faces)} faces tell no contracts apart; {FEWEST_FACES} are the fewest, 300 do well")
-    return _sample(faces, np.arange(len(faces)), labelled=False)
+    return sample_of(faces, np.arange(len(faces)), labelled=False)
 
 
-def _sample(faces: Faces, people: Integers, labelled: bool) -> ProbeSample:
+def sample_of(faces: Faces, people: Integers, labelled: bool) -> ProbeSample:
+    """Gives (N, H, W, 3) faces, who is on them, and their altered copies."""
     copies = displaced(faces[:, :, ::-1], np.random.default_rng(0), shift=4, turn=8, scale=0.06)
     return ProbeSample(np.stack([faces, copies], axis=1).reshape(-1, *faces.shape[1:]), people, labelled)
 

@@ -154,16 +154,20 @@ def _is_chance(row: Measurement) -> bool:
     return row.value is not None and (row.value if low is None else low) <= 0.5
 
 
+def chance_of(line: Line) -> str:
+    """Gives the key of the number by which a file tells people apart no better than chance does, "" without one."""
+    rows = {key: row for key in (ACCURACY, AUC) if (row := line.cells.get(key)) is not None}
+    return next((key for key, row in rows.items() if row.valid and _is_chance(row)), "")
+
+
 def _accuracy(line: Line, lines: Sequence[Line], most: float) -> tuple[Verdict, str, float]:
     """Gives the verdict on the paired difference, the reason, and how far the loss is above `most`, a share of it."""
     row, cosine = line.cells.get(DIFFERENCE), line.value("embedding_cosine_min")
     if is_without_labels(lines):
         same = cosine is not None and cosine >= SAME_COSINE
         return ("keeps", "", 0.0) if same else drift_verdict(line, most)
-    for key in (ACCURACY, AUC):
-        judged = line.cells.get(key)
-        if judged is not None and judged.valid and _is_chance(judged):
-            return "worse", f"{phrase_of(key)} {row_text(judged)} is that of chance: {FED_AS_TRAINED}", math.inf
+    if key := chance_of(line):
+        return "worse", f"{phrase_of(key)} {row_text(line.cells[key])} is that of chance: {FED_AS_TRAINED}", math.inf
     if line.value(ACCURACY) is None:
         accuracy = line.cells.get(ACCURACY)
         return "not measured", "accuracy not measured" + (f": {accuracy.reason}" if accuracy else ""), math.inf

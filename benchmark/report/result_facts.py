@@ -8,6 +8,7 @@ from typing import Any
 
 from ..figures import interval
 from ..measurement import Measurement, is_of_rendered_faces
+from .drift import COSINE, OVERLAP
 from .limits import DIFFERENCE, SIZE, JudgedFile, ShippingLimits, limits_for
 from .recommendation import Recommendation, recommend
 from .speed_evidence import COUNTED_CORES
@@ -63,6 +64,8 @@ def _file(run: str, file: JudgedFile, ships: bool) -> dict[str, Any]:
         "arm64_instructions": {core: line.value(key) for core, key in COUNTS.items() if line.value(key) is not None},
         "accuracy": accuracy,
         "accuracy_difference": number_facts(line.cells.get(DIFFERENCE)),
+        "cosine_mean": line.value(COSINE),
+        "nearest_kept": line.value(OVERLAP),
         "verdict": file.accuracy,
         "misses": [miss.limit for miss in file.misses],
         "ship": ships,

@@ -99,15 +99,15 @@ def speed_evidence(files: Sequence[JudgedFile]) -> SpeedEvidence:
         sentence = f"Speed was judged by this machine's latency, as {why}; a phone may order the files differently."
         return SpeedEvidence("this machine", "", sentence)
     reasons = [file.latency.reason for file in files if file.latency is not None]
-    because = f" ({reasons[0]})" if reasons else ""
-    return SpeedEvidence("none", "", f"Nothing valid tells the speed{because}, so the size decides.")
+    because = f": {reasons[0]}" if reasons else ""
+    return SpeedEvidence("none", "", f"The size decides, as no valid number tells the speed{because}.")
 
 
 def _of_cpu_time(disturbed: Measurement, has_latency: bool) -> str:
     which = "not every latency" if has_latency else "no latency"
     return (
         f"Speed was judged by this machine's CPU time, as no phone was timed, no ARM64 instructions were counted that "
-        f"tell these files apart, and {which} of this machine is valid ({disturbed.reason}); a phone may order the "
+        f"tell these files apart, and {which} of this machine is valid: {disturbed.reason}. A phone may order the "
         "files differently."
     )
 

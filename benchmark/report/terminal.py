@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from ..figures import number_and_interval, number_text
 from ..measurement import Measurement, is_of_rendered_faces
-from .limits import DIFFERENCE, SIZE, JudgedFile, ShippingLimits, limits_for
+from .drift import COSINE, KEEPS, OVERLAP, is_without_labels
+from .limits import DIFFERENCE, SIZE, JudgedFile, ShippingLimits, chance_of, limits_for
 from .recommendation import Recommendation, recommend
 from .speed_evidence import COUNTED_CORES
 from .summary import ACCURACY, summarise
@@ -15,6 +16,11 @@ from .text_table import text_lines, text_table, width_of
 
 DISTURBED = " ?"
 QUESTION = "? does not count: others had the processor, or the report says why"
+UNLABELLED = (
+    "The faces have no labels, so no accuracy was measured: files were judged by their drift from the first. "
+    "cosine: the mean to its embeddings; nearest: the share of each face's 10 nearest that are kept. From "
+    f"{KEEPS[COSINE]:g} and {100 * KEEPS[OVERLAP]:.0f} % on, no file that was looked at lost more than 0.2 points."
+)
 
 
 def result_of(rows: Sequence[Measurement], limits: ShippingLimits | None = None) -> list[str]:
@@ -45,19 +51,23 @@ def result_lines(advice: Recommendation, width: int = 80) -> list[str]:
     files = [file for _, choice in advice.choices for file in choice.files]
     if not files:
         return []
-    table = _table(files, advice, width)
+    unlabelled = is_without_labels([file.line for file in files])
+    table = _table(files, advice, width, unlabelled)
     legend = [QUESTION] if any(DISTURBED in line for line in table) else []
-    return [*table, *legend, "", *(part for said in _sentences(advice) for part in text_lines(said, width))]
+    said = [*([UNLABELLED] if unlabelled else []), *_sentences(advice, unlabelled)]
+    return [*table, *legend, "", *(part for each in said for part in text_lines(each, width))]
 
 
-def _table(files: Sequence[JudgedFile], advice: Recommendation, width: int) -> list[str]:
+def _table(files: Sequence[JudgedFile], advice: Recommendation, width: int, unlabelled: bool) -> list[str]:
     counted = {core: f"arm64_instructions@{core}" for core in COUNTED_CORES}
     core = next((core for core, key in counted.items() if any(key in file.line.cells for file in files)), None)
     titles, counts = ["file", "MB", "ms"], () if core is None else (counted[core],)
-    titles += [*([] if core is None else [f"ARM64 {core}"]), "accuracy %", "points", "verdict"]
-    table = [_cells(file, counts, file in advice.best, True) for file in files]
+    judged_by = _drift if unlabelled else _accuracy
+    judging = ("cosine", "nearest %") if unlabelled else ("accuracy %", "points")
+    titles += [*([] if core is None else [f"ARM64 {core}"]), *judging, "verdict"]
+    table = [_cells(file, counts, file in advice.best, judged_by(file, True)) for file in files]
     if width_of([titles, *table]) > width:
-        table = [_cells(file, counts, file in advice.best, False) for file in files]
+        table = [_cells(file, counts, file in advice.best, judged_by(file, False)) for file in files]
     rows: list[list[str]] = []
     model = None
     for file, cells in zip(files, table, strict=True):
@@ -68,18 +78,27 @@ def _table(files: Sequence[JudgedFile], advice: Recommendation, width: int) -> l
     return text_table(titles, rows, width, left=(0, len(titles) - 1))
 
 
-def _cells(file: JudgedFile, counts: Sequence[str], ships: bool, with_interval: bool) -> list[str]:
-    line = file.line
-    size, accuracy, difference = (line.cells.get(key) for key in (SIZE, ACCURACY, DIFFERENCE))
+def _accuracy(file: JudgedFile, with_interval: bool) -> list[str]:
+    accuracy, difference = (file.line.cells.get(key) for key in (ACCURACY, DIFFERENCE))
     points = _number(difference, "points", with_interval).replace(" points", "")
+    return [_number(accuracy, "share", True).replace(" %", ""), points]
+
+
+def _drift(file: JudgedFile, with_interval: bool) -> list[str]:
+    cosine, overlap = (file.line.cells.get(key) for key in (COSINE, OVERLAP))
+    return [_number(cosine, "cosine", with_interval), _number(overlap, "share", with_interval).replace(" %", "")]
+
+
+def _cells(file: JudgedFile, counts: Sequence[str], ships: bool, judged_by: Sequence[str]) -> list[str]:
+    line = file.line
+    size = line.cells.get(SIZE)
     name = line.name.removeprefix(line.model) or line.name
     return [
         name,
         "–" if size is None or size.value is None else f"{size.value / 1e6:.2f}",
         _number(file.latency, "ms", False).replace(" ms", ""),
         *(_number(line.cells.get(key), "count", False) for key in counts),
-        _number(accuracy, "share", True).replace(" %", ""),
-        points,
+        *judged_by,
         "ship" if ships else file.accuracy if file.accuracy != "keeps" or file.meets else _missed(file),
     ]
 
@@ -98,12 +117,17 @@ def _number(row: Measurement | None, kind: str, with_interval: bool) -> str:
     return f"{text} {ends}".strip() if with_interval else text
 
 
-def _sentences(advice: Recommendation) -> Iterator[str]:
+def _sentences(advice: Recommendation, unlabelled: bool) -> Iterator[str]:
     for use, choice in advice.choices:
         if choice.best is None:
-            yield f"{use}: ship none, because {choice.why}; next: measure on more pairs, or allow more."
+            then = "verify the files on labelled pairs (--pairs)" if unlabelled else "measure on more pairs"
+            then = f"{then}, or allow more"
+            if choice.nearest is not None and chance_of(choice.nearest.line):
+                then = "find out what it must be fed (pocketface probe)"
+            yield f"{use}: ship none, because {choice.why}; next: {then}."
             continue
         accuracy = choice.best.line.cells.get(ACCURACY)
         on_people = accuracy is not None and accuracy.valid and not is_of_rendered_faces(accuracy)
         then = "hand it to the app's developers (pocketface handoff)" if on_people else "measure it on photos of people"
+        then = "verify it on labelled pairs of people (--pairs)" if unlabelled else then
         yield f"{use}: ship {choice.best.line.name}, because it is {choice.why} ({advice.limits}); next: {then}."

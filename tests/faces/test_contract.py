@@ -49,6 +49,11 @@ def test_no_faces_give_an_empty_batch():
     assert ARCFACE.preprocess(np.zeros((0, 112, 112, 3), np.uint8)).shape == (0, 3, 112, 112)
 
 
+def test_a_looser_template_shows_the_face_smaller_about_the_middle():
+    eye, *_ = InputContract(template="arcface-80").landmarks
+    assert eye == pytest.approx([56 - 0.8 * 17.7054, 56 - 0.8 * 4.3037])
+
+
 def test_faces_of_another_size_are_refused():
     with pytest.raises(ValueError, match="faces are 8x8, the embedder expects 112x112"):
         ARCFACE.preprocess(one_pixel(0, 0, 0))

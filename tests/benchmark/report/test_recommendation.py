@@ -148,7 +148,7 @@ def test_the_reason_why_nothing_tells_the_speed_is_said_once():
         "Ship net.mlpackage: size 0.90 MB, median latency on 1 thread not measured, accuracy 99.0 %"
     )
     assert (
-        "It is the smallest that meets the limits. Nothing valid tells the speed (no Mac), so the size decides."
+        "It is the smallest that meets the limits. The size decides, as no valid number tells the speed: no Mac."
         in sentence
     )
 

@@ -107,7 +107,7 @@ def test_on_a_busy_machine_counts_decide_and_without_them_the_size_and_both_are_
     choice = any_phone(*uncounted)
     assert told(choice) == ("w8", "none", "")
     assert choice.evidence is not None
-    assert choice.evidence.sentence == f"Nothing valid tells the speed ({BUSY}), so the size decides."
+    assert choice.evidence.sentence == f"The size decides, as no valid number tells the speed: {BUSY}."
 
 
 def test_on_a_busy_machine_without_counts_cpu_time_decides_and_it_is_said():
@@ -119,7 +119,7 @@ def test_on_a_busy_machine_without_counts_cpu_time_decides_and_it_is_said():
     assert [why for _, why in choice.others] == ["slower: 4.00 ms of CPU time against 2.50 ms of CPU time"]
     assert choice.evidence is not None and choice.evidence.sentence == (
         "Speed was judged by this machine's CPU time, as no phone was timed, no ARM64 instructions were counted that "
-        f"tell these files apart, and no latency of this machine is valid ({BUSY}); a phone may order the files "
+        f"tell these files apart, and no latency of this machine is valid: {BUSY}. A phone may order the files "
         "differently."
     )
 

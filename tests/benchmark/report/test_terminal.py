@@ -64,6 +64,11 @@ def test_a_file_that_misses_a_limit_says_which_and_no_file_is_a_sentence_too():
     assert "Any phone: ship none, because no file meets the limits for sure" in " ".join(lines)
 
 
+def test_files_that_tell_nobody_apart_lead_to_the_probe():
+    chance = [dataclasses.replace(ROWS[4], value=0.51, low=0.49, high=0.53)]
+    assert "next: find out what it must be fed (pocketface probe)." in " ".join(told([*ROWS[:4], *chance]))
+
+
 @pytest.mark.parametrize(
     ("kind", "then"), [(None, "hand it to the app's developers"), ("rendered", "measure it on photos of people")]
 )
@@ -76,3 +81,28 @@ def test_what_to_do_next_depends_on_whether_people_were_measured(kind, then):
 
 def test_no_files_have_no_table():
     assert told([ROWS[-1]]) == []
+
+
+def unlabelled(name, mb, ms, cosine=None, overlap=None):
+    file = ("net", f"artifacts/{name}", "tflite", "fp32")
+    numbers = {"embedding_cosine_mean": cosine, "neighbour_overlap_10": overlap, "jitter_consistency": 0.95}
+    return [
+        row(file, "size_bytes", mb * 1e6, "bytes", ""),
+        row(file, "latency_ms_p50", ms, "ms", threads=1, batch=1),
+        *(row(file, metric, value) for metric, value in numbers.items() if value is not None),
+    ]
+
+
+def test_without_labels_the_table_has_what_files_were_judged_by():
+    rows = [*unlabelled("net.tflite", 4.0, 2.0), *unlabelled("net.w8.tflite", 1.1, 1.5, 0.99941, 0.96)]
+    lines = told([*rows, *unlabelled("net.w4.tflite", 0.6, 1.4, 0.91, 0.7)])
+    assert lines[:4] == [
+        "file          MB    ms  cosine  nearest %  verdict",
+        ".tflite     4.00  2.00       –          –  keeps",
+        ".w8.tflite  1.10  1.50  0.9994       96.0  ship",
+        ".w4.tflite  0.60  1.40  0.9100       70.0  worse",
+    ]
+    said = " ".join(lines[4:])
+    assert "files were judged by their drift from the first" in said
+    assert said.endswith("next: verify it on labelled pairs of people (--pairs).")
+    assert max(map(len, lines)) <= 80
