@@ -207,6 +207,10 @@ def phone(
     benchmark_model: Annotated[
         Path | None, Option(help="LiteRT's benchmark_model for Android.", show_default="our own runner")
     ] = None,
+    accelerators: Annotated[
+        list[str] | None,
+        Option("--accelerator", help="cpu, cpu-fp16, gpu, gpu-fp32, nnapi; may be repeated.", show_default="cpu"),
+    ] = None,
     threads: cli.Threads = None,
     cores: cli.Cores = None,
     settings: cli.Settings = None,
@@ -219,7 +223,7 @@ def phone(
     from .benchmark.adb.recipe import PhoneRecipe
     from .held_folders import hold_folder
 
-    recipe = cli.recipe_of(PhoneRecipe, settings, threads=threads, cores=cores)
+    recipe = cli.recipe_of(PhoneRecipe, settings, accelerators=accelerators, threads=threads, cores=cores)
     if not files:
         for sentence in phone_sentences():
             say(sentence)

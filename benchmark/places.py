@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from .adb.accelerators import ACCELERATORS, phone_runtime
 from .arm64.cores import CORES, emulated_runtime
 from .arm64.libraries import RUNTIMES
 
@@ -24,7 +25,8 @@ class Place:
 
 
 PLACES = (
-    *(Place(f"adb {tool}", "device") for tool in ("benchmark_model", "runner")),
+    *(Place(phone_runtime(tool), "device") for tool in ("benchmark_model", "runner")),
+    *(Place(phone_runtime("benchmark_model", name), "device") for name in ACCELERATORS if name != "cpu"),
     *(Place(f"coreml {unit}", "device") for unit in ("ALL", "CPU_AND_NE", "CPU_AND_GPU", "CPU_ONLY")),
     *(Place(emulated_runtime(core, runtime), "emulated core", core) for runtime in RUNTIMES for core in CORES),
     Place("coreml-evaluator", "interpreter"),

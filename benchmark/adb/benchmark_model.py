@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...files import sha256_of
+from .accelerators import ACCELERATORS, AcceleratorName
 from .device import clean
 
 LARGEST_PROFILE = 4 << 20  # bytes of a profile
@@ -29,6 +30,7 @@ class RunLimits:
     runs: int = 50  # at least
     minimum_seconds: float = 1.0
     most_seconds: float = 30.0
+    accelerator: AcceleratorName = "cpu"
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Tool:
     profiling: Callable[[str, RunLimits, str], str] | None  # file, how, profile to write -> the command
     most_threads: int | None = None
     abi: str | None = None  # what the phone must be, where that is known
+    only_cpu: bool = False  # it knows no accelerators
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class PhoneTimes:
     load: float
     first: float
     peak_memory_bytes: int | None
+    taken: str = ""  # how much of the network an accelerator ran, see `Accelerator.taken`
 
 
 def benchmark_model(path: Path) -> Tool:
@@ -72,7 +76,7 @@ def benchmark_model(path: Path) -> Tool:
     def timing(graph: str, how: RunLimits) -> str:
         runs = f"--num_runs={how.runs} --warmup_runs=3 --min_secs={how.minimum_seconds} --max_secs={how.most_seconds}"
         program = shlex.quote(f"./{path.name}")
-        return f"{program} --graph={graph} --num_threads={how.threads} {runs} --use_xnnpack=true"
+        return f"{program} --graph={graph} --num_threads={how.threads} {runs} {ACCELERATORS[how.accelerator].flags}"
 
     def profiling(graph: str, how: RunLimits, profile: str) -> str:
         report = f"--profiling_output_csv_file={profile} --report_peak_memory_footprint=true"
@@ -81,12 +85,17 @@ def benchmark_model(path: Path) -> Tool:
     return Tool("benchmark_model", f"sha256 {sha256_of(path)[:12]}", (path,), timing, profiling)
 
 
-def read_timings(text: str) -> PhoneTimes:
+def read_timings(text: str, accelerator: AcceleratorName = "cpu") -> PhoneTimes:
     """Reads what benchmark_model prints, in any version since 2019.
 
+    Args:
+        text: The output.
+        accelerator: What was to run the network.
+
     Raises:
-        ValueError: The lines are missing, or hold no times.
+        ValueError: The lines are missing, hold no times, or say that the accelerator ran nothing.
     """
+    taken = ACCELERATORS[accelerator].taken(text)
     counts = [dict(re.findall(rf"(\w+)={NUMBER}", line)) for line in text.splitlines() if re.search(r"\bcount=", line)]
     timings = re.findall(rf"Init: {NUMBER}, First inference: {NUMBER}, Warmup \(avg\): {NUMBER}, Inference", text)
     memory = re.findall(rf"[Pp]eak memory footprint \(MB\)(?: via periodic monitoring: |:.*overall=){NUMBER}", text)
@@ -106,6 +115,7 @@ def read_timings(text: str) -> PhoneTimes:
             load=_ms(timings[-1][0]),
             first=_ms(timings[-1][1]),
             peak_memory_bytes=round(_finite(memory[-1]) * (1 << 20)) if memory else None,
+            taken=taken,
         )
     except (KeyError, ValueError) as error:
         raise ValueError(f"it printed times that are none: {clean(str(error))} in {clean(str(stats))}") from None

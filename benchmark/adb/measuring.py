@@ -54,8 +54,8 @@ def measure_on_phone(
         progress: Gets one line per step.
 
     Returns:
-        Rows of runtime "adb benchmark_model" or "adb runner": latency_ms_mean, _p50 and _min, load_ms, first_ms,
-        peak_memory_bytes, operator_ms; low and high are the least and the most of the rounds.
+        Rows of runtime "adb benchmark_model", "adb benchmark_model gpu" or "adb runner": latency_ms_mean, _p50 and
+        _min, load_ms, first_ms, peak_memory_bytes, operator_ms; low and high are the least and the most of the rounds.
 
     Raises:
         ValueError: No adb, no usable phone, no tool, or more threads or other cores than the phone has.
@@ -68,8 +68,11 @@ def measure_on_phone(
         raise ValueError(f"our runner is for {program.abi}; this phone is {phone.abi}, which wants --benchmark-model")
     if program.most_threads and max(recipe.threads) > program.most_threads:
         raise ValueError(f"our runner has {program.most_threads} thread; {max(recipe.threads)} want --benchmark-model")
+    if program.only_cpu and (others := [name for name in recipe.accelerators if name != "cpu"]):
+        raise ValueError(f"our runner has the CPU alone; {', '.join(others)} wants --benchmark-model")
     jobs = [
-        PhoneJob(path, f"{number}.tflite", threads, phone.pinned(recipe.cores, threads))
+        PhoneJob(path, f"{number}.tflite", threads, phone.pinned(recipe.cores, threads), accelerator)
+        for accelerator in recipe.accelerators
         for threads in recipe.threads
         for number, path in enumerate(files)
     ]
@@ -212,7 +215,7 @@ def _run(
         output, ended, state = answer.text.rpartition(f"\n{ENDED}\n")
         if answer.status:
             raise ValueError(Answer(output if ended else state, answer.status).failure)
-        return read_timings(output), _with_battery(device, read_state(state))
+        return read_timings(output, job.accelerator), _with_battery(device, read_state(state))
     except VanishedError:
         raise
     except ValueError as error:
@@ -221,7 +224,8 @@ def _run(
 
 
 def _timing(job: PhoneJob, recipe: PhoneRecipe) -> RunLimits:
-    return RunLimits(job.threads, recipe.minimum_runs, recipe.minimum_seconds, recipe.most_seconds)
+    limits = recipe.minimum_runs, recipe.minimum_seconds, recipe.most_seconds
+    return RunLimits(job.threads, *limits, job.accelerator)
 
 
 def _cool_down(device: Device, cores: Sequence[int], recipe: PhoneRecipe, start: float | None) -> PhoneState:

@@ -12,6 +12,7 @@ from ...export.formats import FORMATS, read_artifact
 from ..accuracy.intervals import Estimate
 from ..measurement import NAME, Measurement, RowMaker, read_measurements, write_measurements
 from ..subjects import name_in
+from .accelerators import ACCELERATORS, AcceleratorName, phone_runtime
 from .benchmark_model import PhoneTimes, Tool
 from .phone import Phone, PhoneState
 from .recipe import PhoneRecipe
@@ -25,6 +26,7 @@ class PhoneJob:
     graph: str  # its name on the device
     threads: int
     cores: tuple[int, ...]
+    accelerator: AcceleratorName = "cpu"
     rounds: list[PhoneTimes] = field(default_factory=list)
     before: list[PhoneState] = field(default_factory=list)
     after: list[PhoneState] = field(default_factory=list)  # right after each round
@@ -35,8 +37,9 @@ class PhoneJob:
 
     @property
     def name(self) -> str:
-        """The file and its threads, for people."""
-        return f"{self.path.name} ({self.threads} thread{'s' if self.threads != 1 else ''})"
+        """The file, its threads and what runs it, for people."""
+        on = "" if self.accelerator == "cpu" else f", {self.accelerator}"
+        return f"{self.path.name} ({self.threads} thread{'s' if self.threads != 1 else ''}{on})"
 
     @property
     def mask(self) -> str:
@@ -45,9 +48,13 @@ class PhoneJob:
 
 
 def mark_slowed(jobs: Sequence[PhoneJob], recipe: PhoneRecipe) -> None:
-    """Gives a reason to every file in whose rounds the phone got too hot, or ran its cores slower than in others."""
+    """Gives a reason to every file in whose rounds the phone got too hot, or ran its cores slower than in others.
+
+    Cores that wait for an accelerator may be slow.
+    """
     for job in jobs:
         fastest = max((s.megahertz or 0 for one in jobs if one.cores == job.cores for s in one.after), default=0)
+        on_accelerator = bool(ACCELERATORS[job.accelerator].delegate)
         for number, state in enumerate(job.after, 1):
             if job.reason:
                 break
@@ -55,7 +62,7 @@ def mark_slowed(jobs: Sequence[PhoneJob], recipe: PhoneRecipe) -> None:
                 job.reason = (
                     f"round {number} left the phone at {state.celsius:.0f} °C; more than {recipe.hottest:g} is hot"
                 )
-            elif state.megahertz is not None and state.megahertz < recipe.slowest * fastest:
+            elif state.megahertz and not on_accelerator and state.megahertz < recipe.slowest * fastest:
                 ended = f"round {number} ended at {state.megahertz} MHz, the fastest of all rounds at {fastest}"
                 job.reason = f"the phone slowed its cores down: {ended}"
 
@@ -70,7 +77,9 @@ def phone_rows(job: PhoneJob, phone: Phone, tool: Tool, folder: Path) -> list[Me
         "clusters": phone.clusters,
         "features": " ".join(phone.features),
     }
-    maker = _row_maker(job.path, folder, f"adb {tool.name}", str(phone)).under(**conditions)
+    if job.accelerator != "cpu":
+        conditions["accelerated"] = " ".join(sorted({timed.taken for timed in job.rounds}))
+    maker = _row_maker(job.path, folder, phone_runtime(tool.name, job.accelerator), str(phone)).under(**conditions)
 
     def row(metric: str, estimate: Estimate, n: int | None = None, **more: Any) -> Measurement:
         return maker.estimate(metric, replace(estimate, reason=job.reason or estimate.reason), n, **more)

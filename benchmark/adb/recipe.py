@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from .accelerators import AcceleratorName
+
 
 class PhoneRecipe(BaseModel):
     """What is done with each file on a phone."""
@@ -13,6 +15,7 @@ class PhoneRecipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     threads: tuple[Annotated[int, Field(ge=1, le=256)], ...] = Field((1,), min_length=1)  # thread counts to time on
+    accelerators: tuple[AcceleratorName, ...] = Field(("cpu",), min_length=1)  # what runs the files, in turn
     cores: str = "big"  # big, all, or a hexadecimal mask as taskset takes it
     rounds: int = Field(3, ge=1, le=1000)  # processes per file and thread count, files in turns
     minimum_runs: int = Field(50, ge=1, le=1_000_000)  # of each process

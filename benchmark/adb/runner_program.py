@@ -29,4 +29,13 @@ def runner(progress: Callable[[str], None] = lambda line: None) -> Tool:
         seconds = f"{how.minimum_seconds:g} {how.most_seconds:g}"
         return f"./{LOADER} --library-path . ./runner time {graph} {how.runs} {seconds}"
 
-    return Tool("runner", f"litert {litert.version}", files, timing, profiling=None, most_threads=1, abi="arm64-v8a")
+    return Tool(
+        "runner",
+        f"litert {litert.version}",
+        files,
+        timing,
+        profiling=None,
+        most_threads=1,
+        abi="arm64-v8a",
+        only_cpu=True,
+    )

@@ -39,6 +39,10 @@ net.allocate_tensors()
 init = (time.perf_counter() - start) * 1e6
 for tensor in net.get_input_details():
     net.set_tensor(tensor["index"], np.zeros(tensor["shape"], tensor["dtype"]))
+if flags.get("use_gpu") == "true":
+    print("INFO: Explicitly applied GPU delegate, and the model graph will be completely executed by the delegate.")
+if flags.get("use_nnapi") == "true":  # as an accelerator for int8 refuses a float network
+    print("INFO: Though NNAPI delegate is explicitly applied, the model graph will not be executed by the delegate.")
 print(f"INFO: Initialized session in {init / 1e3:.3f}ms.")
 warm = took(int(flags["warmup_runs"]))
 print(f"INFO: {stats(warm)}\n")

@@ -96,6 +96,23 @@ def test_a_device_before_android_7_tells_no_exit_status_and_is_measured_alike(
     assert device.left_behind() == []
 
 
+def test_what_an_accelerator_refuses_is_no_time_of_it(device: Loopback, files: list[Path], tool: Path) -> None:
+    recipe = QUICK.model_copy(update={"accelerators": ("cpu", "gpu", "nnapi"), "rounds": 1})
+    rows = measure_on_phone(files[:1], tool=tool, folder=files[0].parent, recipe=recipe)
+    means = {row.runtime: row for row in rows if row.metric == "latency_ms_mean"}
+    assert list(means) == ["adb benchmark_model", "adb benchmark_model gpu", "adb benchmark_model nnapi"]
+    cpu, gpu, nnapi = means.values()
+    assert cpu.valid and "accelerated" not in cpu.conditions
+    assert gpu.valid and gpu.conditions["accelerated"] == "completely"
+    assert not nnapi.valid and nnapi.value is None
+    assert nnapi.reason == (
+        "benchmark_model cannot time net16.tflite: the NNAPI delegate takes no part of it, and the CPU ran it instead"
+    )
+    (timed, *_) = [command for command in device.commands if "--use_gpu=true" in command]
+    assert "--use_xnnpack" not in timed
+    assert [row.metric for row in rows if row.runtime == "adb benchmark_model gpu"].count("operator_ms") == 2
+
+
 def test_our_runner_brings_its_libraries_and_runs_as_arm64(connect: Callable[..., Loopback], files: list[Path]) -> None:
     if missing := emulator.installed():
         pytest.skip(missing)
@@ -111,6 +128,8 @@ def test_our_runner_brings_its_libraries_and_runs_as_arm64(connect: Callable[...
     assert 0 < least <= median
     assert of(rows, "latency_ms_mean").n == 5
     assert "runner time 0.tflite 5 0 1" in "".join(device.commands)
+    with pytest.raises(ValueError, match="our runner has the CPU alone; gpu wants --benchmark-model"):
+        measure_on_phone(files, recipe=QUICK.model_copy(update={"accelerators": ("cpu", "gpu")}))
     with pytest.raises(ValueError, match="our runner has 1 thread; 2 want --benchmark-model"):
         measure_on_phone(files[:1], recipe=PhoneRecipe(threads=(1, 2)))
     device.path("/system/bin/getprop").write_text("#!/bin/sh\necho armeabi-v7a\n")
