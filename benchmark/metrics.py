@@ -15,7 +15,7 @@ VERIFICATION, IDENTIFICATION = "Verification", "Identification"
 DRIFT, PARITY = "Drift from the source embedder", "Parity with PyTorch"
 SLICES, LAYERS, DISTURBED = "Damage by slice", "Damage by layer", "Disturbed faces"
 TEMPLATES, OPERATORS, KERNELS = "Templates of several images", "Time of each operator", "Kinds of ARM64 instructions"
-STORED = "Templates stored as int8"
+STORED, SUSTAINED = "Templates stored as int8", "Under sustained load"
 OTHER = "Other"
 UNITS: dict[Kind, str] = {"bytes": "bytes", "ms": "ms"}  # of all other kinds "1"
 
@@ -62,6 +62,9 @@ METRICS: tuple[Metric, ...] = (
     Metric("arm64_instructions", "Instructions", SPEED, "count", "low", unit="count"),
     Metric("arm64_instruction_share", "Share of instructions", KERNELS, "share"),
     Metric("operator_ms", "Time", OPERATORS, "ms", "low"),
+    Metric("sustained_latency_ms", "Mean latency", SUSTAINED, "ms", "low"),
+    Metric("sustained_celsius", "Temperature", SUSTAINED, "plain", "low", unit="°C"),
+    Metric("sustained_mhz", "Fastest core", SUSTAINED, "count", unit="MHz"),
     Metric("verification_accuracy", "Accuracy", VERIFICATION, "share", "high"),
     Metric("verification_accuracy_fold_sd", "Standard deviation over folds", VERIFICATION, "share", "low"),
     Metric("eer", "EER", VERIFICATION, "share", "low"),
@@ -111,7 +114,7 @@ METRICS: tuple[Metric, ...] = (
 )
 FAMILIES = (
     *(SPEED, VERIFICATION, IDENTIFICATION, DRIFT, PARITY, SIZE),
-    *(SLICES, LAYERS, DISTURBED, TEMPLATES, STORED, OPERATORS, KERNELS, OTHER),
+    *(SLICES, LAYERS, DISTURBED, TEMPLATES, STORED, SUSTAINED, OPERATORS, KERNELS, OTHER),
 )
 """In the order in which a report shows them."""
 

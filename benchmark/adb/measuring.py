@@ -18,12 +18,13 @@ from ..measurement import Measurement
 from .benchmark_model import LARGEST_PROFILE, PhoneTimes, RunLimits, Tool, benchmark_model, read_profile, read_timings
 from .device import Answer, Device, VanishedError, chosen_device
 from .phone import PhoneState, battery_command, describe_phone, read_state, state_command
-from .phone_rows import PhoneJob, mark_slowed, phone_rows
+from .phone_rows import PhoneJob, SustainedStep, mark_slowed, phone_rows
 from .recipe import PhoneRecipe
 from .runner_program import runner
 
 PARENT = "/data/local/tmp"  # where adb's shell may write and execute, on every Android
 CLEANING = 10.0  # seconds
+STEP = 10.0  # seconds of one process under sustained load
 POLL = 2.0  # seconds between two looks at the temperature
 ENDED = "pocketface-ended"
 PROFILE, PROCESS = "profile.csv", "process.id"
@@ -56,6 +57,7 @@ def measure_on_phone(
     Returns:
         Rows of runtime "adb benchmark_model", "adb benchmark_model gpu" or "adb runner": latency_ms_mean, _p50 and
         _min, load_ms, first_ms, peak_memory_bytes, operator_ms; low and high are the least and the most of the rounds.
+        Where asked for, sustained_latency_ms, _celsius and _mhz, by the seconds that each process took.
 
     Raises:
         ValueError: No adb, no usable phone, no tool, or more threads or other cores than the phone has.
@@ -85,6 +87,10 @@ def measure_on_phone(
                 for job in _sound(jobs):
                     progress(f"{phone.model}, round {number} of {recipe.rounds}: {job.name}")
                     _time(device, program, job, place, recipe, start)
+            for job in _sound(jobs) if recipe.sustained_seconds else ():
+                progress(f"{phone.model}, {recipe.sustained_seconds:g} s without rest: {job.name}")
+                _cool_down(device, job.cores, recipe, start)
+                _sustain(device, program, job, place, recipe)
             for job in _sound(jobs) if program.profiling else ():
                 progress(f"{phone.model}, operators: {job.name}")
                 _profile(device, program, job, place, recipe)
@@ -178,6 +184,26 @@ def _time(device: Device, tool: Tool, job: PhoneJob, place: str, recipe: PhoneRe
     job.after.append(state)
     if not tool.profiling and timed.peak_memory_bytes is not None:
         job.peak_memory_bytes = max(timed.peak_memory_bytes, job.peak_memory_bytes or 0)
+
+
+def _sustain(device: Device, tool: Tool, job: PhoneJob, place: str, recipe: PhoneRecipe) -> None:
+    """Adds processes without rest between them, until their time is over or one of them fails."""
+    began = time.monotonic()
+    started = 0.0
+    while started < recipe.sustained_seconds:
+        limits = _timing(job, recipe)
+        least = min(STEP, recipe.sustained_seconds - started, limits.most_seconds)
+        command = tool.timing(job.graph, dataclasses.replace(limits, minimum_seconds=least))
+        try:
+            timed, state = _run(device, tool, job, place, command, recipe)
+        except VanishedError:
+            raise
+        except ValueError as error:
+            job.sustained_reason = f"ended after {started:.0f} of {recipe.sustained_seconds:g} s: {error}"
+            return
+        ended = time.monotonic() - began
+        job.sustained.append(SustainedStep(started, ended, timed, state))
+        started = ended
 
 
 def _profile(device: Device, tool: Tool, job: PhoneJob, place: str, recipe: PhoneRecipe) -> None:

@@ -18,6 +18,21 @@ from .phone import Phone, PhoneState
 from .recipe import PhoneRecipe
 
 
+@dataclass(frozen=True)
+class SustainedStep:
+    """One of the processes that follow each other without rest."""
+
+    start: float  # seconds since the first of them began
+    end: float
+    timed: PhoneTimes
+    state: PhoneState  # at its end
+
+    @property
+    def name(self) -> str:
+        """The seconds that it took, for people."""
+        return f"{self.start:.0f} to {self.end:.0f} s"
+
+
 @dataclass(eq=False)
 class PhoneJob:
     """A file to time with so many threads, and the results so far."""
@@ -32,6 +47,8 @@ class PhoneJob:
     after: list[PhoneState] = field(default_factory=list)  # right after each round
     operators: dict[str, float] = field(default_factory=dict)  # ms
     peak_memory_bytes: int | None = None
+    sustained: list[SustainedStep] = field(default_factory=list)
+    sustained_reason: str = ""  # why these end before their time
     reason: str = ""  # why it has fewer rounds than asked, or none that count
     operators_reason: str = ""
 
@@ -106,9 +123,19 @@ def phone_rows(job: PhoneJob, phone: Phone, tool: Tool, folder: Path) -> list[Me
     ]
     if job.peak_memory_bytes is not None:
         rows.append(row("peak_memory_bytes", Estimate(job.peak_memory_bytes), 1))
+    rows += [each for step in job.sustained for each in _of_step(step, maker)]
+    if job.sustained_reason:
+        rows.append(row("sustained_latency_ms", Estimate(None, reason=job.sustained_reason)))
     if job.operators_reason:
         rows.append(row("operator_ms", Estimate(None, reason=job.operators_reason)))
     return rows + [row("operator_ms", Estimate(ms), part=part) for part, ms in job.operators.items()]
+
+
+def _of_step(step: SustainedStep, maker: RowMaker) -> list[Measurement]:
+    """Gives the rows of a process under sustained load: what the phone does not tell is left out."""
+    told = {"sustained_celsius": step.state.celsius, "sustained_mhz": step.state.megahertz}
+    rows = [maker.value("sustained_latency_ms", step.timed.mean, step.timed.runs, part=step.name)]
+    return rows + [maker.value(metric, value, part=step.name) for metric, value in told.items() if value is not None]
 
 
 def keep(rows: Sequence[Measurement], folder: Path) -> Path:

@@ -26,4 +26,5 @@ class PhoneRecipe(BaseModel):
     warmer_by: float = Field(2.0, ge=0)  # degrees Celsius that still count as about as cool
     hottest: float = 75.0  # degrees Celsius at the end of a process above which it does not count
     slowest: float = Field(0.9, ge=0, le=1)  # share of the cores' highest frequency, below which it does not count
+    sustained_seconds: float = Field(0.0, ge=0, le=3600)  # that each file then runs without rest; 0: it does not
     patience_seconds: float = Field(30.0, gt=0)  # that a process may need besides timing: to start, to load the file

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..figures import number_and_interval, number_kind, row_text
 from ..measurement import Measurement
-from ..metrics import DISTURBED, KERNELS, LAYERS, OPERATORS, SLICES, STORED, TEMPLATES, metric_of
+from ..metrics import DISTURBED, KERNELS, LAYERS, OPERATORS, SLICES, STORED, SUSTAINED, TEMPLATES, metric_of
 from ..places import place_of
 from .cells import Cell
 from .columns import unit_suffix
@@ -48,6 +48,11 @@ PART_FAMILIES = (
     ),
     PartFamily(TEMPLATES, "The images of a person make one template, and templates are compared."),
     PartFamily(STORED, "Each embedding stored as a byte a number, beside the same file's embeddings as float32."),
+    PartFamily(
+        SUSTAINED,
+        "One process after another without rest, as an app that embeds without pause would; each row is one process, "
+        "and temperature and clock are those at its end.",
+    ),
     PartFamily(OPERATORS, "From the runtime's own profile.", by_value=True),
     PartFamily(
         KERNELS,

@@ -96,6 +96,37 @@ def test_a_device_before_android_7_tells_no_exit_status_and_is_measured_alike(
     assert device.left_behind() == []
 
 
+def test_sustained_load_is_told_process_by_process(device: Loopback, files: list[Path], tmp_path: Path) -> None:
+    recipe = QUICK.model_copy(update={"rounds": 1, "sustained_seconds": 1.0})
+    tool = script(tmp_path, f"echo 'Operator-wise nothing' >profile.csv\nsleep 0.4\n{TIMES}")
+    rows = measure_on_phone(files[:1], tool=tool, folder=files[0].parent, recipe=recipe)
+    of_metric = {
+        metric: [row for row in rows if row.metric == metric]
+        for metric in ("sustained_latency_ms", "sustained_celsius", "sustained_mhz")
+    }
+    assert {tuple(row.value for row in each)[:2] for each in of_metric.values()} == {(2, 2), (31, 31), (2900, 2900)}
+    steps = [row.conditions["part"] for row in of_metric["sustained_latency_ms"]]
+    assert 2 <= len(steps) <= 3 and re.fullmatch(r"0 to \d s", steps[0])
+    runs = [command for command in device.commands if "--graph=0.tflite" in command]
+    assert len(runs) == 1 + len(steps) + 1  # a round, these, the profile
+    assert of(rows, "latency_ms_mean").conditions["rounds"] == 1
+
+
+def test_a_failure_under_sustained_load_keeps_what_was_before(
+    device: Loopback, files: list[Path], tmp_path: Path
+) -> None:
+    recipe = QUICK.model_copy(update={"rounds": 1, "sustained_seconds": 60.0})
+    tool = script(
+        tmp_path,
+        f"echo 'Operator-wise nothing' >profile.csv\necho x >>count\n[ $(wc -l <count) -le 3 ] || exit 3\n{TIMES}",
+    )
+    rows = measure_on_phone(files[:1], tool=tool, folder=files[0].parent, recipe=recipe)
+    kept = [row for row in rows if row.metric == "sustained_latency_ms"]
+    assert [row.value for row in kept] == [2, 2, None]
+    assert re.fullmatch(r"ended after \d of 60 s: .*cannot time net16.tflite: .*", kept[-1].reason)
+    assert of(rows, "latency_ms_mean").valid
+
+
 def test_what_an_accelerator_refuses_is_no_time_of_it(device: Loopback, files: list[Path], tool: Path) -> None:
     recipe = QUICK.model_copy(update={"accelerators": ("cpu", "gpu", "nnapi"), "rounds": 1})
     rows = measure_on_phone(files[:1], tool=tool, folder=files[0].parent, recipe=recipe)
