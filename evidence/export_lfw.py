@@ -39,6 +39,7 @@ EXAMPLES = HERE.parent / "examples"
 RECIPES = ("lfw_prelu", "lfw_relu6")
 RENDERED = ("tflite-fp32", "tflite-w8a8", "coreml-w8a8")
 SLOW = ("tflite-w8a16",)
+QUICK = tuple(target for target in TARGETS if target not in SLOW)
 FROM_EMBEDDINGS = ("verification_", "accuracy_difference", "eer", "auc", "tar_at_", "threshold_at_", "embedding_cosine")
 TIMED = BenchmarkRecipe(rounds=5)
 LEAKY = {"leaky-3": TrainingRecipe(activation="leaky", activation_layers=3, epochs=8)}
@@ -55,8 +56,7 @@ def main() -> None:
     if options.accuracy:
         judged_again(options)
         return
-    quick = tuple(target for target in TARGETS if target not in SLOW)
-    for targets, kind in ((quick, ""), (RENDERED, "-synthetic"), (SLOW, "-slow")):
+    for targets, kind in ((QUICK, ""), (RENDERED, "-synthetic"), (SLOW, "-slow")):
         for name in [options.only] if options.only else RECIPES:
             roots = Roots(EXAMPLES, options.faces, options.weights)
             recipe = roots.resolve(read_recipe(EXAMPLES / f"{name}.toml"))
@@ -75,15 +75,16 @@ def judged_again(options: argparse.Namespace) -> None:
     kept = read_rows(HERE / "export_lfw.jsonl")
     brief = BenchmarkRecipe(rounds=1, minimum_runs=5, minimum_seconds=0.0, arm64=())
     for name in [options.only] if options.only else RECIPES:
-        recipe = Roots(EXAMPLES, options.faces, options.weights).resolve(read_recipe(EXAMPLES / f"{name}.toml"))
-        old = {place_of(row): row for row in kept if row.model == recipe.name}
-        targets = tuple(target for target in TARGETS if target not in SLOW)
-        measured(recipe, targets, options.out / f"{name}-again", brief)
-        new = {place_of(row): row for row in read_measurements(options.out / f"{name}-again" / "evidence.json")}
-        new = {place: row for place, row in new.items() if place in old and row.metric.startswith(FROM_EMBEDDINGS)}
-        kept = [new.get(place_of(row), row) for row in kept]
-        write_rows(kept, HERE / "export_lfw.jsonl")
-        say(f"{name}: {len(new)} rows are judged again")
+        given = Roots(EXAMPLES, options.faces, options.weights).resolve(read_recipe(EXAMPLES / f"{name}.toml"))
+        old = {place_of(row) for row in kept if row.model == given.name}
+        for targets, kind in ((QUICK, ""), (RENDERED, "-synthetic")):
+            recipe = given.model_copy(update={"train": SYNTHETIC}) if kind else given
+            measured(recipe, targets, options.out / f"{name}{kind}-again", brief)
+            rows = read_measurements(options.out / f"{name}{kind}-again" / "evidence.json")
+            new = {place_of(row): row for row in rows if row.metric.startswith(FROM_EMBEDDINGS)}
+            kept = [new.get(place_of(row), row) for row in kept]
+            write_rows(kept, HERE / "export_lfw.jsonl")
+            say(f"{name}{kind}: {len(old & new.keys())} rows are judged again")
 
 
 def place_of(row: Measurement) -> tuple[Any, ...]:
