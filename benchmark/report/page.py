@@ -21,6 +21,7 @@ from .conditions import conditions_of, runtime_notes
 from .curves import curves_of
 from .data_files import csv_of, json_of
 from .details import details_of, matrix_of
+from .device_matrix import device_matrix
 from .file_table import csv_of_files
 from .limits import DIFFERENCE, LATENCY, SIZE, ShippingLimits, limits_for
 from .model_card import cards_of
@@ -152,6 +153,7 @@ def page_facts(runs: Sequence[RunFolder], limits: ShippingLimits) -> dict[str, A
         "verified": verified,
         "details": details,
         "matrices": [matrix_of(family, tables) for family, tables in details],
+        "devices": device_matrix(lines),
         "pruned": pruned,
         "curves": layer_curves,
         "charts": plot | charts_of(pruned, [of_run for _, of_run in layer_curves]) | {"verified": verified},
