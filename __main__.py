@@ -141,12 +141,14 @@ def export(
 
 
 @app.command()
+@cli.with_options
 def trace(
     embedder: cli.Network,
     file: Annotated[Path, Argument(help="The .onnx, .tflite or .mlpackage that was made from it.")],
     weights: cli.Weights = None,
     faces: cli.Faces = cli.RENDERED,
-    output: cli.Output = "",
+    *,
+    contract: cli.ContractOptions,
 ) -> None:
     """Compare a file with its source layer by layer. Names the first layer that differs."""
     from .export.formats import read_artifact
@@ -154,8 +156,8 @@ def trace(
     from .export.trace import trace as trace_layers
     from .inputs import open_faces, source_of
 
-    artifact = read_artifact(file)
-    source = source_of(artifact, embedder, weights, output)
+    artifact = read_artifact(file, contract.stated(), contract.output)
+    source = source_of(artifact, embedder, weights, contract.output)
     found = trace_layers(source, artifact, open_faces(faces, artifact.card.contract, 1).faces[:FACES])
     cli.print_table(("layer", "operator", "difference / range", "cosine"), found.rows())
     if found.missing:

@@ -189,7 +189,9 @@ def test_a_file_of_another_source_is_refused(made: dict[str, Artifact], faces: F
         trace(other, made["onnx"], faces[:1])
 
 
+@pytest.mark.parametrize("has_card", [True, False])
 def test_the_command_prints_a_row_for_each_layer_and_the_verdict(
+    has_card: bool,
     made: dict[str, Artifact],
     faces: Faces,
     tmp_path: Path,
@@ -206,11 +208,15 @@ def test_the_command_prints_a_row_for_each_layer_and_the_verdict(
     kept = onnx.load(path)  # the card still names the checkpoint; here the foreign file is the source
     for entry in kept.metadata_props:
         entry.value = entry.value.replace(made["onnx"].card.source_sha256, "")
+    if not has_card:  # somebody else's file says nothing: the user does
+        del kept.metadata_props[:]
     onnx.save(kept, path)
+    contract = made["onnx"].card.contract
+    fed = ["--mean", ",".join(map(str, contract.mean)), "--scale", ",".join(map(str, contract.scale))]
     (tmp_path / "faces" / "someone").mkdir(parents=True)
     Image.fromarray(faces[0]).save(tmp_path / "faces" / "someone" / "1.png")
     arguments = ["pocketface", "trace", str(foreign), str(path), "--faces", str(tmp_path / "faces")]
-    monkeypatch.setattr("sys.argv", arguments)
+    monkeypatch.setattr("sys.argv", [*arguments, *(fed if not has_card else [])])
     with pytest.raises(SystemExit) as exit_:
         main()
     assert exit_.value.code in (0, None)
