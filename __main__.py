@@ -144,7 +144,7 @@ def export(
 @cli.with_options
 def trace(
     embedder: cli.Network,
-    file: Annotated[Path, Argument(help="The .onnx, .tflite or .mlpackage that was made from it.")],
+    file: Annotated[Path, Argument(help="The .onnx, .tflite or .mlpackage made from it.", callback=cli.present)],
     weights: cli.Weights = None,
     faces: cli.Faces = cli.RENDERED,
     *,
@@ -168,7 +168,9 @@ def trace(
 @app.command()
 @cli.writes_out
 def benchmark(
-    files: Annotated[list[Path], Argument(help="Converted files, checkpoints, or folders of them.")],
+    files: Annotated[
+        list[Path], Argument(help="Converted files, checkpoints, or their folders.", callback=cli.present)
+    ],
     pairs: cli.Pairs = "synthetic",
     images: cli.Images = None,
     faces: Annotated[list[Path] | None, Option(help="Folder of faces without labels, instead of pairs.")] = None,
@@ -254,7 +256,7 @@ def handoff(
 @app.command()
 @cli.with_options
 def diagnose(
-    file: Annotated[Path, Argument(help="The file that the app runs.")],
+    file: Annotated[Path, Argument(help="The file that the app runs.", callback=cli.present)],
     golden: Annotated[str, Option(help="What the app was given: golden-0 ... golden-3, or an image.")],
     vector: Annotated[str, Option(help="The embedding that the app got: a .npy or text file, or the numbers.")],
     landmarks: cli.Landmarks = None,

@@ -36,6 +36,14 @@ def _show_version(show: bool) -> None:
         raise Exit
 
 
+def present(paths: Path | list[Path]) -> Path | list[Path]:
+    """Gives the paths back, after refusing one where there is nothing: before a command loads what takes seconds."""
+    for path in paths if isinstance(paths, list) else [paths]:
+        if not path.exists():
+            raise ValueError(f"no file at {path}")
+    return paths
+
+
 Version = Annotated[bool, Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")]
 Network = Annotated[
     str, Argument(help="Zoo name, checkpoint folder, file.py:factory, or a file: .onnx, .tflite, .keras, .h5.")

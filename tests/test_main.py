@@ -81,6 +81,8 @@ def test_help_imports_nothing_heavy() -> None:
     ("command", "sentence"),
     [
         ("run", "no recipe at nobody"),
+        ("benchmark", "no file at nobody"),
+        ("diagnose", "no file at nobody"),
         *((command, "no embedder 'nobody'; known: ") for command in ("prune", "recover", "sensitivity", "export")),
     ],
 )
