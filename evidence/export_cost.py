@@ -25,7 +25,7 @@ from pocketface.benchmark.measurement import Measurement
 from pocketface.export.exporter import export
 from pocketface.export.recipe import ExportRecipe
 from pocketface.export.targets import TARGETS as ALL
-from pocketface.faces.folders import read_faces
+from pocketface.faces.shards import read_faces
 from pocketface.steps import ProgressStep
 
 HERE = Path(__file__).parent
