@@ -23,6 +23,16 @@ DAMAGE = (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowErro
 LONGEST_NAME = 180  # bytes: systems take 255, and suffixes are appended
 
 
+def check_present(path: Path) -> None:
+    """Refuses a path where there is neither a file nor a folder.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if not path.exists():
+        raise ValueError(f"no file at {path}")
+
+
 def checked_name(name: str, what: str) -> str:
     """Gives `name` back if it can be the name of a file or a folder anywhere, and no path.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..faces.contract import Stated, contract_of, unstated_contract
-from ..files import sha256_of
+from ..files import check_present, sha256_of
 from ..lazy import opener_of
 from ..models.file_kinds import kind_of, way_in
 from ..models.graph.onnx_ports import onnx_ports
@@ -214,8 +214,7 @@ def format_of(path: Path) -> Format:
     Raises:
         ValueError: There is no file, or it is of no known format.
     """
-    if not path.exists():
-        raise ValueError(f"no file at {path}")
+    check_present(path)
     known = next((each for each in FORMATS.values() if each.is_at(path)), None)
     kind = kind_of(path) if known is None else None
     if kind is not None and kind.converter:

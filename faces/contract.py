@@ -39,9 +39,13 @@ def _zoomed(percent: int) -> Points:
     return tuple((middle + zoom * (x - middle), middle + zoom * (y - middle)) for x, y in ARCFACE_POINTS)
 
 
+ZOOMS = {f"arcface-{percent}": percent for percent in (70, 80, 90, 112, 125)}
+"""Templates of looser and tighter crops, and the size of their faces in percent of the usual one's."""
+
+USUAL_TEMPLATE = "arcface"
 TEMPLATES: dict[str, Points] = {
-    "arcface": ARCFACE_POINTS,
-    **{f"arcface-{percent}": _zoomed(percent) for percent in (70, 80, 90, 112, 125)},  # looser and tighter crops
+    USUAL_TEMPLATE: ARCFACE_POINTS,
+    **{name: _zoomed(percent) for name, percent in ZOOMS.items()},
 }
 
 LUMA = (19595, 38470, 7471)  # 65536ths of red, green and blue. Source: ITU-R BT.601-7, as Pillow rounds it
@@ -60,7 +64,7 @@ class InputContract:
     channel_order: Literal["rgb", "bgr", "gray"] = "rgb"
     mean: tuple[float, float, float] = (127.5, 127.5, 127.5)
     scale: tuple[float, float, float] = (1 / 127.5, 1 / 127.5, 1 / 127.5)
-    template: str = "arcface"
+    template: str = USUAL_TEMPLATE
 
     def __post_init__(self) -> None:
         """Checks every field; raises ValueError."""

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...faces.alignment import Detector, central_face, similarity_transform, warp
-from ...faces.contract import TEMPLATES, Faces, InputContract
+from ...faces.contract import USUAL_TEMPLATE, ZOOMS, Faces, InputContract
 from ...faces.recutting import recut
 from .samples import FEWEST_FACES, ProbeSample, sample_of
 
-USUAL_TEMPLATE = "arcface"
 MARGINS = (0.0, 0.3)  # beyond the detector's box, shares of its longer side: tight, and as FaceNet's crops of 160
 NEAR, MOSTLY = 0.05, 0.8  # of a crop's side that its landmarks may be off, on most of the pictures, if they are crops
 FACE_SIDE = 224  # pixels of a face that are kept at least, where a photo has as many
@@ -97,7 +96,7 @@ def are_crops(found: Sequence[FoundFace]) -> bool:
 def cuts_of_crops(sample: ProbeSample, aligned: bool) -> list[Cut]:
     """Gives crops as they are and, if aligned, tighter; what lies beyond their edges nobody can give back."""
     cuts = [Cut("as given", USUAL_TEMPLATE, sample)]
-    for template, percent in _zooms().items():
+    for template, percent in ZOOMS.items():
         if percent > 100 and aligned:
             tighter = ProbeSample(_middle(sample.crops, percent), sample.people, sample.labelled)
             cuts.append(Cut(f"the middle {10_000 / percent:.0f} % of them", template, tighter))
@@ -106,8 +105,9 @@ def cuts_of_crops(sample: ProbeSample, aligned: bool) -> list[Cut]:
 
 def cuts_of_photos(found: Sequence[FoundFace], labelled: bool, side: int) -> list[Cut]:
     """Gives the faces of photos aligned by each template, and not aligned: by the detector's box, and whole photos."""
-    ways: list[tuple[str, str, Callable[[FoundFace], Photo]]] = [("aligned", USUAL_TEMPLATE, _aligned("arcface", side))]
-    for template, percent in _zooms().items():
+    usual = "aligned", USUAL_TEMPLATE, _aligned(USUAL_TEMPLATE, side)
+    ways: list[tuple[str, str, Callable[[FoundFace], Photo]]] = [usual]
+    for template, percent in ZOOMS.items():
         looser = "tighter" if percent > 100 else "looser"
         ways.append((f"aligned, {looser}: face {percent} % as large", template, _aligned(template, side)))
     for margin in MARGINS:
@@ -119,12 +119,6 @@ def cuts_of_photos(found: Sequence[FoundFace], labelled: bool, side: int) -> lis
         Cut(name, template, sample_of(np.stack([cut(face) for face in found]), people, labelled))
         for name, template, cut in ways
     ]
-
-
-def _zooms() -> dict[str, int]:
-    """Gives the templates that are the usual one with a larger or smaller face, and its size in percent."""
-    start = f"{USUAL_TEMPLATE}-"
-    return {name: int(name.removeprefix(start)) for name in TEMPLATES if name.startswith(start)}
 
 
 def _middle(crops: Faces, percent: int) -> Faces:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ...faces.contract import InputContract
+from ...faces.contract import USUAL_TEMPLATE, InputContract
 from ...faces.usual_contracts import preprocessing_of
 from ..accuracy.intervals import Estimate
 
@@ -50,15 +50,9 @@ class TriedCut:
     separation: float
     behind: Estimate | None  # by how much the best separates more; None of the best itself
 
-    def row(self) -> tuple[str, ...]:
-        """Gives the cells of a table with the titles of contracts."""
-        return (
-            f"crops {self.name}",
-            f"{self.separation:.2f}",
-            "",
-            "" if self.behind is None else _interval(self.behind),
-            "",
-        )
+    def row(self) -> tuple[str, str, str]:
+        """Gives the cells of a table, see `TITLES_OF_CUTS`."""
+        return self.name, f"{self.separation:.2f}", "" if self.behind is None else _interval(self.behind)
 
 
 TITLES = ("contract", "separation", "AUC", "behind the best", "crops")
@@ -159,7 +153,7 @@ def contract_options(contract: InputContract) -> str:
         words.append(f"--channel-order {contract.channel_order}")
     if (contract.height, contract.width) != (112, 112):
         words.append(f"--size {contract.height}x{contract.width}")
-    if contract.template != "arcface":
+    if contract.template != USUAL_TEMPLATE:
         words.append(f"--template {contract.template}")
     return " ".join(words)
 
@@ -224,7 +218,7 @@ def _cut_sentence(result: ProbeResult) -> str:
     nearest = min(others, key=lambda each: each.behind.value if each.behind and each.behind.value else 0.0)
     assert nearest.behind is not None
     lead = f"the next best, {nearest.name}, separates faces by {_interval(nearest.behind)} spreads less"
-    if best.template == "arcface":
+    if best.template == USUAL_TEMPLATE:
         if result.photos:
             return f"crops: aligned by the usual template ({lead})"
         return (

@@ -14,7 +14,7 @@ from .intermediates import capture_of, session_of
 if TYPE_CHECKING:
     import onnx
 
-ENOUGH = 64  # faces tell a mean as well as 200
+FACES = 64  # that show the means, where there are more
 LARGEST_STEP = 127  # of int8 weights, symmetric and with a step per output channel
 
 
@@ -29,7 +29,7 @@ def correct_biases(model: onnx.ModelProto, inputs: NDArray[np.float32]) -> tuple
 
     Args:
         model: float32, batch 1; changed in a copy, which is only useful as the source of an int8 file.
-        inputs: (N, 3, H, W) float32, preprocessed faces, of which `ENOUGH` show the means.
+        inputs: (N, 3, H, W) float32, preprocessed faces, of which at most `FACES` show the means.
 
     Returns:
         The network, and how many layers have another bias.
@@ -86,7 +86,7 @@ def _means(model: onnx.ModelProto, names: list[str], inputs: NDArray[np.float32]
     """Gives the mean of each tensor over some inputs, element by element."""
     capture = capture_of(model, names)
     sums: dict[str, NDArray[np.float64]] = {}
-    shown = inputs[:: -(-len(inputs) // ENOUGH)]
+    shown = inputs[:: -(-len(inputs) // FACES)]
     for face in shown:
         for name, values in capture(face[None]).items():
             if name in sums:

@@ -89,6 +89,7 @@ def test_it_is_said_how_to_cut(template: str, photos: bool, said: str):
     behind = Estimate(0.5, 0.2, 0.8)
     cuts = (TriedCut("best", template, 6.0, None), TriedCut("other", "arcface-90", 5.5, behind))
     found = ProbeResult("net", "found", ARCFACE, (), (), (), (), None, "faces", 0.4, cuts, photos)
+    assert [each.row() for each in cuts] == [("best", "6.00", ""), ("other", "5.50", "0.500 (0.200 to 0.800)")]
     sentence = next(each for each in found.sentences() if each.startswith("crops: "))
     assert said in sentence
     assert ("aligned crops cannot tell: give photos" in sentence) == (not photos)
