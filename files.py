@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -53,6 +53,16 @@ def checked_name(name: str, what: str) -> str:
     else:
         return name
     raise ValueError(f"the {what}'s name {name[:60]!r} {why}; give it another, such as with --name")
+
+
+def is_within(path: str) -> bool:
+    """Says whether a path with slashes, perhaps from somebody else, leads into the folder that it starts in, anywhere.
+
+    >>> [is_within(path) for path in ("cut/weights.bin", "../weights.bin", "/etc/hosts", "C:/weights.bin", "")]
+    [True, False, False, False, False]
+    """
+    parts = PurePosixPath(path).parts
+    return bool(parts) and not path.startswith("/") and not {"..", "."} & set(parts) and not set("\\:") & set(path)
 
 
 def sha256_of(path: Path) -> str:

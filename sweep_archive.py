@@ -7,10 +7,10 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from .files import DAMAGE, full_disk, written_whole
+from .files import DAMAGE, full_disk, is_within, written_whole
 from .spelling import first_line
 
 RECORD = "cell.json"
@@ -112,8 +112,7 @@ def _sizes(record: dict[str, Any]) -> dict[str, int]:
     """Gives the files of a record and their sizes; refuses paths that lead out of the cell."""
     sizes = {str(path): int(size) for path, size in record["files"].items()}
     for path in sizes:
-        parts = PurePosixPath(path).parts
-        if not parts or path.startswith("/") or "\\" in path or ":" in path or {"..", "."} & set(parts):
+        if not is_within(path):
             raise ValueError(f"{path!r} is no path within a cell")
     if sum(sizes.values()) > MOST_CELL or min(sizes.values(), default=0) < 0:
         raise ValueError("the sizes of its files are impossible")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...files import sha256_of, written_whole
+from ...files import is_within, sha256_of, written_whole
 from ...models.quiet import quiet
 from ..artifact import METADATA_KEY, Card
 
@@ -166,10 +166,10 @@ def _root(path: Path) -> str:
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
         root = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
-        parts = Path(root).parts
+        is_inside = is_within(root)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path.name} is damaged: {MANIFEST} names no model ({type(error).__name__})") from None
-    if ".." in parts or Path(root).is_absolute():
+    if not is_inside:
         raise ValueError(f"{path.name} is damaged: its manifest points outside the package, to {root!r}")
     return str(root)
 
