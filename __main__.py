@@ -11,6 +11,7 @@ from typer import Argument, Option
 
 from . import command_line as cli
 from .command_output import CommandResult, hush_libraries, say, share_cores
+from .files import check_present
 from .network_results import JudgingOptions
 from .probe_options import ProbeOptions
 from .prune_options import PruneOptions
@@ -144,13 +145,14 @@ def export(
 @cli.with_options
 def trace(
     embedder: cli.Network,
-    file: Annotated[Path, Argument(help="The .onnx, .tflite or .mlpackage made from it.", callback=cli.present)],
+    file: Annotated[Path, Argument(help="The .onnx, .tflite or .mlpackage made from it.")],
     weights: cli.Weights = None,
     faces: cli.Faces = cli.RENDERED,
     *,
     contract: cli.ContractOptions,
 ) -> None:
     """Compare a file with its source layer by layer. Names the first layer that differs."""
+    check_present(file)
     from .export.formats import read_artifact
     from .export.trace import FACES
     from .export.trace import trace as trace_layers
@@ -168,9 +170,7 @@ def trace(
 @app.command()
 @cli.writes_out
 def benchmark(
-    files: Annotated[
-        list[Path], Argument(help="Converted files, checkpoints, or their folders.", callback=cli.present)
-    ],
+    files: Annotated[list[Path], Argument(help="Converted files, checkpoints, or their folders.")],
     pairs: cli.Pairs = "synthetic",
     images: cli.Images = None,
     faces: Annotated[list[Path] | None, Option(help="Folder of faces without labels, instead of pairs.")] = None,
@@ -184,6 +184,8 @@ def benchmark(
     out: cli.Out = Path("runs/benchmark"),
 ) -> CommandResult:
     """Measure size, latency and accuracy. Writes OUT/measurements.json."""
+    for file in files:
+        check_present(file)
     from .benchmark.recipe import BenchmarkRecipe
     from .benchmark.runner import benchmark_files
     from .benchmark.unlabelled_runner import compare_unlabelled
@@ -256,7 +258,7 @@ def handoff(
 @app.command()
 @cli.with_options
 def diagnose(
-    file: Annotated[Path, Argument(help="The file that the app runs.", callback=cli.present)],
+    file: Annotated[Path, Argument(help="The file that the app runs.")],
     golden: Annotated[str, Option(help="What the app was given: golden-0 ... golden-3, or an image.")],
     vector: Annotated[str, Option(help="The embedding that the app got: a .npy or text file, or the numbers.")],
     landmarks: cli.Landmarks = None,
@@ -264,6 +266,7 @@ def diagnose(
     contract: cli.ContractOptions,
 ) -> None:
     """Name the mistake in an app's preprocessing. The app's embedding is compared with those of known mistakes."""
+    check_present(file)
     from .export.app.diagnose import diagnose as diagnose_vector
     from .export.app.diagnose import read_vector
     from .export.app.golden import open_golden

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 from typer import Argument, Exit, Option
 
 from .command_output import CommandResult, OutputOptions, is_first_process, the_display
-from .files import check_present, error_sentence, full_disk
+from .files import error_sentence, full_disk
 from .held_folders import hold_folder, own_temporary_folder
 from .interruptions import ending_on_signals
 from .spelling import printable
@@ -34,13 +34,6 @@ def _show_version(show: bool) -> None:
 
         print(f"pocketface {__version__}")
         raise Exit
-
-
-def present(paths: Path | list[Path]) -> Path | list[Path]:
-    """Gives the paths back, after refusing one where there is nothing: before a command loads what takes seconds."""
-    for path in paths if isinstance(paths, list) else [paths]:
-        check_present(path)
-    return paths
 
 
 Version = Annotated[bool, Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")]

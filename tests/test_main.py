@@ -82,14 +82,14 @@ def test_help_imports_nothing_heavy() -> None:
     [
         ("run", "no recipe at nobody"),
         ("benchmark", "no file at nobody"),
-        ("diagnose", "no file at nobody"),
+        ("diagnose --golden golden-0 --vector 1,2", "no file at nobody"),
         *((command, "no embedder 'nobody'; known: ") for command in ("prune", "recover", "sensitivity", "export")),
     ],
 )
 def test_a_name_that_is_refused_loads_no_torch(command: str, sentence: str) -> None:
     code = (
         "import sys; from pocketface.__main__ import main\n"
-        f"sys.argv = ['pocketface', '{command}', 'nobody']\n"
+        f"sys.argv = ['pocketface', *'{command}'.split(), 'nobody']\n"
         "try:\n    main()\n"
         "except SystemExit as ended:\n    print(ended.code, {'torch', 'scipy', 'onnx'} & set(sys.modules))"
     )
