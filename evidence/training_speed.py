@@ -64,10 +64,10 @@ class Bench:
     def __init__(self, source: Embedder, crops: Crops) -> None:
         self.student, self.teacher, self.crops = source.clone(), source.clone(), crops
         self.recipe = TrainingRecipe(batch_size=BATCH, epochs=1000.0)
-        lay_out(self.teacher, torch.channels_last)
+        lay_out(self.teacher, self.teacher.memory_format)
         self.signal = Distillation(TeacherEmbeddings(self.teacher, len(crops)))
         order = Order(len(crops), BATCH, (0, 0))
-        self.make = BatchMaker(crops, source.contract, self.signal, lambda batch: order[batch])
+        self.make = BatchMaker(crops, self.student, self.signal, lambda batch: order[batch])
 
     def step(self) -> Callable[[Tensor, Tensor], None]:
         """Gives the step on inputs and targets."""
@@ -85,7 +85,7 @@ class Bench:
     def fast_step(self) -> Callable[[Tensor, Tensor], None]:
         """Gives the step with the layout and the memory settings of the training."""
         keep_freed_memory()
-        lay_out(self.student, torch.channels_last)
+        lay_out(self.student, self.student.memory_format)
         return self.step()
 
 

@@ -72,8 +72,4 @@ class _Eager:
     runtime: str = "torch"
 
     def run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        import torch
-
-        backbone, device = self.embedder.backbone.eval(), self.embedder.example().device
-        with torch.inference_mode():
-            return np.asarray(backbone(torch.from_numpy(inputs).to(device)).cpu().numpy())
+        return self.embedder.run(inputs)

@@ -104,7 +104,7 @@ def open_core_ml(path: Path, threads: int = 1, output: str = "") -> Session:
     return CoreMLEvaluator(path, output=output)
 
 
-def raw_embeddings(session: Session, contract: InputContract, faces: Faces, batch: int = 32) -> NDArray[np.float32]:
+def raw_embeddings(session: Session, contract: InputContract, faces: Faces, batch: int = 16) -> NDArray[np.float32]:
     """Embeds (N, H, W, 3) uint8 RGB crops: preprocessed by `contract`; gives (N, D) of any length.
 
     Raises:

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -89,19 +90,35 @@ class Embedder:
         device = next(self.backbone.parameters()).device
         return torch.zeros(batch, self.contract.channels, self.contract.height, self.contract.width, device=device)
 
+    @cached_property
+    def memory_format(self) -> torch.memory_format:
+        """Channels last, which a CPU computes up to 1.8 times as fast; contiguous where the backbone needs that.
+
+        A `Tensor.view` over a map that is not 1x1 is one that does.
+        """
+        self.backbone.eval()
+        try:
+            with torch.inference_mode():
+                self.backbone(self.example().contiguous(memory_format=torch.channels_last))
+        except RuntimeError:
+            return torch.contiguous_format
+        return torch.channels_last
+
     @torch.inference_mode()
-    def embed(self, faces: Faces, batch: int = 64) -> Embeddings:
+    def run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Maps (N, C, H, W) preprocessed faces to (N, D), of any length."""
+        device = next(self.backbone.parameters()).device
+        laid_out = torch.from_numpy(inputs).contiguous(memory_format=self.memory_format)
+        outputs: Tensor = self.backbone.eval()(laid_out.to(device))
+        return outputs.cpu().numpy()
+
+    def embed(self, faces: Faces, batch: int = 16) -> Embeddings:
         """Embeds (N, H, W, 3) uint8 RGB crops in batches: (N, D) float32 of unit length.
 
         Raises:
             ValueError: The faces do not have the contract's size and type.
         """
-        self.backbone.eval()
-        device = next(self.backbone.parameters()).device
-        rows = [
-            self.backbone(torch.from_numpy(self.contract.preprocess(faces[i : i + batch])).to(device)).cpu().numpy()
-            for i in range(0, len(faces), batch)
-        ]
+        rows = [self.run(self.contract.preprocess(faces[i : i + batch])) for i in range(0, len(faces), batch)]
         return unit(np.concatenate(rows)) if rows else np.zeros((0, self.embedding_size), np.float32)
 
     def clone(self) -> Embedder:

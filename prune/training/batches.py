@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...faces.contract import Faces, InputContract
+from ...faces.contract import Faces
+from ...models.embedder import Embedder
 from .augmentation import Crops
 from .losses import Signal
 
@@ -28,7 +29,7 @@ class Batch:
     """What one process learns from in one step."""
 
     chosen: NDArray[np.int64]  # (n,) numbers of its crops
-    inputs: Tensor  # (n, C, H, W), channels last
+    inputs: Tensor  # (n, C, H, W), in the student's memory format
     targets: Tensor  # (n, ...) what the signal wants of them
 
 
@@ -36,10 +37,10 @@ class BatchMaker:
     """Makes the batches of one process, in turn."""
 
     def __init__(
-        self, crops: Crops, contract: InputContract, signal: Signal, numbers: Callable[[int], NDArray[np.int64]]
+        self, crops: Crops, student: Embedder, signal: Signal, numbers: Callable[[int], NDArray[np.int64]]
     ) -> None:
         """Takes what gives the numbers of the crops of each batch; none where there is no such batch."""
-        self._crops, self._contract, self._signal, self._numbers = crops, contract, signal, numbers
+        self._crops, self._student, self._signal, self._numbers = crops, student, signal, numbers
         self._next: tuple[int, NDArray[np.int64], Faces] | None = None
 
     def __call__(self, batch: int) -> Batch:
@@ -47,7 +48,8 @@ class BatchMaker:
         chosen, pixels = self._made(batch)
         upcoming = self._made(batch + 1)
         self._next = (batch + 1, *upcoming)
-        inputs = torch.from_numpy(self._contract.preprocess(pixels)).contiguous(memory_format=torch.channels_last)
+        inputs = torch.from_numpy(self._student.contract.preprocess(pixels))
+        inputs = inputs.contiguous(memory_format=self._student.memory_format)
         return Batch(chosen, inputs, self._signal.targets(chosen, pixels, *upcoming))
 
     def _made(self, batch: int) -> tuple[NDArray[np.int64], Faces]:

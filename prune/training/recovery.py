@@ -85,7 +85,7 @@ def learn(
     if progress.batch >= batches:
         return
     backbone = student.backbone.to(accelerator.device)
-    lay_out(student, torch.channels_last)
+    lay_out(student, student.memory_format)
     signal.to(accelerator.device)
     _move(progress.optimiser, accelerator.device)
     order = Order(len(crops), size * shares, (recipe.seed, stream))
@@ -98,7 +98,7 @@ def learn(
         place = (turn * accelerator.num_processes + accelerator.process_index) * size
         return order[batch][place : place + size]
 
-    made = made_ahead(BatchMaker(crops, student.contract, signal, own_numbers), parts)
+    made = made_ahead(BatchMaker(crops, student, signal, own_numbers), parts)
     with synchronised(backbone), fading(backbone, recipe) as set_fading, closing(made):
         computed = FakeQuantised(student) if recipe.precision == "w8a8" else backbone
         network, optimiser = accelerator.prepare(computed, progress.optimiser)
@@ -140,7 +140,7 @@ def learn(
 
 
 def lay_out(embedder: Embedder, memory_format: torch.memory_format) -> None:
-    """Sets the memory format of the weights, in place; with channels last a CPU trains 1.5 times as fast."""
+    """Sets the memory format of the weights, in place; see `Embedder.memory_format`."""
     embedder.backbone.to(memory_format=memory_format)  # type: ignore[call-overload]  # torch's stubs forget it
 
 

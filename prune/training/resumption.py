@@ -114,13 +114,13 @@ class TrainingStore:
         state = TrainingState(embedder.clone())
         backbone = state.student.backbone.requires_grad_(True)
         # The memory format decides the order of sums: it must not depend on whether a run was resumed.
-        lay_out(state.student, torch.channels_last)
+        lay_out(state.student, state.student.memory_format)
         stored = self._open(progress)
         if stored is None:
             return state
         tensors, values = stored
         Snapshot(values["widths"], _part(tensors, "weights.")).restore(backbone)
-        lay_out(state.student, torch.channels_last)
+        lay_out(state.student, state.student.memory_format)
         signal.load_state_dict(_part(tensors, "signal."))
         state.phase, state.notes, state.share = values["phase"], values["notes"], values["share"]
         state.scores = ScoreSums(_part(tensors, "scores."), values["scored_batches"])

@@ -121,7 +121,7 @@ def signal_of(
     teacher = teacher.clone()
     if (device := Accelerator().device).type == "cuda":  # torch's other GPUs are not to be used by two threads at once
         teacher.backbone.to(device)
-    lay_out(teacher, torch.channels_last)
+    lay_out(teacher, teacher.memory_format)
     fingerprint = fingerprint_of(teacher.sha256, faces.sha256, f"{crops.variants} {crops.seed} {GROUP}")
     embeddings = TeacherEmbeddings(teacher, len(crops), fingerprint)
     store.load_teacher(embeddings, progress)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pocketface.faces.contract import InputContract
+from pocketface.models.embedder import Embedder
 from pocketface.prune.training.augmentation import Crops
 from pocketface.prune.training.batches import AHEAD, BatchMaker, Order, made_ahead
 from pocketface.prune.training.losses import Signal
@@ -85,8 +86,9 @@ class Noting(Signal):
 def test_a_batch_has_the_inputs_of_its_crops_and_the_signal_hears_of_the_next():
     faces = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3)).astype(np.uint8)
     crops, contract, signal = Crops(faces, 2, seed=0), InputContract(16, 16), Noting()
+    student = Embedder("tiny", torch.nn.Conv2d(3, 4, 16), contract, "none")
     plan = {0: [4, 7], 1: [11, 0]}
-    make = BatchMaker(crops, contract, signal, lambda batch: np.array(plan.get(batch, []), np.int64))
+    make = BatchMaker(crops, student, signal, lambda batch: np.array(plan.get(batch, []), np.int64))
     first, second = make(0), make(1)
     assert signal.asked == [([4, 7], [11, 0]), ([11, 0], [])]
     for batch in (first, second):

@@ -29,6 +29,19 @@ def test_recover_trains_a_student_from_another_teacher(tiny, student, faces):
     assert trained.ancestry[-1]["teacher"]["name"] == "tiny"
 
 
+def test_a_network_that_cannot_be_laid_out_channels_last_is_pruned_and_recovered_all_the_same(tiny, faces):
+    class Viewing(type(tiny.backbone)):
+        def forward(self, x):
+            x = self.stem(x)
+            x = x + self.block(x)
+            return self.embedding(x.view(x.size(0), -1))  # over a map of 8x8, as many published networks do
+
+    tiny.backbone.__class__ = Viewing
+    assert tiny.memory_format == torch.contiguous_format
+    trained = recover(tiny, faces, TrainingRecipe(epochs=1, batch_size=16), tiny, silent)
+    assert trained.ancestry[-1]["phases"][0]["batches"] == 3
+
+
 def test_a_teacher_asked_ahead_of_time_gives_the_same_bits_as_one_asked_when_needed(tiny, student, faces, tmp_path):
     recipe = TrainingRecipe(epochs=3, batch_size=20, variants=2)
     asked_when_needed = recover(student, faces, recipe, tiny, silent)
