@@ -108,6 +108,10 @@ def load_onnx(
 def build_foreign(architecture: str, options: Mapping[str, Any]) -> nn.Module:
     """Runs the factory that `file.py:factory` or `package.module:factory` names.
 
+    Returns:
+        The network. Of several outputs (a tuple, list or mapping) it gives the one that is (N, D) with D > 1, where
+        there is one such.
+
     Raises:
         ValueError: No such file, module or factory, or it returns no `torch.nn.Module`.
     """
@@ -125,7 +129,20 @@ def build_foreign(architecture: str, options: Mapping[str, Any]) -> nn.Module:
         raise ValueError(f"{architecture} failed: {_place_of(error)}") from error
     if not isinstance(backbone, nn.Module):
         raise ValueError(f"{architecture} gave a {type(backbone).__name__}; a factory gives a torch.nn.Module")
+    backbone.register_forward_hook(_embedding_alone)
     return backbone
+
+
+def _embedding_alone(network: nn.Module, inputs: object, outputs: Any) -> Any:
+    """Gives the one row of numbers among several outputs: networks give lengths, maps or logits of one class too."""
+    rows = [value for value in _parts(outputs) if isinstance(value, Tensor) and value.ndim == 2 and value.shape[1] > 1]
+    return rows[0] if len(rows) == 1 else outputs
+
+
+def _parts(outputs: Any) -> list[Any]:
+    if isinstance(outputs, Mapping):
+        return list(outputs.values())
+    return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
 
 
 def _module(place: str) -> Any:
@@ -240,5 +257,6 @@ def _check_embeds(embedder: Embedder) -> None:
             f"{embedder.name} cannot embed a {contract.height}x{contract.width} face: {_place_of(error)}"
         ) from error
     if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[0] != 1:
-        shape = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise ValueError(f"{embedder.name} gives {shape} for one face; an embedder gives (1, D)")
+        shapes = [list(part.shape) if isinstance(part, Tensor) else type(part).__name__ for part in _parts(output)]
+        given = " and ".join(map(str, shapes)) or "nothing"
+        raise ValueError(f"{embedder.name} gives {given} for one face; an embedder gives (1, D)")

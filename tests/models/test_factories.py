@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -42,6 +43,43 @@ def test_a_net_that_gives_a_map_is_no_embedder(tmp_path: Path) -> None:
     place = write(tmp_path / "a.py", "from torch import nn\ndef net():\n    return nn.Conv2d(3, 4, 3)\n")
     with pytest.raises(ValueError, match=r"gives \[1, 4, 110, 110\] for one face"):
         load_embedder(f"{place}:net", contract=ARCFACE)
+
+
+SEVERAL = """
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, outputs):
+        super().__init__()
+        self.convolution, self.outputs = nn.Conv2d(3, 4, 112), outputs
+
+    def forward(self, x):
+        row = self.convolution(x).flatten(1)
+        length = row.norm(dim=1, keepdim=True)
+        given = {"tuple": (row / length, length), "mapping": {"length": length, "row": row}, "two": (row, row)}
+        return given[self.outputs]
+
+
+def net(outputs):
+    return Net(outputs)
+"""
+
+
+@pytest.mark.parametrize("outputs", ["tuple", "mapping"])
+def test_of_several_outputs_the_row_of_numbers_is_the_embedding(tmp_path: Path, outputs: str) -> None:
+    place = write(tmp_path / "a.py", SEVERAL) + ":net"
+    embedder = load_embedder(place, contract=ARCFACE, options={"outputs": outputs})
+    assert embedder.embedding_size == 4
+    copied = embedder.clone()
+    faces = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(copied.embed(faces), embedder.embed(faces))
+
+
+def test_two_rows_of_numbers_are_refused_with_their_shapes(tmp_path: Path) -> None:
+    place = write(tmp_path / "a.py", SEVERAL) + ":net"
+    with pytest.raises(ValueError, match=r"net gives \[1, 4\] and \[1, 4\] for one face; an embedder gives \(1, D\)"):
+        load_embedder(place, contract=ARCFACE, options={"outputs": "two"})
 
 
 def test_a_factory_is_never_fed_on_a_guess(tmp_path: Path) -> None:
