@@ -18,7 +18,7 @@ ORDER = (  # keys as `metric_keys.key_of` gives them
     *("first_ms", "load_ms", "peak_memory_bytes", "xnnpack_partitions"),
     *("verification_accuracy", "accuracy_difference", "tar_at_far_1e-2", "tar_at_far_1e-3", "eer"),
     *("decisions_flipped_1e-3", "far_at_old_threshold_1e-3", "tar_at_old_threshold_1e-3"),
-    *("cross_accuracy", "cross_tar_at_far_1e-3", "auc", "verification_accuracy_fold_sd"),
+    *("cross_accuracy_difference", "cross_accuracy", "cross_tar_at_far_1e-3", "auc", "verification_accuracy_fold_sd"),
     *("rank1", "tpir_at_fpir_1e-1", "tpir_at_fpir_1e-2", "embedding_cosine_mean", "embedding_cosine_min"),
     *("largest_difference", "parity_cosine_mean", "parity_cosine_min"),
     *("threshold_at_far_1e-2", "threshold_at_far_1e-3"),

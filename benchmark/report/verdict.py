@@ -17,6 +17,8 @@ from .limits import DIFFERENCE, LATENCY, SIZE, JudgedFile, ShippingLimits, limit
 from .recommendation import Choice, Recommendation, recommend
 from .summary import ACCURACY, Line, baseline, sets_of_pairs, summarise
 
+OLD_TEMPLATES = "cross_accuracy_difference"
+
 
 class Figure(NamedTuple):
     """One number of a pick and how it compares."""
@@ -104,7 +106,7 @@ def recommendation_sentences(lines: Sequence[Line], recommendation: Recommendati
             + (f" ({figure.comparison})" if figure.comparison and figure.comparison not in evidence else "")
             for key, figure in _figures(choice.best, base, choice)
         ]
-        said = f"Ship {line.name}: {', '.join(facts)}. It is {choice.why}.{evidence}{comparison}"
+        said = f"Ship {line.name}: {', '.join(facts)}. It is {choice.why}.{evidence}{comparison}{_enrolment(line)}"
         sentences.append((title, said))
     return sentences
 
@@ -117,10 +119,30 @@ def short_sentences(recommendation: Recommendation) -> list[tuple[str, str]]:
         else (
             title,
             f"Ship {choice.best.line.name}: {choice.why}."
-            + (f" {choice.evidence.sentence}" if choice.evidence else ""),
+            + (f" {choice.evidence.sentence}" if choice.evidence else "")
+            + _enrolment(choice.best.line),
         )
         for title, choice in recommendation.choices
     ]
+
+
+def _enrolment(line: Line) -> str:
+    """Says whether an app can keep the templates of people whom the source enrolled; "" where no people were shown."""
+    row, accuracy = line.cells.get(OLD_TEMPLATES), line.cells.get(ACCURACY)
+    if row is None or accuracy is None or is_of_rendered_faces(accuracy):
+        return ""
+    source = row.conditions.get("to", "the source")
+    if row.value is None:
+        return f" Enrol people anew: {row.reason}."
+    old = f"with templates that {source} made, accuracy"
+    said = f"{old} is {row.conditions.get('said')}"
+    advice = {
+        "equal": f" People need not enrol anew: {said}.",
+        "better": f" Keep the templates of people who are enrolled: {said} than with new ones.",
+        "worse": f" Enrol people anew: {said} than with new ones.",
+    }
+    unknown = f" Whether people must enrol anew these pairs cannot tell: {old} changes by {row_text(row)}."
+    return advice.get(str(row.conditions.get("verdict")), unknown)
 
 
 def _why(judged: JudgedFile, choice: Choice) -> str:

@@ -36,7 +36,13 @@ def seen(embeddings: Floats, same: Any, source: Any = None, model: str = "old") 
         sha256="abc",
     )
     return SimpleNamespace(
-        embeddings=embeddings, verification=verify(embeddings, pairs), pairs=pairs, source=source, model=model, name="f"
+        embeddings=embeddings,
+        verification=verify(embeddings, pairs),
+        pairs=pairs,
+        source=source,
+        model=model,
+        name="f",
+        recipe=SimpleNamespace(margin=0.002),
     )
 
 
@@ -126,6 +132,8 @@ def test_templates_of_the_same_file_verify_as_before() -> None:
     assert rows["cross_tar_at_far_1e-2"].value == source.verification.tar[1e-2].tar.value
     assert not rows["cross_tar_at_far_1e-3"].valid
     assert rows["cross_accuracy"].conditions["to"] == "old"
+    gain = rows["cross_accuracy_difference"]
+    assert (gain.value, gain.low, gain.high, gain.conditions["verdict"]) == (0.0, 0.0, 0.0, "equal")
 
 
 def test_templates_are_useless_where_the_new_file_turns_every_embedding() -> None:
@@ -138,6 +146,9 @@ def test_templates_are_useless_where_the_new_file_turns_every_embedding() -> Non
     # a genuine pair is now 90 degrees apart, give or take 0.4 rad; impostor pairs are anywhere
     assert rows["cross_accuracy"].value < 0.8 < alone  # type: ignore[operator]
     assert rows["cross_tar_at_far_1e-2"].value < 0.05  # type: ignore[operator]
+    gain = rows["cross_accuracy_difference"]
+    assert gain.value == pytest.approx(rows["cross_accuracy"].value - alone)  # type: ignore[operator]
+    assert gain.conditions["verdict"] == "worse"
 
 
 def test_embeddings_of_another_size_are_a_reason() -> None:
@@ -145,6 +156,7 @@ def test_embeddings_of_another_size_are_a_reason() -> None:
     longer = np.concatenate([embeddings, np.zeros((800, 1))], axis=1)
     rows = template_compatibility(seen(longer, same, seen(embeddings, same)), ROW)
     assert [(found.metric, found.valid) for found in rows] == [
+        ("cross_accuracy_difference", False),
         ("cross_accuracy", False),
         ("cross_tar_at_far_1e-2", False),
         ("cross_tar_at_far_1e-3", False),

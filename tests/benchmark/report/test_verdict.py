@@ -58,6 +58,38 @@ def test_recommendation_is_a_sentence_with_its_numbers():
     )
 
 
+def enrolled(value, low, high, **conditions):
+    """The rows with one of how the recommended file fares with the source's templates."""
+    of_file = next(each for each in ROWS if each.artifact.endswith("w8a8.tflite") and each.metric == "size_bytes")
+    row = dataclasses.replace(
+        of_file, metric="cross_accuracy_difference", value=value, low=low, high=high, unit="1", **conditions
+    )
+    lines = summarise([*ROWS, row])
+    return recommendation_sentences(lines, recommend(lines, ShippingLimits()))[0][1].partition("net.tflite. ")[2]
+
+
+def test_it_says_whether_people_must_enrol_anew():
+    worse = {"to": "net", "verdict": "worse", "said": "worse by 0.5 points (0.2 to 0.8)"}
+    assert enrolled(-0.005, -0.008, -0.002, conditions=worse) == (
+        "Enrol people anew: with templates that net made, accuracy is worse by 0.5 points (0.2 to 0.8) than with new "
+        "ones."
+    )
+    equal = {"to": "net", "verdict": "equal", "said": "equal within 0.2 points"}
+    assert enrolled(0.0, -0.001, 0.001, conditions=equal) == (
+        "People need not enrol anew: with templates that net made, accuracy is equal within 0.2 points."
+    )
+    unknown = {"to": "net", "verdict": "cannot tell", "said": "cannot tell with these pairs"}
+    assert enrolled(0.0, -0.01, 0.01, conditions=unknown) == (
+        "Whether people must enrol anew these pairs cannot tell: with templates that net made, accuracy changes by "
+        "+0.00 points [-1.00, +1.00]."
+    )
+
+
+def test_a_source_of_another_size_wants_people_enrolled_anew():
+    why = "net and f give 512 and 128 numbers per face: old templates do not fit the new file"
+    assert enrolled(None, None, None, conditions={"to": "net"}, valid=False, reason=why) == f"Enrol people anew: {why}."
+
+
 def rendered(rows):
     return [dataclasses.replace(each, conditions={**each.conditions, "faces_kind": "rendered"}) for each in rows]
 
