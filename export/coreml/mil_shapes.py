@@ -132,18 +132,27 @@ def lower_split(mb: Any, node: NodeProto, x: Any, sizes: Array | None = None) ->
 
 
 def lower_slice(mb: Any, node: NodeProto, x: Any, *given: Array | None) -> Any:
-    """Begin to end of some axes, counted from the end where negative; the others stay whole."""
+    """Begin to end of some axes, counted from the end where negative; the others stay whole.
+
+    What goes backwards is gathered, as a Core ML slice only goes forwards.
+    """
     bounds = given or [attribute(node, name) for name in ("starts", "ends", "axes")]  # attributes before opset 10
     starts, ends, axes, steps = [*bounds, None, None][:4]
     if any(not isinstance(bound, np.ndarray | list) for bound in (starts, ends)):
         raise refuse(node, "where it cuts is computed by the network itself")
     which = range(len(starts)) if axes is None else axes
     strides = np.ones(len(starts), int) if steps is None else steps
-    if min(strides) < 1:
-        raise refuse(node, "it slices backwards")
     begin, end, stride = [0] * len(x.shape), list(x.shape), [1] * len(x.shape)
     for axis, first, last, step in zip(which, starts, ends, strides, strict=True):
-        begin[axis], end[axis], stride[axis] = slice(int(first), int(last), int(step)).indices(x.shape[axis])
+        bounds_of_axis = slice(int(first), int(last), int(step)).indices(x.shape[axis])
+        if step < 0:
+            places = np.arange(*bounds_of_axis, dtype=np.int32)
+            x = mb.gather(x=x, indices=places, axis=int(axis) % len(x.shape))
+            end[axis] = len(places)
+        else:
+            begin[axis], end[axis], stride[axis] = bounds_of_axis
+    if (begin, end, stride) == ([0] * len(x.shape), list(x.shape), [1] * len(x.shape)):
+        return x
     return mb.slice_by_index(x=x, begin=begin, end=end, stride=stride)
 
 

@@ -50,7 +50,9 @@ def emit_slice(context: Context, node: NodeProto) -> None:
     begin, end, stride = [0] * rank, list(value.shape), [1] * rank
     for start, stop, axis, step in zip(starts, ends, axes, steps, strict=False):
         place = value.order.index(axis % rank)
-        begin[place], end[place], stride[place] = slice(int(start), int(stop), step).indices(value.shape[place])
+        side = value.shape[place]
+        begin[place], last, stride[place] = slice(int(start), int(stop), step).indices(side)
+        end[place] = last if last >= 0 else -side - 1  # in TFLite -1 is the last place, not the one before the first
     name = node.output[0]
     known: dict[str, Any] = dict(non_negative=value.non_negative, order=value.order)
     if set(stride) == {1}:

@@ -226,8 +226,15 @@ def _local_response(node: ImportedNode) -> Operation:
     size = int(node.attribute("size"))
     if size % 2 == 0:
         raise node.refuse("normalises over an even number of channels")
-    given = {"alpha": node.attribute("alpha", 1e-4), "beta": node.attribute("beta", 0.75)}
-    return Operation(partial(F.local_response_norm, size=size, k=node.attribute("bias", 1.0), **given))
+    share, beta, bias = node.attribute("alpha", 1e-4) / size, node.attribute("beta", 0.75), node.attribute("bias", 1.0)
+    return Operation(partial(_locally_normalised, size, share, beta, bias))
+
+
+def _locally_normalised(size: int, share: float, beta: float, bias: float, x: Tensor) -> Tensor:
+    """Sums neighbouring channels by a 1x1 convolution, which every format has; torch's own function pools volumes."""
+    places = torch.arange(x.shape[1], device=x.device)
+    near = ((places[:, None] - places).abs() <= size // 2).to(x.dtype)[:, :, None, None]
+    return x / (bias + share * F.conv2d(x * x, near)) ** beta
 
 
 ARITHMETIC: dict[str, Callable[[ImportedNode], Operation]] = {

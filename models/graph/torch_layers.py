@@ -206,7 +206,8 @@ def _clip(node: ImportedNode) -> Operation:
     low, high = clip_bounds(node.node, node.constant(1), node.constant(2))
     if (low, high) == (0.0, 6.0):
         return Operation(nn.ReLU6())
-    return Operation(partial(torch.clamp, min=low, max=high))
+    bounds = {name: bound for name, bound in (("min", low), ("max", high)) if math.isfinite(bound)}
+    return Operation(partial(torch.clamp, **bounds) if bounds else torch.clone)
 
 
 LAYERS: dict[str, Callable[[ImportedNode], Operation]] = {

@@ -21,6 +21,7 @@ from pocketface.export.targets import ForeignOnnx
 from pocketface.faces.contract import Faces, InputContract
 from pocketface.models.embedder import Embeddings, unit
 from pocketface.models.graph.adoption import foreign_graph
+from pocketface.models.graph.reading import parse_onnx
 from pocketface.models.graph.size_limits import check_sizes
 
 SIDE = 16
@@ -288,6 +289,13 @@ def test_batch_norms_and_shapes_are_folded(faces: Faces, tmp_path: Path) -> None
     kinds = [one.op_type for one in adopted.graph.node]
     assert not {"Shape", "Gather", "Unsqueeze", "Concat", "Dropout"} & set(kinds)
     assert kinds.count("BatchNormalization") <= 1  # the one that follows the Gemm
+
+
+def test_a_bound_may_be_infinite_but_nothing_may_be_no_number(faces: Faces, tmp_path: Path) -> None:
+    check(network(high=np.array(np.inf, np.float32)), faces, tmp_path)
+    for bad in (network(high=np.array(np.nan, np.float32)), network(b=np.full(4, -np.inf, np.float32))):
+        with pytest.raises(ConversionError, match="that are not finite; its training went wrong"):
+            parse_onnx(bad.SerializeToString(), "net.onnx")
 
 
 def test_what_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 from onnx import helper
 from torch import nn
 
+from pocketface.export.exporter import export
+from pocketface.export.formats import open_session
+from pocketface.export.recipe import ExportRecipe
+from pocketface.export.session import unit_embeddings
 from pocketface.faces.contract import IMAGENET, InputContract
+from pocketface.models.embedder import Embedder
 from pocketface.models.graph.conversion_error import ConversionError
 from pocketface.models.graph.face_operators import FACE_OPERATORS
 from pocketface.models.graph.reading import parse_onnx
@@ -444,6 +449,31 @@ def test_a_real_foreign_file_embeds_as_onnxruntime_does(shared: Path, rows: Rows
     theirs = rows(path, faces)
     assert np.abs(ours - theirs).max() <= 1e-5 * np.linalg.norm(theirs, axis=1).min()
     assert len(find_groups(network, torch.zeros(1, 3, 112, 112))) == 21  # as in the author's PyTorch network
+
+
+def test_what_torch_writes_of_an_imported_network_is_read_again(write: Write, tmp_path: Path) -> None:
+    # a channel order turned round, neighbours summed, and a length that is held above zero: all of old networks
+    nodes = [
+        node("Slice", "face last end channels back", "bgr"),
+        node("Conv", "bgr w", "c"),
+        node("LRN", "c", "n", size=3, alpha=0.5),
+        node("GlobalAveragePool", "n", "g"),
+        node("Flatten", "g", "f"),
+        node("ReduceL2", "f one", "l"),
+        node("Clip", "l tiny", "held"),
+        node("Div", "f held"),
+    ]
+    constants = {"w": numbers(8, 3, 3, 3), "tiny": np.float32(1e-12), "one": integers(1), "channels": integers(1)}
+    constants |= {"last": integers(-1), "end": integers(-(2**62)), "back": integers(-1)}
+    embedder = Embedder("net", import_onnx(write(nodes, constants), CONTRACT), CONTRACT, "onnx")
+    faces = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3)).astype(np.uint8)
+    recipe = ExportRecipe(targets=("onnx", "tflite-fp32", "coreml-fp32"), parity_faces=8)
+    made = export(embedder, faces, recipe, tmp_path / "made")
+    assert [result.reason for result in made] == ["", "", ""]
+    for result in made:
+        assert result.artifact is not None
+        again = unit_embeddings(open_session(result.artifact.path), CONTRACT, faces)
+        np.testing.assert_allclose(again, embedder.embed(faces), atol=1e-5)
 
 
 def folded(write: Write, *tail: onnx.NodeProto) -> Path:
