@@ -33,6 +33,7 @@ class GraphView:
             tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer
         }
         """Initializers and the results of Constant nodes, by name."""
+        self._added: set[str] = set()  # constants that edits brought
         self._producers: dict[str, NodeProto] = {}
         self._consumers: dict[str, list[NodeProto]] = {}
         for node in graph.node:
@@ -88,16 +89,34 @@ class GraphView:
         return inputs[0], outputs[0]
 
     def set_constant(self, name: str, values: Array) -> str:
-        """Adds an initializer, or replaces the one of that name; gives the name."""
+        """Adds an initializer, or replaces the one of that name; gives the name.
+
+        A name that something else has already, or that several nodes read, gets a number: one of the nodes would change
+        what the others compute.
+        """
         import onnx
 
-        tensor = onnx.numpy_helper.from_array(values, name)
-        if name in self.constants:
-            next(known for known in self.graph.initializer if known.name == name).CopyFrom(tensor)
-        else:
+        free, number = name, 1
+        while self._is_of_others(free):
+            number += 1
+            free = f"{name}_{number}"
+        tensor = onnx.numpy_helper.from_array(values, free)
+        known = next((tensor for tensor in self.graph.initializer if tensor.name == free), None)
+        if known is None:
             self.graph.initializer.append(tensor)
-        self.constants[name] = values
-        return name
+        else:
+            known.CopyFrom(tensor)
+        self.constants[free] = values
+        self._added.add(free)
+        return free
+
+    def _is_of_others(self, name: str) -> bool:
+        """Says whether `name` is taken by what was there before, and not by a constant that one node alone reads."""
+        if name in self._added:
+            return False
+        if name in self.constants and name not in self._producers:
+            return len(self.consumers(name)) > 1 or name in self.outputs
+        return name in self._producers or name in self._shapes
 
     def scale_input(self, node: NodeProto, place: int, factors: Array, label: str) -> None:
         """Multiplies a constant input, under a name of its own: other nodes may share the old one.

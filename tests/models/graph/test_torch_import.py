@@ -502,6 +502,22 @@ def test_folded_batch_norms_are_new_ones_that_change_nothing(write: Write, rows:
         assert np.abs(network(torch.from_numpy(faces)).numpy() - rows(path, faces)).max() <= 1e-5
 
 
+def test_convolutions_that_share_their_filters_under_one_of_their_names_have_norms_too(
+    write: Write, rows: Rows
+) -> None:
+    # as a converter names them that keeps equal weights once
+    nodes = [
+        node("Conv", "face c/filters c/bias", "c", group=3),
+        node("Relu", "c", "r"),
+        node("Conv", "r c/filters c/bias", "d", group=3),
+        node("GlobalAveragePool", "d"),
+    ]
+    path, faces = write(nodes, {"c/filters": numbers(3, 1, 3, 3), "c/bias": numbers(3, seed=1)}), numbers(2, 3, 8, 8)
+    with torch.inference_mode():
+        ours = import_onnx(path, CONTRACT)(torch.from_numpy(faces)).numpy()
+    np.testing.assert_allclose(ours, rows(path, faces), atol=1e-6)
+
+
 def test_the_convolution_that_makes_the_embedding_has_a_norm_too(write: Write) -> None:
     network = import_onnx(folded(write, node("Flatten", "g")), CONTRACT)
     assert isinstance(network.get_submodule("pixel_norm"), nn.BatchNorm2d)

@@ -90,6 +90,17 @@ def test_scaled_weights_leave_the_node_that_shares_them_alone() -> None:
     assert numpy_helper.to_array(view.graph.initializer[2]).ravel().tolist() == [200, 300]
 
 
+def test_a_new_constant_takes_no_name_that_others_have() -> None:
+    view, new = GraphView(model().graph), np.float32([5])
+    assert view.set_constant("w", new) == "w_2"  # two convolutions read it
+    assert view.set_constant("low", new) == "low_2"  # the result of a Constant
+    assert [view.set_constant(name, new) for name in ("a", "input", "out")] == ["a_2", "input_2", "out_2"]
+    assert view.set_constant("w", new) == "w_2"  # its own, a second time
+    assert view.set_constant("own", new) == "own" and view.set_constant("unread", new) == "unread"
+    held = {tensor.name: numpy_helper.to_array(tensor).ravel().tolist() for tensor in view.graph.initializer}
+    assert held["w"] == [2, 3] and held["w_2"] == held["unread"] == [5]
+
+
 def test_unread_weights_are_dropped_and_nodes_replaced() -> None:
     view = GraphView(model().graph)
     view.drop_unread()
