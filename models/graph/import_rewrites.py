@@ -1,14 +1,14 @@
-"""What is rewritten in a graph before it is trained: norms that were folded come back, and gathers become reshapes."""
+"""What is rewritten in a graph before it is trained: norms come back, gathers become reshapes, slices splits."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .view import GraphView, copied
+from .view import GraphView, attribute, copied
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -107,3 +107,54 @@ def gathers_to_reshapes(model: ModelProto) -> tuple[ModelProto, int]:
             node.CopyFrom(reshape)
             count += 1
     return result, count
+
+
+def slices_to_splits(model: ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> ModelProto:
+    """Writes slices that are the equal parts of a value as one Split, whose parts stay equal when channels are cut.
+
+    Given   Slice(x, 0:8, axis 1) -> a, Slice(x, 8:16, axis 1) -> b        with x (1, 16, 56, 56)
+    Result  Split(x, axis 1) -> a, b
+
+    Args:
+        model: Bounds of slices are constants.
+        shapes: Of its values.
+    """
+    import onnx
+
+    result = copied(model)
+    view = GraphView(result.graph)
+    cuts: dict[tuple[str, int], list[tuple[int, int, NodeProto]]] = {}  # of a value and an axis: start, length, slice
+    for node in result.graph.node:
+        if node.op_type == "Slice" and (cut := _cut_of(view, node, shapes.get(node.input[0], ()))) is not None:
+            axis, start, length = cut
+            cuts.setdefault((node.input[0], axis), []).append((start, length, node))
+    is_new = next(each.version for each in result.opset_import if each.domain in ("", "ai.onnx")) >= 13
+    splits: dict[str, NodeProto] = {}  # by the result of the first slice in the graph
+    replaced: set[str] = set()
+    for (x, axis), found in cuts.items():
+        side, count = shapes[x][axis], len(found)
+        parts = [(start, length) for start, length, _ in sorted(found, key=lambda cut: cut[0])]
+        if count < 2 or side % count or parts != [(place, side // count) for place in range(0, side, side // count)]:
+            continue
+        results = [node.output[0] for _, _, node in sorted(found, key=lambda cut: cut[0])]
+        sizes, first = [side // count] * count, found[0][2]
+        inputs = [x, view.set_constant(f"{results[0]}/sizes", np.array(sizes, np.int64))] if is_new else [x]
+        given: dict[str, Any] = {} if is_new else {"split": sizes}  # an attribute before opset 13
+        splits[first.output[0]] = onnx.helper.make_node("Split", inputs, results, name=first.name, axis=axis, **given)
+        replaced.update(results)
+    kept = (splits.get(node.output[0], node) for node in result.graph.node)
+    view.set_nodes([node for node in kept if node.op_type == "Split" or node.output[0] not in replaced])
+    view.drop_unread()
+    return result
+
+
+def _cut_of(view: GraphView, node: NodeProto, sides: tuple[int, ...]) -> tuple[int, int, int] | None:
+    """Gives axis, start and length of a slice along one axis; None of any other."""
+    names = ("starts", "ends", "axes", "steps")
+    bounds = [view.constant(name) for name in node.input[1:]] or [attribute(node, name) for name in names[:3]]
+    starts, ends, axes, steps = [*bounds, None, None][:4]
+    if starts is None or ends is None or not sides or len(starts) != 1 or (steps is not None and steps[0] != 1):
+        return None
+    axis = int(axes[0]) % len(sides) if axes is not None else 0
+    start, end, _ = slice(int(starts[0]), int(ends[0])).indices(sides[axis])
+    return (axis, start, end - start) if end > start else None

@@ -17,7 +17,7 @@ from ..rendered_inputs import rendered_inputs
 from .adoption import INPUT, OUTPUT, foreign_graph
 from .affine_folding import fold_channel_affines
 from .conversion_error import ConversionError
-from .import_rewrites import gathers_to_reshapes, unfold_norms
+from .import_rewrites import gathers_to_reshapes, slices_to_splits, unfold_norms
 from .imported_network import ImportedNetwork, NetworkStep
 from .imported_node import Compute, ImportedNode, Operation
 from .parallel_branches import merge_branches
@@ -82,6 +82,7 @@ def import_onnx(path: Path, contract: InputContract) -> ImportedNetwork:
     model, count = gathers_to_reshapes(simplified(adopted, path.name, fold_norms=False))
     model, merged = merge_branches(simplified(model, path.name, fold_norms=False) if count else model)
     model, _ = fold_channel_affines(model, forward=False)
+    model = slices_to_splits(model, shapes_for_one_face(model, path.name))
     model = unfold_norms(model, shapes_for_one_face(model, path.name), merged)
     graph, weights = without_weights(model)
     known = shapes_for_one_face(graph, path.name)

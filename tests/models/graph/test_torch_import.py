@@ -383,6 +383,40 @@ def test_channels_of_an_imported_network_are_cut_through_a_flatten_but_not_throu
     assert set(uncut_reasons(network, example, groups)) == {"middle", "last"}
 
 
+@pytest.mark.parametrize("opset", [9, 18])
+def test_channels_are_cut_through_halves_that_slices_take(opset: int, write: Write, rows: Rows) -> None:
+    # the larger of two channels each, as LightCNN has it and converters write it
+    if opset == 9:
+        halves = [node("Slice", "c", "b", starts=[8], ends=[16], axes=[1])]
+        halves.append(node("Slice", "c", "a", starts=[0], ends=[8], axes=[1]))
+    else:
+        halves = [node("Slice", "c eight sixteen one", "b"), node("Slice", "c zero eight one", "a")]
+    nodes = [node("Conv", "face w", "c"), *halves, node("Max", "a b", "m"), node("Conv", "m v", "d")]
+    nodes += [node("Relu", "d", "r"), node("GlobalAveragePool", "r")]
+    constants = {"w": numbers(16, 3, 3, 3), "v": numbers(8, 8, 3, 3)}
+    constants |= {"zero": integers(0), "eight": integers(8), "sixteen": integers(16), "one": integers(1)}
+    path, faces = write(nodes, constants, opset), numbers(2, 3, 8, 8)
+    network = import_onnx(path, CONTRACT)
+    with torch.inference_mode():
+        np.testing.assert_allclose(network(torch.from_numpy(faces)).numpy(), rows(path, faces), atol=1e-6)
+    groups = find_groups(network, torch.zeros(1, 3, 8, 8))
+    assert [(group.name, group.width) for group in groups] == [("Conv_0", 8)]
+
+
+@pytest.mark.parametrize("ends", [(8, 15), (9, 16)])
+def test_slices_that_are_no_equal_parts_stay(ends: tuple[int, int], write: Write) -> None:
+    nodes = [
+        node("Conv", "face w", "c"),
+        node("Slice", "c zero first one", "a"),
+        node("Slice", "c eight last one", "b"),
+    ]
+    nodes += [node("Concat", "a b", axis=1)]
+    constants = {"w": numbers(16, 3, 3, 3), "zero": integers(0), "eight": integers(8), "one": integers(1)}
+    constants |= {"first": integers(ends[0]), "last": integers(ends[1])}
+    graph = parse_onnx(import_onnx(write(nodes, constants), CONTRACT).onnx_graph, "graph").graph
+    assert [one.op_type for one in graph.node].count("Slice") == 2
+
+
 def test_a_scale_and_a_shift_behind_a_layer_do_not_keep_its_channels_from_being_cut(write: Write) -> None:
     nodes = [
         node("Conv", "face w", "c", name="first"),
