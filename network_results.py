@@ -92,7 +92,9 @@ def network_result(command: str, networks: NetworkPair, folder: Path) -> Command
     shown = {title: cells for title, cells in columns.items() if cells and not (title == "weights" and sizes)}
     table = text_table(list(shown), list(zip(*shown.values(), strict=True)), width)
     said = [*([] if speed is None else [speed.sentence]), _accuracy_sentence(accuracy)]
-    said.append(f"{networks.after.name} is in {folder}; next: pocketface export {folder}")
+    code = networks.after.architecture
+    network = f"{code} --weights {folder}" if ":" in code else folder
+    said.append(f"{networks.after.name} is in {folder}; next: pocketface export {network}")
     difference, ratio = accuracy and accuracy[2], speed and speed.rows[-1]
     return CommandResult(
         [*table, "", *(line for each in said for line in text_lines(each, width))],

@@ -80,8 +80,10 @@ def export_result(source: str, name: str, exported: Sequence[Exported], folder: 
     count = f"{len(made)} of {len(exported)} files" if failed else f"{len(made)} file{'s' * (len(made) != 1)}"
     said = f"{count} of {name} in {folder}; cosine: mean and least to the source's embeddings of "
     said += f"{made[0].parity.faces} faces. " if made and made[0].parity else "no faces. "
-    said += "Nothing was timed, and no accuracy was judged; next: "
-    said += f"pocketface benchmark {source} {folder} --pairs PAIRS"
+    checkpoint = f"{source} " if Path(source).is_dir() else ""  # all else has no contract of its own, or is no file
+    said += (
+        f"Nothing was timed, and no accuracy was judged; next: pocketface benchmark {checkpoint}{folder} --pairs PAIRS"
+    )
     lines = [*table, "", *text_lines(said, width)]
     facts = {"command": "export", "folder": str(folder), "model": name, "files": [_facts(each) for each in exported]}
     reason = f"{len(failed)} of {len(exported)} targets failed; the first: {failed[0].reason}" if failed else ""

@@ -120,7 +120,8 @@ def load_checkpoint(folder: Path, factory: str | None = None) -> Embedder:
     architecture = str(description["architecture"])
     if ":" in architecture and factory is None:
         raise ValueError(
-            f"{folder} was built by {architecture!r}; name that code yourself, as --embedder {architecture}"
+            f"{folder} was built by {architecture!r}, and a checkpoint runs no code; name that code yourself: give "
+            f"{architecture} for the network, and --weights {folder}; to `benchmark` give --embedder {architecture}"
         )
     try:
         options, ancestry = dict(description["options"]), tuple(map(dict, description["ancestry"]))

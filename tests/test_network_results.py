@@ -1,5 +1,6 @@
 """What prune and recover end with: counts of networks that one can count by hand, and their accuracy on pairs."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -38,8 +39,11 @@ def test_sizes_stand_before_and_after_and_that_nothing_was_judged_is_said() -> N
         "after: net-pruned         128   416  0.51 kB",
         "",
         NOT_JUDGED,
-        "net-pruned is in out/checkpoint; next: pocketface export out/checkpoint",
+        "net-pruned is in out/checkpoint; next: pocketface export none.py:net --weights",
+        "out/checkpoint",
     ]
+    own = NetworkPair(WIDE, dataclasses.replace(NARROW, architecture="mobilefacenet"), None)  # no code must be named
+    assert network_result("recover", own, Path("out")).lines[-1].endswith("next: pocketface export out")
     facts = json.loads(json.dumps(found.facts))
     assert facts["after"] == {
         **{"model": "net-pruned", "parameters": 128, "macs": 416, "weights_bytes": 512},

@@ -46,9 +46,12 @@ def test_an_export_ends_with_a_line_for_each_file(tmp_path: Path) -> None:
         "",
         "2 of 3 files of mobilefacenet-with-a-name-that-is-long in out/artifacts; cosine:",
         "mean and least to the source's embeddings of 8 faces. Nothing was timed, and no",
-        "accuracy was judged; next: pocketface benchmark net.onnx out/artifacts --pairs",
-        "PAIRS",
+        "accuracy was judged; next: pocketface benchmark out/artifacts --pairs PAIRS",
     ]
+    again = export_result(
+        str(tmp_path), NAME, made, Path("out/artifacts")
+    ).lines  # of a checkpoint, which is measured too
+    assert f"next: pocketface benchmark {tmp_path} out/artifacts --pairs PAIRS" in " ".join(again)
     assert found.failure == "1 of 3 targets failed; the first: no kernel takes it"
     facts = {each["target"]: each for each in json.loads(json.dumps(found.facts))["files"]}
     assert facts["tflite-w8a8"] == {

@@ -78,8 +78,9 @@ def test_every_pruned_zoo_net_comes_back_bit_for_bit(name: str, tmp_path: Path) 
 
 
 def test_a_foreign_checkpoint_wants_its_code_named_by_the_user(checkpoint: Path, foreign: str) -> None:
-    with pytest.raises(ValueError, match="name that code yourself"):
+    with pytest.raises(ValueError, match=r"a checkpoint runs no code; name that code yourself: give .*:\w+ for the "):
         load_checkpoint(checkpoint)
+    assert open_embedder(foreign, checkpoint).name == "tiny"  # as that sentence says
     assert load_checkpoint(checkpoint, foreign).name == "tiny"
 
 
