@@ -20,7 +20,7 @@ from .models.embedder import Embedder
 from .models.graph.conversion_error import ConversionError
 from .models.graph.onnx_ports import onnx_ports
 from .models.graph.ports import stated_by
-from .models.network_conversion import converted
+from .models.network_conversion import converted, with_weights_inside
 from .models.network_names import is_network_file
 from .run_recipe import SYNTHETIC, RunRecipe, face_places
 
@@ -70,7 +70,7 @@ def open_embedder(
     if not path.exists():
         raise ValueError(f"there is no file {path}")
     whole = None if path.suffix == ".onnx" else converted(path, _sides(contract))
-    network = path if whole is None else whole.onnx
+    network = with_weights_inside(path) if whole is None else whole.onnx
     ports = onnx_ports(network, output)  # what is damaged is said before any face is rendered
     stated = stated_by(ports, contract)
     if stated is None:

@@ -13,6 +13,7 @@ from ..lazy import opener_of
 from ..models.file_kinds import kind_of, way_in
 from ..models.graph.onnx_ports import onnx_ports
 from ..models.graph.ports import Ports, stated_by
+from ..models.network_conversion import with_weights_inside
 from .artifact import Artifact, Card, Input, Note, Precision
 from .coreml.mil_program import onnx_name
 from .coreml.package import read_coreml_card, read_package
@@ -270,7 +271,7 @@ def read_artifact(path: Path, contract: Stated | None = None, output: str = "") 
     Raises:
         ValueError: There is no card and no contract, or the file is no embedder that such faces can be fed to.
     """
-    file_format = format_of(path)
+    file_format, path = format_of(path), with_weights_inside(path)
     card = file_format.read_card(path)
     if card is not None:
         return Artifact(path, file_format.name, card)

@@ -25,7 +25,7 @@ from .graph.imported_network import ImportedNetwork
 from .graph.reading import LARGEST_FILE
 from .graph.torch_import import rebuild
 from .initialisation import shapes_alone
-from .network_conversion import converted
+from .network_conversion import converted, with_weights_inside
 from .network_names import DESCRIPTION, EMBEDDED_DEFAULT, check_network, is_network_file
 from .reparameterisation import fused, is_fused
 from .widths import resize, widths_of
@@ -188,7 +188,7 @@ def open_embedder(
         if weights is not None or options:
             raise ValueError(f"{path} has its own weights and layers; leave out weights ({weights}) and options")
         if path.suffix == ".onnx":
-            return load_onnx(path, contract, name, licence)
+            return load_onnx(with_weights_inside(path), contract, name, licence)
         if known := way_in(path, NO_NETWORKS):
             raise ValueError(f"{path} {known}")
         if contract is None:

@@ -26,6 +26,7 @@ from ..files import DAMAGE, sha256_of, written_whole
 from ..lazy import opener_of
 from .file_kinds import FileKind, kind_of, way_in
 from .graph.conversion_error import ConversionError
+from .graph.reading import LARGEST_FILE, parse_onnx
 
 if TYPE_CHECKING:
     import onnx
@@ -36,6 +37,7 @@ MOST_BYTES = 1 << 31  # of a file or folder
 PROVEN_ON = 3
 FACTS = "facts.json"
 LONGEST_STEM = 100  # of the name of the ONNX file
+WEIGHTS_BESIDE = (".data", "_data")  # what is added to the name of an ONNX file
 SUFFIXES = (".tflite", ".keras", ".h5", ".hdf5")
 
 Sides = tuple[int, int]
@@ -101,21 +103,57 @@ def converted(path: Path, sides: Sides | None = None) -> ConvertedNetwork:
     if (size := sum(file.stat().st_size for file in files)) > MOST_BYTES:
         raise ConversionError(f"{path} has {size} bytes; an embedder has at most {MOST_BYTES}")
     digest = sha256_of(path)
-    key = hashlib.sha256(f"{path.name} {digest} {kind.converter} {sides} {_version()}".encode()).hexdigest()
-    folder, network = _cache() / key[:32], f"{path.name[:LONGEST_STEM]}.onnx"
+    identity = f"{path.name} {digest} {kind.converter} {sides} {_version()}"
+    network, difference = _kept(
+        identity, f"{path.name[:LONGEST_STEM]}.onnx", lambda out: _convert(path, kind, sides, out)
+    )
+    return ConvertedNetwork(path, kind.title, digest, network, difference)
+
+
+def with_weights_inside(path: Path) -> Path:
+    """Gives an ONNX file that holds its weights: `path`, or a copy of it with those of the file beside it.
+
+    `torch.onnx.export` writes net.onnx and net.onnx.data, tools of Hugging Face net.onnx and net.onnx_data. No other
+    file is read, whatever the ONNX file names. The copy bears the same name and is kept where conversions are.
+
+    Args:
+        path: Any file; neither it nor the one beside it is trusted.
+
+    Raises:
+        ConversionError: They are damaged, too large, or the ONNX file takes weights from elsewhere.
+    """
+    both = (path.with_name(path.name + ending) for ending in WEIGHTS_BESIDE)
+    beside = next((file for file in both if file.is_file() and not file.is_symlink()), None)
+    if path.suffix != ".onnx" or beside is None or not path.is_file():
+        return path
+    if (size := path.stat().st_size + beside.stat().st_size) > LARGEST_FILE:
+        raise ConversionError(
+            f"{path.name} and {beside.name} have {size} bytes; an embedder has at most {LARGEST_FILE}"
+        )
+
+    def written(out: Path) -> float:
+        model = parse_onnx(path.read_bytes(), path.name, beside)
+        out.write_bytes(model.SerializeToString(deterministic=True))
+        return 0.0
+
+    return _kept(f"{path.name} {sha256_of(path)} {beside.name} {sha256_of(beside)}", path.name, written)[0]
+
+
+def _kept(identity: str, name: str, write: Callable[[Path], float]) -> tuple[Path, float]:
+    """Gives the file called `name` that `write` makes of what `identity` tells, or made before, and its number."""
+    folder = _cache() / hashlib.sha256(identity.encode()).hexdigest()[:32]
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        whole = sha256_of(folder / network) == facts["onnx_sha256"]
-        difference = float(facts["difference"])
+        if sha256_of(folder / name) == facts["onnx_sha256"]:
+            return folder / name, float(facts["difference"])
     except DAMAGE:
-        whole = False
-    if not whole:
-        with written_whole(folder, FACTS) as beside:
-            beside.mkdir(parents=True)
-            difference = _convert(path, kind, sides, beside / network)
-            facts = {"difference": difference, "onnx_sha256": sha256_of(beside / network)}
-            (beside / FACTS).write_text(json.dumps(facts), encoding="utf-8")
-    return ConvertedNetwork(path, kind.title, digest, folder / network, difference)
+        pass
+    with written_whole(folder, FACTS) as beside:
+        beside.mkdir(parents=True)
+        difference = write(beside / name)
+        facts = {"difference": difference, "onnx_sha256": sha256_of(beside / name)}
+        (beside / FACTS).write_text(json.dumps(facts), encoding="utf-8")
+    return folder / name, difference
 
 
 def _cache() -> Path:

@@ -38,8 +38,14 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     return parse_onnx(_content(path), path.name)
 
 
-def parse_onnx(content: bytes, name: str) -> onnx.ModelProto:
-    """Reads the bytes of an ONNX file as `read_onnx` does; `name` is what errors call it."""
+def parse_onnx(content: bytes, name: str, beside: Path | None = None) -> onnx.ModelProto:
+    """Reads the bytes of an ONNX file as `read_onnx` does.
+
+    Args:
+        content: Of the file.
+        name: What errors call it.
+        beside: The one other file that weights may be in; they are taken into the graph.
+    """
     import onnx
 
     try:
@@ -50,6 +56,8 @@ def parse_onnx(content: bytes, name: str) -> onnx.ModelProto:
     except Exception as error:  # protobuf raises its own kinds
         raise ConversionError(f"{name} is damaged or no ONNX file: {first_line(error)}") from error
     try:
+        if beside is not None:
+            _take_in(model, beside)
         _check(model)
         onnx.checker.check_model(model)
     except ConversionError as error:
@@ -67,6 +75,32 @@ def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
             if attribute.HasField("t"):
                 yield attribute.t
             yield from attribute.tensors
+
+
+def _take_in(model: onnx.ModelProto, beside: Path) -> None:
+    """Puts the weights that `beside` holds into the graph, each the bytes that the graph says, where it has them."""
+    import onnx
+
+    size, total = beside.stat().st_size, 0
+    with beside.open("rb") as file:
+        for tensor in tensors(model):
+            if tensor.data_location != onnx.TensorProto.EXTERNAL:
+                continue
+            said = {entry.key: entry.value for entry in tensor.external_data}
+            if (place := said.get("location", "")) != beside.name:
+                raise ConversionError(f"keeps weights in {place[:100]!r}; only {beside.name}, beside it, is read")
+            try:
+                start = int(said.get("offset") or 0)
+                length = int(said.get("length") or size - start)
+            except ValueError:
+                start, length = -1, 0
+            total += max(0, length)
+            if start < 0 or length < 0 or start + length > size or total > LARGEST_FILE:
+                raise ConversionError(f"takes {tensor.name!r} from where {beside.name} has no such bytes; save it anew")
+            file.seek(start)
+            tensor.raw_data = file.read(length)
+            tensor.data_location = onnx.TensorProto.DEFAULT
+            del tensor.external_data[:]
 
 
 def _content(path: Path) -> bytes:
@@ -175,7 +209,10 @@ def _check_tensor(tensor: onnx.TensorProto) -> None:
     import onnx
 
     if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-        raise ConversionError(f"keeps weights in other files ({tensor.name!r}); save it with them inside")
+        raise ConversionError(
+            f"keeps weights in other files ({tensor.name!r}); put the file of its weights beside it, called as the "
+            "tool that wrote it did, or save it with them inside"
+        )
     types = {number: name for name, number in onnx.TensorProto.DataType.items()}
     kind = types.get(tensor.data_type, str(tensor.data_type))
     if kind not in TENSOR_TYPES:

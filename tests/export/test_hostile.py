@@ -408,7 +408,7 @@ HOSTILE: dict[str, tuple[Build, str]] = {
     "loop": (made(loop), "has control flow (Loop 'r'); trace it in eval mode with a fixed input size"),
     "functions": (made(laughing), "has functions of its own; write them out with onnx.inliner.inline_local_functions"),
     # weights elsewhere
-    "external_absolute": (spoilt(pointing("/etc/passwd")), "keeps weights in other files ('w'); save it with them"),
+    "external_absolute": (spoilt(pointing("/etc/passwd")), "keeps weights in other files ('w'); put the file of its"),
     "external_above": (spoilt(pointing("../../../../etc/passwd")), "keeps weights in other files ('w')"),
     "external_symlink": (symlinked, "keeps weights in other files ('w')"),
     "external_in_a_constant": (external_in_a_constant, "keeps weights in other files ('k')"),

@@ -14,11 +14,13 @@ sys.path.insert(0, str(Path(__file__).parent / "tflite"))
 
 from lite_files import LiteNet
 
+from pocketface.export.formats import open_session, read_artifact
+from pocketface.export.session import unit_embeddings
 from pocketface.faces.contract import InputContract
 from pocketface.inputs import open_embedder
 from pocketface.models import open_embedder as open_trainable
 from pocketface.models.graph.conversion_error import ConversionError
-from pocketface.models.network_conversion import converted, is_other_network
+from pocketface.models.network_conversion import converted, is_other_network, with_weights_inside
 
 EIGHT = InputContract(8, 8, mean=(0.0,) * 3, scale=(1 / 255,) * 3)
 
@@ -60,6 +62,74 @@ def test_what_was_converted_before_is_kept_and_what_is_damaged_is_made_again(tmp
     assert converted(path).onnx.stat().st_mtime_ns == made
     first.onnx.write_bytes(b"damaged")
     assert converted(path).onnx.read_bytes() == content
+
+
+def split_file(folder: Path, ending: str = ".data", **changed: str) -> Path:
+    """An ONNX file as `torch.onnx.export` writes it: weights in net.onnx.data, beside it; `changed` in what it says."""
+    whole = onnx.load(converted(lite_file(folder / "app.tflite")).onnx)
+    path = folder / "net.onnx"
+    onnx.save_model(whole, path, save_as_external_data=True, location=f"net.onnx{ending}", size_threshold=0)
+    split = onnx.load(path, load_external_data=False)
+    for tensor in split.graph.initializer:
+        for entry in tensor.external_data:
+            entry.value = changed.get(entry.key, entry.value)
+    path.write_bytes(split.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("ending", [".data", "_data"])
+def test_an_onnx_file_comes_with_the_weights_beside_it(ending: str, tmp_path: Path) -> None:
+    path = split_file(tmp_path, ending)
+    faces = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3)).astype(np.uint8)
+    expected = open_trainable(tmp_path / "app.tflite", contract=EIGHT).embed(faces)
+    embedder = open_trainable(path, contract=EIGHT)
+    np.testing.assert_allclose(embedder.embed(faces), expected, atol=1e-6)
+    assert embedder.name == "net" and embedder.ancestry[0]["weights"] == "net.onnx"
+    for opened in (open_embedder(path, contract=EIGHT).path, read_artifact(path, EIGHT).path):
+        np.testing.assert_allclose(unit_embeddings(open_session(opened), EIGHT, faces), expected, atol=1e-6)
+
+
+def test_other_weights_beside_the_same_file_are_another_network(tmp_path: Path) -> None:
+    path = split_file(tmp_path)
+    first = with_weights_inside(path)
+    assert with_weights_inside(path) == first != path
+    beside = tmp_path / "net.onnx.data"
+    beside.write_bytes(np.zeros(beside.stat().st_size // 4, np.float32).tobytes())
+    assert with_weights_inside(path) != first
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (
+            {"location": "../net.onnx.data"},
+            r"net\.onnx keeps weights in '\.\./net\.onnx\.data'; only net\.onnx\.data, beside it",
+        ),
+        ({"location": "/etc/passwd"}, "keeps weights in '/etc/passwd'; only"),
+        ({"offset": "1000000"}, "from where net.onnx.data has no such bytes"),
+        ({"offset": "-4"}, "from where net.onnx.data has no such bytes"),
+        ({"length": "many"}, "from where net.onnx.data has no such bytes"),
+        ({"length": "8"}, "of shape .*, but 2 numbers for it"),
+    ],
+)
+def test_nothing_but_the_weights_beside_it_is_read(said: dict[str, str], reason: str, tmp_path: Path) -> None:
+    path = split_file(tmp_path, **said)
+    with pytest.raises(ConversionError, match=reason):
+        open_embedder(path, contract=EIGHT)
+
+
+def test_weights_that_are_a_link_or_are_not_there_are_refused(tmp_path: Path) -> None:
+    path = split_file(tmp_path)
+    beside = tmp_path / "net.onnx.data"
+    beside.rename(tmp_path / "elsewhere")
+    reason = (
+        "keeps weights in other files .*; put the file of its weights beside it, called as the tool that wrote it did"
+    )
+    with pytest.raises(ConversionError, match=reason):
+        open_embedder(path, contract=EIGHT)
+    beside.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConversionError, match=reason):
+        open_embedder(path, contract=EIGHT)
 
 
 def test_a_file_that_is_none_says_what_it_is(tmp_path: Path) -> None:
