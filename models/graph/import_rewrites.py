@@ -150,8 +150,10 @@ def slices_to_splits(model: ModelProto, shapes: Mapping[str, tuple[int, ...]]) -
 
 def _cut_of(view: GraphView, node: NodeProto, sides: tuple[int, ...]) -> tuple[int, int, int] | None:
     """Gives axis, start and length of a slice along one axis; None of any other."""
-    names = ("starts", "ends", "axes", "steps")
-    bounds = [view.constant(name) for name in node.input[1:]] or [attribute(node, name) for name in names[:3]]
+    if any(name and view.constant(name) is None for name in node.input[1:]):
+        return None  # computed
+    bounds = [view.constant(name) for name in node.input[1:]]
+    bounds = bounds or [attribute(node, name) for name in ("starts", "ends", "axes")]  # before opset 10
     starts, ends, axes, steps = [*bounds, None, None][:4]
     if starts is None or ends is None or not sides or len(starts) != 1 or (steps is not None and steps[0] != 1):
         return None
