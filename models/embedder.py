@@ -92,7 +92,7 @@ class Embedder:
 
     @cached_property
     def memory_format(self) -> torch.memory_format:
-        """Channels last, which a CPU computes up to 1.8 times as fast; contiguous where the backbone needs that.
+        """Channels last, which CPUs compute faster; contiguous where the backbone needs that.
 
         A `Tensor.view` over a map that is not 1x1 is one that does.
         """
