@@ -78,7 +78,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("decisions_flipped_{}", "Decisions flipped at the source's threshold for FAR {}", DRIFT, "share", "low"),
     Metric("far_at_old_threshold_{}", "FAR at the source's threshold for FAR {}", DRIFT, "tiny", "low"),
     Metric("tar_at_old_threshold_{}", "TAR at the source's threshold for FAR {}", DRIFT, "share", "high"),
-    Metric("cross_accuracy_difference", "Accuracy, the source's templates for new ones", DRIFT, "points", "high"),
+    Metric("cross_accuracy_difference", "Accuracy with the source's templates, not new ones", DRIFT, "points", "high"),
     Metric("cross_accuracy", "Accuracy against the source's templates", DRIFT, "share", "high"),
     Metric("cross_tar_at_far_{}", "TAR at FAR {} against the source's templates", DRIFT, "share", "high"),
     Metric("embedding_cosine_mean", "Mean cosine to the source", DRIFT, "cosine", "high"),

@@ -146,7 +146,7 @@ def _kept(identity: str, name: str, write: Callable[[Path], float]) -> tuple[Pat
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         if sha256_of(folder / name) == facts["onnx_sha256"]:
             return folder / name, float(facts["difference"])
-    except DAMAGE:
+    except DAMAGE:  # or nothing there: it is made
         pass
     with written_whole(folder, FACTS) as beside:
         beside.mkdir(parents=True)

@@ -133,10 +133,11 @@ def slices_to_splits(model: ModelProto, shapes: Mapping[str, tuple[int, ...]]) -
     replaced: set[str] = set()
     for (x, axis), found in cuts.items():
         side, count = shapes[x][axis], len(found)
-        parts = [(start, length) for start, length, _ in sorted(found, key=lambda cut: cut[0])]
+        ordered = sorted(found, key=lambda cut: cut[0])
+        parts = [(start, length) for start, length, _ in ordered]
         if count < 2 or side % count or parts != [(place, side // count) for place in range(0, side, side // count)]:
             continue
-        results = [node.output[0] for _, _, node in sorted(found, key=lambda cut: cut[0])]
+        results = [node.output[0] for _, _, node in ordered]
         sizes, first = [side // count] * count, found[0][2]
         inputs = [x, view.set_constant(f"{results[0]}/sizes", np.array(sizes, np.int64))] if is_new else [x]
         given: dict[str, Any] = {} if is_new else {"split": sizes}  # an attribute before opset 13
